@@ -1,0 +1,1 @@
+//! A private PostgreSQL server: found on the machine, run as an unprivileged user.

@@ -1,0 +1,133 @@
+//! What a virtual bucket may be called and how sure a write to it must be.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// On how many backends a write must be before the client hears 200.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum AckLevel {
+    /// One backend; the others follow by replication.
+    #[default]
+    One,
+    /// More than half of the replication factor.
+    Quorum,
+    /// All of the replication factor.
+    All,
+}
+
+impl AckLevel {
+    /// How many verified copies the level asks for at this replication factor.
+    pub const fn required(self, replication_factor: u16) -> u16 {
+        match self {
+            Self::One => 1,
+            Self::Quorum => replication_factor / 2 + 1,
+            Self::All => replication_factor,
+        }
+    }
+
+    /// The word in configuration and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Quorum => "quorum",
+            Self::All => "all",
+        }
+    }
+}
+
+impl FromStr for AckLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "one" => Ok(Self::One),
+            "quorum" => Ok(Self::Quorum),
+            "all" => Ok(Self::All),
+            other => Err(format!("ack level `{other}` is none of one, quorum, all")),
+        }
+    }
+}
+
+/// A bucket name by S3's rules for general purpose buckets (Amazon S3 User Guide, "General purpose
+/// bucket naming rules"): 3 to 63 of `a-z 0-9 . -`, a letter or digit at both ends, no `..`, not an
+/// IPv4 address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BucketName(String);
+
+impl BucketName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BucketName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<BucketName> for String {
+    fn from(name: BucketName) -> Self {
+        name.0
+    }
+}
+
+impl TryFrom<String> for BucketName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        name.parse()
+    }
+}
+
+impl FromStr for BucketName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let wrong = |rule: &str| Err(format!("`{name}` is not a bucket name: {rule}"));
+        if !(3..=63).contains(&name.len()) {
+            return wrong("it must have 3 to 63 characters");
+        }
+        if !name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-')) {
+            return wrong("only a-z, 0-9, `.` and `-` are allowed");
+        }
+        let ends = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+        if !ends(name.as_bytes().first()) || !ends(name.as_bytes().last()) {
+            return wrong("it must begin and end with a letter or digit");
+        }
+        if name.contains("..") {
+            return wrong("two dots in a row are not allowed");
+        }
+        if name.parse::<std::net::Ipv4Addr>().is_ok() {
+            return wrong("it must not be an IP address");
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bucket_names() {
+        for good in ["abc", "a.b-c", "0ab", &"x".repeat(63)] {
+            assert!(good.parse::<BucketName>().is_ok(), "{good}");
+        }
+        for bad in ["ab", "Abc", "a_b", "-ab", "ab-", "a..b", "10.0.0.1", ".s3o", &"x".repeat(64)] {
+            assert!(bad.parse::<BucketName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn levels() {
+        assert_eq!([1, 2, 3, 4, 5].map(|n| AckLevel::Quorum.required(n)), [1, 2, 2, 3, 3]);
+        assert_eq!(AckLevel::All.required(3), 3);
+        assert_eq!(AckLevel::One.required(3), 1);
+    }
+}

@@ -1,0 +1,81 @@
+//! Small integer ids. Each is a type of its own, so that a bucket can never be passed for a backend.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::version::{crockford15, parse_crockford15};
+
+/// A virtual bucket's row number; never used again after the bucket is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BucketId(pub i32);
+
+/// A backend's row number; never used again after the backend is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BackendId(pub i32);
+
+/// The change-log number of a commit or delete. It alone orders the versions of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Seq(pub i64);
+
+/// The operation id: one UUIDv7 a client request, minted by the data plane, and the number of the
+/// item within it (0 but for batches). Begin, Commit and Abort of one write share it, and a repeat
+/// with the same id gets the first outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Op {
+    /// The client request.
+    pub id: Uuid,
+    /// The item of the request, counted from 0.
+    pub item: i32,
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.id, self.item)
+    }
+}
+
+macro_rules! fifteen_bits {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+        pub struct $name(u16);
+
+        impl $name {
+            /// The first one, `000`.
+            pub const ZERO: Self = Self(0);
+            /// The greatest that three Crockford base32 characters hold.
+            pub const MAX: u16 = (1 << 15) - 1;
+
+            /// `None` when `n` does not fit 15 bits.
+            pub const fn new(n: u16) -> Option<Self> {
+                if n <= Self::MAX { Some(Self(n)) } else { None }
+            }
+
+            /// The number.
+            pub const fn get(self) -> u16 {
+                self.0
+            }
+
+            pub(crate) fn parse(text: &str) -> Option<Self> {
+                parse_crockford15(text).map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&crockford15(self.0))
+            }
+        }
+    };
+}
+
+fifteen_bits!(
+    /// Which of a version's extents: 0 for the only one, or for the manifest of several.
+    Extent
+);
+fifteen_bits!(
+    /// Which write attempt at an extent, counted over all writers: 0 is the client's own.
+    Gen
+);

@@ -1,0 +1,26 @@
+//! The words both planes share: ids, the storage-key grammar, error codes, object attributes.
+//!
+//! Architecture invariant: no I/O, no clock, no randomness and no wire format in here. Whatever is
+//! random or timed is handed in by the caller, so that every value of these types can be tested.
+
+pub mod backend;
+pub mod bucket;
+pub mod error;
+pub mod etag;
+pub mod ids;
+pub mod object;
+pub mod secret;
+pub mod storage_key;
+pub mod time;
+pub mod version;
+
+pub use backend::{BackendSpec, BackendState, ChecksumMode, Credentials, EtagProof, Quirks};
+pub use bucket::{AckLevel, BucketName};
+pub use error::{ErrorCode, Fault};
+pub use etag::Etag;
+pub use ids::{BackendId, BucketId, Extent, Gen, Op, Seq};
+pub use object::{Checksums, Conditions, ContentHeaders, Encoding, ObjectAttributes};
+pub use secret::Secret;
+pub use storage_key::{BlobName, StorageKey};
+pub use time::Timestamp;
+pub use version::VersionId;
