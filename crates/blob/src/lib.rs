@@ -1,1 +1,14 @@
-//! s3o-blob
+//! What a blob on a backend looks like: its self-description, its headers, its digests, and the
+//! guard that keeps a bad body from ever becoming a blob.
+//!
+//! Architecture invariant: no I/O, no clock, no randomness. Streams are wrapped, never opened.
+
+pub mod describe;
+pub mod digest;
+pub mod guard;
+pub mod headers;
+
+pub use describe::{BlobKind, DescribeError, SelfDescription};
+pub use digest::{Algorithm, AlgorithmSet, BodyDigests, BodyHasher};
+pub use guard::{BodyFault, Expected, Guard, GuardError, GuardVerdict, TrailerSource};
+pub use headers::{HeadersError, META_DESCRIPTION, META_KEY, StoredBlob, from_blob_headers, to_blob_headers};

@@ -1,0 +1,232 @@
+//! Digests of a body while it passes by: MD5 always (it is the ETag), others on request.
+//!
+//! Invariant: each byte is looked at once and kept never.
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use crc_fast::CrcAlgorithm;
+use md5::{Digest as _, Md5};
+use s3o_types::{Checksums, Etag};
+
+/// S3's additional checksums (Amazon S3 User Guide, "Checking object integrity").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Algorithm {
+    /// CRC-32 (ISO-HDLC).
+    Crc32,
+    /// CRC-32C (iSCSI).
+    Crc32c,
+    /// CRC-64/NVME.
+    Crc64nvme,
+    /// SHA-1.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64nvme, Self::Sha1, Self::Sha256];
+
+    /// The name in [`Checksums`] and behind `x-amz-checksum-`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Crc32 => "crc32",
+            Self::Crc32c => "crc32c",
+            Self::Crc64nvme => "crc64nvme",
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+        }
+    }
+
+    /// By name, in any case, as `x-amz-sdk-checksum-algorithm` says it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
+    }
+
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// Which checksums to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AlgorithmSet(u8);
+
+impl AlgorithmSet {
+    /// None but the MD5.
+    pub const NONE: Self = Self(0);
+
+    /// With one more.
+    #[must_use]
+    pub const fn with(self, algorithm: Algorithm) -> Self {
+        Self(self.0 | algorithm.bit())
+    }
+
+    /// Whether it is in.
+    pub const fn contains(self, algorithm: Algorithm) -> bool {
+        self.0 & algorithm.bit() != 0
+    }
+}
+
+impl FromIterator<Algorithm> for AlgorithmSet {
+    fn from_iter<I: IntoIterator<Item = Algorithm>>(algorithms: I) -> Self {
+        algorithms.into_iter().fold(Self::NONE, Self::with)
+    }
+}
+
+enum Running {
+    Crc(crc_fast::Digest),
+    Sha(digest::Context),
+}
+
+impl Running {
+    fn start(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Crc32 => Self::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32IsoHdlc)),
+            Algorithm::Crc32c => Self::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi)),
+            Algorithm::Crc64nvme => Self::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme)),
+            Algorithm::Sha1 => Self::Sha(digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY)),
+            Algorithm::Sha256 => Self::Sha(digest::Context::new(&digest::SHA256)),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Crc(crc) => crc.update(bytes),
+            Self::Sha(sha) => sha.update(bytes),
+        }
+    }
+
+    fn finish(self, algorithm: Algorithm) -> Vec<u8> {
+        match self {
+            Self::Crc(crc) => {
+                let wide = crc.finalize().to_be_bytes();
+                // A 32-bit CRC comes in the lower half.
+                if algorithm == Algorithm::Crc64nvme { wide.to_vec() } else { wide[4..].to_vec() }
+            }
+            Self::Sha(sha) => sha.finish().as_ref().to_vec(),
+        }
+    }
+}
+
+/// Computes the digests of a body incrementally.
+pub struct BodyHasher {
+    md5: Md5,
+    running: Vec<(Algorithm, Running)>,
+    size: u64,
+}
+
+impl BodyHasher {
+    /// Of an empty body so far.
+    pub fn new(algorithms: AlgorithmSet) -> Self {
+        let wanted = Algorithm::ALL.into_iter().filter(|&algorithm| algorithms.contains(algorithm));
+        Self { md5: Md5::new(), running: wanted.map(|a| (a, Running::start(a))).collect(), size: 0 }
+    }
+
+    /// The digests of a body that is at hand whole.
+    pub fn digest(bytes: &[u8], algorithms: AlgorithmSet) -> BodyDigests {
+        let mut hasher = Self::new(algorithms);
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    /// The next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.md5.update(bytes);
+        for (_, running) in &mut self.running {
+            running.update(bytes);
+        }
+        self.size += bytes.len() as u64;
+    }
+
+    /// The digests of all bytes seen.
+    pub fn finish(self) -> BodyDigests {
+        let values = self
+            .running
+            .into_iter()
+            .map(|(algorithm, running)| {
+                (algorithm.name().to_owned(), BASE64.encode(running.finish(algorithm)))
+            })
+            .collect();
+        BodyDigests { size: self.size, md5: self.md5.finalize().into(), checksums: Checksums { values } }
+    }
+}
+
+/// What a body turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyDigests {
+    /// Bytes.
+    pub size: u64,
+    /// MD5, raw.
+    pub md5: [u8; 16],
+    /// The additional checksums that were asked for, base64.
+    pub checksums: Checksums,
+}
+
+impl BodyDigests {
+    /// The ETag S3 gives to such a body in a single PUT.
+    pub fn etag(&self) -> Etag {
+        Etag::new(&hex::encode(self.md5))
+    }
+
+    /// As `Content-MD5` writes it.
+    pub fn content_md5(&self) -> String {
+        BASE64.encode(self.md5)
+    }
+
+    /// One of the checksums, base64, if it was asked for.
+    pub fn checksum(&self, algorithm: Algorithm) -> Option<&str> {
+        self.checksums.values.get(algorithm.name()).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The check values of the CRC catalogue and of RFC 1321, RFC 3174 and FIPS 180 for `123456789`
+    /// and the empty string.
+    #[test]
+    fn known_values() {
+        let digests = BodyHasher::digest(b"123456789", Algorithm::ALL.into_iter().collect());
+        assert_eq!(digests.etag().as_str(), "25f9e794323b453885f5181f1b624d0b");
+        let hex_of = |algorithm| {
+            hex::encode(BASE64.decode(digests.checksum(algorithm).expect("asked for")).expect("base64"))
+        };
+        assert_eq!(hex_of(Algorithm::Crc32), "cbf43926");
+        assert_eq!(hex_of(Algorithm::Crc32c), "e3069283");
+        assert_eq!(hex_of(Algorithm::Crc64nvme), "ae8b14860a799888");
+        assert_eq!(hex_of(Algorithm::Sha1), "f7c3bc1d808e04732adf679965ccc34ca7ae3441");
+        assert_eq!(
+            hex_of(Algorithm::Sha256),
+            "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"
+        );
+        let empty = BodyHasher::digest(b"", AlgorithmSet::NONE);
+        assert_eq!((empty.etag().as_str(), empty.size), ("d41d8cd98f00b204e9800998ecf8427e", 0));
+        assert!(empty.checksums.values.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn chunking_does_not_matter(chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..20)) {
+            let all: AlgorithmSet = Algorithm::ALL.into_iter().collect();
+            let mut hasher = BodyHasher::new(all);
+            for chunk in &chunks {
+                hasher.update(chunk);
+            }
+            prop_assert_eq!(hasher.finish(), BodyHasher::digest(&chunks.concat(), all));
+        }
+    }
+
+    #[test]
+    fn names() {
+        for algorithm in Algorithm::ALL {
+            assert_eq!(Algorithm::from_name(&algorithm.name().to_uppercase()), Some(algorithm));
+            assert!(AlgorithmSet::NONE.with(algorithm).contains(algorithm));
+        }
+        assert_eq!(Algorithm::from_name("md4"), None);
+    }
+}
