@@ -16,7 +16,7 @@ pub struct BucketId(pub i32);
 pub struct BackendId(pub i32);
 
 /// The change-log number of a commit or delete. It alone orders the versions of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Seq(pub i64);
 
 /// The operation id: one UUIDv7 a client request, minted by the data plane, and the number of the

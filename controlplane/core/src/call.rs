@@ -1,0 +1,287 @@
+//! The calls of a data plane (and of the reaper), and their outcomes.
+//!
+//! Invariant: a call is idempotent by its [`Op`]; whatever it needs to be decided a second time, when
+//! its rows are gone, it carries itself.
+
+use s3o_types::{
+    BackendId, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag, ObjectAttributes, Op, Seq,
+    Timestamp, VersionId,
+};
+use uuid::Uuid;
+
+use crate::intent::{Intent, Target, TargetEnd, WriteKind};
+
+/// One call with what is needed to authorize, to audit and to repeat it.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The idempotency key.
+    pub op: Op,
+    /// The session whose lease covers the intent.
+    pub session: Uuid,
+    /// Who signed the client's request.
+    pub access_key: String,
+    /// The client's address.
+    pub source: String,
+    /// For logs and audit.
+    pub request_id: String,
+    /// Decided in the lane for bulk items.
+    pub bulk: bool,
+    /// What to do.
+    pub call: Call,
+}
+
+/// What a caller may ask for under an operation id.
+#[derive(Debug, Clone)]
+pub enum Call {
+    /// Place a write and record the intent.
+    Begin(Begin),
+    /// Add a target for one that failed.
+    Retarget(Retarget),
+    /// Make the written blob the current version.
+    Commit(Box<Commit>),
+    /// Give a write up.
+    Abort(Abort),
+    /// Remove the current version.
+    Delete(Delete),
+    /// Settle an expired intent that the reaper has claimed.
+    Resolve(Box<Resolve>),
+}
+
+impl Call {
+    /// The key whose lock the call needs, or whose current version it looks at.
+    pub fn bucket_and_key(&self) -> (BucketId, &str) {
+        match self {
+            Self::Begin(c) => (c.bucket, &c.key),
+            Self::Retarget(c) => (c.intent.bucket, &c.intent.key),
+            Self::Commit(c) => (c.intent.bucket, &c.intent.key),
+            Self::Abort(c) => (c.intent.bucket, &c.intent.key),
+            Self::Delete(c) => (c.bucket, &c.key),
+            Self::Resolve(c) => (c.intent.bucket, &c.intent.key),
+        }
+    }
+
+    /// Whether the call is decided under its key's lock. Begin and Retarget write no row of the key.
+    pub fn locks_key(&self) -> bool {
+        !matches!(self, Self::Begin(_) | Self::Retarget(_))
+    }
+}
+
+/// The first step of a write.
+#[derive(Debug, Clone)]
+pub struct Begin {
+    /// The virtual bucket.
+    pub bucket: BucketId,
+    /// The object's key.
+    pub key: String,
+    /// Bytes of the object.
+    pub size: u64,
+    /// Checked here to spare the upload; decided in Commit.
+    pub conditions: Conditions,
+    /// PUT or copy.
+    pub kind: WriteKind,
+    /// Backends that the caller sees as down.
+    pub down: Vec<BackendId>,
+    /// Backends to take first when they qualify.
+    pub prefer: Vec<BackendId>,
+}
+
+/// Asks for a replacement of a target that failed.
+#[derive(Debug, Clone)]
+pub struct Retarget {
+    /// As the caller knows it.
+    pub intent: CarriedIntent,
+    /// The target that failed.
+    pub failed: BackendId,
+    /// Backends that the caller sees as down.
+    pub down: Vec<BackendId>,
+}
+
+/// What a caller carries of its intent, so that Commit and Abort can be decided without the row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CarriedIntent {
+    /// The virtual bucket.
+    pub bucket: BucketId,
+    /// The object's key.
+    pub key: String,
+    /// The write's version.
+    pub version: VersionId,
+    /// Bytes of the object.
+    pub size: u64,
+    /// The write's conditions.
+    pub conditions: Conditions,
+    /// Every place that may hold a blob.
+    pub targets: Vec<Target>,
+}
+
+/// A verified blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCopy {
+    /// Where.
+    pub target: TargetId,
+    /// Bytes on the backend.
+    pub stored_size: u64,
+    /// The backend's ETag.
+    pub backend_etag: Option<Etag>,
+    /// The backend's version id, where its bucket is versioned.
+    pub backend_version: Option<String>,
+    /// How the bytes are encoded.
+    pub encoding: Encoding,
+}
+
+/// Names a target within an intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TargetId {
+    /// The backend.
+    pub backend: BackendId,
+    /// The piece of the version.
+    pub extent: s3o_types::Extent,
+    /// The attempt at it.
+    pub r#gen: s3o_types::Gen,
+}
+
+/// How the caller left a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FinishedTarget {
+    /// Which.
+    pub target: TargetId,
+    /// How.
+    pub end: TargetEnd,
+}
+
+/// Makes a write the current version.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The whole intent.
+    pub intent: CarriedIntent,
+    /// The object's ETag.
+    pub etag: Etag,
+    /// Headers, metadata, tags.
+    pub attributes: ObjectAttributes,
+    /// Additional checksums.
+    pub checksums: Checksums,
+    /// Verified copies.
+    pub copies: Vec<StoredCopy>,
+    /// Targets without a copy.
+    pub failed: Vec<FinishedTarget>,
+}
+
+/// Gives a write up.
+#[derive(Debug, Clone)]
+pub struct Abort {
+    /// The whole intent.
+    pub intent: CarriedIntent,
+    /// How each target ended; one that is not named counts as unknown.
+    pub targets: Vec<FinishedTarget>,
+}
+
+/// Removes the current version of a key.
+#[derive(Debug, Clone)]
+pub struct Delete {
+    /// The virtual bucket.
+    pub bucket: BucketId,
+    /// The object's key.
+    pub key: String,
+    /// What must hold of the current version.
+    pub conditions: Conditions,
+}
+
+/// What the reaper found at a target's storage key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// A whole blob, with all that its headers tell.
+    Blob {
+        /// Bytes on the backend.
+        stored_size: u64,
+        /// Bytes of the object, from its self-description.
+        size: u64,
+        /// The object's ETag, where the backend's is proven to be it.
+        etag: Option<Etag>,
+        /// Headers and metadata; `None` when the blob says that something is missing.
+        attributes: Option<ObjectAttributes>,
+        /// The backend's version id.
+        backend_version: Option<String>,
+    },
+    /// A definite 404, by a backend whose marker was read.
+    Nothing,
+}
+
+/// Settles an intent that the reaper has claimed. A target that could not be asked is no reason to
+/// call this: the claim is let go and the intent stays.
+#[derive(Debug, Clone)]
+pub struct Resolve {
+    /// The claimed intent.
+    pub intent: Intent,
+    /// Whose claim.
+    pub owner: Uuid,
+    /// One entry a target.
+    pub found: Vec<(TargetId, Found)>,
+}
+
+/// A call's outcome.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Placed; the bytes may go.
+    Begun {
+        /// The write's version.
+        version: VersionId,
+        /// Where its bytes go.
+        targets: Vec<Target>,
+        /// Verified copies needed for success.
+        required_copies: u16,
+    },
+    /// The replacement.
+    Retargeted(Target),
+    /// The write is the current version.
+    Committed {
+        /// Its place in the key's order.
+        seq: Seq,
+        /// Its Last-Modified.
+        modified: Timestamp,
+    },
+    /// The write is given up.
+    Aborted,
+    /// There is no current version now.
+    Deleted {
+        /// Whether there was one.
+        existed: bool,
+    },
+    /// The reaper's intent is settled.
+    Resolved(Resolution),
+    /// Not done.
+    Refused(Refusal),
+}
+
+/// What became of a claimed intent; the words of `s3o_pending_intents_resolved_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Resolution {
+    /// The blob was there and is the current version now.
+    Promoted,
+    /// Given up; whatever may be stored is queued for deletion.
+    Dropped,
+    /// A later write or delete of the key came first: given up.
+    Superseded,
+    /// Somebody else settled it.
+    AlreadyResolved,
+}
+
+/// Why a call was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code, from the one table.
+    pub code: ErrorCode,
+    /// What was wrong and what was expected.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with its sentence.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl From<Refusal> for Outcome {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}

@@ -1,0 +1,1 @@
+//! The outcome of every call, as pure functions of the facts.

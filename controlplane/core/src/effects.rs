@@ -1,0 +1,34 @@
+//! What a decided batch writes, in one transaction. Each list is one table.
+
+use s3o_types::{BucketId, Op, VersionId};
+
+use crate::cleanup::CleanupEntry;
+use crate::intent::{Intent, Target};
+use crate::object::{CopyRow, ObjectRow};
+use crate::outcome_log::Change;
+use crate::usage::UsageDeltas;
+
+/// Rows to write. All or none of them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Effects {
+    /// Current versions, inserted or put in the place of the key's row.
+    pub put_objects: Vec<ObjectRow>,
+    /// Keys that have no current version any more.
+    pub drop_objects: Vec<(BucketId, String)>,
+    /// New copies.
+    pub add_copies: Vec<CopyRow>,
+    /// Versions whose copy rows go, all of them.
+    pub drop_copies: Vec<VersionId>,
+    /// New intents.
+    pub add_intents: Vec<Intent>,
+    /// New targets of existing intents.
+    pub add_targets: Vec<(Op, Target)>,
+    /// Intents that are settled.
+    pub drop_intents: Vec<Op>,
+    /// Changes to the bytes of backends.
+    pub usage: UsageDeltas,
+    /// Blobs to delete.
+    pub cleanup: Vec<CleanupEntry>,
+    /// Rows of the change log.
+    pub changes: Vec<Change>,
+}

@@ -1,0 +1,86 @@
+//! What a batch of calls is decided from: everything was read in the transaction that will write.
+
+use std::collections::{HashMap, HashSet};
+
+use s3o_types::{AckLevel, BackendId, BackendState, BlobName, BucketId, Op, Seq, Timestamp};
+
+use crate::config::{BucketState, Routing};
+use crate::intent::Intent;
+use crate::object::{CopyRow, ObjectRow};
+use crate::outcome_log::LoggedOutcome;
+use crate::usage::Usage;
+
+/// A bucket as the transaction sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketFacts {
+    /// Its name, part of every storage key.
+    pub name: String,
+    /// Whether it can be used.
+    pub state: BucketState,
+    /// How sure a write must be.
+    pub ack: AckLevel,
+    /// Copies wanted.
+    pub replication_factor: u16,
+    /// Largest object accepted, in bytes.
+    pub max_object_size: Option<u64>,
+}
+
+/// A backend as the transaction sees it, its usage summed over all slots under the lock of slot 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendFacts {
+    /// Its number.
+    pub id: BackendId,
+    /// Whether it takes blobs.
+    pub state: BackendState,
+    /// Whether its marker is known to be ours.
+    pub attached: bool,
+    /// Lower is first.
+    pub priority: i32,
+    /// Bytes that may be stored there.
+    pub quota_bytes: Option<u64>,
+    /// Largest object.
+    pub max_object_size: Option<u64>,
+    /// What counts against the quota.
+    pub usage: Usage,
+}
+
+/// A key's current version with its copies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CurrentObject {
+    /// The version.
+    pub row: ObjectRow,
+    /// Every copy row of it, in any state.
+    pub copies: Vec<CopyRow>,
+}
+
+/// The facts. A map without an entry means that the row does not exist; what a batch does not need
+/// (usage for a Delete) stays empty.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The transaction's time, by the database's clock.
+    pub now: Timestamp,
+    /// How placement chooses.
+    pub routing: Routing,
+    /// Buckets of the batch.
+    pub buckets: HashMap<BucketId, BucketFacts>,
+    /// (access key, bucket) pairs that may write.
+    pub writers: HashSet<(String, BucketId)>,
+    /// All backends, for Begin and Retarget.
+    pub backends: Vec<BackendFacts>,
+    /// Outcomes in the change log.
+    pub outcomes: HashMap<Op, LoggedOutcome>,
+    /// Intents of the batch, locked.
+    pub intents: HashMap<Op, Intent>,
+    /// Current versions.
+    pub objects: HashMap<(BucketId, String), CurrentObject>,
+    /// Of the blobs that the batch's Commits and Aborts carry: those that a copy row names.
+    pub named_blobs: HashSet<(BackendId, BlobName)>,
+    /// Intents to be resolved whose key the log has changed since they began.
+    pub overtaken: HashSet<Op>,
+    /// The greatest change-log number drawn so far.
+    pub log_head: Seq,
+    /// One number a call that may log, drawn under the locks, ascending.
+    pub seqs: Vec<Seq>,
+    /// One (sequence value, random bits) a Begin.
+    pub version_seeds: Vec<(u64, u64)>,
+}

@@ -1,0 +1,120 @@
+//! Intents: a write that may have left bytes somewhere.
+//!
+//! Invariant: before a byte goes to a (backend, storage key), an intent names that pair and holds its
+//! reservation.
+
+use std::str::FromStr;
+
+use s3o_types::{
+    BackendId, BlobName, BucketId, Conditions, Extent, Gen, Op, Seq, StorageKey, Timestamp, VersionId,
+};
+use uuid::Uuid;
+
+use crate::call::TargetId;
+
+/// What kind of write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WriteKind {
+    /// A client's body.
+    Put,
+    /// Another object's bytes.
+    Copy,
+}
+
+impl WriteKind {
+    /// The word in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Copy => "copy",
+        }
+    }
+}
+
+impl FromStr for WriteKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "put" => Ok(Self::Put),
+            "copy" => Ok(Self::Copy),
+            other => Err(format!("write kind `{other}` is neither put nor copy")),
+        }
+    }
+}
+
+/// One place where a write's bytes go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The backend.
+    pub backend: BackendId,
+    /// The piece of the version.
+    pub extent: Extent,
+    /// The attempt at it.
+    pub r#gen: Gen,
+    /// The full key there.
+    pub storage_key: String,
+}
+
+impl Target {
+    /// A client's own write of a whole object to `backend`.
+    pub fn whole(backend: BackendId, bucket: &str, key: &str, version: VersionId) -> Self {
+        let blob = BlobName::first(version);
+        Self {
+            backend,
+            extent: blob.extent,
+            r#gen: blob.r#gen,
+            storage_key: StorageKey::format(bucket, key, blob),
+        }
+    }
+
+    /// Its name within the intent.
+    pub const fn id(&self) -> TargetId {
+        TargetId { backend: self.backend, extent: self.extent, r#gen: self.r#gen }
+    }
+}
+
+/// How a target was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TargetEnd {
+    /// Nothing was sent: no blob, now or later.
+    NotSent,
+    /// Cut before the end: the backend cannot have completed it.
+    Cut,
+    /// Stored, and answered for.
+    Stored,
+    /// May complete, now or an hour later.
+    Unknown,
+}
+
+/// The row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// The write's operation.
+    pub op: Op,
+    /// Whose lease covers it.
+    pub session: Uuid,
+    /// The virtual bucket.
+    pub bucket: BucketId,
+    /// The object's key.
+    pub key: String,
+    /// The write's version.
+    pub version: VersionId,
+    /// Bytes reserved at each target.
+    pub size: u64,
+    /// PUT or copy.
+    pub kind: WriteKind,
+    /// Decided in Commit.
+    pub conditions: Conditions,
+    /// Every place that may hold a blob of it.
+    pub targets: Vec<Target>,
+    /// Verified copies needed, pinned at Begin.
+    pub required_copies: u16,
+    /// The greatest change-log number drawn before the intent: what the log holds for the key beyond it
+    /// came after.
+    pub log_floor: Seq,
+    /// When it was recorded, by the database's clock.
+    pub begun: Timestamp,
+    /// The reaper that has fenced it off.
+    pub claimed_by: Option<Uuid>,
+}

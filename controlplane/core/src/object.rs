@@ -1,0 +1,142 @@
+//! Versions and copies as rows.
+
+use std::str::FromStr;
+
+use s3o_types::{
+    BackendId, BlobName, BucketId, Checksums, Encoding, Etag, ObjectAttributes, Seq, StorageKey, Timestamp,
+    VersionId,
+};
+
+/// The current, undeleted version of a key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObjectRow {
+    /// The virtual bucket.
+    pub bucket: BucketId,
+    /// The object's key.
+    pub key: String,
+    /// Its place in the key's order.
+    pub seq: Seq,
+    /// The write that made it.
+    pub version: VersionId,
+    /// Bytes.
+    pub size: u64,
+    /// The object's ETag.
+    pub etag: Etag,
+    /// Last-Modified.
+    pub modified: Timestamp,
+    /// Headers, metadata, tags.
+    pub attributes: ObjectAttributes,
+    /// Additional checksums.
+    pub checksums: Checksums,
+    /// The null version of a bucket that is not, or was not always, versioned.
+    pub is_null: bool,
+}
+
+/// How sure we are of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CopyState {
+    /// Size and checksum were verified.
+    Verified,
+    /// Attached without having been read.
+    Uncertain,
+    /// Found to be wrong; kept until a good one replaces it.
+    Quarantined,
+    /// Found to be gone.
+    Missing,
+}
+
+impl CopyState {
+    /// The word in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Uncertain => "uncertain",
+            Self::Quarantined => "quarantined",
+            Self::Missing => "missing",
+        }
+    }
+
+    /// Whether a reader may try it.
+    pub const fn readable(self) -> bool {
+        matches!(self, Self::Verified | Self::Uncertain)
+    }
+}
+
+impl FromStr for CopyState {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "verified" => Ok(Self::Verified),
+            "uncertain" => Ok(Self::Uncertain),
+            "quarantined" => Ok(Self::Quarantined),
+            "missing" => Ok(Self::Missing),
+            other => Err(format!("copy state `{other}` is none of verified, uncertain, quarantined, missing")),
+        }
+    }
+}
+
+/// One blob of a version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CopyRow {
+    /// Where.
+    pub backend: BackendId,
+    /// Which version, extent and attempt.
+    pub blob: BlobName,
+    /// The virtual bucket.
+    pub bucket: BucketId,
+    /// The object's key.
+    pub key: String,
+    /// How sure.
+    pub state: CopyState,
+    /// Bytes on the backend.
+    pub stored_size: u64,
+    /// The backend's ETag.
+    pub backend_etag: Option<Etag>,
+    /// The backend's version id.
+    pub backend_version: Option<String>,
+    /// How the bytes are encoded.
+    pub encoding: Encoding,
+    /// Only imported objects have a key of their own; it may be written by others.
+    pub foreign_key: Option<String>,
+}
+
+impl CopyRow {
+    /// The full key on the backend.
+    pub fn storage_key(&self, bucket_name: &str) -> String {
+        self.foreign_key.clone().unwrap_or_else(|| StorageKey::format(bucket_name, &self.key, self.blob))
+    }
+}
+
+/// Asks where an object's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Locate {
+    /// The virtual bucket.
+    pub bucket: BucketId,
+    /// The object's key.
+    pub key: String,
+    /// First byte and end (exclusive); `None` for all.
+    pub range: Option<(u64, u64)>,
+}
+
+/// An object with the copies of each extent that the range covers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Located {
+    /// The version.
+    pub object: ObjectRow,
+    /// In the order of their offsets.
+    pub extents: Vec<LocatedExtent>,
+}
+
+/// An extent and where its copies are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocatedExtent {
+    /// Its number.
+    pub extent: s3o_types::Extent,
+    /// Where its bytes stand in the object.
+    pub offset: u64,
+    /// How many.
+    pub size: u64,
+    /// Readable copies with their full storage keys.
+    pub copies: Vec<(CopyRow, String)>,
+}

@@ -1,0 +1,160 @@
+//! Outcomes as the change log keeps them, and how a repeat reads them.
+//!
+//! Invariant: the numbers stand in people's databases and are never used again.
+
+use s3o_types::{BucketId, ErrorCode, Op, Seq, Timestamp, VersionId};
+
+use crate::call::{Outcome, Refusal, Resolution};
+use crate::object::ObjectRow;
+
+/// What a transaction did for an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Logged {
+    /// The write became the current version.
+    Committed,
+    /// The reaper made it the current version.
+    Promoted,
+    /// The current version was removed.
+    Deleted,
+    /// There was none to remove.
+    DeletedNothing,
+    /// The write was given up by its writer.
+    Aborted,
+    /// The reaper gave it up.
+    Dropped,
+    /// The reaper gave it up because something came after it.
+    Superseded,
+    /// Nothing was known of it any more.
+    Lost,
+    /// Refused at commit: a condition did not hold.
+    ConditionFailed,
+    /// Refused at commit: the bucket was gone.
+    BucketGone,
+    /// Refused at commit: too few verified copies.
+    TooFewCopies,
+}
+
+impl Logged {
+    const ALL: [Self; 11] = [
+        Self::Committed,
+        Self::Promoted,
+        Self::Deleted,
+        Self::DeletedNothing,
+        Self::Aborted,
+        Self::Dropped,
+        Self::Superseded,
+        Self::Lost,
+        Self::ConditionFailed,
+        Self::BucketGone,
+        Self::TooFewCopies,
+    ];
+
+    /// Its number in the change log.
+    pub const fn code(self) -> i16 {
+        match self {
+            Self::Committed => 1,
+            Self::Promoted => 2,
+            Self::Deleted => 3,
+            Self::DeletedNothing => 4,
+            Self::Aborted => 5,
+            Self::Dropped => 6,
+            Self::Superseded => 7,
+            Self::Lost => 8,
+            Self::ConditionFailed => 9,
+            Self::BucketGone => 10,
+            Self::TooFewCopies => 11,
+        }
+    }
+
+    /// By its number; `None` for one of a newer release.
+    pub fn from_code(code: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|logged| logged.code() == code)
+    }
+
+    /// Whether the key's rows changed: only such changes supersede an intent.
+    pub const fn changed_key(self) -> bool {
+        matches!(self, Self::Committed | Self::Promoted | Self::Deleted)
+    }
+}
+
+/// An outcome found in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoggedOutcome {
+    /// What was done.
+    pub logged: Logged,
+    /// Its change-log number.
+    pub seq: Seq,
+    /// When, by the database's clock.
+    pub at: Timestamp,
+}
+
+impl LoggedOutcome {
+    /// What a repeat of the call is answered.
+    pub fn replay(self) -> Outcome {
+        match self.logged {
+            Logged::Committed | Logged::Promoted => Outcome::Committed { seq: self.seq, modified: self.at },
+            Logged::Deleted => Outcome::Deleted { existed: true },
+            Logged::DeletedNothing => Outcome::Deleted { existed: false },
+            Logged::Aborted => Outcome::Aborted,
+            Logged::Dropped | Logged::Superseded | Logged::Lost => lost("the write was given up before it was committed"),
+            Logged::ConditionFailed => Refusal::new(
+                ErrorCode::PreconditionFailed,
+                "a condition of the request did not hold when the write was committed",
+            )
+            .into(),
+            Logged::BucketGone => Refusal::new(ErrorCode::NoSuchBucket, "the bucket does not exist").into(),
+            Logged::TooFewCopies => Refusal::new(
+                ErrorCode::ServiceUnavailable,
+                "fewer backends hold the object than the bucket's ack level asks for",
+            )
+            .into(),
+        }
+    }
+
+    /// What a repeat of the reaper's call is answered.
+    pub fn replay_to_reaper(self) -> Outcome {
+        Outcome::Resolved(match self.logged {
+            Logged::Promoted => Resolution::Promoted,
+            Logged::Dropped => Resolution::Dropped,
+            Logged::Superseded => Resolution::Superseded,
+            _ => Resolution::AlreadyResolved,
+        })
+    }
+}
+
+/// The retryable answer to a write that cannot be committed any more.
+pub fn lost(why: &str) -> Outcome {
+    Refusal::new(ErrorCode::WriteLost, why).into()
+}
+
+/// A row to be appended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// Its number, drawn under the key's lock.
+    pub seq: Seq,
+    /// Whose outcome.
+    pub op: Op,
+    /// What was done.
+    pub logged: Logged,
+    /// The virtual bucket.
+    pub bucket: BucketId,
+    /// The object's key.
+    pub key: String,
+    /// The version it is about, where there is one.
+    pub version: Option<VersionId>,
+    /// What it takes to replay the change: the row as it is now, when the key has one by this change.
+    pub object: Option<ObjectRow>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_found_again() {
+        for logged in Logged::ALL {
+            assert_eq!(Logged::from_code(logged.code()), Some(logged));
+        }
+        assert_eq!(Logged::from_code(0), None);
+    }
+}

@@ -1,0 +1,116 @@
+//! The ports: what `grpc` and `workers` need of the store, and nothing of how it is done.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::call::{Outcome, Refusal, Request};
+use crate::cleanup::{Claim, CleanupItem, CleanupResult, QueueDepths};
+use crate::config::{ClusterConfig, MarkerSeen};
+use crate::intent::Intent;
+use crate::listing::{ListQuery, Page};
+use crate::object::{Locate, Located};
+use crate::session::{BackendUsage, Hello, UsageReport};
+use crate::usage::Usage;
+use crate::worker::{Counts, WorkerStatus};
+use s3o_types::BackendId;
+
+/// Why a port could not answer. Whatever it was, the caller may try again.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PortError {
+    /// The database cannot be reached, or refused for now.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+    /// A row that this release cannot read; names table and key.
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+/// Decides calls, many in one transaction.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Decides one call. Returns when its transaction is durable, or with a retryable refusal.
+    async fn submit(&self, request: Request) -> Outcome;
+    /// Where the current version of a key is. `Ok(None)`: there is none.
+    async fn locate(&self, query: Locate) -> Result<Option<Located>, Refusal>;
+    /// One page of a bucket.
+    async fn list(&self, query: ListQuery) -> Result<Page, Refusal>;
+}
+
+/// Leases and reports of data planes and worker processes.
+#[async_trait]
+pub trait Sessions: Send + Sync {
+    /// Records a session, with a lease that begins now.
+    async fn open(&self, hello: Hello) -> Result<(), PortError>;
+    /// Renews the lease and says which operations have been open for over a minute.
+    async fn renew(&self, session: Uuid, open_ops: Vec<Uuid>) -> Result<(), PortError>;
+    /// Ends the lease: what it left open may be reaped at once.
+    async fn close(&self, session: Uuid) -> Result<(), PortError>;
+    /// Adds a report to this month's usage, once.
+    async fn add_usage(&self, session: Uuid, report: UsageReport) -> Result<(), PortError>;
+    /// Whether the database has answered lately.
+    fn database_reachable(&self) -> bool;
+}
+
+/// The configuration that the database serves.
+#[async_trait]
+pub trait Configs: Send + Sync {
+    /// The newest known. Does not wait for the database.
+    fn current(&self) -> Arc<ClusterConfig>;
+    /// Waits until there is one newer than `generation`.
+    async fn newer_than(&self, generation: i64) -> Arc<ClusterConfig>;
+    /// Records that a backend's marker is ours and what it proves; mints a generation if that is new.
+    async fn attach(&self, seen: MarkerSeen) -> Result<(), PortError>;
+    /// Records that a backend's marker is not ours: nothing is placed there any more.
+    async fn detach(&self, backend: BackendId) -> Result<(), PortError>;
+}
+
+/// Work that is found in tables.
+#[async_trait]
+pub trait Queues: Send + Sync {
+    /// Claims rows of the cleanup queue that are due; rows of dead owners too.
+    async fn claim_cleanup(&self, claim: Claim) -> Result<Vec<CleanupItem>, PortError>;
+    /// Records results: done, put off for an uncertain key's second DELETE, put off after a failure, or
+    /// dead-lettered after [`crate::cleanup::MAX_ATTEMPTS`]. A row that another owner has taken over is left alone.
+    /// Counts what happened: `success`, `success_absent`, `second_pass`, `retry`, `exhausted`, `not_ours`.
+    async fn finish_cleanup(&self, owner: Uuid, results: Vec<(CleanupItem, CleanupResult)>) -> Result<Counts, PortError>;
+    /// Claims intents that have expired (DESIGN §4: session's deadline passed, or old and not listed).
+    async fn claim_expired_intents(&self, claim: Claim) -> Result<Vec<Intent>, PortError>;
+    /// Lets claimed intents go, unresolved, to be looked at again.
+    async fn release_intents(&self, owner: Uuid, ops: Vec<s3o_types::Op>) -> Result<(), PortError>;
+    /// How much is waiting.
+    async fn depths(&self) -> Result<QueueDepths, PortError>;
+}
+
+/// Housekeeping of the tables themselves.
+#[async_trait]
+pub trait Maintenance: Send + Sync {
+    /// Makes the change log's partitions of the coming days; drops those that every reader has passed
+    /// and that are over 24 h old.
+    async fn rotate_changes(&self) -> Result<Counts, PortError>;
+    /// Forgets sessions that ended long ago and left no intent.
+    async fn prune_sessions(&self) -> Result<Counts, PortError>;
+}
+
+/// What operators look at.
+#[async_trait]
+pub trait Overview: Send + Sync {
+    /// Bytes by backend, and this month's usage.
+    async fn backend_usage(&self) -> Result<Vec<(BackendId, Usage, BackendUsage)>, PortError>;
+    /// Sessions and whether their lease holds.
+    async fn sessions(&self) -> Result<Vec<(Hello, bool)>, PortError>;
+    /// Records a tick of a worker.
+    async fn record_tick(&self, worker: &str, instance: &str, result: Result<(), String>) -> Result<(), PortError>;
+    /// All workers of all replicas.
+    async fn workers(&self) -> Result<Vec<WorkerStatus>, PortError>;
+}
+
+/// Runs workers on demand; implemented by the workers, called by the admin service.
+#[async_trait]
+pub trait WorkerControl: Send + Sync {
+    /// Runs one tick of the named worker. `Err(None)`: there is no such worker.
+    async fn run(&self, name: &str) -> Result<Counts, Option<String>>;
+    /// Their names.
+    fn names(&self) -> Vec<&'static str>;
+}

@@ -1,0 +1,57 @@
+//! Quota arithmetic.
+//!
+//! Invariant (promise 4): used + reserved + orphaned is what a backend stores or may store; it never
+//! exceeds the quota, because only Begin and Retarget raise the sum, and they look first.
+
+use std::collections::BTreeMap;
+use std::ops::{Add, AddAssign};
+
+use s3o_types::BackendId;
+
+/// Bytes of a backend by what they are, or a change to them. Signed: a slot of the table may be
+/// negative, only the sum over all slots is meaningful.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// In committed copies.
+    pub used: i64,
+    /// Held by intents.
+    pub reserved: i64,
+    /// In the cleanup queue or dead-lettered.
+    pub orphaned: i64,
+    /// Copies, counted by their first extent.
+    pub objects: i64,
+}
+
+impl Usage {
+    /// Everything that counts against the quota.
+    pub const fn total(self) -> i64 {
+        self.used + self.reserved + self.orphaned
+    }
+}
+
+impl Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            used: self.used + other.used,
+            reserved: self.reserved + other.reserved,
+            orphaned: self.orphaned + other.orphaned,
+            objects: self.objects + other.objects,
+        }
+    }
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+/// Changes to several backends, in the order in which their rows are locked.
+pub type UsageDeltas = BTreeMap<BackendId, Usage>;
+
+/// Bytes as the tables hold them. Sizes are checked against quotas long before `i64::MAX`.
+pub fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
