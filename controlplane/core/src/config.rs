@@ -2,7 +2,10 @@
 
 use std::str::FromStr;
 
-use s3o_types::{AckLevel, BackendId, BackendSpec, BackendState, BucketId, BucketName, Credentials, Quirks, Secret, Timestamp};
+use s3o_types::{
+    AckLevel, BackendId, BackendSpec, BackendState, BucketId, BucketName, Credentials, Quirks, Secret,
+    Timestamp,
+};
 use uuid::Uuid;
 
 /// How placement chooses among backends that have room.

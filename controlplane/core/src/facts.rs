@@ -36,6 +36,8 @@ pub struct BackendFacts {
     pub attached: bool,
     /// Lower is first.
     pub priority: i32,
+    /// Place in the configuration file, which decides among equal priorities.
+    pub position: i32,
     /// Bytes that may be stored there.
     pub quota_bytes: Option<u64>,
     /// Largest object.

@@ -71,7 +71,9 @@ impl FromStr for CopyState {
             "uncertain" => Ok(Self::Uncertain),
             "quarantined" => Ok(Self::Quarantined),
             "missing" => Ok(Self::Missing),
-            other => Err(format!("copy state `{other}` is none of verified, uncertain, quarantined, missing")),
+            other => {
+                Err(format!("copy state `{other}` is none of verified, uncertain, quarantined, missing"))
+            }
         }
     }
 }

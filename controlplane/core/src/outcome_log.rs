@@ -32,10 +32,12 @@ pub enum Logged {
     BucketGone,
     /// Refused at commit: too few verified copies.
     TooFewCopies,
+    /// Refused at commit: `If-Match`, and the key was gone.
+    MatchMissing,
 }
 
 impl Logged {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Committed,
         Self::Promoted,
         Self::Deleted,
@@ -47,6 +49,7 @@ impl Logged {
         Self::ConditionFailed,
         Self::BucketGone,
         Self::TooFewCopies,
+        Self::MatchMissing,
     ];
 
     /// Its number in the change log.
@@ -63,6 +66,7 @@ impl Logged {
             Self::ConditionFailed => 9,
             Self::BucketGone => 10,
             Self::TooFewCopies => 11,
+            Self::MatchMissing => 12,
         }
     }
 
@@ -96,12 +100,17 @@ impl LoggedOutcome {
             Logged::Deleted => Outcome::Deleted { existed: true },
             Logged::DeletedNothing => Outcome::Deleted { existed: false },
             Logged::Aborted => Outcome::Aborted,
-            Logged::Dropped | Logged::Superseded | Logged::Lost => lost("the write was given up before it was committed"),
+            Logged::Dropped | Logged::Superseded | Logged::Lost => {
+                lost("the write was given up before it was committed")
+            }
             Logged::ConditionFailed => Refusal::new(
                 ErrorCode::PreconditionFailed,
                 "a condition of the request did not hold when the write was committed",
             )
             .into(),
+            Logged::MatchMissing => {
+                Refusal::new(ErrorCode::NoSuchKey, "If-Match was sent and the key does not exist").into()
+            }
             Logged::BucketGone => Refusal::new(ErrorCode::NoSuchBucket, "the bucket does not exist").into(),
             Logged::TooFewCopies => Refusal::new(
                 ErrorCode::ServiceUnavailable,

@@ -1,1 +1,181 @@
 //! Which backend takes a blob.
+//!
+//! Invariant: a backend is chosen only when it is active, attached, not seen as down, takes blobs of
+//! that size and has the room left by everything stored, reserved and orphaned there.
+
+use std::cmp::Ordering;
+
+use s3o_types::{BackendId, BackendState, ErrorCode};
+
+use crate::call::Refusal;
+use crate::config::Routing;
+use crate::facts::BackendFacts;
+use crate::usage::signed;
+
+/// What is to be placed.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Bytes of the blob.
+    pub size: u64,
+    /// Backends seen as down by the data plane.
+    pub down: &'a [BackendId],
+    /// Backends to take first.
+    pub prefer: &'a [BackendId],
+    /// Backends that hold, or may hold, a blob of this write already.
+    pub exclude: &'a [BackendId],
+    /// Different backends needed.
+    pub count: usize,
+}
+
+/// Chooses `count` different backends, best first.
+pub fn choose(
+    backends: &[BackendFacts],
+    routing: Routing,
+    wanted: Wanted<'_>,
+) -> Result<Vec<BackendId>, Refusal> {
+    let mut candidates: Vec<&BackendFacts> = backends
+        .iter()
+        .filter(|b| {
+            qualifies(b, wanted.size) && !wanted.down.contains(&b.id) && !wanted.exclude.contains(&b.id)
+        })
+        .collect();
+    candidates.sort_by(|a, b| order(a, b, routing, wanted.prefer));
+    if candidates.len() < wanted.count {
+        return Err(no_place(backends, wanted));
+    }
+    Ok(candidates[..wanted.count].iter().map(|b| b.id).collect())
+}
+
+fn takes_writes(backend: &BackendFacts) -> bool {
+    backend.state == BackendState::Active && backend.attached
+}
+
+fn takes_size(backend: &BackendFacts, size: u64) -> bool {
+    backend.max_object_size.is_none_or(|max| size <= max)
+}
+
+fn has_room(backend: &BackendFacts, size: u64) -> bool {
+    backend
+        .quota_bytes
+        .is_none_or(|quota| backend.usage.total().saturating_add(signed(size)) <= signed(quota))
+}
+
+fn qualifies(backend: &BackendFacts, size: u64) -> bool {
+    takes_writes(backend) && takes_size(backend, size) && has_room(backend, size)
+}
+
+fn order(a: &BackendFacts, b: &BackendFacts, routing: Routing, prefer: &[BackendId]) -> Ordering {
+    let disliked = |backend: &BackendFacts| !prefer.contains(&backend.id);
+    let configured = |backend: &BackendFacts| (backend.priority, backend.position, backend.id);
+    let fullness = match routing {
+        Routing::Pack => Ordering::Equal,
+        Routing::Spread => compare_fullness(a, b),
+    };
+    disliked(a).cmp(&disliked(b)).then(fullness).then(configured(a).cmp(&configured(b)))
+}
+
+/// Compares total/quota without dividing. No limit counts as the largest one there is.
+fn compare_fullness(a: &BackendFacts, b: &BackendFacts) -> Ordering {
+    let quota = |backend: &BackendFacts| i128::from(backend.quota_bytes.map_or(i64::MAX, signed).max(1));
+    let total = |backend: &BackendFacts| i128::from(backend.usage.total());
+    (total(a) * quota(b)).cmp(&(total(b) * quota(a)))
+}
+
+/// Says why nothing qualified: the reason that the operator can do something about comes first.
+fn no_place(backends: &[BackendFacts], wanted: Wanted<'_>) -> Refusal {
+    let usable: Vec<&BackendFacts> = backends.iter().filter(|b| takes_writes(b)).collect();
+    let fitting = usable.iter().filter(|b| qualifies(b, wanted.size)).count();
+    if usable.is_empty() {
+        return Refusal::new(ErrorCode::ServiceUnavailable, "no backend takes writes at the moment");
+    }
+    if fitting >= wanted.count {
+        return Refusal::new(ErrorCode::ServiceUnavailable, "every backend with room is down at the moment");
+    }
+    if usable.iter().all(|b| !takes_size(b, wanted.size)) {
+        let size = wanted.size;
+        return Refusal::new(
+            ErrorCode::EntityTooLarge,
+            format!("no backend takes an object of {size} bytes"),
+        );
+    }
+    Refusal::new(
+        ErrorCode::InsufficientStorage,
+        format!("{} of {} backends needed have room for {} bytes", fitting, wanted.count, wanted.size),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::usage::Usage;
+
+    fn backend(id: i32, quota: Option<u64>, used: i64) -> BackendFacts {
+        BackendFacts {
+            id: BackendId(id),
+            state: BackendState::Active,
+            attached: true,
+            priority: 0,
+            position: id,
+            quota_bytes: quota,
+            max_object_size: None,
+            usage: Usage { used, ..Usage::default() },
+        }
+    }
+
+    fn wanted(size: u64) -> Wanted<'static> {
+        Wanted { size, down: &[], prefer: &[], exclude: &[], count: 1 }
+    }
+
+    fn code(result: Result<Vec<BackendId>, Refusal>) -> ErrorCode {
+        result.expect_err("no place").code
+    }
+
+    #[test]
+    fn pack_fills_in_configured_order() {
+        let mut backends = vec![backend(1, Some(100), 90), backend(2, Some(100), 0), backend(3, None, 0)];
+        assert_eq!(choose(&backends, Routing::Pack, wanted(10)), Ok(vec![BackendId(1)]));
+        assert_eq!(choose(&backends, Routing::Pack, wanted(11)), Ok(vec![BackendId(2)]));
+        assert_eq!(choose(&backends, Routing::Pack, wanted(101)), Ok(vec![BackendId(3)]));
+        backends[2].priority = -1;
+        assert_eq!(choose(&backends, Routing::Pack, wanted(10)), Ok(vec![BackendId(3)]));
+    }
+
+    #[test]
+    fn spread_takes_the_emptiest_share() {
+        let backends = [backend(1, Some(1000), 300), backend(2, Some(100), 20), backend(3, Some(10), 9)];
+        assert_eq!(choose(&backends, Routing::Spread, wanted(1)), Ok(vec![BackendId(2)]));
+        let Wanted { .. } = wanted(1);
+        let two = Wanted { count: 2, ..wanted(1) };
+        assert_eq!(choose(&backends, Routing::Spread, two), Ok(vec![BackendId(2), BackendId(1)]));
+    }
+
+    #[test]
+    fn everything_that_may_be_stored_counts() {
+        let mut full = backend(1, Some(100), 0);
+        full.usage = Usage { used: 30, reserved: 30, orphaned: 31, objects: 1 };
+        assert_eq!(code(choose(&[full], Routing::Pack, wanted(10))), ErrorCode::InsufficientStorage);
+    }
+
+    #[test]
+    fn the_reason_is_named() {
+        let mut small = backend(1, None, 0);
+        small.max_object_size = Some(5);
+        assert_eq!(code(choose(&[small], Routing::Pack, wanted(6))), ErrorCode::EntityTooLarge);
+        let down = Wanted { down: &[BackendId(1)], ..wanted(1) };
+        assert_eq!(code(choose(&[backend(1, None, 0)], Routing::Pack, down)), ErrorCode::ServiceUnavailable);
+        let mut unattached = backend(1, None, 0);
+        unattached.attached = false;
+        assert_eq!(code(choose(&[unattached], Routing::Pack, wanted(1))), ErrorCode::ServiceUnavailable);
+        let mut draining = backend(1, None, 0);
+        draining.state = BackendState::Draining;
+        assert_eq!(code(choose(&[draining], Routing::Pack, wanted(1))), ErrorCode::ServiceUnavailable);
+    }
+
+    #[test]
+    fn a_preferred_backend_goes_first_only_if_it_qualifies() {
+        let backends = [backend(1, None, 0), backend(2, Some(10), 0)];
+        let prefer = |size| Wanted { prefer: &[BackendId(2)], ..wanted(size) };
+        assert_eq!(choose(&backends, Routing::Pack, prefer(10)), Ok(vec![BackendId(2)]));
+        assert_eq!(choose(&backends, Routing::Pack, prefer(11)), Ok(vec![BackendId(1)]));
+    }
+}

@@ -74,7 +74,11 @@ pub trait Queues: Send + Sync {
     /// Records results: done, put off for an uncertain key's second DELETE, put off after a failure, or
     /// dead-lettered after [`crate::cleanup::MAX_ATTEMPTS`]. A row that another owner has taken over is left alone.
     /// Counts what happened: `success`, `success_absent`, `second_pass`, `retry`, `exhausted`, `not_ours`.
-    async fn finish_cleanup(&self, owner: Uuid, results: Vec<(CleanupItem, CleanupResult)>) -> Result<Counts, PortError>;
+    async fn finish_cleanup(
+        &self,
+        owner: Uuid,
+        results: Vec<(CleanupItem, CleanupResult)>,
+    ) -> Result<Counts, PortError>;
     /// Claims intents that have expired (DESIGN §4: session's deadline passed, or old and not listed).
     async fn claim_expired_intents(&self, claim: Claim) -> Result<Vec<Intent>, PortError>;
     /// Lets claimed intents go, unresolved, to be looked at again.
@@ -101,7 +105,12 @@ pub trait Overview: Send + Sync {
     /// Sessions and whether their lease holds.
     async fn sessions(&self) -> Result<Vec<(Hello, bool)>, PortError>;
     /// Records a tick of a worker.
-    async fn record_tick(&self, worker: &str, instance: &str, result: Result<(), String>) -> Result<(), PortError>;
+    async fn record_tick(
+        &self,
+        worker: &str,
+        instance: &str,
+        result: Result<(), String>,
+    ) -> Result<(), PortError>;
     /// All workers of all replicas.
     async fn workers(&self) -> Result<Vec<WorkerStatus>, PortError>;
 }

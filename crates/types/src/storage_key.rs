@@ -156,7 +156,8 @@ fn plain_form_stands(bucket: &str, key: &str) -> bool {
     }
     let mut segments = key.split('/').peekable();
     while let Some(segment) = segments.next() {
-        let room = if segments.peek().is_some() { MAX_SEGMENT_BYTES } else { MAX_SEGMENT_BYTES - SUFFIX_BYTES };
+        let room =
+            if segments.peek().is_some() { MAX_SEGMENT_BYTES } else { MAX_SEGMENT_BYTES - SUFFIX_BYTES };
         if segment.is_empty() || segment == "." || segment == ".." || segment.len() > room {
             return false;
         }

@@ -1,1 +1,132 @@
-//! The outcome of every call, as pure functions of the facts.
+//! The outcome of every call, as pure functions of the facts. One file a call.
+//!
+//! Invariants: a call whose outcome is in the log gets that outcome and changes nothing; bytes move
+//! between used, reserved and orphaned, and only Begin and Retarget raise their sum (but for a write
+//! whose intent the database forgot); every blob that stops being named by an intent or a copy is
+//! named by a cleanup entry of the same transaction.
+
+mod abort;
+mod begin;
+mod commit;
+mod conditions;
+mod delete;
+mod resolve;
+mod retarget;
+mod settle;
+
+use s3o_types::{BackendId, ErrorCode, Op, Seq, VersionId};
+
+use crate::call::{Call, Outcome, Refusal, Request};
+use crate::effects::Effects;
+use crate::facts::{BucketFacts, Facts};
+use crate::outcome_log::{Change, Logged, LoggedOutcome};
+use crate::usage::Usage;
+
+/// A decided batch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Decision {
+    /// One a request, in their order.
+    pub outcomes: Vec<Outcome>,
+    /// What to write.
+    pub effects: Effects,
+}
+
+/// Decides a batch. The caller has seen to it that no two requests that lock a key name the same one.
+pub fn decide(facts: Facts, requests: &[Request]) -> Decision {
+    let mut batch = Batch { facts, effects: Effects::default() };
+    let outcomes = requests.iter().enumerate().map(|(index, request)| batch.decide(index, request)).collect();
+    Decision { outcomes, effects: batch.effects }
+}
+
+/// The facts, as they become while items are decided one after the other, and what was decided.
+struct Batch {
+    facts: Facts,
+    effects: Effects,
+}
+
+/// A number of the change log, handed to the one rule that may use it.
+#[derive(Clone, Copy)]
+struct Slot {
+    op: Op,
+    seq: Seq,
+}
+
+impl Batch {
+    fn decide(&mut self, index: usize, request: &Request) -> Outcome {
+        let Some(&seq) = self.facts.seqs.get(index) else {
+            return internal("fewer change-log numbers were drawn than calls came");
+        };
+        let slot = Slot { op: request.op, seq };
+        match &request.call {
+            Call::Begin(begin) => begin::decide(self, request, begin),
+            Call::Retarget(retarget) => retarget::decide(self, request.op, retarget),
+            Call::Commit(commit) => commit::decide(self, slot, commit),
+            Call::Abort(abort) => abort::decide(self, slot, abort),
+            Call::Delete(delete) => delete::decide(self, slot, &request.access_key, delete),
+            Call::Resolve(resolve) => resolve::decide(self, slot, resolve),
+        }
+    }
+
+    fn logged(&self, op: Op) -> Option<LoggedOutcome> {
+        self.facts.outcomes.get(&op).copied()
+    }
+
+    /// The bucket, if it can be written to.
+    fn writable_bucket(&self, bucket: s3o_types::BucketId) -> Result<&BucketFacts, Refusal> {
+        self.facts
+            .buckets
+            .get(&bucket)
+            .filter(|facts| facts.state == crate::config::BucketState::Active)
+            .ok_or_else(|| Refusal::new(ErrorCode::NoSuchBucket, "the bucket does not exist"))
+    }
+
+    fn may_write(&self, access_key: &str, bucket: s3o_types::BucketId) -> Result<(), Refusal> {
+        let allowed = self.facts.writers.contains(&(access_key.to_owned(), bucket));
+        allowed.then_some(()).ok_or_else(|| {
+            Refusal::new(ErrorCode::AccessDenied, "the access key has no write access to the bucket")
+        })
+    }
+
+    fn add_usage(&mut self, backend: BackendId, delta: Usage) {
+        *self.effects.usage.entry(backend).or_default() += delta;
+        if let Some(facts) = self.facts.backends.iter_mut().find(|facts| facts.id == backend) {
+            facts.usage += delta;
+        }
+    }
+
+    /// Appends the outcome; from here on a repeat in this batch finds it too.
+    fn log(&mut self, slot: Slot, logged: Logged, subject: Subject<'_>) -> Outcome {
+        let Subject { bucket, key, version, object } = subject;
+        let outcome = LoggedOutcome { logged, seq: slot.seq, at: self.facts.now };
+        self.facts.outcomes.insert(slot.op, outcome);
+        self.effects.changes.push(Change {
+            seq: slot.seq,
+            op: slot.op,
+            logged,
+            bucket,
+            key: key.to_owned(),
+            version,
+            object,
+        });
+        outcome.replay()
+    }
+}
+
+/// What a change-log row is about.
+struct Subject<'a> {
+    bucket: s3o_types::BucketId,
+    key: &'a str,
+    version: Option<VersionId>,
+    object: Option<crate::object::ObjectRow>,
+}
+
+fn internal(why: &str) -> Outcome {
+    Refusal::new(ErrorCode::InternalError, why).into()
+}
+
+fn busy(why: &str) -> Outcome {
+    Refusal::new(ErrorCode::ServiceUnavailable, why).into()
+}
+
+#[cfg(test)]
+mod tests;

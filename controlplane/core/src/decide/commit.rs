@@ -1,0 +1,141 @@
+//! Commit: the write becomes the key's current version, or is refused for good. Decided under the
+//! key's lock; the number drawn there is the write's place in the key's order.
+
+use std::collections::HashSet;
+
+use s3o_types::{BackendId, BlobName, ErrorCode};
+
+use super::settle::{Ends, displace, end_intent, ends, lose};
+use super::{Batch, Slot, Subject, busy, conditions};
+use crate::call::{Commit, Outcome, Refusal, StoredCopy, TargetId};
+use crate::cleanup::Reason;
+use crate::intent::{Intent, TargetEnd};
+use crate::object::{CopyRow, CopyState, ObjectRow};
+use crate::outcome_log::Logged;
+use crate::usage::{Usage, signed};
+
+pub(super) fn decide(batch: &mut Batch, slot: Slot, commit: &Commit) -> Outcome {
+    if let Some(outcome) = batch.logged(slot.op) {
+        return outcome.replay();
+    }
+    let ends = all_ends(commit);
+    let Some(intent) = batch.facts.intents.get(&slot.op).cloned() else {
+        return lose(batch, slot, &commit.intent, &ends);
+    };
+    if intent.claimed_by.is_some() {
+        return busy("the write's lease ran out and it is being cleaned up");
+    }
+    if let Err(refusal) = check_copies(&intent, commit) {
+        return refusal.into();
+    }
+    match refusal(batch, &intent, commit) {
+        Some(logged) => refuse(batch, slot, &intent, &ends, logged),
+        None => accept(batch, slot, &intent, commit, &ends),
+    }
+}
+
+/// A target with a verified copy is stored, the others ended as the caller says.
+fn all_ends(commit: &Commit) -> Ends {
+    let mut all = ends(&commit.failed);
+    all.extend(commit.copies.iter().map(|copy| (copy.target, TargetEnd::Stored)));
+    all
+}
+
+/// A commit that contradicts its own intent is a bug of the caller: nothing is written, and the intent
+/// stays for the reaper.
+fn check_copies(intent: &Intent, commit: &Commit) -> Result<(), Refusal> {
+    let wrong = |why: String| Err(Refusal::new(ErrorCode::InvalidArgument, why));
+    if intent.version != commit.intent.version
+        || intent.key != commit.intent.key
+        || intent.bucket != commit.intent.bucket
+    {
+        return wrong("the commit names another write than its intent".to_owned());
+    }
+    for copy in &commit.copies {
+        if !intent.targets.iter().any(|target| target.id() == copy.target) {
+            return wrong(format!("backend {} is no target of the write", copy.target.backend.0));
+        }
+        if copy.stored_size > intent.size {
+            return wrong(format!("{} bytes were stored, {} were reserved", copy.stored_size, intent.size));
+        }
+    }
+    Ok(())
+}
+
+/// What stands against the write now that its key is locked.
+fn refusal(batch: &Batch, intent: &Intent, commit: &Commit) -> Option<Logged> {
+    if batch.writable_bucket(intent.bucket).is_err() {
+        return Some(Logged::BucketGone);
+    }
+    let current = batch.facts.objects.get(&(intent.bucket, intent.key.clone()));
+    if let Err(refusal) = conditions::check(&intent.conditions, current) {
+        let missing = refusal.code == ErrorCode::NoSuchKey;
+        return Some(if missing { Logged::MatchMissing } else { Logged::ConditionFailed });
+    }
+    let backends: HashSet<BackendId> = commit.copies.iter().map(|copy| copy.target.backend).collect();
+    if backends.len() < usize::from(intent.required_copies.max(1)) {
+        return Some(Logged::TooFewCopies);
+    }
+    None
+}
+
+fn refuse(batch: &mut Batch, slot: Slot, intent: &Intent, ends: &Ends, logged: Logged) -> Outcome {
+    end_intent(batch, intent, ends, &[], Reason::Refused);
+    let subject =
+        Subject { bucket: intent.bucket, key: &intent.key, version: Some(intent.version), object: None };
+    batch.log(slot, logged, subject)
+}
+
+fn accept(batch: &mut Batch, slot: Slot, intent: &Intent, commit: &Commit, ends: &Ends) -> Outcome {
+    let keep: Vec<TargetId> = commit.copies.iter().map(|copy| copy.target).collect();
+    end_intent(batch, intent, ends, &keep, Reason::FailedTarget);
+    let row = ObjectRow {
+        bucket: intent.bucket,
+        key: intent.key.clone(),
+        seq: slot.seq,
+        version: intent.version,
+        size: intent.size,
+        etag: commit.etag.clone(),
+        modified: batch.facts.now,
+        attributes: commit.attributes.clone(),
+        checksums: commit.checksums.clone(),
+        is_null: true,
+    };
+    make_current(batch, slot, row, &commit.copies, Logged::Committed)
+}
+
+/// Puts a version in the place of the current one. The reaper's promotion ends here too.
+pub(super) fn make_current(
+    batch: &mut Batch,
+    slot: Slot,
+    row: ObjectRow,
+    copies: &[StoredCopy],
+    logged: Logged,
+) -> Outcome {
+    let bucket_name = batch.facts.buckets.get(&row.bucket).map(|b| b.name.clone()).unwrap_or_default();
+    displace(batch, row.bucket, &bucket_name, &row.key, Reason::Displaced);
+    for copy in copies {
+        add_copy(batch, &row, copy);
+    }
+    batch.effects.put_objects.push(row.clone());
+    let (bucket, key, version) = (row.bucket, row.key.clone(), row.version);
+    batch.log(slot, logged, Subject { bucket, key: &key, version: Some(version), object: Some(row) })
+}
+
+fn add_copy(batch: &mut Batch, row: &ObjectRow, copy: &StoredCopy) {
+    let StoredCopy { target, stored_size, backend_etag, backend_version, encoding } = copy;
+    let objects = i64::from(target.extent == s3o_types::Extent::ZERO);
+    batch.add_usage(target.backend, Usage { used: signed(*stored_size), objects, ..Usage::default() });
+    batch.effects.add_copies.push(CopyRow {
+        backend: target.backend,
+        blob: BlobName { version: row.version, extent: target.extent, r#gen: target.r#gen },
+        bucket: row.bucket,
+        key: row.key.clone(),
+        state: CopyState::Verified,
+        stored_size: *stored_size,
+        backend_etag: backend_etag.clone(),
+        backend_version: backend_version.clone(),
+        encoding: encoding.clone(),
+        foreign_key: None,
+    });
+}

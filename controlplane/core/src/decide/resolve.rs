@@ -1,0 +1,136 @@
+//! Resolve: what becomes of an intent whose lease ran out and that the reaper has claimed.
+//!
+//! The write was never acknowledged, so giving it up is always right. It is promoted where that is
+//! surely right too: nobody asked for a condition, the blob is whole and tells all that a version
+//! needs, and nothing has happened to the key since the write began.
+
+use s3o_types::{Checksums, Etag, ObjectAttributes};
+
+use super::commit::make_current;
+use super::settle::{Ends, end_intent};
+use super::{Batch, Slot, Subject};
+use crate::call::{Found, Outcome, Resolution, Resolve, StoredCopy, TargetId};
+use crate::cleanup::Reason;
+use crate::intent::{Intent, TargetEnd};
+use crate::object::ObjectRow;
+use crate::outcome_log::Logged;
+
+pub(super) fn decide(batch: &mut Batch, slot: Slot, resolve: &Resolve) -> Outcome {
+    if let Some(outcome) = batch.logged(slot.op) {
+        return outcome.replay_to_reaper();
+    }
+    let intent = match batch.facts.intents.get(&slot.op) {
+        Some(intent) if intent.claimed_by == Some(resolve.owner) => intent.clone(),
+        _ => return Outcome::Resolved(Resolution::AlreadyResolved),
+    };
+    let overtaken = batch.facts.overtaken.contains(&slot.op);
+    match promotable(batch, &intent, resolve, overtaken) {
+        Some(whole) => promote(batch, slot, &intent, whole, &resolve.found),
+        None => drop_intent(batch, slot, &intent, &resolve.found, overtaken),
+    }
+}
+
+/// Blobs that agree with the intent and with each other.
+struct Whole {
+    etag: Etag,
+    attributes: ObjectAttributes,
+    copies: Vec<StoredCopy>,
+}
+
+fn promotable(batch: &Batch, intent: &Intent, resolve: &Resolve, overtaken: bool) -> Option<Whole> {
+    if overtaken || !intent.conditions.is_empty() || batch.writable_bucket(intent.bucket).is_err() {
+        return None;
+    }
+    let mut whole: Option<Whole> = None;
+    for (target, found) in &resolve.found {
+        let Some((etag, attributes, copy)) = whole_blob(intent, *target, found) else {
+            continue;
+        };
+        let whole = whole.get_or_insert_with(|| Whole {
+            etag: etag.clone(),
+            attributes: attributes.clone(),
+            copies: Vec::new(),
+        });
+        if whole.etag == *etag && !whole.copies.iter().any(|c| c.target.backend == target.backend) {
+            whole.copies.push(copy);
+        }
+    }
+    whole.filter(|whole| whole.copies.len() >= usize::from(intent.required_copies.max(1)))
+}
+
+fn whole_blob<'a>(
+    intent: &Intent,
+    target: TargetId,
+    found: &'a Found,
+) -> Option<(&'a Etag, &'a ObjectAttributes, StoredCopy)> {
+    let Found::Blob { stored_size, size, etag: Some(etag), attributes: Some(attributes), backend_version } =
+        found
+    else {
+        return None;
+    };
+    let ours = intent.targets.iter().any(|t| t.id() == target);
+    let complete = *size == intent.size && *stored_size == intent.size;
+    (ours && complete).then(|| {
+        let copy = StoredCopy {
+            target,
+            stored_size: *stored_size,
+            backend_etag: Some(etag.clone()),
+            backend_version: backend_version.clone(),
+            encoding: s3o_types::Encoding::default(),
+        };
+        (etag, attributes, copy)
+    })
+}
+
+fn promote(
+    batch: &mut Batch,
+    slot: Slot,
+    intent: &Intent,
+    whole: Whole,
+    found: &[(TargetId, Found)],
+) -> Outcome {
+    let keep: Vec<TargetId> = whole.copies.iter().map(|copy| copy.target).collect();
+    end_intent(batch, intent, &found_ends(found), &keep, Reason::Reaped);
+    let row = ObjectRow {
+        bucket: intent.bucket,
+        key: intent.key.clone(),
+        seq: slot.seq,
+        version: intent.version,
+        size: intent.size,
+        etag: whole.etag,
+        modified: batch.facts.now,
+        attributes: whole.attributes,
+        checksums: Checksums::default(),
+        is_null: true,
+    };
+    make_current(batch, slot, row, &whole.copies, Logged::Promoted);
+    Outcome::Resolved(Resolution::Promoted)
+}
+
+fn drop_intent(
+    batch: &mut Batch,
+    slot: Slot,
+    intent: &Intent,
+    found: &[(TargetId, Found)],
+    overtaken: bool,
+) -> Outcome {
+    end_intent(batch, intent, &found_ends(found), &[], Reason::Reaped);
+    let (logged, resolution) = if overtaken {
+        (Logged::Superseded, Resolution::Superseded)
+    } else {
+        (Logged::Dropped, Resolution::Dropped)
+    };
+    let subject =
+        Subject { bucket: intent.bucket, key: &intent.key, version: Some(intent.version), object: None };
+    batch.log(slot, logged, subject);
+    Outcome::Resolved(resolution)
+}
+
+/// A blob that is there is stored; a 404 proves nothing about a PUT that may still complete.
+fn found_ends(found: &[(TargetId, Found)]) -> Ends {
+    let end = |found: &Found| match found {
+        Found::Blob { .. } => TargetEnd::Stored,
+        Found::Nothing => TargetEnd::Unknown,
+    };
+    found.iter().map(|(target, what)| (*target, end(what))).collect()
+}
