@@ -5,7 +5,7 @@
 
 /// Version 1 of the wire. Fields are added, never renumbered; what a reader does not know it ignores,
 /// and what it must not ignore is announced in `required_features`.
-#[allow(missing_docs, clippy::pedantic, unreachable_pub)]
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 pub mod v1 {
     tonic::include_proto!("s3o.v1");
 }

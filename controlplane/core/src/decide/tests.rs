@@ -436,7 +436,7 @@ fn access_size_and_key_are_checked_before_anything_moves() {
     assert_eq!(refused(&world.run(stranger)), Some(ErrorCode::AccessDenied));
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     Begin { write: u8, key: u8, size: u64, absent: bool },
     Retarget { write: u8 },
