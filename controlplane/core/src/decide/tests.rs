@@ -86,7 +86,7 @@ impl World {
             seqs,
             version_seeds: requests
                 .iter()
-                .map(|r| (u64::try_from(self.drawn).unwrap(), r.op.id.as_u64_pair().1))
+                .map(|r| (self.drawn.unsigned_abs(), r.op.id.as_u64_pair().1))
                 .collect(),
         }
     }
