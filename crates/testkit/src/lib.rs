@@ -1,1 +1,3 @@
-//! s3o-testkit
+//! What tests of several crates share: a history checker, and S3 backends that fail on purpose.
+
+pub mod history;
