@@ -1,1 +1,36 @@
-//! s3o-backend
+//! The client side of a backend: the hot four operations over one shared connection pool, the rest
+//! over the AWS SDK, and what both planes know of a backend's health.
+//!
+//! Invariants: no request is repeated on its own here, since only the caller knows what a repeat
+//! may do; every error of a write says whether the blob may still appear ([`Certainty`]); no request
+//! has a total time limit, since a large object takes as long as it takes, but none may stand still.
+
+mod credentials;
+mod download;
+mod errors;
+mod hot;
+mod pool;
+mod sdk;
+mod sign;
+mod upload;
+
+pub mod breaker;
+pub mod client;
+pub mod error;
+pub mod health;
+pub mod marker;
+pub mod meter;
+pub mod set;
+pub mod verify;
+
+pub use breaker::{Admission, Breaker, BreakerConfig, BreakerState};
+pub use client::{BackendClient, ByteRange, Deleted, GetDone, HeadDone, ListDone, ListEntry, PutDone};
+pub use download::DownloadBody;
+pub use error::{BackendError, BackendErrorKind, Certainty};
+pub use health::Health;
+pub use marker::{MarkerCheck, read_marker, write_marker_if_absent};
+pub use meter::{ApiClass, BackendMetrics, Meters, Operation, UsageSink};
+pub use pool::{HttpPool, Timeouts};
+pub use set::{Backend, BackendSet};
+pub use upload::UploadWatch;
+pub use verify::verify_put;

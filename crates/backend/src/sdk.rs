@@ -1,0 +1,141 @@
+//! What is not hot, over the AWS SDK: server-side copy and listings.
+//!
+//! Invariant: the SDK repeats nothing and waits for nothing without end.
+
+use std::future::Future;
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::operation::copy_object::builders::CopyObjectFluentBuilder;
+use aws_sdk_s3::types::MetadataDirective;
+use http::header::{HeaderName, HeaderValue};
+use s3o_types::Etag;
+
+use crate::client::{BackendClient, ListDone, ListEntry, PutDone};
+use crate::error::{BackendError, BackendErrorKind, Certainty};
+use crate::errors::from_sdk;
+use crate::sign::copy_source;
+
+/// The largest object that one CopyObject takes (Amazon S3 API reference, "CopyObject").
+pub(crate) const MAX_COPY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// A backend answers a copy when it is done, and 5 GiB take their time.
+const COPY_PATIENCE: Duration = Duration::from_mins(15);
+
+impl BackendClient {
+    fn sdk(&self) -> &aws_sdk_s3::Client {
+        self.0.sdk.get_or_init(|| {
+            let spec = &self.0.spec;
+            let timeouts = TimeoutConfig::builder().connect_timeout(self.0.pool.timeouts().connect).build();
+            let config = aws_sdk_s3::Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .endpoint_url(spec.endpoint.trim_end_matches('/'))
+                .region(Region::new(spec.region.clone()))
+                .force_path_style(spec.quirks.path_style)
+                .credentials_provider(self.0.credentials.clone())
+                .http_client(self.0.pool.sdk())
+                .retry_config(RetryConfig::disabled())
+                .timeout_config(timeouts)
+                .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+                .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+                .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+                .build();
+            aws_sdk_s3::Client::from_conf(config)
+        })
+    }
+
+    /// Copies a blob within the backend, with headers of its own. `size` is the source's: above
+    /// 5 GiB S3 wants a multipart copy, which this is not.
+    pub async fn copy(
+        &self,
+        source: &str,
+        target: &str,
+        size: u64,
+        headers: Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<PutDone, BackendError> {
+        if size > MAX_COPY_BYTES {
+            let message = format!("{size} bytes are more than one server-side copy takes");
+            return Err(BackendError::new(BackendErrorKind::Rejected, Certainty::NotSent, message));
+        }
+        self.0.address.as_ref().map_err(Clone::clone)?;
+        let bucket = &self.0.spec.bucket;
+        let mut copy =
+            self.sdk().copy_object().bucket(bucket).key(target).copy_source(copy_source(bucket, source));
+        copy = copy.metadata_directive(MetadataDirective::Replace);
+        for (name, value) in headers.iter().filter(|(name, _)| self.sends(name)) {
+            copy = with_header(copy, name, value)?;
+        }
+        let sent = async { copy.send().await.map_err(|error| from_sdk(&error)) };
+        let done = within(COPY_PATIENCE, sent).await?;
+        let etag = done.copy_object_result().and_then(|result| result.e_tag()).map(Etag::new);
+        Ok(PutDone { etag, version_id: done.version_id().map(str::to_owned) })
+    }
+
+    /// One page of the keys that begin with `prefix`, behind `start_after`.
+    pub async fn list(
+        &self,
+        prefix: &str,
+        start_after: Option<&str>,
+        max_keys: u16,
+    ) -> Result<ListDone, BackendError> {
+        self.0.address.as_ref().map_err(Clone::clone)?;
+        let list = self.sdk().list_objects_v2().bucket(&self.0.spec.bucket).prefix(prefix);
+        let list = list.set_start_after(start_after.map(str::to_owned)).max_keys(i32::from(max_keys));
+        let sent = async { list.send().await.map_err(|error| from_sdk(&error)) };
+        let page = within(self.0.pool.timeouts().response, sent).await?;
+        let truncated = page.is_truncated().unwrap_or(false);
+        let entries = page.contents.unwrap_or_default().into_iter().filter_map(entry).collect();
+        Ok(ListDone { entries, truncated })
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, BackendError>>,
+) -> Result<T, BackendError> {
+    tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
+        let message = format!("no answer within {} s", limit.as_secs_f32());
+        Err(BackendError::new(BackendErrorKind::Timeout, Certainty::Unknown, message))
+    })
+}
+
+fn entry(object: aws_sdk_s3::types::Object) -> Option<ListEntry> {
+    Some(ListEntry {
+        size: object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+        etag: object.e_tag.as_deref().map(Etag::new),
+        last_modified: object.last_modified.and_then(|time| SystemTime::try_from(time).ok()),
+        key: object.key?,
+    })
+}
+
+/// The SDK has a method per header. One that it does not know must not vanish silently.
+fn with_header(
+    copy: CopyObjectFluentBuilder,
+    name: &HeaderName,
+    value: &HeaderValue,
+) -> Result<CopyObjectFluentBuilder, BackendError> {
+    let refused = |why: String| BackendError::new(BackendErrorKind::Rejected, Certainty::NotSent, why);
+    let text = value.to_str().map_err(|_| refused(format!("header {name} is not ASCII")))?;
+    if let Some(metadata) = name.as_str().strip_prefix("x-amz-meta-") {
+        return Ok(copy.metadata(metadata, text));
+    }
+    Ok(match name.as_str() {
+        "content-type" => copy.content_type(text),
+        "content-encoding" => copy.content_encoding(text),
+        "content-disposition" => copy.content_disposition(text),
+        "content-language" => copy.content_language(text),
+        "cache-control" => copy.cache_control(text),
+        "expires" => {
+            use aws_smithy_types::date_time::{DateTime, Format};
+            let date = DateTime::from_str(text, Format::HttpDate);
+            copy.expires(date.map_err(|_| refused("the Expires header is no HTTP date".to_owned()))?)
+        }
+        // A body's checksum: a copy has no body.
+        "content-md5" => copy,
+        other => return Err(refused(format!("a copy cannot set header {other}"))),
+    })
+}

@@ -1,0 +1,304 @@
+//! All backends of the process, by id: each with its client, its health and its meters.
+//!
+//! Invariants: every call through [`Backend`] is counted and told to the breaker; no call is refused
+//! here, since the caller may have nothing better (the last copy, the last candidate); a rebuild
+//! keeps client and health of what did not change.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures::Stream;
+use http::header::{HeaderName, HeaderValue};
+use s3o_blob::BodyDigests;
+use s3o_types::{BackendId, BackendSpec, Etag, EtagProof};
+
+use crate::breaker::{Admission, BreakerConfig};
+use crate::client::{BackendClient, ByteRange, Deleted, GetDone, HeadDone, ListDone, PutDone};
+use crate::error::{BackendError, BackendErrorKind};
+use crate::health::Health;
+use crate::marker::{MarkerCheck, write_marker_if_absent};
+use crate::meter::{Meters, Operation};
+use crate::pool::HttpPool;
+use crate::upload::{BoxError, UploadWatch};
+use crate::verify::verify_put;
+
+/// A backend as both planes use it.
+pub struct Backend {
+    client: BackendClient,
+    health: Arc<Health>,
+    meters: Meters,
+    /// What the marker showed: 0 nothing yet, 1 MD5, 2 opaque.
+    shown: AtomicU8,
+}
+
+impl Backend {
+    /// One backend on its own.
+    pub fn new(spec: BackendSpec, pool: HttpPool, meters: Meters, breaker: BreakerConfig) -> Self {
+        let client = BackendClient::new(spec, pool);
+        Self { client, health: Arc::new(Health::new(breaker)), meters, shown: AtomicU8::new(0) }
+    }
+
+    /// Its row.
+    pub fn id(&self) -> BackendId {
+        self.client.spec().id
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.client.spec().name
+    }
+
+    /// What it was made from.
+    pub fn spec(&self) -> &BackendSpec {
+        self.client.spec()
+    }
+
+    /// Its health, as this process sees it.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// The client below, for what is to be neither counted nor told to the breaker.
+    pub fn client(&self) -> &BackendClient {
+        &self.client
+    }
+
+    /// What its ETags prove: as configured, else as the marker showed.
+    pub fn etag_proof(&self) -> EtagProof {
+        match (self.spec().quirks.etag, self.shown.load(Ordering::Relaxed)) {
+            (EtagProof::Unknown, 1) => EtagProof::Md5,
+            (EtagProof::Unknown, 2) => EtagProof::Opaque,
+            (configured, _) => configured,
+        }
+    }
+
+    /// [`BackendClient::put`].
+    pub async fn put<S, E>(
+        &self,
+        storage_key: &str,
+        content_length: u64,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        body: S,
+    ) -> Result<PutDone, BackendError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Into<BoxError> + 'static,
+    {
+        self.put_watched(storage_key, content_length, headers, body, &UploadWatch::new()).await
+    }
+
+    /// [`BackendClient::put_watched`].
+    pub async fn put_watched<S, E>(
+        &self,
+        storage_key: &str,
+        content_length: u64,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        body: S,
+        watch: &UploadWatch,
+    ) -> Result<PutDone, BackendError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Into<BoxError> + 'static,
+    {
+        let call = Call::start(self, Operation::Put);
+        let _ingress = CountOnDrop { backend: self, watch };
+        let outcome = self.client.put_watched(storage_key, content_length, headers, body, watch).await;
+        // How long a PUT takes says more of its body than of the backend: no latency sample.
+        call.end(outcome, false)
+    }
+
+    /// [`BackendClient::get`]. A body that breaks off later is told to the breaker too.
+    pub async fn get(
+        self: &Arc<Self>,
+        storage_key: &str,
+        range: Option<ByteRange>,
+        if_match: Option<&Etag>,
+    ) -> Result<GetDone, BackendError> {
+        let call = Call::start(self, Operation::Get);
+        let mut got = call.end(self.client.get(storage_key, range, if_match).await, true)?;
+        let backend = Arc::clone(self);
+        got.body.on_end(Box::new(move |bytes, error| {
+            backend.meters.usage.egress(backend.id(), bytes);
+            if let Some(error) = error {
+                backend.health.failed(error, Instant::now(), jitter());
+            }
+        }));
+        Ok(got)
+    }
+
+    /// [`BackendClient::head`].
+    pub async fn head(&self, storage_key: &str) -> Result<HeadDone, BackendError> {
+        let call = Call::start(self, Operation::Head);
+        call.end(self.client.head(storage_key).await, true)
+    }
+
+    /// [`BackendClient::delete`].
+    pub async fn delete(&self, storage_key: &str, version_id: Option<&str>) -> Result<Deleted, BackendError> {
+        let call = Call::start(self, Operation::Delete);
+        call.end(self.client.delete(storage_key, version_id).await, false)
+    }
+
+    /// [`BackendClient::copy`].
+    pub async fn copy(
+        &self,
+        source: &str,
+        target: &str,
+        size: u64,
+        headers: Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<PutDone, BackendError> {
+        let call = Call::start(self, Operation::Copy);
+        call.end(self.client.copy(source, target, size, headers).await, false)
+    }
+
+    /// [`BackendClient::list`].
+    pub async fn list(
+        &self,
+        prefix: &str,
+        start_after: Option<&str>,
+        max_keys: u16,
+    ) -> Result<ListDone, BackendError> {
+        let call = Call::start(self, Operation::List);
+        call.end(self.client.list(prefix, start_after, max_keys).await, false)
+    }
+
+    /// [`verify_put`], by what is known of this backend's ETags.
+    pub async fn verify_put(
+        &self,
+        storage_key: &str,
+        put: &PutDone,
+        digests: &BodyDigests,
+    ) -> Result<(), BackendError> {
+        let verified = verify_put(&self.client, storage_key, put, digests, self.etag_proof()).await;
+        if let Err(error) = &verified {
+            self.health.failed(error, Instant::now(), jitter());
+        }
+        verified
+    }
+
+    /// [`write_marker_if_absent`]; remembers what the marker shows of the ETags.
+    pub async fn check_marker(&self, cluster_id: &str) -> Result<MarkerCheck, BackendError> {
+        let check = write_marker_if_absent(&self.client, cluster_id, self.id()).await?;
+        if let MarkerCheck::Ours(proof) | MarkerCheck::Created(proof) = &check {
+            self.shown.store(if *proof == EtagProof::Md5 { 1 } else { 2 }, Ordering::Relaxed);
+        }
+        Ok(check)
+    }
+
+    /// Tries a backend that is not up, if it is time to: a HEAD of the marker, whose absence is an
+    /// answer too. Call it every second or so.
+    pub async fn probe(&self) {
+        if self.health.admit(Instant::now()) != Admission::Probe {
+            return;
+        }
+        match self.head(s3o_types::storage_key::MARKER).await {
+            Ok(_) => tracing::info!(backend = self.name(), "backend answers again"),
+            Err(error) if error.kind == BackendErrorKind::NotFound => {
+                tracing::info!(backend = self.name(), "backend answers again, without a marker");
+            }
+            Err(error) => tracing::debug!(backend = self.name(), %error, "backend still fails"),
+        }
+    }
+}
+
+/// One call, from its start to what is counted of it.
+struct Call<'a> {
+    backend: &'a Backend,
+    operation: Operation,
+    started: Instant,
+}
+
+impl<'a> Call<'a> {
+    fn start(backend: &'a Backend, operation: Operation) -> Self {
+        backend.meters.usage.request(backend.id(), operation.class());
+        Self { backend, operation, started: Instant::now() }
+    }
+
+    fn end<T>(self, outcome: Result<T, BackendError>, samples_latency: bool) -> Result<T, BackendError> {
+        let took = self.started.elapsed();
+        let status = match &outcome {
+            Ok(_) => {
+                self.backend.health.succeeded(samples_latency.then_some(took));
+                "200".to_owned()
+            }
+            Err(error) => {
+                self.backend.health.failed(error, Instant::now(), jitter());
+                error.status_label()
+            }
+        };
+        self.backend.meters.metrics.request(self.operation, self.backend.name(), &status, took.as_secs_f64());
+        outcome
+    }
+}
+
+/// Counts what an upload sent, however its future ends.
+struct CountOnDrop<'a> {
+    backend: &'a Backend,
+    watch: &'a UploadWatch,
+}
+
+impl Drop for CountOnDrop<'_> {
+    fn drop(&mut self) {
+        self.backend.meters.usage.ingress(self.backend.id(), self.watch.handed());
+    }
+}
+
+/// Something in 0…1 that differs between processes; nothing depends on its quality.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+    let bits = RandomState::new().build_hasher().finish() >> 40;
+    u32::try_from(bits).map_or(0.5, |bits| f64::from(bits) / f64::from(1_u32 << 24))
+}
+
+/// All backends, replaced as a whole when the configuration changes.
+pub struct BackendSet {
+    backends: ArcSwap<HashMap<BackendId, Arc<Backend>>>,
+    pool: HttpPool,
+    meters: Meters,
+    breaker: BreakerConfig,
+}
+
+impl BackendSet {
+    /// An empty set.
+    pub fn new(pool: HttpPool, meters: Meters, breaker: BreakerConfig) -> Self {
+        Self { backends: ArcSwap::default(), pool, meters, breaker }
+    }
+
+    /// Makes the set hold exactly these. Requests under way keep what they hold.
+    pub fn rebuild(&self, specs: Vec<BackendSpec>) {
+        let old = self.backends.load();
+        let make = |spec: BackendSpec| {
+            let kept = old.get(&spec.id).filter(|backend| *backend.spec() == spec).cloned();
+            let fresh =
+                || Arc::new(Backend::new(spec.clone(), self.pool.clone(), self.meters.clone(), self.breaker));
+            (spec.id, kept.unwrap_or_else(fresh))
+        };
+        self.backends.store(Arc::new(specs.into_iter().map(make).collect()));
+    }
+
+    /// One of them.
+    pub fn get(&self, id: BackendId) -> Option<Arc<Backend>> {
+        self.backends.load().get(&id).cloned()
+    }
+
+    /// All of them, in the order of their ids.
+    pub fn all(&self) -> Vec<Arc<Backend>> {
+        let mut all: Vec<_> = self.backends.load().values().cloned().collect();
+        all.sort_by_key(|backend| backend.id());
+        all
+    }
+
+    /// Those that a new write should avoid.
+    pub fn down(&self, now: Instant) -> Vec<BackendId> {
+        self.all().iter().filter(|backend| !backend.health.is_up(now)).map(|backend| backend.id()).collect()
+    }
+
+    /// Probes those that are not up and due, all at once. Its owner calls it every second or so.
+    pub async fn probe_due(&self) {
+        let all = self.all();
+        futures::future::join_all(all.iter().map(|backend| backend.probe())).await;
+    }
+}
