@@ -4,6 +4,7 @@
 //! scalar: the expanded document has the shape of the file.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle};
 
@@ -104,12 +105,10 @@ impl Document {
                         message,
                     }));
                     if expanded != text {
-                        out.text.push_str(&source[copied..range.start]);
+                        let (start, end) = replaced(source, range, style);
+                        out.text.push_str(&source[copied..start]);
                         out.text.push_str(&quoted(&expanded, style));
-                        if source[range.clone()].ends_with('\n') {
-                            out.text.push('\n');
-                        }
-                        copied = range.end;
+                        copied = end;
                     }
                 }
                 _ => {}
@@ -182,6 +181,16 @@ fn reference(text: &str) -> Option<(&str, Option<&str>, &str)> {
     let word = |c: char| c == '_' || c.is_ascii_alphanumeric();
     let good = name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic()) && name.chars().all(word);
     good.then_some((name, default, after))
+}
+
+/// What of the file a scalar takes up: a block scalar with its `|` or `>`, without the blanks behind.
+fn replaced(source: &str, range: Range<usize>, style: ScalarStyle) -> (usize, usize) {
+    let end = range.start + source[range.clone()].trim_end().len();
+    let start = match style {
+        ScalarStyle::Literal | ScalarStyle::Folded => source[..range.start].rfind(['|', '>']),
+        _ => None,
+    };
+    (start.unwrap_or(range.start), end)
 }
 
 /// The value as a scalar that means itself. A plain one that came out empty is null, as it would be

@@ -124,7 +124,7 @@ impl Shutdown {
         self.tasks.close();
         let in_time = tokio::select! {
             biased;
-            () = self.tasks.wait() => true,
+            () = self.tasks.wait() => !self.hard.is_cancelled(),
             () = self.hard.cancelled() => false,
             () = tokio::time::sleep(grace) => false,
         };
