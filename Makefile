@@ -1,0 +1,52 @@
+# The two commands: `make demo` and `make test`. `make help` lists the rest.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Where `make demo` keeps its data, and what else it passes to `s3o standalone`.
+DATA ?= ./s3o-data
+ARGS ?=
+
+# The s3s crate declares Rust 1.96 and builds with 1.95: cargo is told so when rustc is older, only then.
+RUSTC_MINOR := $(shell rustc --version 2>/dev/null | sed -nE 's/^rustc 1\.([0-9]+)\..*/\1/p')
+FLAGS := $(if $(RUSTC_MINOR),$(if $(filter 1,$(shell echo $$(( $(RUSTC_MINOR) < 96 )))),--ignore-rust-version))
+
+.PHONY: help setup demo build test test-units test-clients test-slow lint doc advisories
+
+help: ## This list.
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+setup: ## Installs what building and running needs, where it is missing.
+	@scripts/setup.sh demo
+
+demo: setup ## An S3 endpoint in front of three folders: DATA=./s3o-data ARGS="--s3-listen 127.0.0.1:9100".
+	$(CARGO) build --release --locked $(FLAGS) -p s3o-cli --bin s3o
+	exec $(TARGET)/release/s3o standalone --data "$(DATA)" $(ARGS)
+
+build: ## All binaries in the profile that tests use.
+	$(CARGO) build --locked $(FLAGS) --workspace --bins
+
+test: test-units test-clients ## Every test but the slow ones: units, integration, real clients.
+
+test-units: ## Units and integration tests.
+	@scripts/setup.sh demo
+	$(CARGO) test --locked $(FLAGS) --workspace
+
+test-clients: ## awscli, boto3, rclone and s3cmd against the two services and against standalone.
+	@scripts/setup.sh test
+	$(CARGO) build --locked $(FLAGS) --workspace --bins
+	S3O_BINARIES=$(TARGET)/debug scripts/clients.sh
+
+test-slow: ## The slow parts alone.
+	@scripts/setup.sh demo
+	$(CARGO) test --locked $(FLAGS) --workspace -- --ignored
+
+lint: ## Format, clippy, cargo-deny, cargo-machete.
+	@scripts/lint.sh
+
+doc: ## API documentation, warnings denied.
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked $(FLAGS) --workspace --no-deps
+
+advisories: ## Known vulnerabilities in dependencies; downloads the RustSec database.
+	@scripts/cargo-tools.sh
+	@. scripts/lib.sh && "$$(tools_dir)/bin/cargo-deny" --all-features check advisories
