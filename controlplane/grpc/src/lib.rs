@@ -1,1 +1,27 @@
-//! s3o-grpc
+//! The control plane's gRPC services: what data planes and admin clients reach.
+//!
+//! Architecture invariant: services translate and nothing else. Decisions are in `core`, reached
+//! through its ports; no SQL and no store type is known here. Conversions stand beside the service
+//! that uses them and name every field of both sides, so that a new field breaks the build.
+//!
+//! To add a call of the data plane: the proto, `operations/request.rs`, `operations/outcome.rs`.
+
+mod admin;
+mod auth;
+mod field;
+mod incoming;
+mod list;
+mod operations;
+mod server;
+mod session;
+mod status;
+mod wiring;
+
+pub use admin::AdminService;
+pub use server::{GrpcConfig, GrpcServer, Tokens};
+pub use session::commands::{Commands, DataPlaneCommand};
+pub use session::reports::{Breaker, Reports, SeenBackend, SessionReport};
+pub use wiring::{Ports, Wiring};
+
+#[cfg(test)]
+mod tests;

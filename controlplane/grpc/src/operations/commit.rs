@@ -1,0 +1,90 @@
+//! Commit as it comes from the wire, and the attributes that Locate sends back.
+
+use s3o_core::call::{Commit, StoredCopy};
+use s3o_proto::v1;
+use s3o_types::{Checksums, ContentHeaders, Etag, ObjectAttributes};
+
+use super::request::{carried_intent, finished_target, fits_table, target_id};
+use crate::field::{self, Bad};
+
+pub(super) fn commit(wire: v1::Commit) -> Result<Commit, Bad> {
+    let v1::Commit { intent, etag, attributes, checksums, copies, failed } = wire;
+    let copies: Result<_, Bad> = copies.into_iter().map(stored_copy).collect();
+    let failed: Result<_, Bad> = failed.into_iter().map(finished_target).collect();
+    Ok(Commit {
+        intent: carried_intent(intent)?,
+        etag: field::etag("etag", &etag)?,
+        attributes: attributes_from_wire(attributes),
+        checksums: Checksums { values: checksums.into_iter().collect() },
+        copies: copies.map_err(|bad| bad.within("copies"))?,
+        failed: failed.map_err(|bad| bad.within("failed"))?,
+    })
+}
+
+fn stored_copy(wire: v1::StoredCopy) -> Result<StoredCopy, Bad> {
+    let v1::StoredCopy { backend, extent, r#gen, stored_size, backend_etag, backend_version, encoding } =
+        wire;
+    Ok(StoredCopy {
+        target: target_id(backend, extent, r#gen)?,
+        stored_size: fits_table(stored_size)?,
+        backend_etag: field::non_empty(backend_etag).map(|text| Etag::new(&text)),
+        backend_version: field::non_empty(backend_version),
+        encoding: field::encoding_from_wire(encoding),
+    })
+}
+
+fn attributes_from_wire(wire: Option<v1::ObjectAttributes>) -> ObjectAttributes {
+    let v1::ObjectAttributes { headers, metadata, tags } = wire.unwrap_or_default();
+    let v1::ContentHeaders {
+        content_type,
+        content_encoding,
+        content_disposition,
+        content_language,
+        cache_control,
+        expires,
+        website_redirect,
+        storage_class,
+    } = headers.unwrap_or_default();
+    ObjectAttributes {
+        headers: ContentHeaders {
+            content_type,
+            content_encoding,
+            content_disposition,
+            content_language,
+            cache_control,
+            expires,
+            website_redirect,
+            storage_class,
+        },
+        metadata: metadata.into_iter().collect(),
+        tags: tags.into_iter().collect(),
+    }
+}
+
+pub(super) fn attributes_to_wire(attributes: ObjectAttributes) -> v1::ObjectAttributes {
+    let ObjectAttributes { headers, metadata, tags } = attributes;
+    let ContentHeaders {
+        content_type,
+        content_encoding,
+        content_disposition,
+        content_language,
+        cache_control,
+        expires,
+        website_redirect,
+        storage_class,
+    } = headers;
+    v1::ObjectAttributes {
+        headers: Some(v1::ContentHeaders {
+            content_type,
+            content_encoding,
+            content_disposition,
+            content_language,
+            cache_control,
+            expires,
+            website_redirect,
+            storage_class,
+        }),
+        metadata: metadata.into_iter().collect(),
+        tags: tags.into_iter().collect(),
+    }
+}

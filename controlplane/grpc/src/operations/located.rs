@@ -1,0 +1,86 @@
+//! What Locate found, as it goes to the wire.
+
+use s3o_core::call::Refusal;
+use s3o_core::object::{CopyRow, CopyState, Located, LocatedExtent, ObjectRow};
+use s3o_proto::v1;
+use s3o_proto::v1::outcome::Result as Wire;
+use s3o_types::{Checksums, ErrorCode};
+
+use super::commit::attributes_to_wire;
+use super::outcome::refused;
+use crate::field::encoding_to_wire;
+
+pub(super) fn answer(found: Result<Option<Located>, Refusal>) -> Wire {
+    match found {
+        Ok(Some(found)) => Wire::Located(located(found)),
+        Ok(None) => refused(Refusal::new(ErrorCode::NoSuchKey, "the key does not exist")),
+        Err(refusal) => refused(refusal),
+    }
+}
+
+fn located(found: Located) -> v1::Located {
+    let Located { object, extents } = found;
+    let ObjectRow {
+        bucket: _,
+        key: _,
+        seq,
+        version,
+        size,
+        etag,
+        modified,
+        attributes,
+        checksums: Checksums { values },
+        // No bucket of this release is versioned.
+        is_null: _,
+    } = object;
+    v1::Located {
+        version: version.to_uuid().as_bytes().to_vec().into(),
+        seq: seq.0,
+        size,
+        etag: etag.as_str().to_owned(),
+        modified_us: modified.0,
+        attributes: Some(attributes_to_wire(attributes)),
+        checksums: values.into_iter().collect(),
+        extents: extents.into_iter().map(extent).collect(),
+    }
+}
+
+fn extent(found: LocatedExtent) -> v1::LocatedExtent {
+    let LocatedExtent { extent, offset, size, copies } = found;
+    v1::LocatedExtent {
+        extent: u32::from(extent.get()),
+        offset,
+        size,
+        copies: copies.into_iter().filter_map(copy).collect(),
+    }
+}
+
+/// `None` for a copy that no reader may try.
+fn copy((row, storage_key): (CopyRow, String)) -> Option<v1::LocatedCopy> {
+    let CopyRow {
+        backend,
+        blob: _,
+        bucket: _,
+        key: _,
+        state,
+        stored_size,
+        backend_etag,
+        backend_version: _,
+        encoding,
+        foreign_key,
+    } = row;
+    let state = match state {
+        CopyState::Verified => v1::CopyState::Verified,
+        CopyState::Uncertain => v1::CopyState::Uncertain,
+        CopyState::Quarantined | CopyState::Missing => return None,
+    };
+    Some(v1::LocatedCopy {
+        backend: backend.0,
+        storage_key,
+        stored_size,
+        backend_etag: backend_etag.map(|etag| etag.as_str().to_owned()).unwrap_or_default(),
+        encoding: Some(encoding_to_wire(encoding)),
+        state: state.into(),
+        foreign_key: foreign_key.is_some(),
+    })
+}

@@ -1,0 +1,43 @@
+//! Outcomes as they go to the wire.
+
+use s3o_core::call::{Outcome, Refusal};
+use s3o_core::intent::Target;
+use s3o_proto::v1;
+use s3o_proto::v1::outcome::Result as Wire;
+use s3o_types::ErrorCode;
+
+pub(super) fn of_call(outcome: Outcome) -> Wire {
+    match outcome {
+        Outcome::Begun { version, targets, required_copies } => Wire::Begun(v1::Begun {
+            version: version.to_uuid().as_bytes().to_vec().into(),
+            targets: targets.into_iter().map(target).collect(),
+            required_copies: u32::from(required_copies),
+        }),
+        Outcome::Retargeted(new) => Wire::Retargeted(v1::Retargeted { target: Some(target(new)) }),
+        Outcome::Committed { seq, modified } => {
+            Wire::Committed(v1::Committed { seq: seq.0, modified_us: modified.0 })
+        }
+        Outcome::Aborted => Wire::Aborted(v1::Aborted {}),
+        Outcome::Deleted { existed } => Wire::Deleted(v1::Deleted { existed }),
+        Outcome::Refused(refusal) => refused(refusal),
+        // Only the reaper asks for that, and not over the wire.
+        Outcome::Resolved(_) => {
+            refused(Refusal::new(ErrorCode::InternalError, "a data plane's call got the reaper's outcome"))
+        }
+    }
+}
+
+pub(super) fn refused(refusal: Refusal) -> Wire {
+    let Refusal { code, message } = refusal;
+    Wire::Refused(v1::Refused { code: code.info().wire, message })
+}
+
+fn target(target: Target) -> v1::Target {
+    let Target { backend, extent, r#gen, storage_key } = target;
+    v1::Target {
+        backend: backend.0,
+        extent: u32::from(extent.get()),
+        r#gen: u32::from(r#gen.get()),
+        storage_key,
+    }
+}

@@ -1,0 +1,168 @@
+//! A call as it comes from the wire.
+
+use s3o_core::call::{
+    Abort, Begin, Call, CarriedIntent, Delete, FinishedTarget, Request, Retarget, TargetId,
+};
+use s3o_core::intent::{Target, TargetEnd, WriteKind};
+use s3o_core::object::Locate;
+use s3o_proto::v1;
+use s3o_types::{BackendId, BucketId, Op};
+
+use super::commit;
+use crate::field::{self, Bad};
+
+/// What an operation asks of the ledger.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A decision.
+    Submit(Box<Request>),
+    /// A lookup.
+    Locate(Locate),
+}
+
+pub(super) fn work(operation: v1::Operation) -> Result<Work, Bad> {
+    use v1::operation::Call as Wire;
+
+    let v1::Operation {
+        // Stands in the outcome.
+        number: _,
+        op,
+        item,
+        request_id,
+        // Spans are not exported by this release.
+        traceparent: _,
+        access_key,
+        source,
+        session,
+        bulk,
+        call,
+    } = operation;
+    let call = match field::present("call", call)? {
+        Wire::Locate(wire) => return locate(wire).map(Work::Locate).map_err(|bad| bad.within("locate")),
+        Wire::Begin(wire) => begin(wire).map(Call::Begin).map_err(|bad| bad.within("begin"))?,
+        Wire::Retarget(wire) => retarget(wire).map(Call::Retarget).map_err(|bad| bad.within("retarget"))?,
+        Wire::Commit(wire) => {
+            commit::commit(wire).map(|c| Call::Commit(Box::new(c))).map_err(|bad| bad.within("commit"))?
+        }
+        Wire::Abort(wire) => abort(wire).map(Call::Abort).map_err(|bad| bad.within("abort"))?,
+        Wire::Delete(wire) => delete(wire).map(Call::Delete).map_err(|bad| bad.within("delete"))?,
+    };
+    if item < 0 {
+        return Err(Bad::new("item", format!("{item} is negative")));
+    }
+    Ok(Work::Submit(Box::new(Request {
+        op: Op { id: field::uuid("op", &op)?, item },
+        session: field::uuid("session", &session)?,
+        access_key: field::no_nul("access_key", access_key)?,
+        source: field::no_nul("source", source)?,
+        request_id: field::no_nul("request_id", request_id)?,
+        bulk,
+        call,
+    })))
+}
+
+fn begin(wire: v1::Begin) -> Result<Begin, Bad> {
+    let v1::Begin { bucket, key, size, conditions, kind, down, prefer } = wire;
+    let kind = match v1::WriteKind::try_from(kind) {
+        Ok(v1::WriteKind::Put) => WriteKind::Put,
+        Ok(v1::WriteKind::Copy) => WriteKind::Copy,
+        Ok(v1::WriteKind::Unspecified) | Err(_) => {
+            return Err(Bad::new("kind", format!("{kind} is no kind of write that is known here")));
+        }
+    };
+    Ok(Begin {
+        bucket: BucketId(bucket),
+        key: field::key(key)?,
+        size: fits_table(size)?,
+        conditions: field::conditions(conditions),
+        kind,
+        down: backends(down),
+        prefer: backends(prefer),
+    })
+}
+
+fn retarget(wire: v1::Retarget) -> Result<Retarget, Bad> {
+    let v1::Retarget { intent, failed, down } = wire;
+    Ok(Retarget { intent: carried_intent(intent)?, failed: BackendId(failed), down: backends(down) })
+}
+
+fn abort(wire: v1::Abort) -> Result<Abort, Bad> {
+    let v1::Abort { intent, targets } = wire;
+    let targets = targets.into_iter().map(finished_target).collect::<Result<_, _>>();
+    Ok(Abort { intent: carried_intent(intent)?, targets: targets.map_err(|bad| bad.within("targets"))? })
+}
+
+fn delete(wire: v1::Delete) -> Result<Delete, Bad> {
+    let v1::Delete { bucket, key, conditions } = wire;
+    Ok(Delete { bucket: BucketId(bucket), key: field::key(key)?, conditions: field::conditions(conditions) })
+}
+
+fn locate(wire: v1::Locate) -> Result<Locate, Bad> {
+    let v1::Locate { bucket, key, range_start, range_end } = wire;
+    let range = match (range_start, range_end) {
+        (None, None) => None,
+        (Some(start), Some(end)) if start <= end => Some((start, end)),
+        (Some(_), Some(_)) => return Err(Bad::new("range_end", "is before range_start")),
+        (Some(_), None) => return Err(Bad::new("range_end", "is missing beside range_start")),
+        (None, Some(_)) => return Err(Bad::new("range_start", "is missing beside range_end")),
+    };
+    Ok(Locate { bucket: BucketId(bucket), key: field::key(key)?, range })
+}
+
+pub(super) fn carried_intent(wire: Option<v1::Intent>) -> Result<CarriedIntent, Bad> {
+    let within = |bad: Bad| bad.within("intent");
+    let v1::Intent { bucket, key, version, size, conditions, targets } = field::present("intent", wire)?;
+    let targets: Result<_, Bad> = targets.into_iter().map(target).collect();
+    Ok(CarriedIntent {
+        bucket: BucketId(bucket),
+        key: field::key(key).map_err(within)?,
+        version: field::version("version", &version).map_err(within)?,
+        size: fits_table(size).map_err(within)?,
+        conditions: field::conditions(conditions),
+        targets: targets.map_err(|bad| within(bad.within("targets")))?,
+    })
+}
+
+fn target(wire: v1::Target) -> Result<Target, Bad> {
+    let v1::Target { backend, extent, r#gen, storage_key } = wire;
+    Ok(Target {
+        backend: BackendId(backend),
+        extent: field::extent(extent)?,
+        r#gen: field::generation(r#gen)?,
+        storage_key: field::no_nul("storage_key", storage_key)?,
+    })
+}
+
+pub(super) fn finished_target(wire: v1::FinishedTarget) -> Result<FinishedTarget, Bad> {
+    let v1::FinishedTarget { backend, extent, r#gen, end } = wire;
+    let end = match v1::TargetEnd::try_from(end) {
+        Ok(v1::TargetEnd::NotSent) => TargetEnd::NotSent,
+        Ok(v1::TargetEnd::Cut) => TargetEnd::Cut,
+        Ok(v1::TargetEnd::Stored) => TargetEnd::Stored,
+        // An end that a newer data plane knows must not keep the write from being given up: for us
+        // the blob may appear, which is the careful reading of anything.
+        Ok(v1::TargetEnd::Unknown | v1::TargetEnd::Unspecified) | Err(_) => TargetEnd::Unknown,
+    };
+    Ok(FinishedTarget { target: target_id(backend, extent, r#gen)?, end })
+}
+
+pub(super) fn target_id(backend: i32, extent: u32, r#gen: u32) -> Result<TargetId, Bad> {
+    Ok(TargetId {
+        backend: BackendId(backend),
+        extent: field::extent(extent)?,
+        r#gen: field::generation(r#gen)?,
+    })
+}
+
+fn backends(ids: Vec<i32>) -> Vec<BackendId> {
+    ids.into_iter().map(BackendId).collect()
+}
+
+/// Tables hold sizes as signed 64 bits.
+pub(super) fn fits_table(size: u64) -> Result<u64, Bad> {
+    if i64::try_from(size).is_ok() {
+        Ok(size)
+    } else {
+        Err(Bad::new("size", format!("{size} is no size of an object")))
+    }
+}

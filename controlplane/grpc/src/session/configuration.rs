@@ -1,0 +1,96 @@
+//! The cluster's configuration as data planes get it: what they need to serve, and no more.
+
+use s3o_core::config::{BackendConfig, BucketConfig, BucketState, ClusterConfig, CredentialConfig};
+use s3o_proto::v1;
+use s3o_types::{BackendSpec, BackendState, ChecksumMode, Credentials, EtagProof, Quirks};
+
+pub(super) fn configuration(config: &ClusterConfig) -> v1::Configuration {
+    // How placement chooses is the control plane's.
+    let ClusterConfig { generation, cluster, routing: _, backends, buckets, credentials } = config;
+    v1::Configuration {
+        generation: *generation,
+        cluster: cluster.to_string(),
+        backends: backends.iter().map(backend).collect(),
+        buckets: buckets.iter().filter_map(bucket).collect(),
+        credentials: credentials.iter().map(credential).collect(),
+    }
+}
+
+fn backend(config: &BackendConfig) -> v1::Backend {
+    // Limits, order and attachment are placement's.
+    let BackendConfig { spec, state, quota_bytes: _, max_object_size: _, priority: _, attached: _ } = config;
+    let BackendSpec { id, name, endpoint, region, bucket, credentials, quirks } = spec;
+    v1::Backend {
+        id: id.0,
+        name: name.clone(),
+        endpoint: endpoint.clone(),
+        region: region.clone(),
+        bucket: bucket.clone(),
+        credentials: Some(backend_credentials(credentials)),
+        quirks: Some(quirks_to_wire(quirks)),
+        state: match state {
+            BackendState::Active => v1::BackendState::Active,
+            BackendState::Draining => v1::BackendState::Draining,
+            BackendState::Removed => v1::BackendState::Removed,
+        }
+        .into(),
+    }
+}
+
+fn backend_credentials(credentials: &Credentials) -> v1::backend::Credentials {
+    match credentials {
+        Credentials::Static { access_key_id, secret_access_key, session_token } => {
+            v1::backend::Credentials::Static(v1::StaticCredentials {
+                access_key_id: access_key_id.clone(),
+                secret_access_key: secret_access_key.expose().to_owned(),
+                session_token: session_token.as_ref().map(|token| token.expose().to_owned()),
+            })
+        }
+        Credentials::AwsDefaultChain => v1::backend::Credentials::AwsDefaultChain(v1::AwsDefaultChain {}),
+    }
+}
+
+fn quirks_to_wire(quirks: &Quirks) -> v1::Quirks {
+    let Quirks { path_style, unsigned_payload, checksum, strip_headers, etag } = quirks;
+    v1::Quirks {
+        path_style: *path_style,
+        unsigned_payload: *unsigned_payload,
+        checksum: match checksum {
+            ChecksumMode::None => v1::ChecksumMode::None,
+            ChecksumMode::ContentMd5 => v1::ChecksumMode::ContentMd5,
+        }
+        .into(),
+        strip_headers: strip_headers.clone(),
+        etag: match etag {
+            EtagProof::Unknown => v1::EtagProof::Unspecified,
+            EtagProof::Md5 => v1::EtagProof::Md5,
+            EtagProof::Opaque => v1::EtagProof::Opaque,
+        }
+        .into(),
+    }
+}
+
+/// `None` for a bucket that clients must not see any more.
+fn bucket(config: &BucketConfig) -> Option<v1::Bucket> {
+    // How sure a write must be is decided at Begin.
+    let BucketConfig { id, name, state, ack: _, replication_factor: _, max_object_size, created } = config;
+    match state {
+        BucketState::Active => {}
+        BucketState::Deleting | BucketState::Gone => return None,
+    }
+    Some(v1::Bucket {
+        id: id.0,
+        name: name.as_str().to_owned(),
+        created_us: created.0,
+        max_object_size: max_object_size.unwrap_or_default(),
+    })
+}
+
+fn credential(config: &CredentialConfig) -> v1::Credential {
+    let CredentialConfig { access_key_id, secret_access_key, grants } = config;
+    v1::Credential {
+        access_key_id: access_key_id.clone(),
+        secret_access_key: secret_access_key.expose().to_owned(),
+        grants: grants.iter().map(|(bucket, write)| v1::Grant { bucket: bucket.0, write: *write }).collect(),
+    }
+}

@@ -1,0 +1,78 @@
+//! The admin service, and who gets in where.
+
+use s3o_proto::v1;
+use s3o_proto::v1::admin_client::AdminClient;
+use s3o_proto::v1::admin_server::Admin as _;
+use s3o_proto::v1::data_plane_client::DataPlaneClient;
+use tonic::{Code, Request};
+
+use super::{Authorized, Plane, WithToken};
+use crate::AdminService;
+use crate::status::fields;
+
+fn admin(plane: &Plane, token: &'static str) -> AdminClient<Authorized> {
+    AdminClient::with_interceptor(plane.channel.clone(), WithToken(token))
+}
+
+#[tokio::test]
+async fn each_service_takes_its_own_token_only() {
+    let plane = Plane::start().await;
+    for token in ["", "x", "dp-token", "admin-tokem", "admin-token2"] {
+        let refused = admin(&plane, token).get_status(v1::GetStatusRequest {}).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated, "{token}");
+    }
+    assert!(admin(&plane, "admin-token").get_status(v1::GetStatusRequest {}).await.is_ok());
+    let mut other = DataPlaneClient::with_interceptor(plane.channel.clone(), WithToken("admin-token"));
+    assert_eq!(other.list(v1::ListRequest::default()).await.unwrap_err().code(), Code::Unauthenticated);
+    let mut bare = DataPlaneClient::new(plane.channel.clone());
+    assert_eq!(bare.list(v1::ListRequest::default()).await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn before_the_database_was_reached_only_the_status_answers() {
+    let plane = Plane::starting(Vec::new()).await;
+    let status = admin(&plane, "admin-token").get_status(v1::GetStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!((status.instance.as_str(), status.database_reachable), ("replica-1", false));
+    let refused = plane.dataplane().list(v1::ListRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn status_joins_configuration_and_numbers() {
+    let plane = Plane::start().await;
+    let service = AdminService::new(plane.wiring.clone());
+    let status = service.get_status(Request::new(v1::GetStatusRequest {})).await.unwrap().into_inner();
+    assert!(status.database_reachable && status.generation == 1);
+    let expected = v1::BackendStatus {
+        id: 3,
+        name: "b3".into(),
+        state: "active".into(),
+        quota_bytes: 1000,
+        used_bytes: 10,
+        reserved_bytes: 20,
+        orphan_bytes: 30,
+        objects: 4,
+        month_requests: 5,
+        month_ingress_bytes: 8,
+        month_egress_bytes: 9,
+    };
+    assert_eq!(status.backends, [expected]);
+    assert_eq!((status.cleanup_queue, status.cleanup_dlq, status.intents), (5, 6, 7));
+    assert_eq!(status.buckets[0].name, "photos");
+}
+
+#[tokio::test]
+async fn workers_are_listed_and_run() {
+    let plane = Plane::start().await;
+    let mut client = admin(&plane, "admin-token");
+    let workers = client.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner().workers;
+    let seen = workers.iter().find(|worker| worker.instance == "replica-2").unwrap();
+    assert_eq!(seen.last_success.as_deref(), Some("1970-01-01T00:00:01Z"));
+    assert_eq!(workers.iter().filter(|worker| worker.instance == "replica-1").count(), 2);
+    let mut run = async |name: &str| client.run_worker(v1::RunWorkerRequest { name: name.into() }).await;
+    assert_eq!(run("cleanup_queue").await.unwrap().into_inner().counts["success"], 2);
+    let status = run("nobody").await.unwrap_err();
+    assert_eq!((status.code(), fields(&status)), (Code::NotFound, vec!["name".to_owned()]));
+    assert_eq!(run("broken").await.unwrap_err().code(), Code::Internal);
+    assert_eq!(run("").await.unwrap_err().code(), Code::InvalidArgument);
+}

@@ -1,0 +1,250 @@
+//! Ports that remember what they were asked and answer what they were told to.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use s3o_core::call::{Call, Outcome, Refusal, Request};
+use s3o_core::cleanup::{Claim, CleanupItem, CleanupResult, QueueDepths};
+use s3o_core::config::{
+    BackendConfig, BucketConfig, BucketState, ClusterConfig, CredentialConfig, MarkerSeen, Routing,
+};
+use s3o_core::intent::Intent;
+use s3o_core::listing::{ListQuery, Page};
+use s3o_core::object::{Locate, Located};
+use s3o_core::ports::{Configs, Ledger, Overview, PortError, Queues, Sessions, WorkerControl};
+use s3o_core::session::{BackendUsage, Hello, UsageReport};
+use s3o_core::usage::Usage;
+use s3o_core::worker::{Counts, WorkerStatus};
+use s3o_types::{
+    AckLevel, BackendId, BackendSpec, BackendState, BucketId, Credentials, ErrorCode, Op, Quirks, Secret,
+    Timestamp,
+};
+use tokio::sync::{Notify, watch};
+use uuid::Uuid;
+
+pub(super) struct Fakes {
+    pub(super) requests: Mutex<Vec<Request>>,
+    pub(super) outcomes: Mutex<VecDeque<Outcome>>,
+    pub(super) located: Mutex<Option<Located>>,
+    pub(super) locates: Mutex<Vec<Locate>>,
+    pub(super) lists: Mutex<Vec<ListQuery>>,
+    pub(super) page: Mutex<Page>,
+    /// Deletes wait for it, to be decided after what came later.
+    pub(super) late: Notify,
+    pub(super) hellos: Mutex<Vec<Hello>>,
+    pub(super) renewed: Mutex<Vec<(Uuid, Vec<Uuid>)>>,
+    pub(super) closed: Mutex<Vec<Uuid>>,
+    pub(super) usage: Mutex<BTreeMap<(Uuid, i64), UsageReport>>,
+    pub(super) reachable: AtomicBool,
+    pub(super) config: watch::Sender<Arc<ClusterConfig>>,
+}
+
+impl Default for Fakes {
+    fn default() -> Self {
+        Self {
+            requests: Mutex::default(),
+            outcomes: Mutex::default(),
+            located: Mutex::default(),
+            locates: Mutex::default(),
+            lists: Mutex::default(),
+            page: Mutex::default(),
+            late: Notify::new(),
+            hellos: Mutex::default(),
+            renewed: Mutex::default(),
+            closed: Mutex::default(),
+            usage: Mutex::default(),
+            reachable: AtomicBool::new(true),
+            config: watch::Sender::new(Arc::new(config(1))),
+        }
+    }
+}
+
+pub(super) fn config(generation: i64) -> ClusterConfig {
+    let bucket = |id, name: &str, state| BucketConfig {
+        id: BucketId(id),
+        name: name.parse().unwrap(),
+        state,
+        ack: AckLevel::One,
+        replication_factor: 1,
+        max_object_size: Some(5),
+        created: Timestamp(7),
+    };
+    ClusterConfig {
+        generation,
+        cluster: Uuid::from_u128(99),
+        routing: Routing::Pack,
+        backends: vec![BackendConfig {
+            spec: BackendSpec {
+                id: BackendId(3),
+                name: "b3".into(),
+                endpoint: "http://127.0.0.1:1".into(),
+                region: "r".into(),
+                bucket: "real".into(),
+                credentials: Credentials::Static {
+                    access_key_id: "ak".into(),
+                    secret_access_key: Secret::new("sk"),
+                    session_token: None,
+                },
+                quirks: Quirks::default(),
+            },
+            state: BackendState::Active,
+            quota_bytes: Some(1000),
+            max_object_size: None,
+            priority: 0,
+            attached: true,
+        }],
+        buckets: vec![bucket(1, "photos", BucketState::Active), bucket(2, "old", BucketState::Deleting)],
+        credentials: vec![CredentialConfig {
+            access_key_id: "client".into(),
+            secret_access_key: Secret::new("hush"),
+            grants: vec![(BucketId(1), true)],
+        }],
+    }
+}
+
+#[async_trait]
+impl Ledger for Fakes {
+    async fn submit(&self, request: Request) -> Outcome {
+        let late = matches!(request.call, Call::Delete(_));
+        self.requests.lock().unwrap().push(request);
+        if late {
+            self.late.notified().await;
+            return Outcome::Deleted { existed: true };
+        }
+        let next = self.outcomes.lock().unwrap().pop_front();
+        next.unwrap_or_else(|| Refusal::new(ErrorCode::ServiceUnavailable, "nothing prepared").into())
+    }
+
+    async fn locate(&self, query: Locate) -> Result<Option<Located>, Refusal> {
+        self.locates.lock().unwrap().push(query);
+        Ok(self.located.lock().unwrap().clone())
+    }
+
+    async fn list(&self, query: ListQuery) -> Result<Page, Refusal> {
+        self.lists.lock().unwrap().push(query);
+        Ok(self.page.lock().unwrap().clone())
+    }
+}
+
+#[async_trait]
+impl Sessions for Fakes {
+    async fn open(&self, hello: Hello) -> Result<(), PortError> {
+        self.hellos.lock().unwrap().push(hello);
+        Ok(())
+    }
+
+    async fn renew(&self, session: Uuid, open_ops: Vec<Uuid>) -> Result<(), PortError> {
+        if !self.database_reachable() {
+            return Err(PortError::Unavailable("away".into()));
+        }
+        self.renewed.lock().unwrap().push((session, open_ops));
+        Ok(())
+    }
+
+    async fn close(&self, session: Uuid) -> Result<(), PortError> {
+        self.closed.lock().unwrap().push(session);
+        Ok(())
+    }
+
+    async fn add_usage(&self, session: Uuid, report: UsageReport) -> Result<(), PortError> {
+        self.usage.lock().unwrap().entry((session, report.number)).or_insert(report);
+        Ok(())
+    }
+
+    fn database_reachable(&self) -> bool {
+        self.reachable.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Configs for Fakes {
+    fn current(&self) -> Arc<ClusterConfig> {
+        self.config.borrow().clone()
+    }
+
+    async fn newer_than(&self, generation: i64) -> Arc<ClusterConfig> {
+        let mut receiver = self.config.subscribe();
+        receiver.wait_for(|config| config.generation > generation).await.unwrap().clone()
+    }
+
+    async fn attach(&self, _: MarkerSeen) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn detach(&self, _: BackendId) -> Result<(), PortError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Queues for Fakes {
+    async fn claim_cleanup(&self, _: Claim) -> Result<Vec<CleanupItem>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn finish_cleanup(
+        &self,
+        _: Uuid,
+        _: Vec<(CleanupItem, CleanupResult)>,
+    ) -> Result<Counts, PortError> {
+        Ok(Counts::new())
+    }
+
+    async fn claim_expired_intents(&self, _: Claim) -> Result<Vec<Intent>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn release_intents(&self, _: Uuid, _: Vec<Op>) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn depths(&self) -> Result<QueueDepths, PortError> {
+        Ok(QueueDepths { cleanup: 5, dead_letters: 6, intents: 7 })
+    }
+}
+
+#[async_trait]
+impl Overview for Fakes {
+    async fn backend_usage(&self) -> Result<Vec<(BackendId, Usage, BackendUsage)>, PortError> {
+        let usage = Usage { used: 10, reserved: 20, orphaned: 30, objects: 4 };
+        let requests = BTreeMap::from([("get".to_owned(), 2), ("put".to_owned(), 3)]);
+        let month = BackendUsage { requests, ingress_bytes: 8, egress_bytes: 9 };
+        Ok(vec![(BackendId(3), usage, month)])
+    }
+
+    async fn sessions(&self) -> Result<Vec<(Hello, bool)>, PortError> {
+        Ok(self.hellos.lock().unwrap().iter().map(|hello| (hello.clone(), true)).collect())
+    }
+
+    async fn record_tick(&self, _: &str, _: &str, _: Result<(), String>) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerStatus>, PortError> {
+        Ok(vec![WorkerStatus {
+            name: "cleanup_queue".into(),
+            instance: "replica-2".into(),
+            last_success: Some(Timestamp(1_000_000)),
+            last_failure: None,
+            last_error: None,
+            consecutive_failures: 0,
+        }])
+    }
+}
+
+#[async_trait]
+impl WorkerControl for Fakes {
+    async fn run(&self, name: &str) -> Result<Counts, Option<String>> {
+        match name {
+            "cleanup_queue" => Ok(Counts::from([("success".to_owned(), 2)])),
+            "broken" => Err(Some("it broke".into())),
+            _ => Err(None),
+        }
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        vec!["cleanup_queue", "broken"]
+    }
+}

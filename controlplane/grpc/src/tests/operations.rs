@@ -1,0 +1,501 @@
+//! Every call there and every outcome back, and what is said of calls that cannot be read.
+
+use std::collections::BTreeMap;
+
+use s3o_core::call::{Abort, Begin, Call, CarriedIntent, Commit, Delete, FinishedTarget, Outcome, Refusal};
+use s3o_core::call::{Resolution, Retarget, StoredCopy};
+use s3o_core::intent::{Target, TargetEnd, WriteKind};
+use s3o_core::listing::{ListEntry, ListQuery, ListedObject, Page};
+use s3o_core::object::{CopyRow, CopyState, Locate, Located, LocatedExtent, ObjectRow};
+use s3o_proto::v1;
+use s3o_proto::v1::operation::Call as WireCall;
+use s3o_proto::v1::outcome::Result as WireResult;
+use s3o_types::{
+    BackendId, BlobName, BucketId, Checksums, Conditions, ContentHeaders, Encoding, ErrorCode, Etag, Extent,
+    ObjectAttributes, Seq, Timestamp, VersionId,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Streaming};
+use uuid::Uuid;
+
+use super::Plane;
+use crate::status::fields;
+
+struct Stream {
+    up: mpsc::Sender<v1::OperationBatch>,
+    down: Streaming<v1::OutcomeBatch>,
+}
+
+impl Stream {
+    async fn open(plane: &Plane) -> Self {
+        let (up, calls) = mpsc::channel(4);
+        let down = plane.dataplane().operations(ReceiverStream::new(calls)).await.unwrap().into_inner();
+        Self { up, down }
+    }
+
+    async fn send(&self, calls: Vec<(u64, Option<WireCall>)>) {
+        let operations = calls.into_iter().map(|(number, call)| operation(number, call)).collect();
+        self.up.send(v1::OperationBatch { operations }).await.unwrap();
+    }
+
+    async fn outcomes(&mut self, count: usize) -> BTreeMap<u64, WireResult> {
+        let mut found = BTreeMap::new();
+        while found.len() < count {
+            let batch = self.down.message().await.unwrap().expect("the stream ended");
+            assert_eq!(batch.required_features, ["f1"]);
+            for v1::Outcome { number, result } in batch.outcomes {
+                assert!(found.insert(number, result.unwrap()).is_none(), "one outcome a call");
+            }
+        }
+        found
+    }
+}
+
+fn operation(number: u64, call: Option<WireCall>) -> v1::Operation {
+    v1::Operation {
+        number,
+        op: Uuid::from_u128(5).as_bytes().to_vec().into(),
+        item: 2,
+        request_id: "r".into(),
+        traceparent: String::new(),
+        access_key: "ak".into(),
+        source: "192.0.2.1".into(),
+        session: Uuid::from_u128(6).as_bytes().to_vec().into(),
+        bulk: true,
+        call,
+    }
+}
+
+fn id() -> VersionId {
+    VersionId::mint(1, 2)
+}
+
+fn wire_target() -> v1::Target {
+    v1::Target { backend: 3, extent: 0, r#gen: 1, storage_key: "photos/k~x".into() }
+}
+
+fn target() -> Target {
+    Target {
+        backend: BackendId(3),
+        extent: Extent::ZERO,
+        r#gen: s3o_types::Gen::new(1).unwrap(),
+        storage_key: "photos/k~x".into(),
+    }
+}
+
+fn wire_conditions() -> Option<v1::Conditions> {
+    Some(v1::Conditions { if_absent: true, if_match: Some("\"e\"".into()) })
+}
+
+fn conditions() -> Conditions {
+    Conditions { if_absent: true, if_match: Some(Etag::new("e")) }
+}
+
+fn wire_intent() -> v1::Intent {
+    v1::Intent {
+        bucket: 1,
+        key: "k".into(),
+        version: id().to_uuid().as_bytes().to_vec().into(),
+        size: 9,
+        conditions: wire_conditions(),
+        targets: vec![wire_target()],
+    }
+}
+
+fn intent() -> CarriedIntent {
+    CarriedIntent {
+        bucket: BucketId(1),
+        key: "k".into(),
+        version: id(),
+        size: 9,
+        conditions: conditions(),
+        targets: vec![target()],
+    }
+}
+
+fn attributes() -> ObjectAttributes {
+    ObjectAttributes {
+        headers: ContentHeaders {
+            content_type: Some("text/plain".into()),
+            content_encoding: Some("gzip".into()),
+            content_disposition: Some("inline".into()),
+            content_language: Some("de".into()),
+            cache_control: Some("no-store".into()),
+            expires: Some("never".into()),
+            website_redirect: Some("/x".into()),
+            storage_class: Some("STANDARD_IA".into()),
+        },
+        metadata: BTreeMap::from([("colour".into(), "red".into())]),
+        tags: BTreeMap::from([("t".into(), "v".into())]),
+    }
+}
+
+fn wire_attributes() -> v1::ObjectAttributes {
+    v1::ObjectAttributes {
+        headers: Some(v1::ContentHeaders {
+            content_type: Some("text/plain".into()),
+            content_encoding: Some("gzip".into()),
+            content_disposition: Some("inline".into()),
+            content_language: Some("de".into()),
+            cache_control: Some("no-store".into()),
+            expires: Some("never".into()),
+            website_redirect: Some("/x".into()),
+            storage_class: Some("STANDARD_IA".into()),
+        }),
+        metadata: [("colour".to_owned(), "red".to_owned())].into(),
+        tags: [("t".to_owned(), "v".to_owned())].into(),
+    }
+}
+
+fn wire_encoding() -> v1::Encoding {
+    v1::Encoding { cipher: "c".into(), key_id: "i".into(), chunk_size: 4, compression: "z".into() }
+}
+
+fn encoding() -> Encoding {
+    Encoding { cipher: "c".into(), key_id: "i".into(), chunk_size: 4, compression: "z".into() }
+}
+
+fn wire_finished(end: i32) -> v1::FinishedTarget {
+    v1::FinishedTarget { backend: 3, extent: 0, r#gen: 1, end }
+}
+
+fn finished(end: TargetEnd) -> FinishedTarget {
+    FinishedTarget { target: target().id(), end }
+}
+
+/// Sends one call, checks what the ledger was asked and returns what came back.
+async fn round_trip(call: WireCall, outcome: Outcome) -> (Call, WireResult) {
+    let plane = Plane::requiring(vec!["f1".into()]).await;
+    plane.fakes.outcomes.lock().unwrap().push_back(outcome);
+    let mut stream = Stream::open(&plane).await;
+    stream.send(vec![(7, Some(call))]).await;
+    let result = stream.outcomes(1).await.remove(&7).unwrap();
+    let request = plane.fakes.requests.lock().unwrap().pop().unwrap();
+    assert_eq!((request.op.id, request.op.item), (Uuid::from_u128(5), 2));
+    assert_eq!(request.session, Uuid::from_u128(6));
+    assert_eq!((request.access_key.as_str(), request.source.as_str()), ("ak", "192.0.2.1"));
+    assert!(request.bulk && request.request_id == "r");
+    (request.call, result)
+}
+
+#[tokio::test]
+async fn begin_and_begun() {
+    let wire = v1::Begin {
+        bucket: 1,
+        key: "k".into(),
+        size: 9,
+        conditions: wire_conditions(),
+        kind: v1::WriteKind::Copy.into(),
+        down: vec![4],
+        prefer: vec![5],
+    };
+    let outcome = Outcome::Begun { version: id(), targets: vec![target()], required_copies: 1 };
+    let (call, result) = round_trip(WireCall::Begin(wire), outcome).await;
+    let Call::Begin(Begin { bucket, key, size, conditions: found, kind, down, prefer }) = call else {
+        panic!("{call:?}")
+    };
+    assert_eq!((bucket, key.as_str(), size, kind), (BucketId(1), "k", 9, WriteKind::Copy));
+    assert_eq!((found, down, prefer), (conditions(), vec![BackendId(4)], vec![BackendId(5)]));
+    let version = id().to_uuid().as_bytes().to_vec().into();
+    let begun = v1::Begun { version, targets: vec![wire_target()], required_copies: 1 };
+    assert_eq!(result, WireResult::Begun(begun));
+}
+
+#[tokio::test]
+async fn retarget_and_retargeted() {
+    let wire = v1::Retarget { intent: Some(wire_intent()), failed: 3, down: vec![3, 4] };
+    let (call, result) = round_trip(WireCall::Retarget(wire), Outcome::Retargeted(target())).await;
+    let Call::Retarget(Retarget { intent: carried, failed, down }) = call else { panic!("{call:?}") };
+    assert_eq!((carried, failed, down), (intent(), BackendId(3), vec![BackendId(3), BackendId(4)]));
+    assert_eq!(result, WireResult::Retargeted(v1::Retargeted { target: Some(wire_target()) }));
+}
+
+#[tokio::test]
+async fn commit_and_committed() {
+    let copy = v1::StoredCopy {
+        backend: 3,
+        extent: 0,
+        r#gen: 1,
+        stored_size: 10,
+        backend_etag: "be".into(),
+        backend_version: "bv".into(),
+        encoding: Some(wire_encoding()),
+    };
+    let wire = v1::Commit {
+        intent: Some(wire_intent()),
+        etag: "e".into(),
+        attributes: Some(wire_attributes()),
+        checksums: [("crc32".to_owned(), "AAAA".to_owned())].into(),
+        copies: vec![copy],
+        failed: vec![wire_finished(v1::TargetEnd::Cut.into())],
+    };
+    let outcome = Outcome::Committed { seq: Seq(12), modified: Timestamp(34) };
+    let (call, result) = round_trip(WireCall::Commit(wire), outcome).await;
+    let Call::Commit(commit) = call else { panic!("{call:?}") };
+    let Commit { intent: carried, etag, attributes: found, checksums, copies, failed } = *commit;
+    assert_eq!((carried, etag, found), (intent(), Etag::new("e"), attributes()));
+    assert_eq!(checksums.values["crc32"], "AAAA");
+    let stored = StoredCopy {
+        target: target().id(),
+        stored_size: 10,
+        backend_etag: Some(Etag::new("be")),
+        backend_version: Some("bv".into()),
+        encoding: encoding(),
+    };
+    assert_eq!((copies, failed), (vec![stored], vec![finished(TargetEnd::Cut)]));
+    assert_eq!(result, WireResult::Committed(v1::Committed { seq: 12, modified_us: 34 }));
+}
+
+#[tokio::test]
+async fn abort_and_aborted() {
+    use v1::TargetEnd as Wire;
+
+    let ends = [
+        (Wire::NotSent.into(), TargetEnd::NotSent),
+        (Wire::Cut.into(), TargetEnd::Cut),
+        (Wire::Stored.into(), TargetEnd::Stored),
+        (Wire::Unknown.into(), TargetEnd::Unknown),
+        (77, TargetEnd::Unknown),
+    ];
+    let targets = ends.iter().map(|(wire, _)| wire_finished(*wire)).collect();
+    let wire = v1::Abort { intent: Some(wire_intent()), targets };
+    let (call, result) = round_trip(WireCall::Abort(wire), Outcome::Aborted).await;
+    let Call::Abort(Abort { intent: carried, targets }) = call else { panic!("{call:?}") };
+    assert_eq!(carried, intent());
+    assert_eq!(targets, ends.map(|(_, end)| finished(end)));
+    assert_eq!(result, WireResult::Aborted(v1::Aborted {}));
+}
+
+#[tokio::test]
+async fn outcomes_return_as_they_are_decided() {
+    let plane = Plane::requiring(vec!["f1".into()]).await;
+    let mut stream = Stream::open(&plane).await;
+    let delete = v1::Delete { bucket: 1, key: "k".into(), conditions: wire_conditions() };
+    let locate = v1::Locate { bucket: 1, key: "k".into(), range_start: Some(1), range_end: Some(4) };
+    stream.send(vec![(1, Some(WireCall::Delete(delete))), (2, Some(WireCall::Locate(locate)))]).await;
+    let first = stream.outcomes(1).await;
+    assert_eq!(first[&2], refused(ErrorCode::NoSuchKey, "the key does not exist"));
+    plane.fakes.late.notify_one();
+    let second = stream.outcomes(1).await;
+    assert_eq!(second[&1], WireResult::Deleted(v1::Deleted { existed: true }));
+    let Call::Delete(Delete { bucket, key, conditions: found }) =
+        plane.fakes.requests.lock().unwrap().pop().unwrap().call
+    else {
+        panic!("not a delete")
+    };
+    assert_eq!((bucket, key.as_str(), found), (BucketId(1), "k", conditions()));
+    let query = Locate { bucket: BucketId(1), key: "k".into(), range: Some((1, 4)) };
+    assert_eq!(*plane.fakes.locates.lock().unwrap(), [query]);
+}
+
+fn refused(code: ErrorCode, message: &str) -> WireResult {
+    WireResult::Refused(v1::Refused { code: code.info().wire, message: message.into() })
+}
+
+#[tokio::test]
+async fn refusals_and_foreign_outcomes() {
+    let delete = || WireCall::Retarget(v1::Retarget { intent: Some(wire_intent()), failed: 3, down: vec![] });
+    let refusal = Refusal::new(ErrorCode::InsufficientStorage, "full");
+    let (_, result) = round_trip(delete(), refusal.into()).await;
+    assert_eq!(result, refused(ErrorCode::InsufficientStorage, "full"));
+    let (_, result) = round_trip(delete(), Outcome::Resolved(Resolution::Dropped)).await;
+    let WireResult::Refused(v1::Refused { code, .. }) = result else { panic!("{result:?}") };
+    assert_eq!(code, ErrorCode::InternalError.info().wire);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_refused_with_its_field_and_alone() {
+    let plane = Plane::requiring(vec!["f1".into()]).await;
+    let mut stream = Stream::open(&plane).await;
+    let begin = |change: &dyn Fn(&mut v1::Begin)| {
+        let mut begin = v1::Begin { bucket: 1, key: "k".into(), kind: 1, ..v1::Begin::default() };
+        change(&mut begin);
+        Some(WireCall::Begin(begin))
+    };
+    let abort = |change: &dyn Fn(&mut v1::Intent)| {
+        let mut intent = wire_intent();
+        change(&mut intent);
+        Some(WireCall::Abort(v1::Abort { intent: Some(intent), targets: vec![] }))
+    };
+    let half = v1::Locate { bucket: 1, key: "k".into(), range_start: Some(1), range_end: None };
+    let cases: Vec<(Option<WireCall>, &str)> = vec![
+        (None, "call"),
+        (begin(&|b| b.kind = 9), "begin.kind"),
+        (begin(&|b| b.kind = 0), "begin.kind"),
+        (begin(&|b| b.key = "a\0b".into()), "begin.key"),
+        (begin(&|b| b.key = String::new()), "begin.key"),
+        (begin(&|b| b.size = u64::MAX), "begin.size"),
+        (abort(&|i| i.version = vec![1].into()), "abort.intent.version"),
+        (abort(&|i| i.targets[0].extent = 1 << 15), "abort.intent.targets.extent"),
+        (abort(&|i| i.targets[0].r#gen = u32::MAX), "abort.intent.targets.gen"),
+        (Some(WireCall::Abort(v1::Abort::default())), "abort.intent"),
+        (Some(WireCall::Locate(half)), "locate.range_end"),
+    ];
+    let sent = cases.iter().enumerate().map(|(i, (call, _))| (i as u64, call.clone())).collect();
+    stream.send(sent).await;
+    let outcomes = stream.outcomes(cases.len()).await;
+    for (i, (_, field)) in cases.iter().enumerate() {
+        let WireResult::Refused(v1::Refused { code, message }) = &outcomes[&(i as u64)] else {
+            panic!("{field} was not refused")
+        };
+        assert_eq!(*code, ErrorCode::InvalidArgument.info().wire, "{field}");
+        assert!(message.starts_with(&format!("{field}: ")), "{field}: {message}");
+    }
+    stream.send(vec![(90, begin(&|b| b.key = "k".repeat(1025)))]).await;
+    let WireResult::Refused(v1::Refused { code, .. }) = stream.outcomes(1).await.remove(&90).unwrap() else {
+        panic!("a long key was not refused")
+    };
+    assert_eq!(code, ErrorCode::KeyTooLong.info().wire);
+    assert!(plane.fakes.requests.lock().unwrap().is_empty(), "nothing of it reached the ledger");
+}
+
+#[tokio::test]
+async fn more_calls_than_a_stream_holds_are_all_answered() {
+    let plane = Plane::requiring(vec!["f1".into()]).await;
+    let mut stream = Stream::open(&plane).await;
+    let locate = v1::Locate { bucket: 1, key: "k".into(), range_start: None, range_end: None };
+    let calls = (0..3000).map(|number| (number, Some(WireCall::Locate(locate.clone())))).collect();
+    stream.send(calls).await;
+    assert_eq!(stream.outcomes(3000).await.len(), 3000);
+}
+
+#[tokio::test]
+async fn located_shows_readable_copies_only() {
+    let plane = Plane::requiring(vec!["f1".into()]).await;
+    let copy = |state, foreign: Option<&str>| {
+        let row = CopyRow {
+            backend: BackendId(3),
+            blob: BlobName::first(id()),
+            bucket: BucketId(1),
+            key: "k".into(),
+            state,
+            stored_size: 10,
+            backend_etag: Some(Etag::new("be")),
+            backend_version: None,
+            encoding: encoding(),
+            foreign_key: foreign.map(str::to_owned),
+        };
+        (row, "photos/k~x".to_owned())
+    };
+    let object = ObjectRow {
+        bucket: BucketId(1),
+        key: "k".into(),
+        seq: Seq(12),
+        version: id(),
+        size: 9,
+        etag: Etag::new("e"),
+        modified: Timestamp(34),
+        attributes: attributes(),
+        checksums: Checksums { values: BTreeMap::from([("crc32".into(), "AAAA".into())]) },
+        is_null: true,
+    };
+    let copies = vec![
+        copy(CopyState::Verified, None),
+        copy(CopyState::Quarantined, None),
+        copy(CopyState::Missing, None),
+        copy(CopyState::Uncertain, Some("x")),
+    ];
+    let extent = LocatedExtent { extent: Extent::ZERO, offset: 0, size: 9, copies };
+    *plane.fakes.located.lock().unwrap() = Some(Located { object, extents: vec![extent] });
+    let mut stream = Stream::open(&plane).await;
+    let locate = v1::Locate { bucket: 1, key: "k".into(), range_start: None, range_end: None };
+    stream.send(vec![(1, Some(WireCall::Locate(locate)))]).await;
+    let WireResult::Located(found) = stream.outcomes(1).await.remove(&1).unwrap() else {
+        panic!("not located")
+    };
+    let wire_copy = |state: v1::CopyState, foreign_key| v1::LocatedCopy {
+        backend: 3,
+        storage_key: "photos/k~x".into(),
+        stored_size: 10,
+        backend_etag: "be".into(),
+        encoding: Some(wire_encoding()),
+        state: state.into(),
+        foreign_key,
+    };
+    let expected = v1::Located {
+        version: id().to_uuid().as_bytes().to_vec().into(),
+        seq: 12,
+        size: 9,
+        etag: "e".into(),
+        modified_us: 34,
+        attributes: Some(wire_attributes()),
+        checksums: [("crc32".to_owned(), "AAAA".to_owned())].into(),
+        extents: vec![v1::LocatedExtent {
+            extent: 0,
+            offset: 0,
+            size: 9,
+            copies: vec![
+                wire_copy(v1::CopyState::Verified, false),
+                wire_copy(v1::CopyState::Uncertain, true),
+            ],
+        }],
+    };
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn a_shutdown_finishes_what_was_read() {
+    let plane = Plane::requiring(vec!["f1".into()]).await;
+    let mut stream = Stream::open(&plane).await;
+    let delete = v1::Delete { bucket: 1, key: "k".into(), conditions: None };
+    stream.send(vec![(1, Some(WireCall::Delete(delete)))]).await;
+    while plane.fakes.requests.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    plane.shutdown.begin();
+    plane.fakes.late.notify_one();
+    assert_eq!(stream.outcomes(1).await[&1], WireResult::Deleted(v1::Deleted { existed: true }));
+    assert!(stream.down.message().await.unwrap().is_none(), "then the stream ends");
+}
+
+#[tokio::test]
+async fn a_listing_there_and_back() {
+    let plane = Plane::requiring(vec!["f1".into()]).await;
+    let object = ListedObject {
+        key: "p/k".into(),
+        size: 9,
+        etag: Etag::new("e"),
+        modified: Timestamp(34),
+        storage_class: "GLACIER".into(),
+        checksum_algorithms: vec!["CRC32".into()],
+    };
+    let entries = vec![ListEntry::Object(object), ListEntry::CommonPrefix("p/q/".into())];
+    *plane.fakes.page.lock().unwrap() = Page { entries, next: Some("p/q/".into()) };
+    let request = |max_keys| v1::ListRequest {
+        bucket: 1,
+        prefix: "p/".into(),
+        delimiter: "/".into(),
+        after: "p/a".into(),
+        max_keys,
+        request_id: "r".into(),
+    };
+    let mut client = plane.dataplane();
+    let reply = client.list(request(1000)).await.unwrap().into_inner();
+    let object = v1::ListedObject {
+        key: "p/k".into(),
+        size: 9,
+        etag: "e".into(),
+        modified_us: 34,
+        storage_class: "GLACIER".into(),
+        checksum_algorithms: vec!["CRC32".into()],
+    };
+    use v1::list_entry::Entry;
+    let entry = |entry| v1::ListEntry { entry: Some(entry) };
+    let expected = v1::ListReply {
+        entries: vec![entry(Entry::Object(object)), entry(Entry::CommonPrefix("p/q/".into()))],
+        next: Some("p/q/".into()),
+        required_features: vec!["f1".into()],
+    };
+    assert_eq!(reply, expected);
+    let query = ListQuery {
+        bucket: BucketId(1),
+        prefix: "p/".into(),
+        delimiter: "/".into(),
+        after: "p/a".into(),
+        max_keys: 1000,
+    };
+    assert_eq!(*plane.fakes.lists.lock().unwrap(), [query]);
+    let status = client.list(request(1001)).await.unwrap_err();
+    assert_eq!((status.code(), fields(&status)), (Code::InvalidArgument, vec!["max_keys".to_owned()]));
+}
