@@ -1,0 +1,93 @@
+//! The set keeps what did not change, counts what is called, and notices backends that fall and rise.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use s3o_backend::{
+    ApiClass, BackendMetrics, BackendSet, BreakerConfig, BreakerState, HttpPool, Meters, Operation, UsageSink,
+};
+use s3o_testkit::s3server::FaultyBackend;
+use s3o_types::BackendId;
+
+#[derive(Default)]
+struct Ledger(Mutex<Vec<String>>);
+
+impl BackendMetrics for Ledger {
+    fn request(&self, operation: Operation, backend: &str, status: &str, _: f64) {
+        self.0.lock().unwrap().push(format!("{} {backend} {status}", operation.as_str()));
+    }
+}
+
+impl UsageSink for Ledger {
+    fn request(&self, backend: BackendId, class: ApiClass) {
+        self.0.lock().unwrap().push(format!("{} class {}", backend.0, class.as_str()));
+    }
+    fn ingress(&self, backend: BackendId, bytes: u64) {
+        self.0.lock().unwrap().push(format!("{} in {bytes}", backend.0));
+    }
+    fn egress(&self, backend: BackendId, bytes: u64) {
+        self.0.lock().unwrap().push(format!("{} out {bytes}", backend.0));
+    }
+}
+
+#[tokio::test]
+async fn everything_is_counted() {
+    let server = FaultyBackend::start().await.unwrap();
+    let ledger = Arc::new(Ledger::default());
+    let meters = Meters { metrics: ledger.clone(), usage: ledger.clone() };
+    let set = BackendSet::new(HttpPool::default(), meters, BreakerConfig::default());
+    set.rebuild(vec![server.spec(7, "seven")]);
+    let backend = set.get(BackendId(7)).unwrap();
+    let body = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"hello"))]);
+    backend.put("k", 5, vec![], body).await.unwrap();
+    let mut got = backend.get("k", None, None).await.unwrap();
+    while got.body.next().await.is_some() {}
+    backend.head("none").await.unwrap_err();
+    let seen = ledger.0.lock().unwrap().join(", ");
+    assert_eq!(
+        seen,
+        "7 class a, PutObject seven 200, 7 in 5, 7 class b, GetObject seven 200, 7 out 5, 7 class b, HeadObject seven 404"
+    );
+    assert!(backend.health().latency().is_some());
+}
+
+#[tokio::test]
+async fn a_fallen_backend_is_avoided_until_a_probe_finds_it_again() {
+    let server = FaultyBackend::start().await.unwrap();
+    let breaker =
+        BreakerConfig { threshold: 2, open_for: Duration::from_millis(50), ..BreakerConfig::default() };
+    let set = BackendSet::new(HttpPool::default(), Meters::none(), breaker);
+    set.rebuild(vec![server.spec(1, "b1")]);
+    let backend = set.get(BackendId(1)).unwrap();
+    server.kill().await;
+    for _ in 0..2 {
+        backend.head("k").await.unwrap_err();
+    }
+    assert_eq!(set.down(Instant::now()), [BackendId(1)]);
+    server.restart().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while backend.health().state(Instant::now()) != BreakerState::Closed {
+            set.probe_due().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("the probe closes the breaker");
+    assert!(set.down(Instant::now()).is_empty());
+}
+
+#[tokio::test]
+async fn a_rebuild_keeps_what_did_not_change() {
+    let server = FaultyBackend::start().await.unwrap();
+    let set = BackendSet::new(HttpPool::default(), Meters::none(), BreakerConfig::default());
+    set.rebuild(vec![server.spec(1, "a"), server.spec(2, "b")]);
+    let (one, two) = (set.get(BackendId(1)).unwrap(), set.get(BackendId(2)).unwrap());
+    set.rebuild(vec![server.spec(1, "a"), server.spec(2, "renamed"), server.spec(3, "c")]);
+    assert!(Arc::ptr_eq(&one, &set.get(BackendId(1)).unwrap()));
+    assert!(!Arc::ptr_eq(&two, &set.get(BackendId(2)).unwrap()));
+    assert_eq!(set.all().len(), 3);
+    set.rebuild(vec![]);
+    assert!(set.get(BackendId(1)).is_none());
+}
