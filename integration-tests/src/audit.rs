@@ -1,0 +1,161 @@
+//! After everything: is every acknowledged object whole, and is every byte accounted for?
+//!
+//! Invariant: it looks at the tables and the backends themselves, past all of our code, and says
+//! everything that is wrong, not only the first thing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, bail};
+use s3o_types::{BlobName, Extent, Gen, StorageKey, VersionId};
+use uuid::Uuid;
+
+use crate::cluster::Cluster;
+
+/// Blobs by (backend row, storage key), with their sizes.
+type Blobs = BTreeMap<(i32, String), u64>;
+
+/// Fails with all that is wrong. Call it when nothing runs any more.
+pub async fn audit(cluster: &Cluster) -> Result<()> {
+    let mut wrong = Vec::new();
+    let sql = cluster.sql().await?;
+    let ids = backend_ids(&sql).await?;
+    let stored = stored_blobs(cluster, &ids)?;
+    let copies = copies(&sql).await?;
+    let queued = queued(&sql).await?;
+
+    for ((backend, key), size) in &copies {
+        match stored.get(&(*backend, key.clone())) {
+            None => wrong.push(format!("copy without its blob: {key} on backend {backend}")),
+            Some(found) if found != size => {
+                wrong.push(format!("{key} on backend {backend}: {found} bytes, its row says {size}"));
+            }
+            Some(_) => {}
+        }
+    }
+    for ((backend, key), size) in &stored {
+        if !copies.contains_key(&(*backend, key.clone())) && !queued.contains_key(&(*backend, key.clone())) {
+            wrong.push(format!("blob without a row: {key} on backend {backend}, {size} bytes"));
+        }
+    }
+    usage(&sql, &ids, &copies, &queued, &mut wrong).await?;
+    rows_agree(&sql, &mut wrong).await?;
+    if wrong.is_empty() { Ok(()) } else { bail!("the audit found:\n  {}", wrong.join("\n  ")) }
+}
+
+async fn backend_ids(sql: &tokio_postgres::Client) -> Result<BTreeMap<String, i32>> {
+    let rows = sql.query("SELECT name, id FROM backends", &[]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+fn stored_blobs(cluster: &Cluster, ids: &BTreeMap<String, i32>) -> Result<Blobs> {
+    let mut blobs = Blobs::new();
+    for backend in &cluster.backends {
+        let Some(id) = ids.get(&backend.name) else { continue };
+        for (key, size) in backend.stored()? {
+            if !matches!(StorageKey::parse(&key), StorageKey::Reserved) {
+                blobs.insert((*id, key), size);
+            }
+        }
+    }
+    Ok(blobs)
+}
+
+async fn copies(sql: &tokio_postgres::Client) -> Result<Blobs> {
+    let rows = sql
+        .query(
+            "SELECT c.backend, b.name, c.key, c.version, c.extent, c.gen, c.stored_size, c.foreign_key
+             FROM copies c JOIN buckets b ON b.id = c.bucket",
+            &[],
+        )
+        .await?;
+    let mut blobs = Blobs::new();
+    for row in rows {
+        let blob = BlobName {
+            version: VersionId::from_uuid(row.get::<_, Uuid>(3)),
+            extent: Extent::new(u16::try_from(row.get::<_, i16>(4))?).unwrap_or_default(),
+            r#gen: Gen::new(u16::try_from(row.get::<_, i16>(5))?).unwrap_or_default(),
+        };
+        let own = StorageKey::format(row.get(1), row.get(2), blob);
+        let key = row.get::<_, Option<String>>(7).unwrap_or(own);
+        blobs.insert((row.get(0), key), u64::try_from(row.get::<_, i64>(6))?);
+    }
+    Ok(blobs)
+}
+
+async fn queued(sql: &tokio_postgres::Client) -> Result<Blobs> {
+    let rows = sql
+        .query(
+            "SELECT backend, storage_key, size FROM cleanup_queue
+             UNION ALL SELECT backend, storage_key, size FROM cleanup_dlq",
+            &[],
+        )
+        .await?;
+    rows.iter().map(|row| Ok(((row.get(0), row.get(1)), u64::try_from(row.get::<_, i64>(2))?))).collect()
+}
+
+async fn usage(
+    sql: &tokio_postgres::Client,
+    ids: &BTreeMap<String, i32>,
+    copies: &Blobs,
+    queued: &Blobs,
+    wrong: &mut Vec<String>,
+) -> Result<()> {
+    let rows = sql
+        .query(
+            "SELECT backend, sum(used)::bigint, sum(reserved)::bigint, sum(orphaned)::bigint, sum(objects)::bigint
+             FROM backend_usage GROUP BY backend",
+            &[],
+        )
+        .await?;
+    let said: BTreeMap<i32, [i64; 4]> =
+        rows.iter().map(|row| (row.get(0), [row.get(1), row.get(2), row.get(3), row.get(4)])).collect();
+    let sum = |blobs: &Blobs, id: i32| -> Result<i64> {
+        Ok(i64::try_from(
+            blobs.iter().filter(|((backend, _), _)| *backend == id).map(|(_, size)| size).sum::<u64>(),
+        )?)
+    };
+    for (name, id) in ids {
+        let objects = i64::try_from(copies.keys().filter(|(backend, _)| backend == id).count())?;
+        let true_values = [sum(copies, *id)?, 0, sum(queued, *id)?, objects];
+        let values = said.get(id).copied().unwrap_or_default();
+        for (what, (said, is)) in
+            ["used", "reserved", "orphaned", "objects"].iter().zip(values.iter().zip(true_values))
+        {
+            if *said != is {
+                wrong.push(format!("backend {name}: {what} is {said}, the rows say {is}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn rows_agree(sql: &tokio_postgres::Client, wrong: &mut Vec<String>) -> Result<()> {
+    for (what, query) in [
+        ("intents left", "SELECT key FROM intents"),
+        (
+            "objects without a verified copy",
+            "SELECT key FROM objects o WHERE NOT EXISTS
+             (SELECT FROM copies c WHERE c.version = o.version AND c.state = 'verified')",
+        ),
+        (
+            "copies of no version",
+            "SELECT key FROM copies c WHERE NOT EXISTS (SELECT FROM objects o WHERE o.version = c.version)
+             AND NOT EXISTS (SELECT FROM object_versions v WHERE v.version = c.version)",
+        ),
+        (
+            "objects whose last change is not theirs",
+            "SELECT o.key FROM objects o WHERE o.seq <> (SELECT max(n) FROM changes c
+             WHERE c.bucket = o.bucket AND c.key = o.key AND c.outcome IN (1, 2, 3))",
+        ),
+        (
+            "copies that are queued for deletion",
+            "SELECT c.key FROM copies c JOIN cleanup_queue q USING (version, extent, gen, backend)",
+        ),
+    ] {
+        let keys: BTreeSet<String> = sql.query(query, &[]).await?.iter().map(|row| row.get(0)).collect();
+        if !keys.is_empty() {
+            wrong.push(format!("{what}: {keys:?}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,313 @@
+//! A whole system on loopback: PostgreSQL, backends, control planes, data planes, and a proxy between
+//! every data plane and every control plane.
+//!
+//! Invariant: [`Cluster::finish`] ends a test that passed, with everything settled and audited; a
+//! cluster that is dropped without it prints the logs of its processes.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use s3o_proto::v1::admin_client::AdminClient;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::backend::Backend;
+use crate::binaries::binaries;
+use crate::config::{self, BackendEntry, Times};
+use crate::database::Database;
+use crate::process::Process;
+use crate::proxy::Proxy;
+use crate::raw::Raw;
+use crate::{audit, ports, s3, settle, wait, wire};
+
+/// Patience of a test's client with one call.
+const CALL: Duration = Duration::from_secs(120);
+
+/// What a test needs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Backends.
+    pub backends: usize,
+    /// Bytes of each.
+    pub quota_bytes: Option<u64>,
+    /// `pack` or `spread`.
+    pub routing: &'static str,
+    /// Control planes.
+    pub control_planes: usize,
+    /// Data planes.
+    pub data_planes: usize,
+    /// `S3O_FAILPOINT` of the last data plane.
+    pub failpoint: Option<&'static str>,
+    /// What the second control plane's clock is off by, as `faketime` takes it (`+60s`).
+    pub skew: Option<&'static str>,
+    /// The waits of the cleanup queue.
+    pub times: Times,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            backends: 2,
+            quota_bytes: None,
+            routing: "pack",
+            control_planes: 1,
+            data_planes: 1,
+            failpoint: None,
+            skew: None,
+            times: Times { read_grace_s: 1, late_put_window_s: 1 },
+        }
+    }
+}
+
+/// A control plane.
+#[derive(Debug)]
+pub struct ControlPlane {
+    /// The process.
+    pub process: Process,
+    /// Its gRPC listener.
+    pub grpc: SocketAddr,
+    /// Its HTTP listener.
+    pub http: SocketAddr,
+    /// Its file.
+    pub config: PathBuf,
+}
+
+/// A data plane.
+#[derive(Debug)]
+pub struct DataPlane {
+    /// The process.
+    pub process: Process,
+    /// Its S3 listener.
+    pub s3: SocketAddr,
+    /// Its HTTP listener.
+    pub http: SocketAddr,
+    /// The way to each control plane.
+    pub links: Vec<Proxy>,
+}
+
+/// Everything.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Control planes.
+    pub control: Vec<ControlPlane>,
+    /// Data planes.
+    pub data: Vec<DataPlane>,
+    /// Backends, in the order of the configuration.
+    pub backends: Vec<Backend>,
+    /// PostgreSQL.
+    pub database: Database,
+    options: Options,
+    finished: bool,
+    folder: TempDir,
+}
+
+impl Cluster {
+    /// Starts everything and waits until it is ready.
+    pub async fn start(options: Options) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("s3o-it-").tempdir()?;
+        let database = Database::start(folder.path()).await?;
+        let mut backends = Vec::new();
+        for index in 0..options.backends {
+            backends.push(Backend::start(&format!("b{index}")).await?);
+        }
+        let (control, data) = (Vec::new(), Vec::new());
+        let mut cluster = Self { control, data, backends, database, options, finished: false, folder };
+        for index in 0..cluster.options.control_planes {
+            cluster.add_control_plane(index).await?;
+        }
+        for index in 0..cluster.options.data_planes {
+            cluster.add_data_plane(index).await?;
+        }
+        cluster.wait_attached().await?;
+        Ok(cluster)
+    }
+
+    async fn add_control_plane(&mut self, index: usize) -> Result<()> {
+        let (grpc, http) = (ports::free()?, ports::free()?);
+        let name = format!("control{index}");
+        let path = self.folder.path().join(format!("{name}.yaml"));
+        write(&path, &self.control_config(&name, grpc, http))?;
+        let log = self.folder.path().join(format!("{name}.log"));
+        let arguments = ["--config", path.to_str().context("the temporary folder is not UTF-8")?];
+        let mut process = Process::new(&name, &binaries()?.control_plane, &arguments, log);
+        if let Some(skew) = self.options.skew.filter(|_| index == 1) {
+            process.wrap("faketime", &["-f", skew]);
+        }
+        process.start()?;
+        self.control.push(ControlPlane { process, grpc, http, config: path });
+        wait::ready(http).await
+    }
+
+    async fn add_data_plane(&mut self, index: usize) -> Result<()> {
+        let (s3, http) = (ports::free()?, ports::free()?);
+        let name = format!("data{index}");
+        let mut links = Vec::new();
+        for control in &self.control {
+            links.push(Proxy::start(control.grpc).await?);
+        }
+        let addresses: Vec<SocketAddr> = links.iter().map(Proxy::address).collect();
+        let path = self.folder.path().join(format!("{name}.yaml"));
+        let snapshot = self.folder.path().join(format!("{name}.snapshot"));
+        write(&path, &config::data_plane(&name, s3, http, &addresses, &snapshot))?;
+        let log = self.folder.path().join(format!("{name}.log"));
+        let arguments = ["--config", path.to_str().context("the temporary folder is not UTF-8")?];
+        let mut process = Process::new(&name, &binaries()?.data_plane, &arguments, log);
+        if let Some(point) = self.options.failpoint.filter(|_| index + 1 == self.options.data_planes) {
+            process.set_environment(&[("S3O_FAILPOINT", point)]);
+        }
+        process.start()?;
+        self.data.push(DataPlane { process, s3, http, links });
+        wait::ready(http).await
+    }
+
+    /// The file of a control plane as the cluster is now.
+    pub fn control_config(&self, name: &str, grpc: SocketAddr, http: SocketAddr) -> Value {
+        let entries: Vec<BackendEntry> =
+            self.backends.iter().map(|backend| backend.entry(self.options.quota_bytes)).collect();
+        let options = &self.options;
+        config::control_plane(
+            name,
+            grpc,
+            http,
+            &self.database.url(),
+            &entries,
+            options.routing,
+            &options.times,
+        )
+    }
+
+    /// Writes every control plane's file anew, after `change`, and sends SIGHUP.
+    pub fn reload(&self, change: impl Fn(&mut Value)) -> Result<()> {
+        for (index, control) in self.control.iter().enumerate() {
+            let mut value = self.control_config(&format!("control{index}"), control.grpc, control.http);
+            change(&mut value);
+            write(&control.config, &value)?;
+            control.process.signal(nix::sys::signal::Signal::SIGHUP)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the marker of every backend was read, so that all can be written to.
+    pub async fn wait_attached(&self) -> Result<()> {
+        let wanted = i64::try_from(self.backends.len())?;
+        wait::until("every backend attached", || async {
+            let row =
+                self.sql().await?.query_one("SELECT count(*) FROM backends WHERE attached", &[]).await?;
+            Ok(row.get::<_, i64>(0) >= wanted)
+        })
+        .await
+    }
+
+    /// An SDK client of a data plane, with all rights.
+    pub fn s3(&self, data: usize) -> aws_sdk_s3::Client {
+        s3::client(self.data[data].s3, config::KEY.0, config::KEY.1, CALL)
+    }
+
+    /// An SDK client that gives up early, for calls whose answer may never come.
+    pub fn impatient(&self, data: usize, patience: Duration) -> aws_sdk_s3::Client {
+        s3::client(self.data[data].s3, config::KEY.0, config::KEY.1, patience)
+    }
+
+    /// A raw client of a data plane, with all rights.
+    pub fn raw(&self, data: usize) -> Raw {
+        Raw::new(self.data[data].s3, config::KEY.0, config::KEY.1)
+    }
+
+    /// A connection to the database, ended when it is dropped.
+    pub async fn sql(&self) -> Result<tokio_postgres::Client> {
+        self.database.connect().await
+    }
+
+    /// The admin service of a control plane.
+    pub async fn admin(&self, control: usize) -> Result<AdminClient<wire::Authorized>> {
+        wire::admin(self.control[control].grpc, config::TOKEN).await
+    }
+
+    /// A session of our own at a control plane's gRPC port.
+    pub async fn wire(&self, control: usize) -> Result<wire::Wire> {
+        wire::Wire::open(self.control[control].grpc, config::TOKEN, uuid::Uuid::now_v7()).await
+    }
+
+    /// The row of [`config::BUCKET`].
+    pub async fn bucket_id(&self) -> Result<i32> {
+        Ok(self
+            .sql()
+            .await?
+            .query_one("SELECT id FROM buckets WHERE name = $1", &[&config::BUCKET])
+            .await?
+            .get(0))
+    }
+
+    /// How many intents there are.
+    pub async fn intents(&self) -> Result<i64> {
+        Ok(self.sql().await?.query_one("SELECT count(*) FROM intents", &[]).await?.get(0))
+    }
+
+    /// Kills a data plane and starts it again, without failpoint.
+    pub async fn restart_data_plane(&mut self, index: usize) -> Result<()> {
+        let data = &mut self.data[index];
+        data.process.kill()?;
+        data.process.set_environment(&[]);
+        data.process.start()?;
+        wait::ready(data.http).await
+    }
+
+    /// Starts a control plane that was killed.
+    pub async fn start_control_plane(&mut self, index: usize) -> Result<()> {
+        let control = &mut self.control[index];
+        control.process.start()?;
+        wait::ready(control.http).await
+    }
+
+    /// Settles, audits, and ends. A test that passed ends with it.
+    pub async fn finish(mut self) -> Result<()> {
+        for process in self
+            .control
+            .iter_mut()
+            .map(|c| &mut c.process)
+            .chain(self.data.iter_mut().map(|d| &mut d.process))
+        {
+            process.check_alive()?;
+        }
+        self.backends.iter().for_each(Backend::heal);
+        settle::settle(&self).await?;
+        audit::audit(&self).await?;
+        self.finished = true;
+        Ok(())
+    }
+
+    /// Ends a test whose system was broken on purpose: neither settled nor audited.
+    pub fn pass(mut self) {
+        self.finished = true;
+    }
+
+    /// The folder with all files of the test.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for data in &mut self.data {
+            if !self.finished {
+                data.process.print_log(60);
+            }
+            // Data planes first, so that nothing of them is left waiting for a control plane.
+            let _ = data.process.kill();
+        }
+        for control in &mut self.control {
+            if !self.finished {
+                control.process.print_log(60);
+            }
+            let _ = control.process.kill();
+        }
+    }
+}
+
+fn write(path: &Path, value: &Value) -> Result<()> {
+    std::fs::write(path, serde_json::to_vec_pretty(value)?)
+        .with_context(|| format!("writing {}", path.display()))
+}

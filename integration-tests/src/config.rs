@@ -1,0 +1,119 @@
+//! The files that the processes are given. JSON, which is YAML.
+//!
+//! Invariant: everything that would make a test slow or depend on the hour is set here: short graces,
+//! workers that run only when they are asked to.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+/// The token between the planes.
+pub const TOKEN: &str = "test-token";
+/// May read and write both buckets.
+pub const KEY: (&str, &str) = ("AKIATESTWRITER", "test-writer-secret");
+/// May read the first bucket.
+pub const READER: (&str, &str) = ("AKIATESTREADER", "test-reader-secret");
+/// The bucket of most tests.
+pub const BUCKET: &str = "data";
+/// Another one, with a size limit.
+pub const OTHER: &str = "other";
+/// Largest object of [`OTHER`], in bytes.
+pub const OTHER_MAX: u64 = 1 << 20;
+
+/// A backend as the control plane is told of it.
+#[derive(Debug, Clone)]
+pub struct BackendEntry {
+    /// Its name.
+    pub name: String,
+    /// `http://address`.
+    pub endpoint: String,
+    /// The real bucket.
+    pub bucket: String,
+    /// Access key and secret.
+    pub keys: (String, String),
+    /// Bytes that may be stored.
+    pub quota_bytes: Option<u64>,
+}
+
+/// What differs between clusters.
+#[derive(Debug, Clone)]
+pub struct Times {
+    /// Seconds that displaced blobs wait.
+    pub read_grace_s: u64,
+    /// Seconds until the second DELETE of an uncertain key.
+    pub late_put_window_s: u64,
+}
+
+/// `s3o-controlplane --config`.
+pub fn control_plane(
+    name: &str,
+    grpc: SocketAddr,
+    http: SocketAddr,
+    database: &str,
+    backends: &[BackendEntry],
+    routing: &str,
+    times: &Times,
+) -> Value {
+    let backends: Vec<Value> = backends.iter().map(backend).collect();
+    json!({
+        "name": name,
+        "grpc": {"listen": grpc, "token": TOKEN},
+        "http": {"listen": http},
+        "database": {"url": database},
+        "routing": routing,
+        "backends": backends,
+        "buckets": [{"name": BUCKET}, {"name": OTHER, "max_object_size": OTHER_MAX}],
+        "credentials": [
+            {
+                "access_key_id": KEY.0,
+                "secret_access_key": KEY.1,
+                "grants": [{"bucket": BUCKET, "access": "write"}, {"bucket": OTHER, "access": "write"}],
+            },
+            {
+                "access_key_id": READER.0,
+                "secret_access_key": READER.1,
+                "grants": [{"bucket": BUCKET, "access": "read"}],
+            },
+        ],
+        "cleanup": {
+            "read_grace": format!("{}s", times.read_grace_s),
+            "late_put_window": format!("{}s", times.late_put_window_s),
+        },
+        "log": {"filter": "info", "format": "json"},
+    })
+}
+
+fn backend(entry: &BackendEntry) -> Value {
+    let mut value = json!({
+        "name": entry.name,
+        "endpoint": entry.endpoint,
+        "region": "us-east-1",
+        "bucket": entry.bucket,
+        "credentials": {"static": {"access_key_id": entry.keys.0, "secret_access_key": entry.keys.1}},
+    });
+    if let Some(quota) = entry.quota_bytes {
+        value["quota_bytes"] = json!(quota);
+    }
+    value
+}
+
+/// `s3o-dataplane --config`.
+pub fn data_plane(
+    name: &str,
+    s3: SocketAddr,
+    http: SocketAddr,
+    control: &[SocketAddr],
+    snapshot: &Path,
+) -> Value {
+    json!({
+        "name": name,
+        "s3": {"listen": s3, "domains": ["s3.test"]},
+        "http": {"listen": http},
+        "control_planes": control.iter().map(|address| format!("http://{address}")).collect::<Vec<_>>(),
+        "token": TOKEN,
+        "snapshot_path": snapshot,
+        "timeouts": {"backend_response": "20s", "shutdown": "20s"},
+        "log": {"filter": "info", "format": "json"},
+    })
+}

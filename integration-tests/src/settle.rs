@@ -1,0 +1,74 @@
+//! Lets the reaper and the cleanup worker do all that is to do.
+//!
+//! Invariant: only waiting is cut short here, and only by the database's clock: leases of processes
+//! that may be dead, and the backoff after faults that the test has ended.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result};
+use s3o_proto::v1::RunWorkerRequest;
+
+use crate::cluster::Cluster;
+use crate::wait;
+
+/// As the list of workers has them.
+pub const REAPER: &str = "pending_reaper";
+/// As the list of workers has them.
+pub const CLEANUP: &str = "cleanup";
+
+/// Runs one tick of a worker on the first control plane that answers.
+pub async fn run_worker(cluster: &Cluster, name: &str) -> Result<HashMap<String, u64>> {
+    let mut last = None;
+    for index in 0..cluster.control.len() {
+        let attempt = async {
+            let mut admin = cluster.admin(index).await?;
+            let reply = admin.run_worker(RunWorkerRequest { name: name.to_owned() }).await?;
+            anyhow::Ok(reply.into_inner().counts)
+        };
+        match attempt.await {
+            Ok(counts) => return Ok(counts),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.context("no control plane")?).with_context(|| format!("running {name}"))
+}
+
+/// Ends every lease, as if all data planes had been silent for an hour. The living renew theirs.
+pub async fn expire_leases(cluster: &Cluster) -> Result<()> {
+    cluster.sql().await?.execute("UPDATE sessions SET deadline = now() - interval '1 hour'", &[]).await?;
+    Ok(())
+}
+
+/// Runs reaper and cleanup until there is neither an intent nor a queued blob.
+pub async fn settle(cluster: &Cluster) -> Result<()> {
+    let mut state = String::new();
+    let done = wait::until("no intent and no queued blob", || async {
+        expire_leases(cluster).await?;
+        run_worker(cluster, REAPER).await?;
+        let sql = cluster.sql().await?;
+        sql.execute("UPDATE cleanup_queue SET not_before = now() WHERE last_error IS NOT NULL", &[]).await?;
+        run_worker(cluster, CLEANUP).await?;
+        let row = sql
+            .query_one("SELECT (SELECT count(*) FROM intents), (SELECT count(*) FROM cleanup_queue)", &[])
+            .await?;
+        Ok(row.get::<_, i64>(0) == 0 && row.get::<_, i64>(1) == 0)
+    })
+    .await;
+    if done.is_err() {
+        state = describe(cluster).await.unwrap_or_else(|error| format!("{error:#}"));
+    }
+    done.context(state)
+}
+
+async fn describe(cluster: &Cluster) -> Result<String> {
+    let sql = cluster.sql().await?;
+    let rows = sql
+        .query(
+            "SELECT 'intent ' || i::text FROM intents i
+             UNION ALL SELECT 'queued ' || q::text FROM cleanup_queue q LIMIT 20",
+            &[],
+        )
+        .await?;
+    let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    Ok(format!("still there:\n{}", lines.join("\n")))
+}

@@ -1,0 +1,237 @@
+//! Bounds: memory does not grow with objects, and nothing malformed goes without an answer.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use s3o_integration_tests::config::{BUCKET, KEY};
+use s3o_integration_tests::raw::{Payload, Raw, Request, sha256};
+use s3o_integration_tests::s3::{self, body};
+use s3o_integration_tests::{Cluster, Options};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const MIB: u64 = 1 << 20;
+const LIMIT: u64 = 256 * MIB;
+const CONCURRENT: u64 = 32;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_malformed_request_is_answered() -> Result<()> {
+    let cluster = Cluster::start(Options { backends: 1, ..Options::default() }).await?;
+    let raw = cluster.raw(0);
+    for (name, request, statuses) in malformed() {
+        let answer = raw.send(&request).await.with_context(|| name.to_owned())?;
+        ensure!(statuses.contains(&answer.status), "{name}: {} {}", answer.status, answer.text());
+        let id =
+            answer.header("x-amz-request-id").with_context(|| format!("{name}: no request id"))?.to_owned();
+        if request.method != "HEAD" {
+            ensure!(!answer.code().is_empty(), "{name}: no XML: {}", answer.text());
+            ensure!(answer.element("RequestId") == Some(id), "{name}: {}", answer.text());
+        }
+    }
+    for (name, bytes) in broken_http(&raw) {
+        let answer = raw.send_bytes(&bytes).await.with_context(|| name.to_owned())?;
+        ensure!((400..=501).contains(&answer.status), "{name}: {}", answer.status);
+    }
+    // It still works, and nothing is left of any of them.
+    s3::put(&cluster.s3(0), BUCKET, "fine", body("fine", 10)).await.expect("put");
+    let (_, metrics) = s3o_integration_tests::wait::http_get(cluster.data[0].http, "/metrics").await?;
+    let panics = metrics.lines().filter(|line| line.contains("panic") && !line.starts_with('#'));
+    for line in panics {
+        ensure!(line.ends_with(" 0"), "{line}");
+    }
+    cluster.finish().await
+}
+
+fn malformed() -> Vec<(&'static str, Request, Vec<u16>)> {
+    let get = |path: &str| Request::new("GET", path);
+    let put = |path: &str| Request::new("PUT", path).body(b"x".to_vec());
+    vec![
+        ("percent sign", get("/data/%zz"), vec![400]),
+        ("no UTF-8", get("/data/%ff%fe"), vec![400]),
+        ("NUL in a key", put("/data/a%00b"), vec![400]),
+        ("bucket name", get("/Bad_Bucket/k"), vec![400, 404]),
+        ("range", get("/data/none").header("range", "bytes=9-1"), vec![404, 416]),
+        ("metadata too large", put("/data/m").header("x-amz-meta-a", &"a".repeat(3000)), vec![400]),
+        ("header too large", put("/data/m").header("x-amz-meta-a", &"a".repeat(200_000)), vec![400, 431]),
+        ("tags", put("/data/t").header("x-amz-tagging", &"a=b&".repeat(20)), vec![400]),
+        ("copy source", Request::new("PUT", "/data/c").header("x-amz-copy-source", "nonsense"), vec![400]),
+        (
+            "copy source escape",
+            Request::new("PUT", "/data/c").header("x-amz-copy-source", "/data/%zz"),
+            vec![400, 404],
+        ),
+        ("if-none-match etag on put", put("/data/i").header("if-none-match", "\"abc\""), vec![501, 400]),
+        (
+            "content-length of nothing",
+            put("/data/l").header("x-amz-decoded-content-length", "x"),
+            vec![200, 400, 403],
+        ),
+        (
+            "decoded length",
+            put("/data/l").payload(Payload::Claimed("STREAMING-AWS4-HMAC-SHA256-PAYLOAD".into())),
+            vec![400, 403, 411],
+        ),
+        ("payload hash", put("/data/p").payload(Payload::Claimed("nonsense".into())), vec![400, 403]),
+        ("empty hash", put("/data/p").payload(Payload::Claimed(sha256(b""))), vec![400]),
+        ("storage class", put("/data/s").header("x-amz-storage-class", "NONSENSE"), vec![400]),
+        (
+            "encryption by customer key",
+            put("/data/s").header("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+            vec![400, 501],
+        ),
+        ("acl", get("/data/k?acl"), vec![404, 501]),
+        ("tagging", get("/data?tagging"), vec![501]),
+        ("uploads", Request::new("POST", "/data/k?uploads"), vec![501]),
+        ("upload part", put("/data/k?partNumber=1&uploadId=x"), vec![501]),
+        ("create bucket", Request::new("PUT", "/brand-new"), vec![501]),
+        ("delete bucket", Request::new("DELETE", "/data"), vec![501]),
+        ("lifecycle", get("/data?lifecycle"), vec![501]),
+        ("versions", get("/data?versions"), vec![501]),
+        ("select", Request::new("POST", "/data/k?select&select-type=2").body(b"<x/>".to_vec()), vec![501]),
+        ("options", Request::new("OPTIONS", "/data/k"), vec![400, 403, 405, 501]),
+        ("patch", Request::new("PATCH", "/data/k"), vec![400, 405, 501]),
+        (
+            "post form",
+            Request::new("POST", "/data")
+                .header("content-type", "multipart/form-data; boundary=x")
+                .body(b"--x--".to_vec()),
+            vec![400, 403, 412, 501],
+        ),
+        ("version id", get("/data/fine?versionId=nonsense"), vec![400, 404, 501]),
+        ("part number", get("/data/fine?partNumber=0"), vec![400, 404, 416, 501]),
+    ]
+}
+
+/// What no HTTP library sends. The answer need not be XML; there has to be one.
+fn broken_http(raw: &Raw) -> Vec<(&'static str, Vec<u8>)> {
+    let host = &raw.host;
+    let text = |text: String| text.into_bytes();
+    vec![
+        ("no HTTP", b"hello\r\n\r\n".to_vec()),
+        ("no host", text("GET / HTTP/1.1\r\nconnection: close\r\n\r\n".into())),
+        (
+            "two lengths",
+            text(format!(
+                "PUT /data/k HTTP/1.1\r\nhost: {host}\r\ncontent-length: 1\r\ncontent-length: 2\r\nconnection: close\r\n\r\nxx"
+            )),
+        ),
+        (
+            "length no number",
+            text(format!(
+                "PUT /data/k HTTP/1.1\r\nhost: {host}\r\ncontent-length: x\r\nconnection: close\r\n\r\n"
+            )),
+        ),
+        ("header without colon", text(format!("GET / HTTP/1.1\r\nhost: {host}\r\nnonsense\r\n\r\n"))),
+        (
+            "authorization nonsense",
+            text(format!(
+                "GET /data/k HTTP/1.1\r\nhost: {host}\r\nauthorization: AWS4-HMAC-SHA256 x\r\nconnection: close\r\n\r\n"
+            )),
+        ),
+        (
+            "authorization basic",
+            text(format!(
+                "GET /data/k HTTP/1.1\r\nhost: {host}\r\nauthorization: Basic eDp5\r\nconnection: close\r\n\r\n"
+            )),
+        ),
+        (
+            "presigned nonsense",
+            text(format!(
+                "GET /data/k?X-Amz-Algorithm=x&X-Amz-Expires=-1 HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
+            )),
+        ),
+        (
+            "signature v2",
+            text(format!(
+                "GET /data/k HTTP/1.1\r\nhost: {host}\r\nauthorization: AWS {}:c2ln\r\nconnection: close\r\n\r\n",
+                KEY.0
+            )),
+        ),
+    ]
+}
+
+/// PUTs and GETs of `size` bytes, all at once, and what the data plane's memory came to.
+async fn memory(size: u64) -> Result<()> {
+    let cluster = Cluster::start(Options { backends: 1, ..Options::default() }).await?;
+    cluster.backends[0].server.discard_bodies();
+    let raw = cluster.raw(0);
+    let hash = hash_of_zeros(size)?;
+    let puts = (0..CONCURRENT).map(|n| put_zeros(&raw, n, size, &hash));
+    for status in futures::future::try_join_all(puts).await? {
+        ensure!(status == 200, "a PUT: {status}");
+    }
+    let peak = cluster.data[0].process.peak_memory()?;
+    eprintln!("{CONCURRENT} PUTs of {} MiB: peak {} MiB", size / MIB, peak / MIB);
+    ensure!(peak < LIMIT, "{} MiB", peak / MIB);
+    cluster.pass();
+
+    let cluster = Cluster::start(Options { backends: 1, ..Options::default() }).await?;
+    let raw = cluster.raw(0);
+    ensure!(put_zeros(&raw, 0, size, &hash).await? == 200);
+    let gets = (0..CONCURRENT).map(|_| get_length(&raw, "/data/zeros/0"));
+    for length in futures::future::try_join_all(gets).await? {
+        ensure!(length == size, "{length} of {size} bytes came");
+    }
+    let peak = cluster.data[0].process.peak_memory()?;
+    eprintln!("{CONCURRENT} GETs of {} MiB: peak {} MiB", size / MIB, peak / MIB);
+    ensure!(peak < LIMIT, "{} MiB", peak / MIB);
+    cluster.finish().await
+}
+
+fn hash_of_zeros(size: u64) -> Result<String> {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    let zeros = vec![0; usize::try_from(MIB)?];
+    (0..size / MIB).for_each(|_| context.update(&zeros));
+    Ok(hex::encode(context.finish()))
+}
+
+async fn put_zeros(raw: &Raw, n: u64, size: u64, hash: &str) -> Result<u16> {
+    let request = Request::new("PUT", &format!("/data/zeros/{n}")).payload(Payload::Claimed(hash.to_owned()));
+    let wire = raw.wire(&Request { content_length: Some(size), ..request });
+    let mut stream = TcpStream::connect(raw.address).await?;
+    stream.write_all(&wire.head).await?;
+    let zeros = vec![0; usize::try_from(MIB)?];
+    for _ in 0..size / MIB {
+        stream.write_all(&zeros).await?;
+    }
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    let text = String::from_utf8_lossy(&answer);
+    Ok(text.split(' ').nth(1).context("no status")?.parse()?)
+}
+
+/// Reads slowly enough that a server that reads ahead would have to keep it all.
+async fn get_length(raw: &Raw, path: &str) -> Result<u64> {
+    let wire = raw.wire(&Request::new("GET", path));
+    let mut stream = TcpStream::connect(raw.address).await?;
+    stream.write_all(&wire.head).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (mut buffer, mut head, mut length) = (vec![0; 256 * 1024], Vec::new(), 0_u64);
+    let mut in_body = false;
+    loop {
+        let n = stream.read(&mut buffer).await?;
+        if n == 0 {
+            return Ok(length);
+        }
+        if in_body {
+            length += n as u64;
+            continue;
+        }
+        head.extend_from_slice(&buffer[..n]);
+        if let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") {
+            length = (head.len() - end - 4) as u64;
+            in_body = true;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_bounded_at_32_mib_each() -> Result<()> {
+    memory(32 * MIB).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "slow: 64 GiB through one data plane; make test-slow"]
+async fn memory_is_bounded_at_1_gib_each() -> Result<()> {
+    memory(1024 * MIB).await
+}

@@ -1,0 +1,116 @@
+//! Who may do what: signatures, presigned URLs, grants.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use s3o_integration_tests::config::{BUCKET, KEY, OTHER, READER};
+use s3o_integration_tests::raw::{Payload, Raw, Request, Response};
+use s3o_integration_tests::s3::{self, body};
+use s3o_integration_tests::{Cluster, Options};
+use time::OffsetDateTime;
+
+fn is(answer: &Response, status: u16, code: &str) {
+    assert_eq!((answer.status, answer.code().as_str()), (status, code), "{}", answer.text());
+    assert!(answer.header("x-amz-request-id").is_some(), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_who_may() -> Result<()> {
+    let cluster = Cluster::start(Options::default()).await?;
+    let client = cluster.s3(0);
+    let bytes = body("auth", 1000);
+    s3::put(&client, BUCKET, "k", bytes.clone()).await.expect("put");
+    s3::put(&client, OTHER, "k", bytes.clone()).await.expect("put");
+    signatures(&cluster).await?;
+    grants(&cluster).await?;
+    presigned(&cluster, &bytes).await?;
+    hosts(&cluster, &bytes).await?;
+    cluster.finish().await
+}
+
+async fn signatures(cluster: &Cluster) -> Result<()> {
+    let raw = cluster.raw(0);
+    let get = Request::new("GET", "/data/k");
+    let wrong_secret = Raw::new(raw.address, KEY.0, "wrong").send(&get).await?;
+    is(&wrong_secret, 403, "SignatureDoesNotMatch");
+    let wrong_key = Raw::new(raw.address, "AKIANOBODY", KEY.1).send(&get).await?;
+    is(&wrong_key, 403, "InvalidAccessKeyId");
+    let now = OffsetDateTime::now_utc();
+    for off in [time::Duration::minutes(-20), time::Duration::minutes(20)] {
+        let skewed = Request { at: Some(now + off), ..get.clone() };
+        is(&raw.send(&skewed).await?, 403, "RequestTimeTooSkewed");
+    }
+    let anonymous = format!("GET /data/k HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", raw.host);
+    is(&raw.send_bytes(anonymous.as_bytes()).await?, 403, "AccessDenied");
+
+    // A header that the signature does not cover must not count.
+    let put = Request::new("PUT", "/data/unsigned-header").body(b"x".to_vec());
+    let mut wire = raw.wire(&put);
+    let at = wire.head.len() - 2;
+    wire.head.splice(at..at, b"x-amz-meta-smuggled: 1\r\n".iter().copied());
+    wire.head.append(&mut wire.body);
+    let smuggled = raw.send_bytes(&wire.head).await?;
+    assert_eq!(smuggled.status, 403, "{}", smuggled.text());
+
+    // Nor one that was changed after it was signed.
+    let mut wire = raw.wire(&Request::new("GET", "/data/k").header("x-amz-meta-a", "one"));
+    let text = String::from_utf8(wire.head)?.replace("x-amz-meta-a: one", "x-amz-meta-a: two");
+    wire.head = text.into_bytes();
+    is(&raw.send_bytes(&wire.head).await?, 403, "SignatureDoesNotMatch");
+    Ok(())
+}
+
+async fn grants(cluster: &Cluster) -> Result<()> {
+    let reader = Raw::new(cluster.data[0].s3, READER.0, READER.1);
+    assert_eq!(reader.send(&Request::new("GET", "/data/k")).await?.status, 200);
+    assert_eq!(reader.send(&Request::new("GET", "/data?list-type=2")).await?.status, 200);
+    is(&reader.send(&Request::new("PUT", "/data/w").body(b"x".to_vec())).await?, 403, "AccessDenied");
+    is(&reader.send(&Request::new("DELETE", "/data/k")).await?, 403, "AccessDenied");
+    is(&reader.send(&Request::new("GET", "/other/k")).await?, 403, "AccessDenied");
+    is(&reader.send(&Request::new("GET", "/other?list-type=2")).await?, 403, "AccessDenied");
+    let client = s3::client(reader.address, READER.0, READER.1, Duration::from_secs(60));
+    let buckets = client.list_buckets().send().await?;
+    let names: Vec<&str> = buckets.buckets().iter().filter_map(|bucket| bucket.name()).collect();
+    assert_eq!(names, [BUCKET]);
+    Ok(())
+}
+
+async fn presigned(cluster: &Cluster, bytes: &[u8]) -> Result<()> {
+    let raw = cluster.raw(0);
+    let plain = async |method: &str, url: &str, body: &str| {
+        let length = body.len();
+        let host = &raw.host;
+        let text = format!(
+            "{method} {url} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        );
+        raw.send_bytes(text.as_bytes()).await
+    };
+    let now = OffsetDateTime::now_utc();
+    let url = raw.presign("GET", "/data/k", 60, now);
+    assert_eq!(plain("GET", &url, "").await?.body, bytes);
+    is(&plain("DELETE", &url, "").await?, 403, "SignatureDoesNotMatch");
+    is(&plain("GET", &url.replace("/data/k", "/data/other"), "").await?, 403, "SignatureDoesNotMatch");
+    is(
+        &plain("GET", &raw.presign("GET", "/data/k", 60, now - time::Duration::hours(1)), "").await?,
+        403,
+        "AccessDenied",
+    );
+    let put = raw.presign("PUT", "/data/presigned", 60, now);
+    assert_eq!(plain("PUT", &put, "hello").await?.status, 200);
+    let (_, got) = s3::get(&cluster.s3(0), BUCKET, "presigned").await.expect("get").expect("it exists");
+    assert_eq!(got.as_ref(), b"hello");
+    Ok(())
+}
+
+async fn hosts(cluster: &Cluster, bytes: &[u8]) -> Result<()> {
+    let mut raw = cluster.raw(0);
+    // Virtual-host style at the configured domain; any other name is path style.
+    raw.host = format!("{BUCKET}.s3.test");
+    assert_eq!(raw.send(&Request::new("GET", "/k")).await?.body, bytes);
+    for host in ["s3.test", "localhost", "some-service.namespace.svc"] {
+        raw.host = host.to_owned();
+        let answer = raw.send(&Request::new("GET", "/data/k").payload(Payload::Unsigned)).await?;
+        assert_eq!(answer.body, bytes, "{host}");
+    }
+    Ok(())
+}
