@@ -63,6 +63,8 @@ impl Identity {
             None => {}
         }
         command.arg(program).current_dir("/");
+        // Ctrl-C goes to a terminal's whole process group: the server must not stop before its users have.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
         Ok(command)
     }
 

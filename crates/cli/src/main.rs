@@ -1,0 +1,81 @@
+//! `s3o`: the command line. Everything that asks or changes a running system goes through the Admin
+//! service; what works on one machine goes through `s3o-standalone`.
+//!
+//! Invariant: exit code 0 means done, 1 that it failed with a sentence on stderr, 2 a wrong command line.
+
+mod admin;
+mod dev;
+mod init;
+mod standalone;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "s3o", version, about = "One S3 endpoint in front of many S3 backends", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything in this process: both planes, a private PostgreSQL, and folders as backends
+    Standalone(standalone::Args),
+    /// Check a control plane's or data plane's file
+    Validate(validate::Args),
+    /// Write configuration files: asks, or takes the answers as flags
+    Init(init::Args),
+    /// Backends, buckets, data planes and queues
+    Status(admin::Connection),
+    /// Background workers, by replica
+    Workers(admin::Connection),
+    /// Run one tick of a worker now
+    RunWorker(admin::RunWorkerArgs),
+    /// Serve one folder as an S3 backend, for tests
+    #[command(hide = true)]
+    FolderBackend(dev::FolderArgs),
+    /// Run a private PostgreSQL, for tests
+    #[command(hide = true)]
+    DevPostgres(dev::PostgresArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::Error::from(error)),
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Standalone(args) => s3o_standalone::run(args.into()).await,
+        Command::Validate(args) => validate::run(&args),
+        Command::Init(args) => init::run(args),
+        Command::Status(connection) => admin::status(&connection).await,
+        Command::Workers(connection) => admin::workers(&connection).await,
+        Command::RunWorker(args) => admin::run_worker(&args).await,
+        Command::FolderBackend(args) => dev::folder_backend(args).await,
+        Command::DevPostgres(args) => dev::postgres(args).await,
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    use std::io::Write as _;
+    // Nobody is left to tell when stderr is closed.
+    let _ = writeln!(std::io::stderr(), "s3o: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// Prints a line; a reader that went away (`| head`) ends nothing.
+fn say(line: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
