@@ -73,10 +73,8 @@ impl Chain {
             }
             _ => self.renewing.lock().await,
         };
-        if let Some(credentials) = self.cached.load_full() {
-            if !ends_within(&credentials, RENEW_BEFORE) {
-                return Ok(credentials);
-            }
+        if let Some(credentials) = self.cached.load_full().filter(|found| !ends_within(found, RENEW_BEFORE)) {
+            return Ok(credentials);
         }
         let build = || async {
             aws_config::default_provider::credentials::DefaultCredentialsChain::builder().build().await

@@ -210,13 +210,11 @@ impl BackendClient {
         self.sign(&mut request, Payload::Empty).await?;
         let limit = self.0.pool.timeouts().response;
         let answer = self.0.pool.hyper().request(request.map(|()| UploadBody::empty()));
-        match tokio::time::timeout(limit, answer).await {
-            Ok(answered) => answered.map_err(|error| errors::from_hyper(&error, Certainty::Unknown)),
-            Err(_) => {
-                let message = format!("no answer within {} s", limit.as_secs_f32());
-                Err(BackendError::new(BackendErrorKind::Timeout, Certainty::Unknown, message))
-            }
-        }
+        let Ok(answered) = tokio::time::timeout(limit, answer).await else {
+            let message = format!("no answer within {} s", limit.as_secs_f32());
+            return Err(BackendError::new(BackendErrorKind::Timeout, Certainty::Unknown, message));
+        };
+        answered.map_err(|error| errors::from_hyper(&error, Certainty::Unknown))
     }
 }
 

@@ -9,17 +9,17 @@ use s3o_types::BackendId;
 /// The calls there are, by S3's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// PutObject.
+    /// `PutObject`.
     Put,
-    /// GetObject.
+    /// `GetObject`.
     Get,
-    /// HeadObject.
+    /// `HeadObject`.
     Head,
-    /// DeleteObject.
+    /// `DeleteObject`.
     Delete,
-    /// CopyObject.
+    /// `CopyObject`.
     Copy,
-    /// ListObjectsV2.
+    /// `ListObjectsV2`.
     List,
 }
 

@@ -41,8 +41,8 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(5),
             idle: Duration::from_secs(30),
-            source: Duration::from_secs(300),
-            response: Duration::from_secs(60),
+            source: Duration::from_mins(5),
+            response: Duration::from_mins(1),
         }
     }
 }
@@ -65,7 +65,7 @@ impl HttpPool {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(timeouts.connect));
-        tcp.set_keepalive(Some(Duration::from_secs(60)));
+        tcp.set_keepalive(Some(Duration::from_mins(1)));
         let https = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls_config())
             .https_or_http()

@@ -21,7 +21,7 @@ use crate::error::{BackendError, BackendErrorKind, Certainty};
 use crate::errors::from_sdk;
 use crate::sign::copy_source;
 
-/// The largest object that one CopyObject takes (Amazon S3 API reference, "CopyObject").
+/// The largest object that one `CopyObject` takes (Amazon S3 API reference, "`CopyObject`").
 pub(crate) const MAX_COPY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 /// A backend answers a copy when it is done, and 5 GiB take their time.
 const COPY_PATIENCE: Duration = Duration::from_mins(15);
@@ -69,7 +69,7 @@ impl BackendClient {
         for (name, value) in headers.iter().filter(|(name, _)| self.sends(name)) {
             copy = with_header(copy, name, value)?;
         }
-        let sent = async { copy.send().await.map_err(|error| from_sdk(&error)) };
+        let sent = Box::pin(async { copy.send().await.map_err(|error| from_sdk(&error)) });
         let done = within(COPY_PATIENCE, sent).await?;
         let etag = done.copy_object_result().and_then(|result| result.e_tag()).map(Etag::new);
         Ok(PutDone { etag, version_id: done.version_id().map(str::to_owned) })
@@ -85,7 +85,7 @@ impl BackendClient {
         self.0.address.as_ref().map_err(Clone::clone)?;
         let list = self.sdk().list_objects_v2().bucket(&self.0.spec.bucket).prefix(prefix);
         let list = list.set_start_after(start_after.map(str::to_owned)).max_keys(i32::from(max_keys));
-        let sent = async { list.send().await.map_err(|error| from_sdk(&error)) };
+        let sent = Box::pin(async { list.send().await.map_err(|error| from_sdk(&error)) });
         let page = within(self.0.pool.timeouts().response, sent).await?;
         let truncated = page.is_truncated().unwrap_or(false);
         let entries = page.contents.unwrap_or_default().into_iter().filter_map(entry).collect();

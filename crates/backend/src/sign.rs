@@ -20,7 +20,7 @@ use s3o_types::BackendSpec;
 use crate::error::{BackendError, BackendErrorKind, Certainty};
 
 /// What S3's canonical URI leaves as it is, besides the slash (Amazon S3 API reference, "Signature
-/// Calculations: UriEncode").
+/// Calculations: `UriEncode`").
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const PATH: &AsciiSet = &QUERY.remove(b'/');
 
@@ -28,6 +28,7 @@ const PATH: &AsciiSet = &QUERY.remove(b'/');
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// What the signature says of the body.
+#[derive(Clone, Copy)]
 pub(crate) enum Payload<'a> {
     Empty,
     Whole(&'a [u8]),

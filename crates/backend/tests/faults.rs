@@ -1,6 +1,8 @@
 //! Each fault of a backend ends in the right kind of error and the right certainty, and what was cut
 //! is never stored.
 
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};

@@ -1,5 +1,7 @@
 //! The set keeps what did not change, counts what is called, and notices backends that fall and rise.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 

@@ -195,10 +195,8 @@ fn compare(expected: &mut Expected, digests: &BodyDigests) -> Result<(), BodyFau
     if expected.md5.is_some_and(|md5| md5 != digests.md5) {
         return Err(BodyFault::BadMd5);
     }
-    if let Some(sha256) = expected.sha256 {
-        if !same(digests, Algorithm::Sha256, &base64_of(&sha256)) {
-            return Err(BodyFault::BadSha256);
-        }
+    if expected.sha256.is_some_and(|sha256| !same(digests, Algorithm::Sha256, &base64_of(&sha256))) {
+        return Err(BodyFault::BadSha256);
     }
     compare_all(&expected.checksums.values, digests)?;
     let Some(source) = expected.trailer_source.take() else {

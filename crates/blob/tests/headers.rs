@@ -1,5 +1,7 @@
 //! Attributes survive the way to a backend and back, or the description says that they did not.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 
 use http::HeaderMap;

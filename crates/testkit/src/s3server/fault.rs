@@ -5,17 +5,17 @@ use std::time::Duration;
 /// What a request is, by S3's operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
-    /// PutObject.
+    /// `PutObject`.
     Put,
-    /// GetObject.
+    /// `GetObject`.
     Get,
-    /// HeadObject.
+    /// `HeadObject`.
     Head,
-    /// DeleteObject.
+    /// `DeleteObject`.
     Delete,
-    /// CopyObject.
+    /// `CopyObject`.
     Copy,
-    /// ListObjectsV2.
+    /// `ListObjectsV2`.
     List,
     /// Anything else.
     Other,
@@ -26,7 +26,7 @@ pub enum Operation {
 pub enum Fault {
     /// Waits, then goes on as if nothing were.
     Latency(Duration),
-    /// Reads the whole request, does nothing, answers this status. 404 says NoSuchKey, 503 SlowDown.
+    /// Reads the whole request, does nothing, answers this status. 404 says `NoSuchKey`, 503 `SlowDown`.
     Status(u16),
     /// Answers this status without reading the body.
     StatusEarly(u16),

@@ -15,9 +15,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! It speaks path style, looks at no signature, takes any bucket name, and knows PutObject,
-//! GetObject (Range, If-Match), HeadObject, DeleteObject, CopyObject, ListObjectsV2, HeadBucket and
-//! CreateBucket. Without a rule it is a plain, honest S3 server ("null backend").
+//! It speaks path style, looks at no signature, takes any bucket name, and knows `PutObject`,
+//! `GetObject` (Range, If-Match), `HeadObject`, `DeleteObject`, `CopyObject`, `ListObjectsV2`, `HeadBucket` and
+//! `CreateBucket`. Without a rule it is a plain, honest S3 server ("null backend").
 //!
 //! Invariant: a PUT is stored only when its body arrived whole (and matches its Content-MD5), exactly
 //! as S3 does it; every departure from S3 is a [`Fault`] that some test asked for.

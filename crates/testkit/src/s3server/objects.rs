@@ -101,7 +101,7 @@ fn read(shared: &Shared, call: &Call, with_body: bool) -> Answer {
     headers.extend(shown_etag(&blob, call.fault.as_ref()).map(|etag| (ETAG, etag)));
     headers
         .extend(HeaderValue::try_from(xml::http_date(blob.modified)).ok().map(|date| (LAST_MODIFIED, date)));
-    let body = if with_body { streamed(bytes, call.fault.as_ref()) } else { streamed(Bytes::new(), None) };
+    let body = if with_body { streamed(&bytes, call.fault.as_ref()) } else { streamed(&Bytes::new(), None) };
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
     *answer.headers_mut() = headers;

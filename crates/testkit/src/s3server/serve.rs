@@ -175,7 +175,7 @@ pub(super) fn error(status: u16, key: &str) -> Answer {
 }
 
 /// A body as a blob's bytes travel: in chunks, and with whatever breaks them.
-pub(super) fn streamed(bytes: Bytes, fault: Option<&Fault>) -> BoxBody<Bytes, io::Error> {
+pub(super) fn streamed(bytes: &Bytes, fault: Option<&Fault>) -> BoxBody<Bytes, io::Error> {
     const CHUNK: usize = 64 * 1024;
     let (stop, tail): (_, std::pin::Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send + Sync>>) =
         match fault {

@@ -48,7 +48,7 @@ pub(super) fn error(status: u16, key: &str) -> String {
         416 => "InvalidRange",
         501 => "NotImplemented",
         503 => "SlowDown",
-        400..=499 => "InvalidRequest",
+        401..=499 => "InvalidRequest",
         _ => "InternalError",
     };
     let key = escape(key);
