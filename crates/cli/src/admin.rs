@@ -76,7 +76,8 @@ async fn connect(connection: &Connection) -> anyhow::Result<Client> {
         .connect()
         .await
         .with_context(|| format!("no control plane answers at {}", connection.endpoint))?;
-    Ok(v1::admin_client::AdminClient::with_interceptor(channel, token).max_decoding_message_size(MAX_MESSAGE_BYTES))
+    Ok(v1::admin_client::AdminClient::with_interceptor(channel, token)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES))
 }
 
 /// A refusal as a sentence.
@@ -90,7 +91,8 @@ fn refused(status: &Status) -> anyhow::Error {
 /// Shows backends, buckets, data planes and queues.
 pub(crate) async fn status(connection: &Connection) -> anyhow::Result<()> {
     let mut client = connect(connection).await?;
-    let status = client.get_status(v1::GetStatusRequest {}).await.map_err(|status| refused(&status))?.into_inner();
+    let status =
+        client.get_status(v1::GetStatusRequest {}).await.map_err(|status| refused(&status))?.into_inner();
     let v1::Status {
         cluster,
         version,
@@ -124,7 +126,8 @@ pub(crate) async fn status(connection: &Connection) -> anyhow::Result<()> {
 
 fn show_backends(backends: Vec<v1::BackendStatus>) {
     let mut table = Table::new([
-        "BACKEND", "STATE", "QUOTA", "USED", "RESERVED", "ORPHANED", "FULL", "OBJECTS", "REQUESTS", "IN", "OUT",
+        "BACKEND", "STATE", "QUOTA", "USED", "RESERVED", "ORPHANED", "FULL", "OBJECTS", "REQUESTS", "IN",
+        "OUT",
     ]);
     for backend in backends {
         let v1::BackendStatus {
@@ -164,7 +167,8 @@ pub(crate) async fn workers(connection: &Connection) -> anyhow::Result<()> {
     let reply = client.list_workers(v1::ListWorkersRequest {}).await.map_err(|status| refused(&status))?;
     let mut table = Table::new(["WORKER", "REPLICA", "LAST SUCCESS", "LAST FAILURE", "FAILURES", "ERROR"]);
     for worker in reply.into_inner().workers {
-        let v1::Worker { name, instance, last_success, last_failure, last_error, consecutive_failures } = worker;
+        let v1::Worker { name, instance, last_success, last_failure, last_error, consecutive_failures } =
+            worker;
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         table.row([
             name,

@@ -14,7 +14,12 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "s3o", version, about = "One S3 endpoint in front of many S3 backends", max_term_width = 100)]
+#[command(
+    name = "s3o",
+    version,
+    about = "One S3 endpoint in front of many S3 backends",
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

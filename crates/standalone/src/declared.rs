@@ -18,6 +18,7 @@ pub(crate) struct Declared {
     pub(crate) buckets: Vec<Value>,
     pub(crate) credentials: Vec<Value>,
     pub(crate) cleanup: Option<Value>,
+    pub(crate) pending_reaper: Option<Value>,
 }
 
 impl Validate for Declared {

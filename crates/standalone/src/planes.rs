@@ -33,11 +33,11 @@ pub(crate) fn control_plane(
     token: &str,
 ) -> Value {
     let mut config = json!({
-        "name": "standalone",
-        "grpc": {"listen": options.grpc_listen, "token": token, "admin_token": state.admin_token},
-        "http": {"listen": options.http_listen},
+        "instance": "standalone",
+        "grpc": {"listen": options.grpc_listen, "dataplane_token": token, "admin_token": state.admin_token},
+        "http": {"listen": options.http_listen, "admin_token": state.admin_token},
         "database": {"url": database},
-        "routing": declared.routing.clone().unwrap_or_else(|| json!("spread")),
+        "routing": declared.routing.clone().unwrap_or_else(|| json!({"strategy": "spread"})),
         "backends": declared.backends,
         "buckets": declared.buckets,
         "credentials": declared.credentials,
@@ -51,11 +51,13 @@ pub(crate) fn control_plane(
         config["credentials"] = json!([{
             "access_key_id": state.access_key_id,
             "secret_access_key": state.secret_access_key,
-            "grants": [{"bucket": state.bucket, "access": "write"}],
+            "grants": [{"bucket": state.bucket, "access": "read_write"}],
         }]);
     }
-    if let Some(cleanup) = &declared.cleanup {
-        config["cleanup"] = cleanup.clone();
+    for (name, section) in [("cleanup", &declared.cleanup), ("pending_reaper", &declared.pending_reaper)] {
+        if let Some(section) = section {
+            config[name] = section.clone();
+        }
     }
     config
 }
