@@ -1,0 +1,241 @@
+//! The sections that declare the cluster: routing, backends, buckets, credentials.
+//!
+//! Invariant: the hash covers exactly what is applied to the database, with the environment in place,
+//! so that replicas with the same declaration apply it once.
+
+use s3o_core::config::{Declared, DeclaredBackend, DeclaredBucket, DeclaredCredential, Routing};
+use s3o_runtime::ByteSize;
+use s3o_types::{AckLevel, BucketName, ChecksumMode, Credentials, EtagProof, Quirks, Secret};
+use serde::{Deserialize, Serialize};
+
+use super::ControlPlaneConfig;
+
+/// `routing`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoutingSection {
+    /// How placement chooses among backends that have room.
+    pub strategy: Strategy,
+}
+
+/// `routing.strategy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// In the file's order, each until it is full.
+    #[default]
+    Pack,
+    /// The one that is the least full.
+    Spread,
+}
+
+/// An entry of `backends`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackendSection {
+    /// Unique name, in metrics and logs.
+    pub name: String,
+    /// `https://host` or `http://host:port`, without a path.
+    pub endpoint: String,
+    /// For the signature.
+    #[serde(default = "default_region")]
+    pub region: String,
+    /// The real bucket there.
+    pub bucket: String,
+    /// Who we are there.
+    pub credentials: BackendCredentials,
+    /// Bytes that may be stored there; absent for no limit.
+    #[serde(default)]
+    pub quota_bytes: Option<ByteSize>,
+    /// Largest object it takes.
+    #[serde(default)]
+    pub max_object_size: Option<ByteSize>,
+    /// Lower is first; the same goes in the file's order.
+    #[serde(default)]
+    pub priority: i32,
+    /// `endpoint/bucket/key` instead of `bucket.endpoint/key`.
+    #[serde(default = "yes")]
+    pub path_style: bool,
+    /// Sign `UNSIGNED-PAYLOAD` instead of a hash of the body.
+    #[serde(default = "yes")]
+    pub unsigned_payload: bool,
+    /// Which checksum header goes along with a PUT.
+    #[serde(default)]
+    pub checksum: ChecksumMode,
+    /// Headers that the backend rejects.
+    #[serde(default)]
+    pub strip_headers: Vec<String>,
+    /// What its ETags are; found out where nothing is said.
+    #[serde(default)]
+    pub etag: EtagProof,
+}
+
+/// `backends[].credentials`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendCredentials {
+    /// An access key.
+    Static(StaticKeys),
+    /// What the AWS default chain finds: environment, profile, web identity, instance role.
+    AwsDefaultChain,
+}
+
+/// `backends[].credentials.static`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaticKeys {
+    /// Access key id.
+    pub access_key_id: String,
+    /// Secret access key.
+    pub secret_access_key: Secret,
+    /// For temporary credentials.
+    #[serde(default)]
+    pub session_token: Option<Secret>,
+}
+
+/// An entry of `buckets`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BucketSection {
+    /// The name that clients use.
+    pub name: String,
+    /// How sure a write must be before the client hears success.
+    #[serde(default)]
+    pub ack: AckLevel,
+    /// Copies wanted.
+    #[serde(default = "one")]
+    pub replication_factor: u16,
+    /// Largest object accepted.
+    #[serde(default)]
+    pub max_object_size: Option<ByteSize>,
+}
+
+/// An entry of `credentials`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialSection {
+    /// Access key id.
+    pub access_key_id: String,
+    /// Secret access key.
+    pub secret_access_key: Secret,
+    /// Which buckets, and what may be done there.
+    #[serde(default)]
+    pub grants: Vec<Grant>,
+}
+
+/// An entry of `credentials[].grants`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// A bucket of this file.
+    pub bucket: String,
+    /// What may be done there.
+    pub access: Access,
+}
+
+/// `credentials[].grants[].access`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Get, head, list.
+    Read,
+    /// Put, copy, delete too.
+    ReadWrite,
+}
+
+impl ControlPlaneConfig {
+    /// What goes to the database. A bucket name that is none is the error; validation says so before.
+    pub fn declared(&self) -> Result<Declared, String> {
+        let routing = match self.routing.strategy {
+            Strategy::Pack => Routing::Pack,
+            Strategy::Spread => Routing::Spread,
+        };
+        Ok(Declared {
+            routing,
+            backends: self.backends.iter().map(BackendSection::declared).collect(),
+            buckets: self.buckets.iter().map(BucketSection::declared).collect::<Result<_, _>>()?,
+            credentials: self
+                .credentials
+                .iter()
+                .map(CredentialSection::declared)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// SHA-256 of the declared sections, in hexadecimal.
+    pub fn declared_hash(&self) -> Result<String, serde_json::Error> {
+        let Self { routing, backends, buckets, credentials, .. } = self;
+        let text = serde_json::to_vec(&(routing, backends, buckets, credentials))?;
+        Ok(hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text)))
+    }
+}
+
+impl BackendSection {
+    fn declared(&self) -> DeclaredBackend {
+        let credentials = match &self.credentials {
+            BackendCredentials::AwsDefaultChain => Credentials::AwsDefaultChain,
+            BackendCredentials::Static(keys) => Credentials::Static {
+                access_key_id: keys.access_key_id.clone(),
+                secret_access_key: keys.secret_access_key.clone(),
+                session_token: keys.session_token.clone(),
+            },
+        };
+        DeclaredBackend {
+            name: self.name.clone(),
+            endpoint: self.endpoint.trim_end_matches('/').to_owned(),
+            region: self.region.clone(),
+            bucket: self.bucket.clone(),
+            credentials,
+            quirks: Quirks {
+                path_style: self.path_style,
+                unsigned_payload: self.unsigned_payload,
+                checksum: self.checksum,
+                strip_headers: self.strip_headers.iter().map(|name| name.to_lowercase()).collect(),
+                etag: self.etag,
+            },
+            quota_bytes: self.quota_bytes.map(|size| size.0),
+            max_object_size: self.max_object_size.map(|size| size.0),
+            priority: self.priority,
+        }
+    }
+}
+
+impl BucketSection {
+    fn declared(&self) -> Result<DeclaredBucket, String> {
+        Ok(DeclaredBucket {
+            name: self.name.parse()?,
+            ack: self.ack,
+            replication_factor: self.replication_factor,
+            max_object_size: self.max_object_size.map(|size| size.0),
+        })
+    }
+}
+
+impl CredentialSection {
+    fn declared(&self) -> Result<DeclaredCredential, String> {
+        let grants = self.grants.iter().map(Grant::declared).collect::<Result<_, _>>()?;
+        Ok(DeclaredCredential {
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key: self.secret_access_key.clone(),
+            grants,
+        })
+    }
+}
+
+impl Grant {
+    fn declared(&self) -> Result<(BucketName, bool), String> {
+        Ok((self.bucket.parse()?, self.access == Access::ReadWrite))
+    }
+}
+
+fn default_region() -> String {
+    "us-east-1".to_owned()
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn one() -> u16 {
+    1
+}

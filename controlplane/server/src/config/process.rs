@@ -1,0 +1,135 @@
+//! The sections about this process.
+
+use std::net::SocketAddr;
+
+use s3o_core::cleanup::CleanupTimes;
+use s3o_runtime::{HumanDuration, TlsFiles};
+use s3o_types::Secret;
+use serde::{Deserialize, Serialize};
+
+/// `database`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSection {
+    /// `postgres://user:password@host:port/database`. The connection must not go through a pooler that
+    /// pools transactions.
+    pub url: Secret,
+}
+
+/// `grpc`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrpcSection {
+    /// Address and port.
+    #[serde(default = "default_grpc")]
+    pub listen: SocketAddr,
+    /// TLS; with `client_ca`, mTLS.
+    #[serde(default)]
+    pub tls: Option<TlsFiles>,
+    /// The token that data planes must show.
+    pub dataplane_token: Secret,
+    /// The token that admin clients must show; without it the admin service is closed on the network.
+    #[serde(default)]
+    pub admin_token: Option<Secret>,
+    /// How long a connection lasts, give or take a tenth, so that data planes spread over replicas that
+    /// were added; 0 for ever.
+    #[serde(default = "default_age")]
+    pub max_connection_age: HumanDuration,
+}
+
+/// `http`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSection {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// `X-Admin-Token` of the admin API; without it the admin API is closed.
+    pub admin_token: Option<Secret>,
+}
+
+impl Default for HttpSection {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], 9091)), admin_token: None }
+    }
+}
+
+/// `cleanup`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CleanupSection {
+    /// How long displaced and deleted blobs wait for readers that hold them.
+    pub read_grace: HumanDuration,
+    /// How long they wait at least, for point-in-time restores of the database.
+    pub cleanup_delay: HumanDuration,
+    /// When a key whose PUT may still complete is deleted a second time.
+    pub late_put_window: HumanDuration,
+    /// How often the queue is looked at.
+    pub interval: HumanDuration,
+}
+
+impl Default for CleanupSection {
+    fn default() -> Self {
+        Self {
+            read_grace: HumanDuration::from_secs(15 * 60),
+            cleanup_delay: HumanDuration::from_secs(0),
+            late_put_window: HumanDuration::from_secs(60 * 60),
+            interval: HumanDuration::from_secs(15),
+        }
+    }
+}
+
+impl CleanupSection {
+    /// As the queue counts.
+    pub fn times(&self) -> CleanupTimes {
+        CleanupTimes {
+            read_grace_us: self.read_grace.micros(),
+            cleanup_delay_us: self.cleanup_delay.micros(),
+            late_put_window_us: self.late_put_window.micros(),
+        }
+    }
+}
+
+/// `pending_reaper`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReaperSection {
+    /// How often expired intents are looked for.
+    pub interval: HumanDuration,
+}
+
+impl Default for ReaperSection {
+    fn default() -> Self {
+        Self { interval: HumanDuration::from_secs(20) }
+    }
+}
+
+/// `workers`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkersSection {
+    /// Whether this replica runs them. Some replica must.
+    pub enabled: bool,
+}
+
+impl Default for WorkersSection {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+fn default_grpc() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], 9090))
+}
+
+fn default_age() -> HumanDuration {
+    HumanDuration::from_secs(30 * 60)
+}
+
+pub(super) fn default_grace() -> HumanDuration {
+    HumanDuration::from_secs(30)
+}
+
+pub(super) fn default_instance() -> String {
+    let host = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
+    format!("{}-{:06x}", host.as_deref().unwrap_or("controlplane"), rand::random::<u32>() >> 8)
+}

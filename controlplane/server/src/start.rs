@@ -1,0 +1,127 @@
+//! Starts a control plane in this process: listeners first, then whatever the database lets start.
+//!
+//! Invariant: an unreachable database never ends the process: the listeners answer that they are not
+//! ready, and it is tried again. What no waiting can cure ends it, with the reason.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use s3o_grpc::{AdminService, GrpcConfig, GrpcServer, Tokens, Wiring};
+use s3o_runtime::{LogHandle, Metrics, Reload, Shutdown, TlsServer};
+use s3o_types::Secret;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::ControlPlaneConfig;
+use crate::bring_up::BringUp;
+
+/// How far a replica has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// The database was not reached yet.
+    Starting,
+    /// Everything runs.
+    Ready,
+    /// It cannot start; the text says why. The shutdown has begun.
+    Failed(String),
+}
+
+/// A control plane that is to be started.
+#[derive(Debug, Clone)]
+pub struct ControlPlane {
+    /// What it is configured with.
+    pub config: ControlPlaneConfig,
+    /// Read again when [`Self::reload`] asks: what it declares is applied, and the log's filter. `None`:
+    /// the configuration stays.
+    pub file: Option<PathBuf>,
+    /// Asks for that; certificates are read again too.
+    pub reload: Reload,
+    /// The process's log, where its filter is to follow the file.
+    pub log: Option<LogHandle>,
+}
+
+/// A control plane that runs until its shutdown.
+#[derive(Debug)]
+pub struct Running {
+    /// Where gRPC listens.
+    pub grpc_addr: SocketAddr,
+    /// Where HTTP listens.
+    pub http_addr: SocketAddr,
+    phase: watch::Receiver<Phase>,
+}
+
+impl Running {
+    /// How far it has come.
+    pub fn phase(&self) -> Phase {
+        self.phase.borrow().clone()
+    }
+
+    /// Returns when it is ready; an error when it cannot start or was stopped before.
+    pub async fn ready(&self) -> anyhow::Result<()> {
+        let mut phase = self.phase.clone();
+        match phase.wait_for(|phase| *phase != Phase::Starting).await.as_deref() {
+            Ok(Phase::Ready) => Ok(()),
+            Ok(Phase::Failed(why)) => anyhow::bail!("{why}"),
+            Ok(Phase::Starting) | Err(_) => anyhow::bail!("stopped before it was ready"),
+        }
+    }
+}
+
+impl ControlPlane {
+    /// With a configuration that does not change.
+    pub fn new(config: ControlPlaneConfig) -> Self {
+        Self { config, file: None, reload: Reload::new(), log: None }
+    }
+
+    /// Starts with a configuration alone; see [`Self::run`].
+    pub async fn start(config: ControlPlaneConfig, shutdown: Shutdown) -> anyhow::Result<Running> {
+        Self::new(config).run(shutdown).await
+    }
+
+    /// Listens, and begins to bring up the rest. Returns when both listeners answer; the rest follows,
+    /// see [`Running::ready`]. Everything ends with `shutdown`.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<Running> {
+        let Self { config, file, reload, log } = self;
+        let metrics = Metrics::new();
+        let services = shutdown.child();
+        // This release has no feature that old data planes must not be without.
+        let wiring = Wiring::new(&config.instance, services.clone(), Vec::new);
+        let grpc_addr = listen_grpc(&config, &wiring, &services, &reload).await?;
+        let (phase, seen) = watch::channel(Phase::Starting);
+        let http_addr = listen_http(&config, &wiring, &metrics, &shutdown, seen.clone()).await?;
+        let bring_up =
+            BringUp { config, file, reload, log, wiring, metrics, shutdown: shutdown.clone(), services, phase };
+        shutdown.spawn(bring_up.run());
+        Ok(Running { grpc_addr, http_addr, phase: seen })
+    }
+}
+
+async fn listen_grpc(
+    config: &ControlPlaneConfig,
+    wiring: &Wiring,
+    shutdown: &Shutdown,
+    reload: &Reload,
+) -> anyhow::Result<SocketAddr> {
+    let section = &config.grpc;
+    let tls = match &section.tls {
+        None => None,
+        Some(files) => {
+            let tls = TlsServer::load(files.clone(), &["h2"]).context("grpc.tls")?;
+            tls.watch(shutdown, reload);
+            Some(tls)
+        }
+    };
+    let tokens =
+        Tokens { dataplane: Some(section.dataplane_token.clone()), admin: section.admin_token.clone() };
+    let age = section.max_connection_age.get();
+    let max_connection_age = Some(age).filter(|age| *age > Duration::ZERO);
+    let listener = bind("grpc.listen", section.listen).await?;
+    let server = GrpcServer::start(listener, GrpcConfig { tokens, tls, max_connection_age }, wiring)?;
+    Ok(server.addr())
+}
+
+async fn bind(field: &str, addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(addr).await.with_context(|| format!("{field}: {addr}"))
+}
