@@ -1,0 +1,64 @@
+"""rclone: a tree of 1,000 files there and back."""
+
+import os
+import random
+import subprocess
+
+import pytest
+
+
+@pytest.fixture
+def rclone(cluster, environment, tmp_path):
+    config = tmp_path / "rclone.conf"
+    config.write_text(
+        "[suite]\ntype = s3\nprovider = Other\nregion = us-east-1\n"
+        f"endpoint = {cluster.endpoint}\naccess_key_id = {cluster.access_key}\n"
+        f"secret_access_key = {cluster.secret_key}\n"
+    )
+
+    def run(*arguments):
+        # --retries 1: a second try would hide what the first one met.
+        command = ["rclone", "--config", str(config), "--retries", "1", "--low-level-retries", "1", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_thousand_files_there_and_back(cluster, rclone, tmp_path, prefix):
+    there, back = tmp_path / "there", tmp_path / "back"
+    chance = random.Random(7)
+    for i in range(1000):
+        folder = there / chance.choice(["a", "a/b", "ä ö", "x/y/z", "deep/" * 8 + "er"])
+        folder.mkdir(parents=True, exist_ok=True)
+        size = chance.choice([0, 1, 100, 5_000, 60_000])
+        (folder / f"{i} {chance.choice(['plain', 'ünï', '+&=;', '日本'])}.bin").write_bytes(os.urandom(size))
+    remote = f"suite:{cluster.bucket}/{prefix}tree"
+    rclone("sync", str(there), remote, "--transfers", "8")
+    # By hash and by content.
+    rclone("check", str(there), remote)
+    rclone("check", "--download", str(there), remote)
+    rclone("sync", remote, str(back), "--transfers", "8")
+    assert contents(back) == contents(there)
+    # Nothing has changed: modification times are kept as metadata, so nothing is sent again.
+    assert rclone("sync", str(there), remote, "--stats-one-line", "--dry-run") == ""
+    for path in sorted(path for path in there.rglob("*.bin"))[:400]:
+        path.unlink()
+    rclone("sync", str(there), remote)
+    rclone("check", str(there), remote)
+    rclone("purge", remote)
+    assert rclone("lsf", "-R", f"suite:{cluster.bucket}/{prefix}") == ""
+
+
+def test_move_and_cat(cluster, rclone, tmp_path, prefix):
+    (tmp_path / "x").write_text("hello")
+    remote = f"suite:{cluster.bucket}/{prefix}"
+    rclone("copyto", str(tmp_path / "x"), f"{remote}one")
+    rclone("moveto", f"{remote}one", f"{remote}two")
+    assert rclone("cat", f"{remote}two") == "hello"
+    assert rclone("lsf", remote) == "two\n"
