@@ -1,1 +1,26 @@
-//! s3o-dataplane
+//! The data plane: an S3 endpoint that authenticates, asks the control plane where an object goes or
+//! is, streams the bytes and commits.
+//!
+//! Architecture invariants: no state that another data plane would need; no SQL and nothing of the
+//! control plane but its wire; no request's memory grows with the object's size.
+//!
+//! One PUT, by file: `http/service.rs` → `auth.rs`, `access.rs` → `ops/put_object.rs` →
+//! `pipeline/put.rs` → `pipeline/target.rs` → `control/calls.rs`.
+
+pub mod config;
+
+mod access;
+mod auth;
+mod control;
+mod failpoints;
+mod health;
+mod host;
+mod http;
+mod metrics;
+mod ops;
+mod pipeline;
+mod plane;
+mod snapshot;
+
+pub use config::DataPlaneConfig;
+pub use plane::DataPlane;

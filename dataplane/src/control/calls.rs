@@ -1,0 +1,218 @@
+//! The calls of a request, typed.
+//!
+//! Invariant: `Failure::Unknown` is said whenever the control plane may have decided otherwise: no
+//! outcome in time, an outcome of a kind or code that this release does not know, or one that does
+//! not answer the call.
+
+use std::time::Duration;
+
+use s3o_proto::v1;
+use s3o_proto::v1::operation::Call;
+use s3o_proto::v1::outcome::Result as Outcome;
+use s3o_types::{BackendId, BucketId, Checksums, Conditions, ErrorCode, Etag, ObjectAttributes, Timestamp};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Control;
+use super::convert::{
+    self, Begun, Finished, Intent, Located, StoredCopy, Target, attributes_to_wire, begun_of,
+    conditions_to_wire, copy_to_wire, finished_to_wire, intent_to_wire, located_of, target_of,
+};
+
+/// How long "briefly unable" is believed for a call before the body.
+const BUSY_PATIENCE: Duration = Duration::from_secs(3);
+/// The first pause after "briefly unable", and the longest.
+const BUSY_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Why a call gave nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Decided: not done.
+    Refused { code: ErrorCode, message: String },
+    /// It may be done, or be done later.
+    Unknown,
+}
+
+/// On whose behalf calls are made: one client request.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub control: Control,
+    /// The operation id that all calls of the request share.
+    pub op: Uuid,
+    pub request_id: String,
+    pub traceparent: String,
+    pub access_key: String,
+    pub source: String,
+    /// Patience before and after the body.
+    pub call_patience: Duration,
+    pub commit_patience: Duration,
+}
+
+/// What Commit says.
+pub(crate) struct CommitRequest<'a> {
+    pub intent: &'a Intent,
+    pub etag: &'a Etag,
+    pub attributes: &'a ObjectAttributes,
+    pub checksums: &'a Checksums,
+    pub copies: &'a [StoredCopy],
+    pub failed: &'a [Finished],
+}
+
+impl Caller {
+    /// Asks for a place, before a byte of the body is read.
+    pub(crate) async fn begin(
+        &self,
+        (bucket, key, size): (BucketId, &str, u64),
+        conditions: &Conditions,
+        kind: v1::WriteKind,
+        down: &[BackendId],
+        prefer: &[BackendId],
+    ) -> Result<Begun, Failure> {
+        let begin = v1::Begin {
+            bucket: bucket.0,
+            key: key.to_owned(),
+            size,
+            conditions: Some(conditions_to_wire(conditions)),
+            kind: kind.into(),
+            down: down.iter().map(|id| id.0).collect(),
+            prefer: prefer.iter().map(|id| id.0).collect(),
+        };
+        match self.call(0, false, Call::Begin(begin), self.call_patience, BUSY_PATIENCE).await? {
+            Outcome::Begun(begun) => begun_of(begun).ok_or(Failure::Unknown),
+            _ => Err(Failure::Unknown),
+        }
+    }
+
+    /// Asks for another target in the place of one that failed.
+    pub(crate) async fn retarget(
+        &self,
+        intent: &Intent,
+        failed: BackendId,
+        down: &[BackendId],
+    ) -> Result<Target, Failure> {
+        let retarget = v1::Retarget {
+            intent: Some(intent_to_wire(intent)),
+            failed: failed.0,
+            down: down.iter().map(|id| id.0).collect(),
+        };
+        match self.call(0, false, Call::Retarget(retarget), self.call_patience, BUSY_PATIENCE).await? {
+            Outcome::Retargeted(v1::Retargeted { target: Some(target) }) => Ok(target_of(target)),
+            _ => Err(Failure::Unknown),
+        }
+    }
+
+    /// Makes a write count.
+    pub(crate) async fn commit(&self, request: &CommitRequest<'_>) -> Result<Timestamp, Failure> {
+        let CommitRequest { intent, etag, attributes, checksums, copies, failed } = request;
+        let commit = v1::Commit {
+            intent: Some(intent_to_wire(intent)),
+            etag: etag.as_str().to_owned(),
+            attributes: Some(attributes_to_wire(attributes)),
+            checksums: checksums.values.clone().into_iter().collect(),
+            copies: copies.iter().map(copy_to_wire).collect(),
+            failed: failed.iter().map(finished_to_wire).collect(),
+        };
+        match self.call(0, false, Call::Commit(commit), self.commit_patience, self.commit_patience).await {
+            Ok(Outcome::Committed(v1::Committed { seq: _, modified_us })) => Ok(Timestamp(modified_us)),
+            // An earlier sending of this commit may have been decided while its answer was lost, so
+            // "busy" until the end says nothing of it.
+            Ok(_) | Err(Failure::Refused { code: ErrorCode::ServiceUnavailable, .. }) => {
+                Err(Failure::Unknown)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Gives a write up and says what became of each target.
+    pub(crate) async fn abort(&self, intent: &Intent, targets: &[Finished]) -> Result<(), Failure> {
+        let abort = v1::Abort {
+            intent: Some(intent_to_wire(intent)),
+            targets: targets.iter().map(finished_to_wire).collect(),
+        };
+        match self.call(0, false, Call::Abort(abort), self.commit_patience, self.commit_patience).await? {
+            Outcome::Aborted(v1::Aborted {}) => Ok(()),
+            _ => Err(Failure::Unknown),
+        }
+    }
+
+    /// Deletes a key; `item` numbers it within the request.
+    pub(crate) async fn delete(
+        &self,
+        (item, bulk): (i32, bool),
+        bucket: BucketId,
+        key: &str,
+        conditions: &Conditions,
+    ) -> Result<(), Failure> {
+        let delete = v1::Delete {
+            bucket: bucket.0,
+            key: key.to_owned(),
+            conditions: Some(conditions_to_wire(conditions)),
+        };
+        match self.call(item, bulk, Call::Delete(delete), self.call_patience, BUSY_PATIENCE).await? {
+            Outcome::Deleted(v1::Deleted { existed: _ }) => Ok(()),
+            _ => Err(Failure::Unknown),
+        }
+    }
+
+    /// Finds an object's current version. Extents come for `range` only; `None` = all.
+    pub(crate) async fn locate(
+        &self,
+        bucket: BucketId,
+        key: &str,
+        range: Option<(u64, u64)>,
+    ) -> Result<Located, Failure> {
+        let locate = v1::Locate {
+            bucket: bucket.0,
+            key: key.to_owned(),
+            range_start: range.map(|(start, _)| start),
+            range_end: range.map(|(_, end)| end),
+        };
+        match self.call(0, false, Call::Locate(locate), self.call_patience, BUSY_PATIENCE).await? {
+            Outcome::Located(located) => located_of(located).ok_or(Failure::Unknown),
+            _ => Err(Failure::Unknown),
+        }
+    }
+
+    /// One call until it is decided. "Briefly unable" is asked again for `busy_patience`: the same op
+    /// always gets the same outcome, so nothing can happen twice.
+    async fn call(
+        &self,
+        item: i32,
+        bulk: bool,
+        call: Call,
+        patience: Duration,
+        busy_patience: Duration,
+    ) -> Result<Outcome, Failure> {
+        let started = Instant::now();
+        let mut pause = BUSY_PAUSE.0;
+        loop {
+            let left = patience.saturating_sub(started.elapsed());
+            let operation = self.operation(item, bulk, call.clone());
+            let outcome = self.control.call(operation, left).await.ok_or(Failure::Unknown)?;
+            let Outcome::Refused(v1::Refused { code, message }) = outcome else { return Ok(outcome) };
+            let code = ErrorCode::from_wire(code).ok_or(Failure::Unknown)?;
+            let busy = code == ErrorCode::ServiceUnavailable;
+            if !busy || started.elapsed() + pause >= busy_patience.min(patience) {
+                return Err(Failure::Refused { code, message });
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(BUSY_PAUSE.1);
+        }
+    }
+
+    fn operation(&self, item: i32, bulk: bool, call: Call) -> v1::Operation {
+        v1::Operation {
+            // The stream and the client put these in.
+            number: 0,
+            session: bytes::Bytes::new(),
+            op: convert::uuid_bytes(self.op),
+            item,
+            request_id: self.request_id.clone(),
+            traceparent: self.traceparent.clone(),
+            access_key: self.access_key.clone(),
+            source: self.source.clone(),
+            bulk,
+            call: Some(call),
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! What calls and outcomes mean here, and their wire form. Every field is named, so that a new one
+//! breaks the build instead of being passed over.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use s3o_proto::v1;
+use s3o_types::{
+    BackendId, BucketId, Checksums, Conditions, ContentHeaders, Encoding, Etag, ObjectAttributes, Timestamp,
+    VersionId,
+};
+use uuid::Uuid;
+
+/// One blob that a write is to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub backend: BackendId,
+    pub extent: u32,
+    pub r#gen: u32,
+    pub storage_key: String,
+}
+
+/// A write that the control plane has recorded.
+#[derive(Debug, Clone)]
+pub(crate) struct Intent {
+    pub bucket: BucketId,
+    pub key: String,
+    pub version: VersionId,
+    pub size: u64,
+    pub conditions: Conditions,
+    pub targets: Vec<Target>,
+}
+
+/// Begin's outcome.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub version: VersionId,
+    pub targets: Vec<Target>,
+}
+
+/// How the upload to a target ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    NotSent,
+    Cut,
+    Stored,
+    Unknown,
+}
+
+/// A target that holds no copy of the commit.
+#[derive(Debug, Clone)]
+pub(crate) struct Finished {
+    pub target: Target,
+    pub end: End,
+}
+
+/// A target that holds a verified copy.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredCopy {
+    pub target: Target,
+    pub stored_size: u64,
+    pub backend_etag: String,
+    pub backend_version: String,
+}
+
+/// An object's current version and where its bytes are.
+#[derive(Debug, Clone)]
+pub(crate) struct Located {
+    pub version: VersionId,
+    pub size: u64,
+    pub etag: String,
+    pub modified: Timestamp,
+    pub attributes: ObjectAttributes,
+    pub checksums: Checksums,
+    pub extents: Vec<LocatedExtent>,
+}
+
+/// A piece of a version.
+#[derive(Debug, Clone)]
+pub(crate) struct LocatedExtent {
+    /// Where it begins in the object.
+    pub offset: u64,
+    pub size: u64,
+    pub copies: Vec<LocatedCopy>,
+}
+
+/// A blob that holds a piece.
+#[derive(Debug, Clone)]
+pub(crate) struct LocatedCopy {
+    pub backend: BackendId,
+    pub storage_key: String,
+    pub backend_etag: String,
+    pub encoding: Encoding,
+    /// Not read since it was attached: last choice.
+    pub uncertain: bool,
+    /// Others may write at this key.
+    pub foreign_key: bool,
+}
+
+pub(super) fn uuid_bytes(uuid: Uuid) -> Bytes {
+    Bytes::copy_from_slice(uuid.as_bytes())
+}
+
+fn version_bytes(version: VersionId) -> Bytes {
+    uuid_bytes(version.to_uuid())
+}
+
+fn version_of(bytes: &[u8]) -> Option<VersionId> {
+    Uuid::from_slice(bytes).ok().map(VersionId::from_uuid)
+}
+
+pub(crate) fn conditions_to_wire(conditions: &Conditions) -> v1::Conditions {
+    let Conditions { if_absent, if_match } = conditions;
+    v1::Conditions { if_absent: *if_absent, if_match: if_match.as_ref().map(|etag| etag.as_str().to_owned()) }
+}
+
+fn target_to_wire(target: &Target) -> v1::Target {
+    let Target { backend, extent, r#gen, storage_key } = target;
+    v1::Target { backend: backend.0, extent: *extent, r#gen: *r#gen, storage_key: storage_key.clone() }
+}
+
+pub(super) fn target_of(target: v1::Target) -> Target {
+    let v1::Target { backend, extent, r#gen, storage_key } = target;
+    Target { backend: BackendId(backend), extent, r#gen, storage_key }
+}
+
+pub(super) fn intent_to_wire(intent: &Intent) -> v1::Intent {
+    let Intent { bucket, key, version, size, conditions, targets } = intent;
+    v1::Intent {
+        bucket: bucket.0,
+        key: key.clone(),
+        version: version_bytes(*version),
+        size: *size,
+        conditions: Some(conditions_to_wire(conditions)),
+        targets: targets.iter().map(target_to_wire).collect(),
+    }
+}
+
+pub(super) fn finished_to_wire(finished: &Finished) -> v1::FinishedTarget {
+    let Finished { target: Target { backend, extent, r#gen, storage_key: _ }, end } = finished;
+    let end = match end {
+        End::NotSent => v1::TargetEnd::NotSent,
+        End::Cut => v1::TargetEnd::Cut,
+        End::Stored => v1::TargetEnd::Stored,
+        End::Unknown => v1::TargetEnd::Unknown,
+    };
+    v1::FinishedTarget { backend: backend.0, extent: *extent, r#gen: *r#gen, end: end.into() }
+}
+
+pub(super) fn copy_to_wire(copy: &StoredCopy) -> v1::StoredCopy {
+    let StoredCopy { target, stored_size, backend_etag, backend_version } = copy;
+    let Target { backend, extent, r#gen, storage_key: _ } = target;
+    v1::StoredCopy {
+        backend: backend.0,
+        extent: *extent,
+        r#gen: *r#gen,
+        stored_size: *stored_size,
+        backend_etag: backend_etag.clone(),
+        backend_version: backend_version.clone(),
+        encoding: Some(v1::Encoding::default()),
+    }
+}
+
+pub(super) fn attributes_to_wire(attributes: &ObjectAttributes) -> v1::ObjectAttributes {
+    let ObjectAttributes { headers, metadata, tags } = attributes.clone();
+    let ContentHeaders {
+        content_type,
+        content_encoding,
+        content_disposition,
+        content_language,
+        cache_control,
+        expires,
+        website_redirect,
+        storage_class,
+    } = headers;
+    v1::ObjectAttributes {
+        headers: Some(v1::ContentHeaders {
+            content_type,
+            content_encoding,
+            content_disposition,
+            content_language,
+            cache_control,
+            expires,
+            website_redirect,
+            storage_class,
+        }),
+        metadata: metadata.into_iter().collect(),
+        tags: tags.into_iter().collect(),
+    }
+}
+
+fn attributes_of(attributes: Option<v1::ObjectAttributes>) -> ObjectAttributes {
+    let v1::ObjectAttributes { headers, metadata, tags } = attributes.unwrap_or_default();
+    let v1::ContentHeaders {
+        content_type,
+        content_encoding,
+        content_disposition,
+        content_language,
+        cache_control,
+        expires,
+        website_redirect,
+        storage_class,
+    } = headers.unwrap_or_default();
+    ObjectAttributes {
+        headers: ContentHeaders {
+            content_type,
+            content_encoding,
+            content_disposition,
+            content_language,
+            cache_control,
+            expires,
+            website_redirect,
+            storage_class,
+        },
+        metadata: sorted(metadata),
+        tags: sorted(tags),
+    }
+}
+
+fn sorted(map: HashMap<String, String>) -> BTreeMap<String, String> {
+    map.into_iter().collect()
+}
+
+/// `None` when it makes no sense: to be treated as an outcome that is not known.
+pub(super) fn begun_of(begun: v1::Begun) -> Option<Begun> {
+    let v1::Begun { version, targets, required_copies } = begun;
+    // This release writes one extent to one target. More can only be meant for a later one, and to
+    // commit less than was asked for would break the ack level.
+    if targets.is_empty() || required_copies > 1 {
+        return None;
+    }
+    Some(Begun { version: version_of(&version)?, targets: targets.into_iter().map(target_of).collect() })
+}
+
+/// `None` when it makes no sense.
+pub(super) fn located_of(located: v1::Located) -> Option<Located> {
+    let v1::Located { version, seq: _, size, etag, modified_us, attributes, checksums, extents } = located;
+    Some(Located {
+        version: version_of(&version)?,
+        size,
+        etag: Etag::new(&etag).as_str().to_owned(),
+        modified: Timestamp(modified_us),
+        attributes: attributes_of(attributes),
+        checksums: Checksums { values: sorted(checksums) },
+        extents: extents.into_iter().map(extent_of).collect(),
+    })
+}
+
+fn extent_of(extent: v1::LocatedExtent) -> LocatedExtent {
+    let v1::LocatedExtent { extent: _, offset, size, copies } = extent;
+    LocatedExtent { offset, size, copies: copies.into_iter().map(copy_of).collect() }
+}
+
+fn copy_of(copy: v1::LocatedCopy) -> LocatedCopy {
+    // A state of a later release is at least not known to be verified.
+    let uncertain = copy.state() != v1::CopyState::Verified;
+    let v1::LocatedCopy {
+        backend,
+        storage_key,
+        stored_size: _,
+        backend_etag,
+        encoding,
+        state: _,
+        foreign_key,
+    } = copy;
+    let v1::Encoding { cipher, key_id, chunk_size, compression } = encoding.unwrap_or_default();
+    LocatedCopy {
+        backend: BackendId(backend),
+        storage_key,
+        backend_etag,
+        encoding: Encoding { cipher, key_id, chunk_size, compression },
+        uncertain,
+        foreign_key,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_begin_that_asks_for_more_than_this_release_can_is_not_understood() {
+        let target = v1::Target { backend: 1, ..Default::default() };
+        let good = v1::Begun { version: vec![1; 16].into(), targets: vec![target], required_copies: 1 };
+        assert!(begun_of(good.clone()).is_some());
+        assert!(begun_of(v1::Begun { required_copies: 2, ..good.clone() }).is_none());
+        assert!(begun_of(v1::Begun { targets: vec![], ..good.clone() }).is_none());
+        assert!(begun_of(v1::Begun { version: vec![1; 3].into(), ..good }).is_none());
+    }
+
+    #[test]
+    fn unknown_copy_states_are_uncertain() {
+        let copy = v1::LocatedCopy { state: 99, ..Default::default() };
+        assert!(copy_of(copy).uncertain);
+    }
+
+    #[test]
+    fn attributes_round_trip() {
+        let mut attributes = ObjectAttributes::default();
+        attributes.headers.content_type = Some("text/plain".to_owned());
+        attributes.metadata.insert("a".to_owned(), "ü".to_owned());
+        attributes.tags.insert("t".to_owned(), "v".to_owned());
+        assert_eq!(attributes_of(Some(attributes_to_wire(&attributes))), attributes);
+    }
+}

@@ -1,0 +1,115 @@
+//! Listings: answered by the database alone, a page at a time.
+
+use s3o_proto::v1;
+use s3o_types::{BucketId, ErrorCode, Etag, Timestamp};
+use tokio::time::Instant;
+
+use super::{Caller, Failure, RETRY_PAUSE};
+
+/// What to list.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ListQuery {
+    pub prefix: String,
+    pub delimiter: String,
+    /// Only what is greater.
+    pub after: String,
+    pub max_keys: u32,
+}
+
+/// One page.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    /// In ascending byte order.
+    pub entries: Vec<Listed>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// An entry of a page.
+#[derive(Debug)]
+pub(crate) enum Listed {
+    /// A key.
+    Object {
+        key: String,
+        size: u64,
+        etag: String,
+        modified: Timestamp,
+        storage_class: String,
+        checksum_algorithms: Vec<String>,
+    },
+    /// Keys that share a prefix up to the delimiter.
+    CommonPrefix(String),
+}
+
+impl Caller {
+    /// One page of a listing. It only reads, so it is asked again on any stream until it is answered.
+    pub(crate) async fn list(&self, bucket: BucketId, query: &ListQuery) -> Result<Page, Failure> {
+        let ListQuery { prefix, delimiter, after, max_keys } = query.clone();
+        let request_id = self.request_id.clone();
+        let request = v1::ListRequest { bucket: bucket.0, prefix, delimiter, after, max_keys, request_id };
+        let deadline = Instant::now() + self.call_patience;
+        loop {
+            if let Some(lane) = self.control.least_busy() {
+                let mut client = lane.client.clone();
+                match tokio::time::timeout_at(deadline, client.list(request.clone())).await {
+                    Ok(Ok(reply)) => return self.page_of(reply.into_inner()),
+                    Ok(Err(status)) if !is_worth_repeating(&status) => return Err(refusal(&status)),
+                    Ok(Err(status)) => tracing::debug!(%status, "listing failed, asking again"),
+                    Err(_) => return Err(Failure::Unknown),
+                }
+            }
+            if Instant::now() + RETRY_PAUSE >= deadline {
+                return Err(Failure::Unknown);
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    fn page_of(&self, reply: v1::ListReply) -> Result<Page, Failure> {
+        let v1::ListReply { entries, next, required_features } = reply;
+        self.control.see_required(&required_features);
+        let entries = entries.into_iter().map(entry_of).collect::<Option<Vec<_>>>();
+        // An entry of an unknown kind cannot be left out: the listing would be wrong.
+        entries.map(|entries| Page { entries, next }).ok_or(Failure::Unknown)
+    }
+}
+
+fn entry_of(entry: v1::ListEntry) -> Option<Listed> {
+    Some(match entry.entry? {
+        v1::list_entry::Entry::CommonPrefix(prefix) => Listed::CommonPrefix(prefix),
+        v1::list_entry::Entry::Object(object) => {
+            let v1::ListedObject { key, size, etag, modified_us, storage_class, checksum_algorithms } =
+                object;
+            let etag = Etag::new(&etag).as_str().to_owned();
+            Listed::Object {
+                key,
+                size,
+                etag,
+                modified: Timestamp(modified_us),
+                storage_class,
+                checksum_algorithms,
+            }
+        }
+    })
+}
+
+fn is_worth_repeating(status: &tonic::Status) -> bool {
+    use tonic::Code::{
+        Aborted, Cancelled, DeadlineExceeded, Internal, ResourceExhausted, Unavailable, Unknown,
+    };
+    matches!(
+        status.code(),
+        Aborted | Cancelled | DeadlineExceeded | Internal | ResourceExhausted | Unavailable | Unknown
+    )
+}
+
+fn refusal(status: &tonic::Status) -> Failure {
+    use tonic::Code::{InvalidArgument, NotFound, PermissionDenied};
+    let code = match status.code() {
+        NotFound => ErrorCode::NoSuchBucket,
+        InvalidArgument => ErrorCode::InvalidArgument,
+        PermissionDenied => ErrorCode::AccessDenied,
+        _ => return Failure::Unknown,
+    };
+    Failure::Refused { code, message: status.message().to_owned() }
+}

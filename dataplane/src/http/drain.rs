@@ -1,0 +1,125 @@
+//! A request's body that is read to its end, within bounds, when nobody wants the rest.
+//!
+//! Why: a server that answers early and closes while the client still sends makes the kernel reset the
+//! connection, and the client never sees the answer. With `Expect: 100-continue` the client waits for
+//! us, so there is nothing to read, and reading would ask for it.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use s3o_blob::{Algorithm, BodyDigests, BodyHasher};
+use s3o_runtime::Shutdown;
+
+/// What is read for an answer's sake, at most.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// And for how long.
+const MAX_TIME: Duration = Duration::from_secs(10);
+
+/// Digests of a body that `s3s` reads whole, since it does not compare them itself. In the request's
+/// extensions.
+#[derive(Clone)]
+pub(crate) struct SmallBody(Arc<Mutex<Option<BodyHasher>>>);
+
+impl SmallBody {
+    /// With all algorithms: such bodies are small and rare.
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Some(BodyHasher::new(Algorithm::ALL.into_iter().collect())))))
+    }
+
+    fn update(&self, bytes: &[u8]) {
+        if let Some(hasher) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            hasher.update(bytes);
+        }
+    }
+
+    /// Of all that was read; once.
+    pub(crate) fn digests(&self) -> Option<BodyDigests> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().map(BodyHasher::finish)
+    }
+}
+
+/// A body that drains itself when it is dropped early.
+pub(crate) struct Draining {
+    inner: Option<Incoming>,
+    shutdown: Shutdown,
+    /// The client sends only when the body is polled.
+    waits_for_us: bool,
+    read: Arc<AtomicU64>,
+    digests: Option<SmallBody>,
+}
+
+impl Draining {
+    /// Wraps a request's body; `read` counts its bytes.
+    pub(crate) fn new(
+        inner: Incoming,
+        expects_continue: bool,
+        shutdown: Shutdown,
+        read: Arc<AtomicU64>,
+        digests: Option<SmallBody>,
+    ) -> Self {
+        Self { inner: Some(inner), shutdown, waits_for_us: expects_continue, read, digests }
+    }
+}
+
+impl Body for Draining {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        this.waits_for_us = false;
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        let polled = std::task::ready!(Pin::new(inner).poll_frame(cx));
+        match &polled {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                this.read.fetch_add(bytes, Ordering::Relaxed);
+                if let (Some(digests), Some(data)) = (&this.digests, frame.data_ref()) {
+                    digests.update(data);
+                }
+            }
+            Some(Err(_)) | None => this.inner = None,
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for Draining {
+    fn drop(&mut self) {
+        let Some(mut body) = self.inner.take() else { return };
+        if self.waits_for_us || body.is_end_stream() || tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        self.shutdown.spawn(async move {
+            let drain = async {
+                let mut seen = 0;
+                while let Some(Ok(frame)) = body.frame().await {
+                    seen += frame.data_ref().map_or(0, Bytes::len);
+                    if seen > MAX_BYTES {
+                        break;
+                    }
+                }
+            };
+            // Not in time: the connection is closed with the answer perhaps unread.
+            let _ = tokio::time::timeout(MAX_TIME, drain).await;
+        });
+    }
+}

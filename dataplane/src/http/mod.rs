@@ -1,0 +1,8 @@
+//! HTTP around `s3s`: listeners, admission, request ids, the audit line, panics.
+
+pub(crate) mod drain;
+pub(crate) mod errors;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod server;
+pub(crate) mod service;

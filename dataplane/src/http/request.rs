@@ -1,0 +1,78 @@
+//! What is known of a request besides its HTTP: its id, and what the layers below find out for the
+//! audit line.
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+
+use http::HeaderMap;
+use uuid::Uuid;
+
+/// Longest `X-Request-Id` that is taken over.
+const MAX_ID: usize = 128;
+
+/// In the extensions of every request.
+#[derive(Debug)]
+pub(crate) struct RequestInfo {
+    pub id: String,
+    /// The client's address.
+    pub source: SocketAddr,
+    /// W3C trace context, empty when none came.
+    pub traceparent: String,
+    found: OnceLock<Found>,
+}
+
+/// What authentication and routing found out.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub operation: &'static str,
+    pub access_key: String,
+    pub bucket: String,
+}
+
+impl RequestInfo {
+    /// Takes the client's id over when it is sane, else makes one.
+    pub(crate) fn new(headers: &HeaderMap, source: SocketAddr) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let id = match text("x-request-id") {
+            id if is_sane(id) => id.to_owned(),
+            _ => Uuid::new_v4().simple().to_string(),
+        };
+        let traceparent =
+            Some(text("traceparent")).filter(|text| is_sane(text)).unwrap_or_default().to_owned();
+        Self { id, source, traceparent, found: OnceLock::new() }
+    }
+
+    /// Remembers the first thing that is said.
+    pub(crate) fn note(&self, operation: &'static str, access_key: &str, bucket: Option<&str>) {
+        let bucket = bucket.unwrap_or_default().to_owned();
+        let _ = self.found.set(Found { operation, access_key: access_key.to_owned(), bucket });
+    }
+
+    /// Absent when the request did not get that far.
+    pub(crate) fn found(&self) -> Option<&Found> {
+        self.found.get()
+    }
+}
+
+fn is_sane(id: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'=' | b'/');
+    !id.is_empty() && id.len() <= MAX_ID && id.bytes().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids() {
+        let with = |id: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-request-id", id.parse().expect("a value"));
+            RequestInfo::new(&headers, SocketAddr::from(([127, 0, 0, 1], 1))).id
+        };
+        assert_eq!(with("abc-123"), "abc-123");
+        for bad in ["", "a b", "<x>", "a\"b"] {
+            assert_eq!(with(bad).len(), 32, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! A response's body that knows when the request is over: then the metrics are counted, the audit line
+//! is written and the place in the house is free again.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use s3o_runtime::audit;
+use s3s::Body;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::request::RequestInfo;
+use crate::plane::Plane;
+
+/// The request, from its arrival to the last byte of its answer.
+pub(crate) struct Accounting {
+    plane: Arc<Plane>,
+    info: Arc<RequestInfo>,
+    method: &'static str,
+    path: String,
+    started: Instant,
+    pub(super) status: u16,
+    pub(super) received: Arc<AtomicU64>,
+    sent: u64,
+    cut: bool,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Accounting {
+    /// Begins with the request.
+    pub(super) fn start(
+        plane: Arc<Plane>,
+        info: Arc<RequestInfo>,
+        method: &'static str,
+        path: String,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        plane.metrics.request_started(method);
+        plane.request_started();
+        let (received, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
+        Self { plane, info, method, path, started, status: 499, received, sent: 0, cut: false, _place: place }
+    }
+}
+
+impl Drop for Accounting {
+    fn drop(&mut self) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let sizes = (self.received.load(Ordering::Relaxed), self.sent);
+        self.plane.metrics.request_ended(self.method, self.status, seconds, sizes);
+        self.plane.request_ended();
+        self.audit(seconds, sizes);
+    }
+}
+
+impl Accounting {
+    fn audit(&self, seconds: f64, (received, sent): (u64, u64)) {
+        let found = self.info.found();
+        let (access_key, bucket) = found.map_or(("", ""), |found| (&found.access_key, &found.bucket));
+        macro_rules! line {
+            ($event:literal) => {
+                audit!(
+                    $event,
+                    request_id = self.info.id,
+                    method = self.method,
+                    path = self.path,
+                    bucket,
+                    access_key,
+                    source = %self.info.source,
+                    status = self.status,
+                    cut = self.cut,
+                    received_bytes = received,
+                    sent_bytes = sent,
+                    duration = seconds
+                )
+            };
+        }
+        match found.map_or("", |found| found.operation) {
+            "ListBuckets" => line!("s3.ListBuckets"),
+            "HeadBucket" => line!("s3.HeadBucket"),
+            "GetBucketLocation" => line!("s3.GetBucketLocation"),
+            "GetBucketVersioning" => line!("s3.GetBucketVersioning"),
+            "GetObject" => line!("s3.GetObject"),
+            "HeadObject" => line!("s3.HeadObject"),
+            "ListObjects" => line!("s3.ListObjects"),
+            "ListObjectsV2" => line!("s3.ListObjectsV2"),
+            "PutObject" => line!("s3.PutObject"),
+            "CopyObject" => line!("s3.CopyObject"),
+            "DeleteObject" => line!("s3.DeleteObject"),
+            "DeleteObjects" => line!("s3.DeleteObjects"),
+            _ => line!("s3.Refused"),
+        }
+    }
+}
+
+/// The body of every response.
+pub(crate) struct Accounted {
+    inner: Body,
+    accounting: Accounting,
+}
+
+impl Accounted {
+    pub(super) fn new(inner: Body, accounting: Accounting) -> Self {
+        Self { inner, accounting }
+    }
+}
+
+impl HttpBody for Accounted {
+    type Data = Bytes;
+    type Error = s3s::StdError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, s3s::StdError>>> {
+        let polled = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        match &polled {
+            Some(Ok(frame)) => self.accounting.sent += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Some(Err(error)) => {
+                tracing::warn!(request_id = self.accounting.info.id, %error, "a response was cut");
+                self.accounting.cut = true;
+            }
+            None => {}
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

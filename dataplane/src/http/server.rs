@@ -1,0 +1,161 @@
+//! Listeners: accept, TLS, one task a connection, an orderly end.
+//!
+//! Invariants: connections and the memory of each are bounded; headers must come in time; on the soft
+//! stage of a shutdown running requests are finished and idle connections closed.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use s3o_runtime::{Shutdown, TlsServer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Read and write buffer of a connection: what 10,000 of them hold is bounded by it.
+const BUFFER: usize = 64 * 1024;
+/// Window of an HTTP/2 stream and of its connection: what a client may send ahead of the backend.
+const WINDOW: u32 = 256 * 1024;
+/// The pause after accept failed, most likely for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How a listener serves.
+#[derive(Clone)]
+pub(crate) struct Serving {
+    pub tls: Option<TlsServer>,
+    pub max_connections: usize,
+    pub header_timeout: Duration,
+    pub shutdown: Shutdown,
+}
+
+/// Accepts until the soft stage; every connection runs in a tracked task.
+pub(crate) async fn serve<H, F, B>(listener: TcpListener, serving: Serving, handler: H)
+where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let places = Arc::new(Semaphore::new(serving.max_connections));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            () = serving.shutdown.stopping() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (this, handler) = (serving.clone(), handler.clone());
+        serving.shutdown.spawn(async move {
+            let _place = place;
+            if let Err(error) = connection(stream, peer, &this, handler).await {
+                tracing::debug!(%peer, %error, "connection ended");
+            }
+        });
+    }
+}
+
+async fn connection<H, F, B>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    serving: &Serving,
+    handler: H,
+) -> Result<(), BoxError>
+where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    stream.set_nodelay(true)?;
+    let Some(tls) = &serving.tls else { return over_http1(stream, peer, serving, handler).await };
+    let acceptor = tokio_rustls::TlsAcceptor::from(tls.current());
+    let stream = tokio::time::timeout(serving.header_timeout, acceptor.accept(stream)).await??;
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        over_http2(stream, peer, serving, handler).await
+    } else {
+        over_http1(stream, peer, serving, handler).await
+    }
+}
+
+async fn over_http1<I, H, F, B>(
+    io: I,
+    peer: SocketAddr,
+    serving: &Serving,
+    handler: H,
+) -> Result<(), BoxError>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let service = service_fn(move |request| {
+        let answer = handler(request, peer);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(serving.header_timeout)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(io), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = &mut connection => return Ok(ended?),
+        () = serving.shutdown.stopping() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    Ok(connection.await?)
+}
+
+async fn over_http2<I, H, F, B>(
+    io: I,
+    peer: SocketAddr,
+    serving: &Serving,
+    handler: H,
+) -> Result<(), BoxError>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let service = service_fn(move |request| {
+        let answer = handler(request, peer);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(serving.header_timeout)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_send_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(io), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = &mut connection => return Ok(ended?),
+        () = serving.shutdown.stopping() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    Ok(connection.await?)
+}

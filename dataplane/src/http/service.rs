@@ -1,0 +1,128 @@
+//! The outermost service: everything that holds for every request, before and after `s3s`.
+//!
+//! Invariant: every request that HTTP can read gets an answer with a request id: an error raised
+//! here, by `s3s` or by an operation, and a panic too.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use http::header::{CONTENT_TYPE, EXPECT};
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use s3s::service::S3Service;
+use s3s::{Body, S3Error, s3_error};
+use tokio::sync::Semaphore;
+use tracing::Instrument as _;
+
+use super::drain::{Draining, SmallBody};
+use super::errors;
+use super::request::RequestInfo;
+use super::response::{Accounted, Accounting};
+use crate::pipeline::faults;
+use crate::plane::Plane;
+
+/// Shared by all connections.
+pub(crate) struct Service {
+    plane: Arc<Plane>,
+    s3: S3Service,
+    places: Arc<Semaphore>,
+}
+
+impl Service {
+    pub(crate) fn new(plane: Arc<Plane>, s3: S3Service) -> Self {
+        let places = Arc::new(Semaphore::new(plane.config.limits.max_in_flight));
+        Self { plane, s3, places }
+    }
+
+    /// One request.
+    pub(crate) async fn call(&self, request: Request<Incoming>, source: SocketAddr) -> Response<Accounted> {
+        let info = Arc::new(RequestInfo::new(request.headers(), source));
+        let place = Arc::clone(&self.places).try_acquire_owned().ok();
+        let admitted = place.is_some();
+        let (method, path) = (method_label(request.method()), request.uri().path().to_owned());
+        let mut accounting =
+            Accounting::start(Arc::clone(&self.plane), Arc::clone(&info), method, path, place);
+        let span = tracing::info_span!("request", request_id = info.id);
+        let mut response = match self.refusal(&request, admitted) {
+            Some(error) => {
+                drop(self.draining(request, &accounting));
+                errors::respond(error)
+            }
+            None => self.serve(self.draining(request, &accounting), &info).instrument(span).await,
+        };
+        errors::stamp(&mut response, &info.id);
+        accounting.status = response.status().as_u16();
+        response.map(|body| Accounted::new(body, accounting))
+    }
+
+    /// What can be said without looking at the signature.
+    fn refusal(&self, request: &Request<Incoming>, admitted: bool) -> Option<S3Error> {
+        if !admitted {
+            self.plane.metrics.admission_rejected();
+            return Some(s3_error!(SlowDown));
+        }
+        if self.plane.control.lacks_feature() {
+            return Some(faults::unavailable("This release is too old for the cluster."));
+        }
+        if self.plane.snapshot.load().generation == 0 {
+            return Some(faults::unavailable("The service is starting."));
+        }
+        let form = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"multipart/form-data"));
+        if request.method() == Method::POST && form {
+            return Some(s3_error!(NotImplemented, "Uploads by HTML form are not implemented"));
+        }
+        None
+    }
+
+    fn draining(&self, request: Request<Incoming>, accounting: &Accounting) -> Request<Body> {
+        let expects = request.headers().contains_key(EXPECT);
+        // Chunked bodies have their checksums in the trailer, where only the stream's reader sees them.
+        let chunked = request.headers().contains_key("x-amz-decoded-content-length");
+        let digests = (request.method() == Method::POST && !chunked).then(SmallBody::new);
+        let (shutdown, received) = (self.plane.shutdown.clone(), Arc::clone(&accounting.received));
+        let small = digests.clone();
+        let mut request = request
+            .map(|body| Body::http_body_unsync(Draining::new(body, expects, shutdown, received, digests)));
+        if let Some(small) = small {
+            request.extensions_mut().insert(small);
+        }
+        request
+    }
+
+    async fn serve(&self, mut request: Request<Body>, info: &Arc<RequestInfo>) -> Response<Body> {
+        request.extensions_mut().insert(Arc::clone(info));
+        match AssertUnwindSafe(self.s3.call(request)).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "s3s failed");
+                errors::respond(s3_error!(InternalError))
+            }
+            Err(_) => {
+                self.plane.metrics.panicked("s3");
+                s3o_runtime::audit!("http.PanicRecovered", request_id = info.id, route = "s3");
+                errors::respond(s3_error!(
+                    InternalError,
+                    "We encountered an internal error. Please try again."
+                ))
+            }
+        }
+    }
+}
+
+/// Labels are a closed set: a client must not be able to make new ones.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::PUT => "PUT",
+        Method::POST => "POST",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "OTHER",
+    }
+}

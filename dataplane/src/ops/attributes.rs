@@ -1,0 +1,170 @@
+//! An object's attributes as a client says them.
+//!
+//! Invariant: what is taken is stored and comes back as it was; what breaks S3's limits is refused,
+//! never shortened.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use percent_encoding::percent_decode_str;
+use s3o_types::ContentHeaders;
+use s3s::dto::Metadata;
+use s3s::{S3Result, s3_error};
+
+use crate::pipeline::faults;
+
+/// S3's limit for user metadata: names and values together (Amazon S3 User Guide, "Working with object
+/// metadata").
+const MAX_METADATA_BYTES: usize = 2048;
+/// S3's limits for tags (Amazon S3 User Guide, "Categorizing your objects").
+const MAX_TAGS: usize = 10;
+const MAX_TAG_KEY_CHARS: usize = 128;
+const MAX_TAG_VALUE_CHARS: usize = 256;
+/// The classes that S3 knows. They are stored and shown, and change nothing.
+const STORAGE_CLASSES: [&str; 10] = [
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+    "GLACIER_IR",
+    "OUTPOSTS",
+    "SNOW",
+];
+
+/// User metadata, within S3's limit.
+pub(super) fn metadata(metadata: Option<Metadata>) -> S3Result<BTreeMap<String, String>> {
+    let metadata: BTreeMap<_, _> = metadata
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+        .collect();
+    let bytes: usize = metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > MAX_METADATA_BYTES {
+        return Err(s3_error!(MetadataTooLarge));
+    }
+    Ok(metadata)
+}
+
+/// The `x-amz-tagging` header: `key=value&…`, percent-encoded.
+pub(super) fn tags(header: Option<&str>) -> S3Result<BTreeMap<String, String>> {
+    let mut tags = BTreeMap::new();
+    for pair in header.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (key, value) = (decode(key)?, decode(value)?);
+        let fits = !key.is_empty()
+            && key.chars().count() <= MAX_TAG_KEY_CHARS
+            && value.chars().count() <= MAX_TAG_VALUE_CHARS
+            && !key.contains('\0')
+            && !value.contains('\0');
+        if !fits || tags.insert(key, value).is_some() {
+            return Err(s3_error!(InvalidTag));
+        }
+    }
+    if tags.len() > MAX_TAGS {
+        return Err(s3_error!(InvalidTag, "Object tags cannot be greater than 10"));
+    }
+    Ok(tags)
+}
+
+fn decode(text: &str) -> S3Result<String> {
+    let spaced = text.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8().map_err(|_| s3_error!(InvalidTag))?;
+    Ok(decoded.into_owned())
+}
+
+/// `x-amz-storage-class`: one of S3's.
+pub(super) fn storage_class(class: Option<&str>) -> S3Result<Option<String>> {
+    match class {
+        None => Ok(None),
+        Some(class) if STORAGE_CLASSES.contains(&class) => Ok(Some(class.to_owned())),
+        Some(_) => Err(s3_error!(InvalidStorageClass)),
+    }
+}
+
+/// `Content-Encoding` without `aws-chunked`, which is about the transfer and not about the object.
+pub(super) fn content_encoding(encoding: Option<String>) -> Option<String> {
+    let encoding = encoding?;
+    let kept: Vec<_> = encoding
+        .split(',')
+        .map(str::trim)
+        .filter(|token| !token.is_empty() && !token.eq_ignore_ascii_case("aws-chunked"))
+        .collect();
+    if kept.is_empty() { None } else { Some(kept.join(", ")) }
+}
+
+/// Builds [`ContentHeaders`] from the fields that PutObject and CopyObject have in common.
+macro_rules! content_headers {
+    ($input:expr) => {
+        s3o_types::ContentHeaders {
+            content_type: $input.content_type.take(),
+            content_encoding: $crate::ops::attributes::content_encoding($input.content_encoding.take()),
+            content_disposition: $input.content_disposition.take(),
+            content_language: $input.content_language.take(),
+            cache_control: $input.cache_control.take(),
+            expires: $input.expires.take(),
+            website_redirect: $input.website_redirect_location.take(),
+            storage_class: $crate::ops::attributes::storage_class(
+                $input.storage_class.as_ref().map(|class| class.as_str()),
+            )?,
+        }
+    };
+}
+pub(super) use content_headers;
+
+/// Whether a redirect is one that S3 takes: a path or a URL.
+pub(super) fn check_redirect(headers: &ContentHeaders) -> S3Result<()> {
+    let fine = |target: &String| {
+        target.starts_with('/') || target.starts_with("http://") || target.starts_with("https://")
+    };
+    match &headers.website_redirect {
+        Some(target) if !fine(target) => Err(faults::custom(
+            "InvalidRedirectLocation",
+            StatusCode::BAD_REQUEST,
+            "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tag_headers() {
+        let found = tags(Some("a=1&b%20c=%C3%BC+x&d")).expect("three tags");
+        assert_eq!(found["b c"], "ü x");
+        assert_eq!(found["d"], "");
+        assert!(tags(None).expect("none").is_empty());
+        assert!(tags(Some("a=1&a=2")).is_err());
+        assert!(tags(Some("=1")).is_err());
+        let many: Vec<_> = (0..11).map(|i| format!("k{i}=v")).collect();
+        assert!(tags(Some(&many.join("&"))).is_err());
+        assert!(tags(Some(&format!("k={}", "v".repeat(257)))).is_err());
+    }
+
+    #[test]
+    fn the_transfer_leaves_no_trace() {
+        let of = |text: &str| content_encoding(Some(text.to_owned()));
+        assert_eq!(of("aws-chunked"), None);
+        assert_eq!(of("gzip, aws-chunked").as_deref(), Some("gzip"));
+        assert_eq!(of("AWS-Chunked,gzip").as_deref(), Some("gzip"));
+        assert_eq!(of("gzip").as_deref(), Some("gzip"));
+        assert_eq!(of(""), None);
+    }
+
+    #[test]
+    fn limits() {
+        assert!(
+            metadata(Some(Metadata::from_iter([("A".to_owned(), "x".repeat(2047))])))
+                .expect("just fits")
+                .contains_key("a")
+        );
+        assert!(metadata(Some(Metadata::from_iter([("a".to_owned(), "x".repeat(2048))]))).is_err());
+        assert!(storage_class(Some("STANDARD_IA")).is_ok());
+        assert!(storage_class(Some("CARDBOARD")).is_err());
+    }
+}

@@ -1,0 +1,215 @@
+//! CopyObject: within a backend by the backend itself, else streamed through us. The copy has its
+//! source's ETag and is verified like any write.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use s3o_blob::BodyDigests;
+use s3o_proto::v1::WriteKind;
+use s3o_types::{Checksums, Etag, ObjectAttributes};
+use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+
+use super::attributes::{self, content_headers};
+use super::conditions::{self, ReadConditions, Verdict};
+use super::headers::timestamp;
+use super::{Answer, bucket_of, check_acl, check_key, check_version, refuse_unsupported};
+use crate::access::{Tenant, granted};
+use crate::control::Located;
+use crate::pipeline::body::Payload;
+use crate::pipeline::put::{ServerSide, Write, write};
+use crate::pipeline::{faults, read};
+use crate::plane::Plane;
+use crate::snapshot::Bucket;
+
+/// Answers when the copy counts.
+pub(super) async fn answer(
+    plane: &Arc<Plane>,
+    mut req: S3Request<CopyObjectInput>,
+) -> Answer<CopyObjectOutput> {
+    let target = bucket_of(&req)?;
+    check(&req.input)?;
+    let (source, source_key) = source(plane, &req)?;
+    let replace_metadata = directive(req.input.metadata_directive.as_ref().map(|d| d.as_str()))?;
+    let replace_tags = directive(req.input.tagging_directive.as_ref().map(|d| d.as_str()))?;
+    check_changes(&req.input, (&source, &source_key), &target, replace_metadata)?;
+    let conditions = conditions::of_write(req.input.if_match.as_ref(), req.input.if_none_match.as_ref());
+    let conditions = conditions.map_err(|message| s3_error!(NotImplemented, "{message}"))?;
+    let located =
+        plane.caller(&req).locate(source.id, &source_key, None).await.map_err(faults::of_failure)?;
+    check_source(&mut req.input, &located)?;
+    if located.size > target.max_object_size.min(super::MAX_SINGLE_BYTES) {
+        return Err(s3_error!(EntityTooLarge));
+    }
+    let caller = plane.caller(&req);
+    let attributes = attributes_of(&mut req.input, &located, replace_metadata, replace_tags)?;
+    let written = write(
+        plane,
+        Write {
+            caller,
+            bucket: target,
+            key: req.input.key,
+            size: located.size,
+            conditions,
+            kind: WriteKind::Copy,
+            attributes,
+            server_side: server_side(&located),
+            payload: streamed(plane, located.clone()),
+            etag: Some(Etag::new(&located.etag)),
+            checksums: Some(located.checksums.clone()),
+        },
+    )
+    .await?;
+    let mut result = CopyObjectResult {
+        e_tag: Some(ETag::Strong(written.etag.as_str().to_owned())),
+        last_modified: timestamp(written.modified),
+        ..Default::default()
+    };
+    set_checksums(&mut result, &written.checksums);
+    Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() }))
+}
+
+fn check(input: &CopyObjectInput) -> S3Result<()> {
+    check_key(&input.key)?;
+    let grants = input.grant_full_control.is_some()
+        || input.grant_read.is_some()
+        || input.grant_read_acp.is_some()
+        || input.grant_write_acp.is_some();
+    check_acl(input.acl.as_ref().map(|acl| acl.as_str()), grants)?;
+    let lock = input.object_lock_mode.is_some()
+        || input.object_lock_legal_hold_status.is_some()
+        || input.object_lock_retain_until_date.is_some();
+    let customer = input.sse_customer_key.is_some() || input.copy_source_sse_customer_key.is_some();
+    refuse_unsupported(&[
+        (input.server_side_encryption.is_some() || input.ssekms_key_id.is_some(), "Server-side encryption"),
+        (customer, "Encryption with customer keys"),
+        (lock, "Object lock"),
+        (input.checksum_algorithm.is_some(), "Another checksum for a copy"),
+    ])
+}
+
+/// The source's bucket and key, if the key may read it.
+fn source(plane: &Plane, req: &S3Request<CopyObjectInput>) -> S3Result<(Bucket, String)> {
+    let CopySource::Bucket { bucket, key, version_id } = &req.input.copy_source else {
+        return Err(s3_error!(NotImplemented, "Access points are not implemented"));
+    };
+    check_key(key)?;
+    check_version(version_id.as_deref())?;
+    let tenant = req.extensions.get::<Tenant>().ok_or_else(|| s3_error!(AccessDenied))?;
+    Ok((granted(plane, &tenant.access_key, bucket, false)?, key.to_string()))
+}
+
+/// Whether a directive says REPLACE.
+fn directive(directive: Option<&str>) -> S3Result<bool> {
+    match directive {
+        None | Some("COPY") => Ok(false),
+        Some("REPLACE") => Ok(true),
+        Some(_) => Err(faults::invalid_argument("Unknown directive.")),
+    }
+}
+
+/// S3 refuses a copy onto itself that changes nothing.
+fn check_changes(
+    input: &CopyObjectInput,
+    source: (&Bucket, &str),
+    target: &Bucket,
+    replaces: bool,
+) -> S3Result<()> {
+    let onto_itself = source.0.id == target.id && source.1 == input.key;
+    let changes = replaces || input.storage_class.is_some() || input.website_redirect_location.is_some();
+    if onto_itself && !changes {
+        return Err(s3_error!(
+            InvalidRequest,
+            "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."
+        ));
+    }
+    Ok(())
+}
+
+/// Here "not modified" is a failed condition too.
+fn check_source(input: &mut CopyObjectInput, located: &Located) -> S3Result<()> {
+    let conditions = ReadConditions {
+        if_match: input.copy_source_if_match.take(),
+        if_none_match: input.copy_source_if_none_match.take(),
+        if_modified_since: input.copy_source_if_modified_since.take(),
+        if_unmodified_since: input.copy_source_if_unmodified_since.take(),
+    };
+    match conditions.check(&located.etag, located.modified) {
+        Verdict::Holds => Ok(()),
+        Verdict::NotModified | Verdict::Failed => Err(s3_error!(PreconditionFailed)),
+    }
+}
+
+fn attributes_of(
+    input: &mut CopyObjectInput,
+    located: &Located,
+    replace_metadata: bool,
+    replace_tags: bool,
+) -> S3Result<ObjectAttributes> {
+    let mut attributes = located.attributes.clone();
+    let said = content_headers!(input);
+    attributes::check_redirect(&said)?;
+    // Never copied: they are said anew or not at all (CopyObject reference).
+    attributes.headers.website_redirect.clone_from(&said.website_redirect);
+    attributes.headers.storage_class.clone_from(&said.storage_class);
+    if replace_metadata {
+        attributes.headers = said;
+        attributes.metadata = attributes::metadata(input.metadata.take())?;
+    }
+    if replace_tags {
+        attributes.tags = attributes::tags(input.tagging.as_deref())?;
+    }
+    Ok(attributes)
+}
+
+/// Where the backend can copy by itself: one plain extent of ours whose MD5 is known, since that is what
+/// the copy is verified by.
+fn server_side(located: &Located) -> Vec<(s3o_types::BackendId, ServerSide)> {
+    let ([extent], Some(md5)) = (located.extents.as_slice(), md5_of(&located.etag)) else {
+        return Vec::new();
+    };
+    let digests = BodyDigests { size: located.size, md5, checksums: Checksums { values: BTreeMap::new() } };
+    let usable =
+        extent.copies.iter().filter(|copy| copy.encoding.is_plain() && !copy.uncertain && !copy.foreign_key);
+    usable
+        .map(|copy| {
+            (copy.backend, ServerSide { source_key: copy.storage_key.clone(), digests: digests.clone() })
+        })
+        .collect()
+}
+
+fn streamed(plane: &Arc<Plane>, located: Located) -> Payload {
+    let (size, md5, plane) = (located.size, md5_of(&located.etag), Arc::clone(plane));
+    Payload::Object { size, md5, reopen: Box::new(move || read::lazily(Arc::clone(&plane), &located)) }
+}
+
+fn md5_of(etag: &str) -> Option<[u8; 16]> {
+    hex::decode(etag).ok()?.try_into().ok()
+}
+
+fn set_checksums(result: &mut CopyObjectResult, checksums: &Checksums) {
+    let of = |name: &str| checksums.values.get(name).cloned();
+    result.checksum_crc32 = of("crc32");
+    result.checksum_crc32c = of("crc32c");
+    result.checksum_crc64nvme = of("crc64nvme");
+    result.checksum_sha1 = of("sha1");
+    result.checksum_sha256 = of("sha256");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directives() {
+        assert!(directive(Some("REPLACE")).expect("known"));
+        assert!(!directive(None).expect("the default"));
+        assert!(directive(Some("MERGE")).is_err());
+    }
+
+    #[test]
+    fn only_md5_etags_verify() {
+        assert!(md5_of("d41d8cd98f00b204e9800998ecf8427e").is_some());
+        assert!(md5_of("d41d8cd98f00b204e9800998ecf8427e-3").is_none());
+    }
+}

@@ -1,0 +1,35 @@
+//! DeleteObject: one transaction of the control plane. What was not there is deleted too.
+
+use std::sync::Arc;
+
+use s3s::dto::{DeleteObjectInput, DeleteObjectOutput};
+use s3s::{S3Request, S3Response, s3_error};
+
+use super::{Answer, bucket_of, check_key, check_version, conditions, refuse_unsupported};
+use crate::pipeline::faults;
+use crate::plane::Plane;
+
+/// Answers when the object is gone.
+pub(super) async fn answer(
+    plane: &Arc<Plane>,
+    req: S3Request<DeleteObjectInput>,
+) -> Answer<DeleteObjectOutput> {
+    let bucket = bucket_of(&req)?;
+    let input = &req.input;
+    check_key(&input.key)?;
+    check_version(input.version_id.as_deref())?;
+    let directory = input.if_match_size.is_some() || input.if_match_last_modified_time.is_some();
+    refuse_unsupported(&[(directory, "A condition of directory buckets")])?;
+    let conditions = conditions::of_write(input.if_match.as_ref(), None);
+    let conditions = conditions.map_err(|message| s3_error!(NotImplemented, "{message}"))?;
+    let caller = plane.caller(&req);
+    // Not cut short when the client goes: the outcome is asked for until it is known.
+    let (id, key) = (bucket.id, input.key.clone());
+    let task = plane.shutdown.spawn(async move { caller.delete((0, false), id, &key, &conditions).await });
+    match task.await {
+        Ok(Some(outcome)) => outcome.map_err(faults::of_failure)?,
+        Ok(None) => return Err(faults::unavailable("The service is shutting down.")),
+        Err(_) => return Err(s3_error!(InternalError)),
+    }
+    Ok(S3Response::new(DeleteObjectOutput::default()))
+}

@@ -1,0 +1,99 @@
+//! DeleteObjects: up to 1000 deletes that share an operation id, each with its item number, on the bulk
+//! lane.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use s3o_blob::BodyDigests;
+use s3o_types::{Conditions, Etag};
+use s3s::dto::{
+    DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, Error as DeleteError, ObjectIdentifier,
+};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+
+use super::{Answer, bucket_of, check_key, check_version, upload};
+use crate::control::Caller;
+use crate::http::drain::SmallBody;
+use crate::pipeline::faults;
+use crate::plane::Plane;
+use crate::snapshot::Bucket;
+
+/// S3's limit (DeleteObjects reference).
+const MAX_OBJECTS: usize = 1000;
+/// Items under way at a time: as many as a batch of the control plane takes.
+const AT_ONCE: usize = 256;
+
+/// Answers when each item is decided.
+pub(super) async fn answer(
+    plane: &Arc<Plane>,
+    req: S3Request<DeleteObjectsInput>,
+) -> Answer<DeleteObjectsOutput> {
+    let bucket = bucket_of(&req)?;
+    check_body(&req)?;
+    let caller = plane.caller(&req);
+    let delete = req.input.delete;
+    if delete.objects.is_empty() || delete.objects.len() > MAX_OBJECTS {
+        return Err(s3_error!(MalformedXML));
+    }
+    let quiet = delete.quiet.unwrap_or(false);
+    let all = async move {
+        let items = delete.objects.into_iter().zip(0_i32..);
+        let outcomes = items.map(|(object, item)| {
+            let (caller, bucket) = (&caller, &bucket);
+            async move { (one(caller, bucket, item, &object).await, object) }
+        });
+        futures::stream::iter(outcomes).buffered(AT_ONCE).collect::<Vec<_>>().await
+    };
+    let Ok(Some(outcomes)) = plane.shutdown.spawn(all).await else {
+        return Err(faults::unavailable("The service is shutting down."));
+    };
+    let (mut deleted, mut errors) = (Vec::new(), Vec::new());
+    for (outcome, ObjectIdentifier { key, version_id, .. }) in outcomes {
+        match outcome {
+            Ok(()) if quiet => {}
+            Ok(()) => deleted.push(DeletedObject { key: Some(key), version_id, ..Default::default() }),
+            Err(error) => errors.push(DeleteError {
+                code: Some(error.code().as_str().to_owned()),
+                key: Some(key),
+                message: error.message().map(str::to_owned),
+                version_id,
+            }),
+        }
+    }
+    Ok(S3Response::new(DeleteObjectsOutput {
+        deleted: Some(deleted),
+        errors: Some(errors),
+        request_charged: None,
+    }))
+}
+
+async fn one(caller: &Caller, bucket: &Bucket, item: i32, object: &ObjectIdentifier) -> S3Result<()> {
+    check_key(&object.key)?;
+    check_version(object.version_id.as_deref())?;
+    if object.key.len() > s3o_types::storage_key::MAX_KEY_BYTES {
+        return Err(s3_error!(KeyTooLongError));
+    }
+    if object.last_modified_time.is_some() || object.size.is_some() {
+        return Err(s3_error!(NotImplemented, "A condition of directory buckets is not implemented"));
+    }
+    let if_match = object.e_tag.as_ref().map(|etag| Etag::new(etag.value()));
+    let conditions = Conditions { if_absent: false, if_match };
+    caller.delete((item, true), bucket.id, &object.key, &conditions).await.map_err(faults::of_failure)
+}
+
+/// `s3s` has parsed the body and compared nothing but the signature.
+fn check_body(req: &S3Request<DeleteObjectsInput>) -> S3Result<()> {
+    let Some(BodyDigests { md5, checksums, .. }) =
+        req.extensions.get::<SmallBody>().and_then(SmallBody::digests)
+    else {
+        return Ok(());
+    };
+    if upload::content_md5(&req.headers)?.is_some_and(|expected| expected != md5) {
+        return Err(s3_error!(BadDigest));
+    }
+    let expected = upload::checksums(&req.headers)?;
+    if expected.values.iter().any(|(name, value)| checksums.values.get(name) != Some(value)) {
+        return Err(s3_error!(BadDigest, "A checksum you specified did not match what we received."));
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! GetObject: locate → conditions → range → stream.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use http::HeaderValue;
+use http::header::{CONTENT_RANGE, CONTENT_TYPE};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use s3o_types::VersionId;
+use s3s::dto::{GetObjectInput, GetObjectOutput, Range, StreamingBlob};
+use s3s::{Body, S3Error, S3Request, S3Response, S3Result, s3_error};
+
+use super::conditions::{ReadConditions, Verdict};
+use super::headers::{self, Overrides};
+use super::range::{self, Slice};
+use super::{Answer, bucket_of, check_key, check_version, refuse_unsupported};
+use crate::control::Located;
+use crate::pipeline::faults;
+use crate::pipeline::read::{self, ReadError};
+use crate::plane::Plane;
+
+/// How often a version that was replaced under our hands is looked for again.
+const MAX_LOCATES: usize = 4;
+
+/// Answers when a backend has begun to answer.
+pub(super) async fn answer(
+    plane: &Arc<Plane>,
+    mut req: S3Request<GetObjectInput>,
+) -> Answer<GetObjectOutput> {
+    let bucket = bucket_of(&req)?;
+    check(&req.input)?;
+    let input = &mut req.input;
+    let conditions = ReadConditions {
+        if_match: input.if_match.take(),
+        if_none_match: input.if_none_match.take(),
+        if_modified_since: input.if_modified_since.take(),
+        if_unmodified_since: input.if_unmodified_since.take(),
+    };
+    let overrides = Overrides {
+        content_type: input.response_content_type.take(),
+        content_encoding: input.response_content_encoding.take(),
+        content_disposition: input.response_content_disposition.take(),
+        content_language: input.response_content_language.take(),
+        cache_control: input.response_cache_control.take(),
+        expires: input.response_expires.take(),
+    };
+    let mut gone: Option<VersionId> = None;
+    for _ in 0..MAX_LOCATES {
+        // A caller of its own each time: a repeat by the same op may get the same answer.
+        let located =
+            plane.caller(&req).locate(bucket.id, &req.input.key, bounds(req.input.range.as_ref())).await;
+        let located = located.map_err(faults::of_failure)?;
+        if gone == Some(located.version) {
+            return Err(faults::unavailable("No copy of the object can be found. Please try again."));
+        }
+        check_conditions(&conditions, &located)?;
+        let slice = resolve(req.input.range.as_ref(), located.size)?;
+        let opened = read::open(plane, &located, slice.unwrap_or(Slice::all(located.size))).await;
+        match opened {
+            Ok(stream) => {
+                let wants_checksums = req.input.checksum_mode.is_some();
+                let headers = headers::of_object(&located, slice, wants_checksums, &overrides);
+                return Ok(respond(stream, slice, located.size, headers));
+            }
+            // All copies gone: a newer version may have taken its place, and no byte has left.
+            Err(ReadError::Gone) => gone = Some(located.version),
+            Err(ReadError::Unavailable) => {
+                return Err(faults::unavailable("No backend can give the object now. Please try again."));
+            }
+        }
+    }
+    Err(faults::unavailable("The object changes faster than it can be read. Please try again."))
+}
+
+fn respond(
+    stream: crate::pipeline::body::ByteStream,
+    slice: Option<Slice>,
+    size: u64,
+    headers: http::HeaderMap,
+) -> S3Response<GetObjectOutput> {
+    let body = Body::http_body_unsync(StreamBody::new(stream.map(|chunk| chunk.map(Frame::data))));
+    let output = GetObjectOutput {
+        body: Some(StreamingBlob::from(body)),
+        // What makes it a 206.
+        content_range: slice.map(|slice| slice.content_range(size)),
+        ..Default::default()
+    };
+    S3Response::with_headers(output, headers)
+}
+
+fn check(input: &GetObjectInput) -> S3Result<()> {
+    check_key(&input.key)?;
+    check_version(input.version_id.as_deref())?;
+    check_part(input.part_number)?;
+    refuse_unsupported(&[(input.sse_customer_key.is_some(), "Encryption with customer keys")])
+}
+
+/// Objects have one part until there are multipart uploads.
+pub(super) fn check_part(part: Option<i32>) -> S3Result<()> {
+    match part {
+        None | Some(1) => Ok(()),
+        Some(_) => Err(faults::custom(
+            "InvalidPartNumber",
+            http::StatusCode::RANGE_NOT_SATISFIABLE,
+            "The requested partnumber is not satisfiable",
+        )),
+    }
+}
+
+/// What Locate may leave out. A suffix is not known before the size is.
+fn bounds(range: Option<&Range>) -> Option<(u64, u64)> {
+    match range? {
+        Range::Int { first, last } => {
+            Some((*first, last.map_or(u64::MAX >> 1, |last| last.saturating_add(1))))
+        }
+        Range::Suffix { .. } => None,
+    }
+}
+
+/// 304 and 412, with what identifies the object.
+pub(super) fn check_conditions(conditions: &ReadConditions, located: &Located) -> S3Result<()> {
+    let mut error = match conditions.check(&located.etag, located.modified) {
+        Verdict::Holds => return Ok(()),
+        Verdict::NotModified => s3_error!(NotModified),
+        Verdict::Failed => s3_error!(PreconditionFailed),
+    };
+    let mut identity = http::HeaderMap::new();
+    headers::identity(&mut identity, &located.etag, located.modified);
+    identity.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    error.set_headers(identity);
+    Err(error)
+}
+
+/// 416 says how large the object is.
+pub(super) fn resolve(range: Option<&Range>, size: u64) -> S3Result<Option<Slice>> {
+    range::resolve(range, size).map_err(|range::Unsatisfiable| unsatisfiable(size))
+}
+
+fn unsatisfiable(size: u64) -> S3Error {
+    let mut error = s3_error!(InvalidRange);
+    let mut headers = http::HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    if let Ok(value) = HeaderValue::try_from(format!("bytes */{size}")) {
+        headers.insert(CONTENT_RANGE, value);
+    }
+    error.set_headers(headers);
+    error
+}

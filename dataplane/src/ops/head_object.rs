@@ -1,0 +1,47 @@
+//! HeadObject: the database alone answers.
+
+use std::sync::Arc;
+
+use s3s::dto::{HeadObjectInput, HeadObjectOutput};
+use s3s::{S3Request, S3Response};
+
+use super::conditions::ReadConditions;
+use super::get_object::{check_conditions, check_part, resolve};
+use super::headers::{self, Overrides};
+use super::{Answer, bucket_of, check_key, check_version, refuse_unsupported};
+use crate::pipeline::faults;
+use crate::plane::Plane;
+
+/// Answers with what GetObject would, but the body.
+pub(super) async fn answer(
+    plane: &Arc<Plane>,
+    mut req: S3Request<HeadObjectInput>,
+) -> Answer<HeadObjectOutput> {
+    let bucket = bucket_of(&req)?;
+    let caller = plane.caller(&req);
+    let input = &mut req.input;
+    check_key(&input.key)?;
+    check_version(input.version_id.as_deref())?;
+    check_part(input.part_number)?;
+    refuse_unsupported(&[(input.sse_customer_key.is_some(), "Encryption with customer keys")])?;
+    let conditions = ReadConditions {
+        if_match: input.if_match.take(),
+        if_none_match: input.if_none_match.take(),
+        if_modified_since: input.if_modified_since.take(),
+        if_unmodified_since: input.if_unmodified_since.take(),
+    };
+    let overrides = Overrides {
+        content_type: input.response_content_type.take(),
+        content_encoding: input.response_content_encoding.take(),
+        content_disposition: input.response_content_disposition.take(),
+        content_language: input.response_content_language.take(),
+        cache_control: input.response_cache_control.take(),
+        expires: input.response_expires.take(),
+    };
+    let located = caller.locate(bucket.id, &input.key, Some((0, 0))).await.map_err(faults::of_failure)?;
+    check_conditions(&conditions, &located)?;
+    let slice = resolve(input.range.as_ref(), located.size)?;
+    let headers = headers::of_object(&located, slice, input.checksum_mode.is_some(), &overrides);
+    let content_range = slice.map(|slice| slice.content_range(located.size));
+    Ok(S3Response::with_headers(HeadObjectOutput { content_range, ..Default::default() }, headers))
+}

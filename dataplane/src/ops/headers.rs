@@ -1,0 +1,185 @@
+//! An object's attributes as headers of an answer, the same for GET and HEAD.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
+    CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use s3o_types::{Checksums, Timestamp};
+use s3s::dto::{Timestamp as S3Timestamp, TimestampFormat};
+
+use super::range::Slice;
+use crate::control::Located;
+
+/// What S3 says of objects that were stored without a type.
+const DEFAULT_TYPE: &str = "binary/octet-stream";
+
+/// The `response-…` parameters of a request. They are only ever signed: nothing runs without.
+#[derive(Debug, Default)]
+pub(super) struct Overrides {
+    pub content_type: Option<String>,
+    pub content_encoding: Option<String>,
+    pub content_disposition: Option<String>,
+    pub content_language: Option<String>,
+    pub cache_control: Option<String>,
+    pub expires: Option<S3Timestamp>,
+}
+
+/// All headers of a GET or HEAD. `slice`: the range that was asked for.
+pub(super) fn of_object(
+    located: &Located,
+    slice: Option<Slice>,
+    checksums: bool,
+    overrides: &Overrides,
+) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let stored = &located.attributes.headers;
+    let expires = overrides.expires.as_ref().and_then(http_date);
+    let default_type = Some(DEFAULT_TYPE.to_owned());
+    let pairs = [
+        (
+            CONTENT_TYPE,
+            overrides.content_type.as_ref().or(stored.content_type.as_ref()).or(default_type.as_ref()),
+        ),
+        (CONTENT_ENCODING, overrides.content_encoding.as_ref().or(stored.content_encoding.as_ref())),
+        (CONTENT_DISPOSITION, overrides.content_disposition.as_ref().or(stored.content_disposition.as_ref())),
+        (CONTENT_LANGUAGE, overrides.content_language.as_ref().or(stored.content_language.as_ref())),
+        (CACHE_CONTROL, overrides.cache_control.as_ref().or(stored.cache_control.as_ref())),
+        (EXPIRES, expires.as_ref().or(stored.expires.as_ref())),
+        (HeaderName::from_static("x-amz-website-redirect-location"), stored.website_redirect.as_ref()),
+        // S3 does not say STANDARD.
+        (
+            HeaderName::from_static("x-amz-storage-class"),
+            stored.storage_class.as_ref().filter(|c| *c != "STANDARD"),
+        ),
+    ];
+    for (name, value) in pairs {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    identity(&mut headers, &located.etag, located.modified);
+    metadata(&mut headers, located);
+    let length = slice.map_or(located.size, Slice::len);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if let Some(value) = slice.and_then(|slice| HeaderValue::try_from(slice.content_range(located.size)).ok())
+    {
+        headers.insert(CONTENT_RANGE, value);
+    }
+    if checksums && slice.is_none() {
+        add_checksums(&mut headers, &located.checksums);
+    }
+    headers
+}
+
+/// ETag and Last-Modified: on 304 and 412 too.
+pub(super) fn identity(headers: &mut HeaderMap, etag: &str, modified: Timestamp) {
+    if let Ok(value) = HeaderValue::try_from(format!("\"{etag}\"")) {
+        headers.insert(ETAG, value);
+    }
+    if let Some(value) =
+        timestamp(modified).as_ref().and_then(http_date).and_then(|date| HeaderValue::try_from(date).ok())
+    {
+        headers.insert(LAST_MODIFIED, value);
+    }
+}
+
+/// `x-amz-checksum-…` of a whole object.
+pub(super) fn add_checksums(headers: &mut HeaderMap, checksums: &Checksums) {
+    for (name, value) in &checksums.values {
+        let name = HeaderName::try_from(format!("x-amz-checksum-{name}"));
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
+            headers.insert(name, value);
+            headers.insert("x-amz-checksum-type", HeaderValue::from_static("FULL_OBJECT"));
+        }
+    }
+}
+
+fn metadata(headers: &mut HeaderMap, located: &Located) {
+    let mut missing = 0_u32;
+    for (name, value) in &located.attributes.metadata {
+        let name = HeaderName::try_from(format!("x-amz-meta-{name}"));
+        match (name, HeaderValue::try_from(metadata_value(value))) {
+            (Ok(name), Ok(value)) => {
+                headers.insert(name, value);
+            }
+            _ => missing += 1,
+        }
+    }
+    if missing > 0 {
+        headers.insert("x-amz-missing-meta", HeaderValue::from(missing));
+    }
+    if !located.attributes.tags.is_empty() {
+        headers.insert("x-amz-tagging-count", HeaderValue::from(located.attributes.tags.len()));
+    }
+}
+
+/// What is not ASCII travels as S3 sends it: encoded by RFC 2047.
+fn metadata_value(value: &str) -> String {
+    if value.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+        return value.to_owned();
+    }
+    format!("=?UTF-8?B?{}?=", BASE64.encode(value))
+}
+
+/// The database's time as `s3s` has it.
+pub(super) fn timestamp(timestamp: Timestamp) -> Option<S3Timestamp> {
+    let nanos = i128::from(timestamp.0) * 1000;
+    time::OffsetDateTime::from_unix_timestamp_nanos(nanos).ok().map(S3Timestamp::from)
+}
+
+fn http_date(timestamp: &S3Timestamp) -> Option<String> {
+    let mut text = Vec::new();
+    timestamp.format(TimestampFormat::HttpDate, &mut text).ok()?;
+    String::from_utf8(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use s3o_types::{ObjectAttributes, VersionId};
+
+    use super::*;
+
+    fn located() -> Located {
+        let mut attributes = ObjectAttributes::default();
+        attributes.metadata.insert("plain".to_owned(), "a b".to_owned());
+        attributes.metadata.insert("umlaut".to_owned(), "ü".to_owned());
+        attributes.headers.storage_class = Some("STANDARD".to_owned());
+        Located {
+            version: VersionId::mint(1, 2),
+            size: 10,
+            etag: "e".to_owned(),
+            modified: Timestamp(784_111_777_500_000),
+            attributes,
+            checksums: Checksums { values: [("crc32".to_owned(), "AAAAAA==".to_owned())].into() },
+            extents: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn whole() {
+        let headers = of_object(&located(), None, true, &Overrides::default());
+        assert_eq!(headers[CONTENT_TYPE], "binary/octet-stream");
+        assert_eq!(headers[ETAG], "\"e\"");
+        assert_eq!(headers[LAST_MODIFIED], "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(headers[CONTENT_LENGTH], "10");
+        assert_eq!(headers["x-amz-meta-plain"], "a b");
+        assert_eq!(headers["x-amz-meta-umlaut"], "=?UTF-8?B?w7w=?=");
+        assert_eq!(headers["x-amz-checksum-crc32"], "AAAAAA==");
+        assert!(!headers.contains_key("x-amz-storage-class"));
+        assert!(!headers.contains_key(CONTENT_RANGE));
+    }
+
+    #[test]
+    fn part_and_overrides() {
+        let overrides = Overrides { content_type: Some("text/plain".to_owned()), ..Default::default() };
+        let headers = of_object(&located(), Some(Slice { start: 2, end: 4 }), true, &overrides);
+        assert_eq!(headers[CONTENT_TYPE], "text/plain");
+        assert_eq!(headers[CONTENT_RANGE], "bytes 2-3/10");
+        assert_eq!(headers[CONTENT_LENGTH], "2");
+        assert!(!headers.contains_key("x-amz-checksum-crc32"), "it is that of the whole object");
+    }
+}

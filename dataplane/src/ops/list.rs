@@ -1,0 +1,192 @@
+//! ListObjects and ListObjectsV2: one page of the database each.
+
+use std::sync::Arc;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use s3s::dto::{
+    ChecksumAlgorithm, ChecksumType, CommonPrefix, ETag, EncodingType, ListObjectsInput, ListObjectsOutput,
+    ListObjectsV2Input, ListObjectsV2Output, Object, ObjectStorageClass,
+};
+use s3s::{S3Request, S3Response, S3Result};
+
+use super::buckets::owner;
+use super::headers::timestamp;
+use super::{Answer, bucket_of, token};
+use crate::control::{Caller, ListQuery, Listed, Page};
+use crate::pipeline::faults::{self, invalid_argument};
+use crate::plane::Plane;
+use crate::snapshot::Bucket;
+
+/// S3's page.
+const MAX_KEYS: i32 = 1000;
+/// What stands as it is in a URL-encoded key: RFC 3986's unreserved characters and the slash.
+const ESCAPED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/').remove(b'*');
+
+/// ListObjectsV2.
+pub(super) async fn v2(
+    plane: &Arc<Plane>,
+    req: S3Request<ListObjectsV2Input>,
+) -> Answer<ListObjectsV2Output> {
+    let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
+    let input = req.input;
+    let encoder = Encoder::new(input.encoding_type.as_ref())?;
+    let max_keys = max_keys(input.max_keys)?;
+    let after = match &input.continuation_token {
+        Some(text) => token::decode(text)
+            .ok_or_else(|| invalid_argument("The continuation token provided is incorrect"))?,
+        None => input.start_after.clone().unwrap_or_default(),
+    };
+    let page =
+        page(&caller, &bucket, input.prefix.as_deref(), input.delimiter.as_deref(), after, max_keys).await?;
+    let next = page.next.as_deref().map(token::encode);
+    let (contents, common_prefixes) = encoder.split(page.entries, input.fetch_owner.unwrap_or(false));
+    Ok(S3Response::new(ListObjectsV2Output {
+        name: Some(bucket.name),
+        prefix: Some(encoder.text(input.prefix.as_deref().unwrap_or_default())),
+        max_keys: Some(max_keys),
+        key_count: i32::try_from(contents.len() + common_prefixes.len()).ok(),
+        continuation_token: input.continuation_token,
+        is_truncated: Some(next.is_some()),
+        next_continuation_token: next,
+        contents: Some(contents),
+        common_prefixes: Some(common_prefixes),
+        delimiter: input.delimiter.map(|delimiter| encoder.text(&delimiter)),
+        encoding_type: input.encoding_type,
+        start_after: input.start_after.map(|after| encoder.text(&after)),
+        request_charged: None,
+    }))
+}
+
+/// ListObjects.
+pub(super) async fn v1(plane: &Arc<Plane>, req: S3Request<ListObjectsInput>) -> Answer<ListObjectsOutput> {
+    let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
+    let input = req.input;
+    let encoder = Encoder::new(input.encoding_type.as_ref())?;
+    let max_keys = max_keys(input.max_keys)?;
+    let after = input.marker.clone().unwrap_or_default();
+    let page =
+        page(&caller, &bucket, input.prefix.as_deref(), input.delimiter.as_deref(), after, max_keys).await?;
+    let is_truncated = page.next.is_some();
+    // S3 says it only where a client could not know it: the last entry may be a common prefix.
+    let with_delimiter = input.delimiter.as_deref().is_some_and(|delimiter| !delimiter.is_empty());
+    let next_marker = page.next.filter(|_| with_delimiter).map(|next| encoder.text(&next));
+    let (contents, common_prefixes) = encoder.split(page.entries, true);
+    Ok(S3Response::new(ListObjectsOutput {
+        name: Some(bucket.name),
+        prefix: Some(encoder.text(input.prefix.as_deref().unwrap_or_default())),
+        marker: Some(encoder.text(input.marker.as_deref().unwrap_or_default())),
+        max_keys: Some(max_keys),
+        is_truncated: Some(is_truncated),
+        contents: Some(contents),
+        common_prefixes: Some(common_prefixes),
+        delimiter: input.delimiter.map(|delimiter| encoder.text(&delimiter)),
+        next_marker,
+        encoding_type: input.encoding_type,
+        request_charged: None,
+    }))
+}
+
+fn max_keys(asked: Option<i32>) -> S3Result<i32> {
+    match asked.unwrap_or(MAX_KEYS) {
+        negative if negative < 0 => {
+            Err(invalid_argument("Argument maxKeys must be an integer between 0 and 2147483647"))
+        }
+        keys => Ok(keys.min(MAX_KEYS)),
+    }
+}
+
+async fn page(
+    caller: &Caller,
+    bucket: &Bucket,
+    prefix: Option<&str>,
+    delimiter: Option<&str>,
+    after: String,
+    max_keys: i32,
+) -> S3Result<Page> {
+    let texts = [prefix.unwrap_or_default(), delimiter.unwrap_or_default(), &after];
+    if texts.iter().any(|text| text.contains('\0')) {
+        return Err(invalid_argument("Prefix, delimiter and marker must not contain U+0000."));
+    }
+    // S3 answers nothing, and "not truncated", whatever there is.
+    let Ok(max_keys @ 1..) = u32::try_from(max_keys) else { return Ok(Page::default()) };
+    let query = ListQuery {
+        prefix: prefix.unwrap_or_default().to_owned(),
+        delimiter: delimiter.unwrap_or_default().to_owned(),
+        after,
+        max_keys,
+    };
+    caller.list(bucket.id, &query).await.map_err(faults::of_failure)
+}
+
+/// Keys as the client wants them.
+struct Encoder {
+    url: bool,
+}
+
+impl Encoder {
+    fn new(encoding: Option<&EncodingType>) -> S3Result<Self> {
+        match encoding.map(EncodingType::as_str) {
+            None => Ok(Self { url: false }),
+            Some("url") => Ok(Self { url: true }),
+            Some(_) => Err(invalid_argument("Invalid Encoding Method specified in Request")),
+        }
+    }
+
+    fn text(&self, text: &str) -> String {
+        if self.url { utf8_percent_encode(text, ESCAPED).to_string() } else { text.to_owned() }
+    }
+
+    fn split(&self, entries: Vec<Listed>, with_owner: bool) -> (Vec<Object>, Vec<CommonPrefix>) {
+        let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
+        for entry in entries {
+            match entry {
+                Listed::CommonPrefix(prefix) => {
+                    prefixes.push(CommonPrefix { prefix: Some(self.text(&prefix)) })
+                }
+                Listed::Object { key, size, etag, modified, storage_class, checksum_algorithms } => {
+                    let storage_class =
+                        if storage_class.is_empty() { "STANDARD".to_owned() } else { storage_class };
+                    let with_checksum = !checksum_algorithms.is_empty();
+                    let algorithms = checksum_algorithms.into_iter();
+                    let algorithms =
+                        algorithms.map(|name| ChecksumAlgorithm::from(name.to_ascii_uppercase()));
+                    objects.push(Object {
+                        checksum_algorithm: with_checksum.then(|| algorithms.collect()),
+                        checksum_type: with_checksum
+                            .then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
+                        e_tag: Some(ETag::Strong(etag)),
+                        key: Some(self.text(&key)),
+                        last_modified: timestamp(modified),
+                        owner: with_owner.then(owner),
+                        restore_status: None,
+                        size: i64::try_from(size).ok(),
+                        storage_class: Some(ObjectStorageClass::from(storage_class)),
+                    });
+                }
+            }
+        }
+        (objects, prefixes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_encoding() {
+        let url = Encoder { url: true };
+        assert_eq!(url.text("a b/ü+~\u{1}&"), "a%20b/%C3%BC%2B~%01%26");
+        assert_eq!(Encoder { url: false }.text("a b"), "a b");
+        assert!(Encoder::new(Some(&EncodingType::from("rot13".to_owned()))).is_err());
+    }
+
+    #[test]
+    fn pages_have_limits() {
+        assert_eq!(max_keys(None).expect("fine"), 1000);
+        assert_eq!(max_keys(Some(5000)).expect("fine"), 1000);
+        assert_eq!(max_keys(Some(0)).expect("fine"), 0);
+        assert!(max_keys(Some(-1)).is_err());
+    }
+}

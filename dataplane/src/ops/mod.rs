@@ -1,0 +1,135 @@
+//! The S3 operations, one file each. What is not in here answers NotImplemented.
+
+mod attributes;
+mod buckets;
+pub(crate) mod conditions;
+mod copy_object;
+mod delete_object;
+mod delete_objects;
+mod get_object;
+mod head_object;
+mod headers;
+mod list;
+mod put_object;
+pub(crate) mod range;
+mod token;
+mod upload;
+
+use std::sync::Arc;
+
+use s3s::dto::{
+    CopyObjectInput, CopyObjectOutput, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput,
+    DeleteObjectsOutput, GetBucketLocationInput, GetBucketLocationOutput, GetBucketVersioningInput,
+    GetBucketVersioningOutput, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput,
+    HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListObjectsInput,
+    ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, PutObjectInput, PutObjectOutput,
+};
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+
+use crate::access::Tenant;
+use crate::pipeline::faults::invalid_argument;
+use crate::plane::Plane;
+use crate::snapshot::Bucket;
+
+/// S3's limit for an object in one PUT, and for a copy (Amazon S3 User Guide, "Uploading objects").
+pub(crate) const MAX_SINGLE_BYTES: u64 = 5 << 30;
+
+/// What `s3s` calls.
+pub(crate) struct Operations(pub Arc<Plane>);
+
+type Answer<T> = S3Result<S3Response<T>>;
+
+#[async_trait::async_trait]
+impl S3 for Operations {
+    async fn list_buckets(&self, req: S3Request<ListBucketsInput>) -> Answer<ListBucketsOutput> {
+        buckets::list(&self.0, &req)
+    }
+
+    async fn head_bucket(&self, req: S3Request<HeadBucketInput>) -> Answer<HeadBucketOutput> {
+        buckets::head(&self.0, &req)
+    }
+
+    async fn get_bucket_location(
+        &self,
+        req: S3Request<GetBucketLocationInput>,
+    ) -> Answer<GetBucketLocationOutput> {
+        buckets::location(&self.0, &req)
+    }
+
+    async fn get_bucket_versioning(
+        &self,
+        req: S3Request<GetBucketVersioningInput>,
+    ) -> Answer<GetBucketVersioningOutput> {
+        buckets::versioning(&req)
+    }
+
+    async fn put_object(&self, req: S3Request<PutObjectInput>) -> Answer<PutObjectOutput> {
+        put_object::answer(&self.0, req).await
+    }
+
+    async fn get_object(&self, req: S3Request<GetObjectInput>) -> Answer<GetObjectOutput> {
+        get_object::answer(&self.0, req).await
+    }
+
+    async fn head_object(&self, req: S3Request<HeadObjectInput>) -> Answer<HeadObjectOutput> {
+        head_object::answer(&self.0, req).await
+    }
+
+    async fn delete_object(&self, req: S3Request<DeleteObjectInput>) -> Answer<DeleteObjectOutput> {
+        delete_object::answer(&self.0, req).await
+    }
+
+    async fn delete_objects(&self, req: S3Request<DeleteObjectsInput>) -> Answer<DeleteObjectsOutput> {
+        delete_objects::answer(&self.0, req).await
+    }
+
+    async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> Answer<CopyObjectOutput> {
+        copy_object::answer(&self.0, req).await
+    }
+
+    async fn list_objects(&self, req: S3Request<ListObjectsInput>) -> Answer<ListObjectsOutput> {
+        list::v1(&self.0, req).await
+    }
+
+    async fn list_objects_v2(&self, req: S3Request<ListObjectsV2Input>) -> Answer<ListObjectsV2Output> {
+        list::v2(&self.0, req).await
+    }
+}
+
+/// The bucket that the access check found.
+fn bucket_of<T>(req: &S3Request<T>) -> S3Result<Bucket> {
+    let tenant = req.extensions.get::<Tenant>();
+    tenant.and_then(|tenant| tenant.bucket.clone()).ok_or_else(|| s3_error!(AccessDenied))
+}
+
+/// Keys with U+0000 are refused: PostgreSQL cannot hold them.
+fn check_key(key: &str) -> S3Result<()> {
+    if key.contains('\0') {
+        return Err(invalid_argument("Keys must not contain U+0000."));
+    }
+    Ok(())
+}
+
+/// Buckets have no versions yet: every object is the null version.
+fn check_version(version: Option<&str>) -> S3Result<()> {
+    match version {
+        None | Some("null") => Ok(()),
+        Some(_) => Err(invalid_argument("Invalid version id specified")),
+    }
+}
+
+/// Of what a client may ask of a write, that which cannot be done must not be passed over in silence.
+fn refuse_unsupported(wanted: &[(bool, &'static str)]) -> S3Result<()> {
+    match wanted.iter().find(|(is_wanted, _)| *is_wanted) {
+        Some((_, what)) => Err(s3_error!(NotImplemented, "{what} is not implemented")),
+        None => Ok(()),
+    }
+}
+
+/// ACLs are S3's "bucket owner enforced": the two that change nothing are taken.
+fn check_acl(acl: Option<&str>, grants: bool) -> S3Result<()> {
+    match acl {
+        None | Some("private" | "bucket-owner-full-control") if !grants => Ok(()),
+        _ => Err(s3_error!(AccessControlListNotSupported)),
+    }
+}

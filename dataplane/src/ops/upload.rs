@@ -1,0 +1,157 @@
+//! What a client says of a body before sending it: length, digests, trailers.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http::HeaderMap;
+use s3o_blob::{Algorithm, AlgorithmSet, Expected};
+use s3o_types::Checksums;
+use s3s::{S3Result, TrailingHeaders, s3_error};
+
+const PREFIX: &str = "x-amz-checksum-";
+
+/// Reads the headers about the body. `size` is that of the decoded body.
+pub(super) fn expected(
+    headers: &HeaderMap,
+    size: u64,
+    trailing: Option<TrailingHeaders>,
+) -> S3Result<Expected> {
+    let mut expected = Expected { md5: content_md5(headers)?, ..Expected::of_size(size) };
+    expected.checksums = checksums(headers)?;
+    expected.trailers = trailers(headers)?;
+    if let Some(algorithm) = text(headers, "x-amz-sdk-checksum-algorithm") {
+        let algorithm = Algorithm::from_name(algorithm);
+        let algorithm = algorithm.ok_or_else(|| {
+            s3_error!(InvalidRequest, "Value for x-amz-sdk-checksum-algorithm header is invalid.")
+        })?;
+        expected.also = AlgorithmSet::NONE.with(algorithm);
+    }
+    if expected.trailers != AlgorithmSet::NONE {
+        let Some(trailing) = trailing else {
+            return Err(s3_error!(InvalidRequest, "x-amz-trailer needs a streaming payload with a trailer"));
+        };
+        expected.trailer_source = Some(Box::new(move || trailer_values(&trailing)));
+    }
+    Ok(expected)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// `Content-MD5`, raw.
+pub(super) fn content_md5(headers: &HeaderMap) -> S3Result<Option<[u8; 16]>> {
+    let Some(value) = headers.get("content-md5") else { return Ok(None) };
+    let decoded = BASE64.decode(value.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
+    decoded.map(Some).ok_or_else(|| s3_error!(InvalidDigest))
+}
+
+/// `x-amz-checksum-…` headers. S3 takes one.
+pub(super) fn checksums(headers: &HeaderMap) -> S3Result<Checksums> {
+    let mut values = BTreeMap::new();
+    for (name, value) in headers {
+        let Some(name) = name.as_str().strip_prefix(PREFIX) else { continue };
+        if matches!(name, "mode" | "algorithm" | "type") {
+            continue;
+        }
+        let algorithm = Algorithm::from_name(name)
+            .ok_or_else(|| s3_error!(NotImplemented, "The checksum algorithm {name} is not implemented"))?;
+        let value = value.to_str().ok().filter(|value| is_checksum(algorithm, value));
+        let value = value
+            .ok_or_else(|| s3_error!(InvalidRequest, "Value for x-amz-checksum-{name} header is invalid."))?;
+        values.insert(algorithm.name().to_owned(), value.to_owned());
+    }
+    if values.len() > 1 {
+        return Err(s3_error!(
+            InvalidRequest,
+            "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
+        ));
+    }
+    Ok(Checksums { values })
+}
+
+fn is_checksum(algorithm: Algorithm, value: &str) -> bool {
+    let bytes = match algorithm {
+        Algorithm::Crc32 | Algorithm::Crc32c => 4,
+        Algorithm::Crc64nvme => 8,
+        Algorithm::Sha1 => 20,
+        Algorithm::Sha256 => 32,
+    };
+    BASE64.decode(value).is_ok_and(|decoded| decoded.len() == bytes)
+}
+
+/// The checksums that `x-amz-trailer` announces.
+fn trailers(headers: &HeaderMap) -> S3Result<AlgorithmSet> {
+    let mut set = AlgorithmSet::NONE;
+    let announced = text(headers, "x-amz-trailer").unwrap_or_default();
+    for name in announced.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let name = name.to_ascii_lowercase();
+        let algorithm = name.strip_prefix(PREFIX).and_then(Algorithm::from_name);
+        set = set.with(algorithm.ok_or_else(|| {
+            s3_error!(InvalidRequest, "The value specified in the x-amz-trailer header is not supported")
+        })?);
+    }
+    Ok(set)
+}
+
+fn trailer_values(trailing: &TrailingHeaders) -> Result<BTreeMap<String, String>, String> {
+    let read = |headers: &HeaderMap| {
+        let checksums =
+            headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix(PREFIX)?, value)));
+        checksums
+            .map(|(name, value)| match value.to_str() {
+                Ok(value) => Ok((name.to_owned(), value.trim().to_owned())),
+                Err(_) => Err(format!("x-amz-checksum-{name} is not ASCII")),
+            })
+            .collect()
+    };
+    trailing.read(read).unwrap_or_else(|| Err("there is none".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), http::HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    fn code(pairs: &[(&'static str, &'static str)]) -> String {
+        expected(&headers(pairs), 1, None)
+            .err()
+            .map(|error| error.code().as_str().to_owned())
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_said_is_expected() {
+        let all = headers(&[
+            ("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg=="),
+            ("x-amz-checksum-crc32", "AAAAAA=="),
+            ("x-amz-checksum-mode", "ENABLED"),
+            ("x-amz-sdk-checksum-algorithm", "SHA256"),
+        ]);
+        let expected = expected(&all, 7, None).expect("all well");
+        assert_eq!(expected.size, 7);
+        assert!(expected.md5.is_some() && expected.also.contains(Algorithm::Sha256));
+        assert_eq!(expected.checksums.values["crc32"], "AAAAAA==");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        assert_eq!(code(&[("content-md5", "short")]), "InvalidDigest");
+        assert_eq!(code(&[("x-amz-checksum-crc32", "AA==")]), "InvalidRequest");
+        assert_eq!(
+            code(&[("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-checksum-crc32c", "AAAAAA==")]),
+            "InvalidRequest"
+        );
+        assert_eq!(code(&[("x-amz-checksum-xxhash64", "AAAAAAAAAAA=")]), "NotImplemented");
+        assert_eq!(code(&[("x-amz-trailer", "x-amz-checksum-crc32")]), "InvalidRequest");
+        assert_eq!(code(&[("x-amz-trailer", "x-other")]), "InvalidRequest");
+        assert_eq!(code(&[("x-amz-sdk-checksum-algorithm", "rot13")]), "InvalidRequest");
+    }
+}

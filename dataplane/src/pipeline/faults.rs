@@ -1,0 +1,159 @@
+//! What failed, as S3 says it.
+
+use std::error::Error;
+
+use s3o_blob::BodyFault;
+use s3o_types::ErrorCode;
+use s3s::stream::aws_chunked_stream::AwsChunkedStreamError;
+use s3s::stream::upload_stream::UploadStreamError;
+use s3s::{S3Error, S3ErrorCode, s3_error};
+
+use crate::control::Failure;
+use http::StatusCode;
+
+/// An error of our table.
+pub(crate) fn of_code(code: ErrorCode, message: impl Into<String>) -> S3Error {
+    let info = code.info();
+    let mut error = S3Error::new(s3_code(info.s3));
+    let message = message.into();
+    if !message.is_empty() {
+        error.set_message(message);
+    }
+    if let Ok(status) = StatusCode::from_u16(info.http) {
+        error.set_status_code(status);
+    }
+    error
+}
+
+/// By S3's name, for codes that `s3s` does not know too.
+fn s3_code(name: &str) -> S3ErrorCode {
+    // Infallible: names that are not known become custom codes.
+    S3ErrorCode::from_bytes(name.as_bytes()).unwrap_or(S3ErrorCode::InternalError)
+}
+
+/// A code that `s3s` does not know, with its status and message.
+pub(crate) fn custom(code: &'static str, status: StatusCode, message: &'static str) -> S3Error {
+    let mut error = S3Error::with_message(s3_code(code), message);
+    error.set_status_code(status);
+    error
+}
+
+/// A call to the control plane that gave nothing.
+pub(crate) fn of_failure(failure: Failure) -> S3Error {
+    match failure {
+        Failure::Refused { code, message } => of_code(code, message),
+        Failure::Unknown => unavailable("The metadata service did not answer in time. Please try again."),
+    }
+}
+
+/// 503: the same request may be sent again.
+pub(crate) fn unavailable(message: &'static str) -> S3Error {
+    of_code(ErrorCode::ServiceUnavailable, message)
+}
+
+/// 400: the client wants something that makes no sense.
+pub(crate) fn invalid_argument(message: impl Into<String>) -> S3Error {
+    of_code(ErrorCode::InvalidArgument, message)
+}
+
+/// A body that is not what the client said.
+pub(crate) fn of_body(fault: &BodyFault) -> S3Error {
+    match fault {
+        BodyFault::ShortBody { .. } | BodyFault::LongBody { .. } => s3_error!(IncompleteBody),
+        BodyFault::BadMd5 => s3_error!(BadDigest),
+        BodyFault::BadSha256 => sha256_mismatch(),
+        BodyFault::BadChecksum(algorithm) => {
+            let name = algorithm.name().to_ascii_uppercase();
+            s3_error!(BadDigest, "The {name} you specified did not match the calculated checksum.")
+        }
+        BodyFault::BadTrailer(_) => custom(
+            "MalformedTrailerError",
+            StatusCode::BAD_REQUEST,
+            "The request contained trailing data that was not well-formed or did not conform to what was announced.",
+        ),
+        BodyFault::Source(error) => of_source(&**error),
+    }
+}
+
+fn sha256_mismatch() -> S3Error {
+    custom(
+        "XAmzContentSHA256Mismatch",
+        StatusCode::BAD_REQUEST,
+        "The provided 'x-amz-content-sha256' header does not match what was computed.",
+    )
+}
+
+/// What `s3s` or the connection found wrong while the body came.
+fn of_source(error: &(dyn Error + Send + Sync + 'static)) -> S3Error {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(UploadStreamError::Sha256Mismatch) = error.downcast_ref() {
+            return sha256_mismatch();
+        }
+        if let Some(error) = error.downcast_ref::<AwsChunkedStreamError>()
+            && !matches!(error, AwsChunkedStreamError::Underlying(_))
+        {
+            return S3Error::new(error.to_s3_error_code());
+        }
+        cause = error.source();
+    }
+    // The connection broke, or the body ended early: the client will hardly hear it.
+    s3_error!(IncompleteBody)
+}
+
+/// Why a streamed signature was refused, for the metric; `None` when it was something else.
+pub(crate) fn streaming_reason(fault: &BodyFault) -> Option<&'static str> {
+    let BodyFault::Source(error) = fault else { return None };
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&**error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<AwsChunkedStreamError>() {
+            return Some(match error {
+                AwsChunkedStreamError::SignatureMismatch => "signature_mismatch",
+                AwsChunkedStreamError::Incomplete | AwsChunkedStreamError::LengthMismatch => {
+                    "length_mismatch"
+                }
+                AwsChunkedStreamError::Underlying(_) => return None,
+                _ => "malformed",
+            });
+        }
+        cause = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn source(error: impl Error + Send + Sync + 'static) -> BodyFault {
+        BodyFault::Source(Arc::new(error))
+    }
+
+    #[test]
+    fn bodies() {
+        let code = |fault: &BodyFault| {
+            let error = of_body(fault);
+            (error.code().as_str().to_owned(), error.status_code().map(|status| status.as_u16()))
+        };
+        let is = |name: &str| (name.to_owned(), Some(400));
+        assert_eq!(code(&BodyFault::BadMd5), is("BadDigest"));
+        assert_eq!(code(&BodyFault::ShortBody { expected: 2, seen: 1 }), is("IncompleteBody"));
+        assert_eq!(code(&source(UploadStreamError::Sha256Mismatch)), is("XAmzContentSHA256Mismatch"));
+        assert_eq!(code(&source(UploadStreamError::Incomplete)), is("IncompleteBody"));
+        assert_eq!(code(&BodyFault::BadTrailer(String::new())), is("MalformedTrailerError"));
+        let signature = source(AwsChunkedStreamError::SignatureMismatch);
+        assert_eq!(of_body(&signature).code().as_str(), "SignatureDoesNotMatch");
+        assert_eq!(streaming_reason(&signature), Some("signature_mismatch"));
+    }
+
+    #[test]
+    fn the_table_holds_on_the_wire() {
+        for code in ErrorCode::ALL {
+            let error = of_code(code, "why");
+            assert_eq!(error.code().as_str(), code.info().s3);
+            assert_eq!(error.status_code().map(|status| status.as_u16()), Some(code.info().http));
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! How bytes move: a write from Begin to Commit or Abort, and a read from copy to client.
+//!
+//! Invariants: nothing is sent to a backend that the control plane has not recorded; a write that has
+//! begun is always ended, by its own tracked task, whoever stopped waiting for it; no body is held in
+//! memory beyond a chunk or two, but for small ones in the bounded replay pool.
+
+pub(crate) mod body;
+pub(crate) mod faults;
+pub(crate) mod put;
+pub(crate) mod read;
+pub(crate) mod replay;
+mod target;
+
+/// Errors that any body may have.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,207 @@
+//! A read: bytes of a version from whichever copy gives them.
+//!
+//! Invariants: all bytes are of the one version that was located; the stream ends without an error
+//! only after exactly the bytes that were asked for. A copy that breaks off is replaced by another at
+//! the offset reached.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use s3o_backend::{BackendError, BackendErrorKind, ByteRange, Certainty, DownloadBody};
+use s3o_types::Etag;
+
+use super::BoxError;
+use super::body::ByteStream;
+use crate::control::{Located, LocatedCopy, LocatedExtent};
+use crate::ops::range::Slice;
+use crate::plane::Plane;
+
+/// Bytes after which earlier failures are forgotten: a long download may meet many.
+const FORGIVEN_AFTER: u64 = 8 * 1024 * 1024;
+/// The pause before the same copy is tried again.
+const SAME_COPY_PAUSE: Duration = Duration::from_millis(200);
+
+/// Why no byte could be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ReadError {
+    /// Every copy is gone: the version may have been replaced since it was located.
+    Gone,
+    /// No copy could be read now.
+    Unavailable,
+}
+
+/// Opens `slice` of a located version: the stream has its first answer from a backend.
+pub(crate) async fn open(
+    plane: &Arc<Plane>,
+    located: &Located,
+    slice: Slice,
+) -> Result<ByteStream, ReadError> {
+    let mut reader = Reader::new(Arc::clone(plane), located, slice);
+    if slice.len() > 0 {
+        reader.connect().await?;
+    }
+    Ok(Box::pin(futures::stream::unfold(reader, |mut reader| async move {
+        let item = reader.next().await?;
+        Some((item, reader))
+    })))
+}
+
+/// Reads a whole version without waiting for the first answer: for copies, whose target waits.
+pub(crate) fn lazily(plane: Arc<Plane>, located: &Located) -> ByteStream {
+    let reader = Reader::new(plane, located, Slice::all(located.size));
+    Box::pin(futures::stream::unfold(reader, |mut reader| async move {
+        let item = reader.next().await?;
+        Some((item, reader))
+    }))
+}
+
+struct Reader {
+    plane: Arc<Plane>,
+    extents: Vec<LocatedExtent>,
+    /// The next byte of the object.
+    at: u64,
+    end: u64,
+    /// What gives bytes now: the copy, and where in the object what it gives ends.
+    open: Option<(DownloadBody, LocatedCopy, u64)>,
+    /// The copy that failed last: tried last.
+    failed: Option<LocatedCopy>,
+    failures: usize,
+    since_failure: u64,
+    done: bool,
+}
+
+impl Reader {
+    fn new(plane: Arc<Plane>, located: &Located, slice: Slice) -> Self {
+        Self {
+            plane,
+            extents: located.extents.clone(),
+            at: slice.start,
+            end: slice.end,
+            open: None,
+            failed: None,
+            failures: 0,
+            since_failure: 0,
+            done: false,
+        }
+    }
+
+    async fn next(&mut self) -> Option<Result<Bytes, BoxError>> {
+        while self.at < self.end && !self.done {
+            if self.open.is_none()
+                && let Err(error) = self.connect().await
+            {
+                self.done = true;
+                return Some(Err(format!("no copy gives byte {}: {error:?}", self.at).into()));
+            }
+            let Some((body, copy, until)) = &mut self.open else { continue };
+            match body.next().await {
+                Some(Ok(chunk)) => {
+                    let length = chunk.len() as u64;
+                    self.at += length;
+                    self.since_failure += length;
+                    if self.at >= *until {
+                        self.open = None;
+                    }
+                    return Some(Ok(chunk));
+                }
+                // The body of a download never ends early without an error; if it does, it failed.
+                ended => {
+                    let error = ended.and_then(Result::err);
+                    tracing::warn!(backend = copy.backend.0, at = self.at, ?error, "a copy broke off");
+                    let copy = copy.clone();
+                    self.open = None;
+                    if !self.may_go_on(copy) {
+                        self.done = true;
+                        return Some(Err("every copy broke off".into()));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Counts a failure; each copy gets one more chance after all have failed.
+    fn may_go_on(&mut self, copy: LocatedCopy) -> bool {
+        if self.since_failure >= FORGIVEN_AFTER {
+            self.failures = 0;
+        }
+        self.since_failure = 0;
+        self.failures += 1;
+        self.failed = Some(copy);
+        let copies = self.extent().map_or(0, |extent| extent.copies.len());
+        self.failures <= copies
+    }
+
+    fn extent(&self) -> Option<&LocatedExtent> {
+        self.extents.iter().find(|extent| (extent.offset..extent.offset + extent.size).contains(&self.at))
+    }
+
+    /// Asks the copies of the current extent, best first, until one answers.
+    async fn connect(&mut self) -> Result<(), ReadError> {
+        let Some(extent) = self.extent().cloned() else { return Err(ReadError::Unavailable) };
+        let until = (extent.offset + extent.size).min(self.end);
+        let copies = self.in_order(&extent);
+        let mut gone = 0;
+        for copy in &copies {
+            if self.failed.as_ref().is_some_and(|failed| same(failed, copy)) {
+                tokio::time::sleep(SAME_COPY_PAUSE).await;
+            }
+            match get(&self.plane, copy, &extent, self.at, until).await {
+                Ok(body) => {
+                    self.open = Some((body, copy.clone(), until));
+                    return Ok(());
+                }
+                Err(error) => {
+                    gone += usize::from(error.kind == BackendErrorKind::NotFound);
+                    tracing::warn!(backend = copy.backend.0, key = copy.storage_key, %error, "a copy cannot be read");
+                }
+            }
+        }
+        // All copies must say so, those that this release cannot read included.
+        Err(if gone == extent.copies.len() && gone > 0 { ReadError::Gone } else { ReadError::Unavailable })
+    }
+
+    /// The copies this release can read: verified before uncertain, up before down, fast before slow,
+    /// and what just failed last.
+    fn in_order(&self, extent: &LocatedExtent) -> Vec<LocatedCopy> {
+        let now = Instant::now();
+        let mut copies: Vec<_> =
+            extent.copies.iter().filter(|copy| copy.encoding.is_plain()).cloned().collect();
+        copies.sort_by_cached_key(|copy| {
+            let backend = self.plane.backends.get(copy.backend);
+            let is_up = backend.as_ref().is_some_and(|backend| backend.health().is_up(now));
+            let latency = backend.and_then(|backend| backend.health().latency()).unwrap_or_default();
+            let failed = self.failed.as_ref().is_some_and(|failed| same(failed, copy));
+            (failed, copy.uncertain, !is_up, latency)
+        });
+        copies
+    }
+}
+
+/// Bytes `at..until` of the object from one copy of the extent that they are in.
+async fn get(
+    plane: &Plane,
+    copy: &LocatedCopy,
+    extent: &LocatedExtent,
+    at: u64,
+    until: u64,
+) -> Result<DownloadBody, BackendError> {
+    let unusable = |kind, message: &str| BackendError::new(kind, Certainty::NotSent, message);
+    let backend = plane.backends.get(copy.backend);
+    let backend =
+        backend.ok_or_else(|| unusable(BackendErrorKind::Connection, "not in this configuration"))?;
+    let range = ByteRange { first: at - extent.offset, last: until - extent.offset - 1 };
+    let whole = range.first == 0 && range.length() == extent.size;
+    let if_match = (copy.foreign_key && !copy.backend_etag.is_empty()).then(|| Etag::new(&copy.backend_etag));
+    let got = backend.get(&copy.storage_key, (!whole).then_some(range), if_match.as_ref()).await?;
+    if got.content_length != range.length() || got.size != extent.size {
+        return Err(unusable(BackendErrorKind::Mismatch, "the blob has another size than it should"));
+    }
+    Ok(got.body)
+}
+
+fn same(a: &LocatedCopy, b: &LocatedCopy) -> bool {
+    a.backend == b.backend && a.storage_key == b.storage_key
+}

@@ -1,0 +1,105 @@
+//! One attempt to put a body on one target.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use s3o_backend::{Backend, BackendError, BackendErrorKind, Certainty, PutDone, UploadWatch};
+use s3o_blob::{BodyDigests, BodyFault};
+
+use super::body::Payload;
+use crate::control::{End, StoredCopy, Target};
+use crate::failpoints::{Point, pause_at};
+
+/// A copy's source where it can be copied without passing through us.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerSide {
+    pub source_key: String,
+    /// What the source is known to be.
+    pub digests: BodyDigests,
+}
+
+/// How an attempt ended.
+pub(crate) enum Attempted {
+    /// The backend holds the verified blob.
+    Stored(StoredCopy, BodyDigests),
+    /// The backend failed; another may do better.
+    BackendFailed(End, BackendError),
+    /// The body failed: no backend would do better.
+    BodyFailed(End, BodyFault),
+    /// The client stopped sending.
+    BodyStalled(End),
+}
+
+/// Streams the payload to the target and verifies what is there then.
+pub(crate) async fn stream(
+    backend: &Arc<Backend>,
+    target: &Target,
+    payload: &Payload,
+    size: u64,
+    headers: Vec<(HeaderName, HeaderValue)>,
+) -> Attempted {
+    let (body, verdict) = payload.attempt();
+    let watch = UploadWatch::new();
+    let put = backend.put_watched(&target.storage_key, size, headers, body, &watch).await;
+    match (put, verdict.get()) {
+        // An answer without the whole body having been read would be a backend that lies.
+        (Ok(put), Some(Ok(digests))) => {
+            pause_at(Point::AfterBackendPut).await;
+            verify(backend, target, put, digests.clone()).await
+        }
+        (Ok(_), Some(Err(fault))) => Attempted::BodyFailed(End::Unknown, fault.clone()),
+        (Ok(_), None) => {
+            let message = "the backend answered before it had the body";
+            let error = BackendError::new(BackendErrorKind::Server, Certainty::Unknown, message);
+            Attempted::BackendFailed(End::Unknown, error)
+        }
+        (Err(error), Some(Err(fault))) if matches!(payload, Payload::Client(_)) => {
+            Attempted::BodyFailed(end_of(error.certainty), fault.clone())
+        }
+        (Err(error), None) if error.kind == BackendErrorKind::Body => {
+            Attempted::BodyStalled(end_of(error.certainty))
+        }
+        (Err(error), _) => Attempted::BackendFailed(end_of(error.certainty), error),
+    }
+}
+
+/// Has the backend copy one of its own blobs, and verifies the copy.
+pub(crate) async fn copy(
+    backend: &Arc<Backend>,
+    target: &Target,
+    source: &ServerSide,
+    headers: Vec<(HeaderName, HeaderValue)>,
+) -> Attempted {
+    match backend.copy(&source.source_key, &target.storage_key, source.digests.size, headers).await {
+        Ok(put) => {
+            pause_at(Point::AfterBackendPut).await;
+            verify(backend, target, put, source.digests.clone()).await
+        }
+        Err(error) => Attempted::BackendFailed(end_of(error.certainty), error),
+    }
+}
+
+async fn verify(backend: &Arc<Backend>, target: &Target, put: PutDone, digests: BodyDigests) -> Attempted {
+    match backend.verify_put(&target.storage_key, &put, &digests).await {
+        Ok(()) => {
+            let backend_etag = put.etag.as_ref().map(|etag| etag.as_str().to_owned()).unwrap_or_default();
+            let backend_version = put.version_id.unwrap_or_default();
+            let copy = StoredCopy {
+                target: target.clone(),
+                stored_size: digests.size,
+                backend_etag,
+                backend_version,
+            };
+            Attempted::Stored(copy, digests)
+        }
+        Err(error) => Attempted::BackendFailed(End::Stored, error),
+    }
+}
+
+fn end_of(certainty: Certainty) -> End {
+    match certainty {
+        Certainty::NotSent => End::NotSent,
+        Certainty::Cut => End::Cut,
+        Certainty::Unknown => End::Unknown,
+    }
+}

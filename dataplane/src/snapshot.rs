@@ -1,0 +1,197 @@
+//! The configuration that the control plane sent, as requests use it, and its copy on disk.
+//!
+//! Invariants: a snapshot is replaced as a whole and never changed; the file is written beside the old
+//! one, mode 0600, and renamed, so that a crash leaves one or the other.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use prost::Message as _;
+use s3o_proto::v1;
+use s3o_types::{
+    BackendId, BackendSpec, BucketId, ChecksumMode, Credentials, EtagProof, Quirks, Secret, Timestamp,
+};
+
+/// A virtual bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bucket {
+    pub id: BucketId,
+    pub name: String,
+    pub created: Timestamp,
+    /// Bytes; `u64::MAX` where the bucket sets no limit.
+    pub max_object_size: u64,
+}
+
+/// What an access key may do.
+#[derive(Debug, Clone)]
+pub(crate) struct Key {
+    pub secret: Secret,
+    /// Whether it may write, by bucket. No entry: it may do nothing there.
+    pub grants: HashMap<BucketId, bool>,
+}
+
+/// Everything a request needs to know.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    /// 0: nothing has come yet.
+    pub generation: i64,
+    pub cluster: String,
+    pub buckets: HashMap<String, Bucket>,
+    pub keys: HashMap<String, Key>,
+    pub backends: Vec<BackendSpec>,
+}
+
+impl Snapshot {
+    /// From the wire. What cannot be understood is left out with a log line: one wrong row must not
+    /// keep the others from being served.
+    pub(crate) fn from_wire(configuration: v1::Configuration) -> Self {
+        let v1::Configuration { generation, cluster, backends, buckets, credentials } = configuration;
+        let buckets = buckets.into_iter().map(|bucket| {
+            let v1::Bucket { id, name, created_us, max_object_size } = bucket;
+            let max_object_size = if max_object_size == 0 { u64::MAX } else { max_object_size };
+            (name.clone(), Bucket { id: BucketId(id), name, created: Timestamp(created_us), max_object_size })
+        });
+        let keys = credentials.into_iter().map(|credential| {
+            let v1::Credential { access_key_id, secret_access_key, grants } = credential;
+            let grants =
+                grants.into_iter().map(|v1::Grant { bucket, write }| (BucketId(bucket), write)).collect();
+            (access_key_id, Key { secret: Secret::new(secret_access_key), grants })
+        });
+        Self {
+            generation,
+            cluster,
+            buckets: buckets.collect(),
+            keys: keys.collect(),
+            backends: backends.into_iter().filter_map(backend).collect(),
+        }
+    }
+
+    /// The last one kept on disk; `None` when there is none.
+    pub(crate) fn load(path: &Path) -> anyhow::Result<Option<v1::Configuration>> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| path.display().to_string()),
+        };
+        let configuration = v1::Configuration::decode(bytes.as_slice());
+        Ok(Some(configuration.with_context(|| format!("{} is no snapshot", path.display()))?))
+    }
+
+    /// Keeps a configuration on disk.
+    pub(crate) fn store(path: &Path, configuration: &v1::Configuration) -> anyhow::Result<()> {
+        let mut name = path.file_name().context("snapshot_path names no file")?.to_owned();
+        name.push(format!(".{}", std::process::id()));
+        let beside = path.with_file_name(name);
+        // Whatever a crash left there may have other permissions.
+        let _ = std::fs::remove_file(&beside);
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        file.write_all(&configuration.encode_to_vec())?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)?;
+        Ok(())
+    }
+}
+
+fn backend(backend: v1::Backend) -> Option<BackendSpec> {
+    let v1::Backend { id, name, endpoint, region, bucket, credentials, quirks, state } = backend;
+    match v1::BackendState::try_from(state) {
+        Ok(v1::BackendState::Removed) => return None,
+        Ok(v1::BackendState::Active | v1::BackendState::Draining) => {}
+        // A state of a later release: reading from it is right as long as rows name it.
+        Ok(v1::BackendState::Unspecified) | Err(_) => {
+            tracing::debug!(name, state, "backend in an unknown state")
+        }
+    }
+    let Some(credentials) = credentials else {
+        tracing::error!(name, "backend left out: credentials of a kind that this release does not know");
+        return None;
+    };
+    let credentials = match credentials {
+        v1::backend::Credentials::AwsDefaultChain(v1::AwsDefaultChain {}) => Credentials::AwsDefaultChain,
+        v1::backend::Credentials::Static(v1::StaticCredentials {
+            access_key_id,
+            secret_access_key,
+            session_token,
+        }) => Credentials::Static {
+            access_key_id,
+            secret_access_key: Secret::new(secret_access_key),
+            session_token: session_token.map(Secret::new),
+        },
+    };
+    let quirks = quirks.map_or_else(Quirks::default, quirks_of);
+    Some(BackendSpec { id: BackendId(id), name, endpoint, region, bucket, credentials, quirks })
+}
+
+fn quirks_of(quirks: v1::Quirks) -> Quirks {
+    let (checksum, etag) = (quirks.checksum(), quirks.etag());
+    let v1::Quirks { path_style, unsigned_payload, checksum: _, strip_headers, etag: _ } = quirks;
+    Quirks {
+        path_style,
+        unsigned_payload,
+        checksum: match checksum {
+            v1::ChecksumMode::ContentMd5 => ChecksumMode::ContentMd5,
+            v1::ChecksumMode::Unspecified | v1::ChecksumMode::None => ChecksumMode::None,
+        },
+        strip_headers,
+        etag: match etag {
+            v1::EtagProof::Unspecified => EtagProof::Unknown,
+            v1::EtagProof::Md5 => EtagProof::Md5,
+            v1::EtagProof::Opaque => EtagProof::Opaque,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn configuration() -> v1::Configuration {
+        v1::Configuration {
+            generation: 7,
+            cluster: "c".to_owned(),
+            backends: vec![
+                v1::Backend {
+                    id: 1,
+                    name: "one".to_owned(),
+                    credentials: Some(v1::backend::Credentials::AwsDefaultChain(v1::AwsDefaultChain {})),
+                    ..Default::default()
+                },
+                v1::Backend { id: 2, name: "of the future".to_owned(), ..Default::default() },
+            ],
+            buckets: vec![v1::Bucket { id: 3, name: "photos".to_owned(), ..Default::default() }],
+            credentials: vec![v1::Credential {
+                access_key_id: "AK".to_owned(),
+                secret_access_key: "SK".to_owned(),
+                grants: vec![v1::Grant { bucket: 3, write: true }],
+            }],
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_left_out() {
+        let snapshot = Snapshot::from_wire(configuration());
+        assert_eq!(snapshot.backends.len(), 1);
+        assert_eq!(snapshot.buckets["photos"].max_object_size, u64::MAX);
+        assert_eq!(snapshot.keys["AK"].grants[&BucketId(3)], true);
+    }
+
+    #[test]
+    fn the_file_is_private_and_comes_back() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("snapshot.pb");
+        assert!(Snapshot::load(&path).expect("no file is no error").is_none());
+        for _ in 0..2 {
+            Snapshot::store(&path, &configuration()).expect("written");
+        }
+        assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+        assert_eq!(Snapshot::load(&path).expect("read"), Some(configuration()));
+        assert_eq!(std::fs::read_dir(dir.path()).expect("a directory").count(), 1);
+        std::fs::write(&path, b"\xff\xff\xff").expect("written");
+        assert!(Snapshot::load(&path).is_err());
+    }
+}
