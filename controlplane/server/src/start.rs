@@ -45,39 +45,46 @@ pub struct ControlPlane {
 /// A control plane that runs until its shutdown.
 #[derive(Debug)]
 pub struct Running {
-    /// Where gRPC listens.
-    pub grpc_addr: SocketAddr,
-    /// Where HTTP listens.
-    pub http_addr: SocketAddr,
+    grpc_addr: SocketAddr,
+    http_addr: SocketAddr,
     phase: watch::Receiver<Phase>,
 }
 
 impl Running {
+    /// Where gRPC listens.
+    pub const fn grpc_addr(&self) -> SocketAddr {
+        self.grpc_addr
+    }
+
+    /// Where HTTP listens.
+    pub const fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
     /// How far it has come.
     pub fn phase(&self) -> Phase {
         self.phase.borrow().clone()
     }
 
-    /// Returns when it is ready; an error when it cannot start or was stopped before.
-    pub async fn ready(&self) -> anyhow::Result<()> {
+    /// Returns when it is ready. When it cannot be, this waits for ever and the shutdown has begun;
+    /// [`Self::phase`] says why.
+    pub async fn ready(&self) {
         let mut phase = self.phase.clone();
-        match phase.wait_for(|phase| *phase != Phase::Starting).await.as_deref() {
-            Ok(Phase::Ready) => Ok(()),
-            Ok(Phase::Failed(why)) => anyhow::bail!("{why}"),
-            Ok(Phase::Starting) | Err(_) => anyhow::bail!("stopped before it was ready"),
+        let ready = phase.wait_for(|phase| *phase == Phase::Ready).await.is_ok();
+        if !ready {
+            std::future::pending::<()>().await;
         }
     }
 }
 
 impl ControlPlane {
-    /// With a configuration that does not change.
-    pub fn new(config: ControlPlaneConfig) -> Self {
-        Self { config, file: None, reload: Reload::new(), log: None }
-    }
-
-    /// Starts with a configuration alone; see [`Self::run`].
-    pub async fn start(config: ControlPlaneConfig, shutdown: Shutdown) -> anyhow::Result<Running> {
-        Self::new(config).run(shutdown).await
+    /// Starts with a configuration that stays; `reload` makes it read its certificates again.
+    pub async fn start(
+        config: ControlPlaneConfig,
+        shutdown: Shutdown,
+        reload: &Reload,
+    ) -> anyhow::Result<Running> {
+        Self { config, file: None, reload: reload.clone(), log: None }.run(shutdown).await
     }
 
     /// Listens, and begins to bring up the rest. Returns when both listeners answer; the rest follows,
@@ -90,10 +97,10 @@ impl ControlPlane {
         let wiring = Wiring::new(&config.instance, services.clone(), Vec::new);
         let grpc_addr = listen_grpc(&config, &wiring, &services, &reload).await?;
         let (phase, seen) = watch::channel(Phase::Starting);
-        let http_addr = listen_http(&config, &wiring, &metrics, &shutdown, seen.clone()).await?;
-        let bring_up =
-            BringUp { config, file, reload, log, wiring, metrics, shutdown: shutdown.clone(), services, phase };
-        shutdown.spawn(bring_up.run());
+        let http_addr = listen_http(&config, &wiring, &metrics, &services, seen.clone()).await?;
+        let shutdown_of_all = shutdown.clone();
+        let bring_up = BringUp { config, file, reload, log, wiring, metrics, shutdown, services, phase };
+        shutdown_of_all.spawn(bring_up.run());
         Ok(Running { grpc_addr, http_addr, phase: seen })
     }
 }

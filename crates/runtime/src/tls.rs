@@ -175,3 +175,52 @@ pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(dir: &Path, cert: &str, key: &str) -> TlsFiles {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+        let files = TlsFiles {
+            cert: dir.join("tls.crt"),
+            key: dir.join("tls.key"),
+            client_ca: Some(dir.join("tls.crt")),
+        };
+        std::fs::copy(data.join(cert), &files.cert).unwrap();
+        std::fs::copy(data.join(key), &files.key).unwrap();
+        files
+    }
+
+    #[tokio::test]
+    async fn a_new_pair_is_taken_and_a_broken_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let tls = TlsServer::load(place(dir.path(), "one.crt", "one.key"), &["h2"]).unwrap();
+        let first = tls.current();
+        assert_eq!(first.alpn_protocols, [b"h2"]);
+
+        place(dir.path(), "two.crt", "one.key");
+        assert!(matches!(tls.reload(), Err(TlsError::Unusable { .. })));
+        std::fs::write(dir.path().join("tls.crt"), "nothing").unwrap();
+        assert!(matches!(tls.reload(), Err(TlsError::Pem { .. })));
+        assert!(Arc::ptr_eq(&first, &tls.current()), "the old pair stays");
+
+        let (shutdown, reload) = (Shutdown::new(), Reload::new());
+        tls.watch(&shutdown, &reload);
+        place(dir.path(), "two.crt", "two.key");
+        reload.request();
+        while Arc::ptr_eq(&first, &tls.current()) {
+            tokio::task::yield_now().await;
+        }
+        assert!(shutdown.finish(Duration::from_secs(60)).await);
+    }
+
+    #[test]
+    fn missing_files_are_problems_with_their_fields() {
+        let files = TlsFiles { cert: "/nowhere/a".into(), key: "/nowhere/b".into(), client_ca: None };
+        let mut problems = Problems::default();
+        files.validate(&mut problems);
+        let paths: Vec<_> = problems.into_vec().into_iter().map(|problem| problem.path).collect();
+        assert_eq!(paths, ["cert", "key"]);
+    }
+}

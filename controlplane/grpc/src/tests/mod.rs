@@ -3,7 +3,10 @@
 mod admin;
 mod fakes;
 mod operations;
+mod reads;
 mod session;
+mod stream;
+mod values;
 
 use std::sync::Arc;
 

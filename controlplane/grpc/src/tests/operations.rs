@@ -1,170 +1,23 @@
 //! Every call there and every outcome back, and what is said of calls that cannot be read.
 
-use std::collections::BTreeMap;
-
-use s3o_core::call::{Abort, Begin, Call, CarriedIntent, Commit, Delete, FinishedTarget, Outcome, Refusal};
-use s3o_core::call::{Resolution, Retarget, StoredCopy};
-use s3o_core::intent::{Target, TargetEnd, WriteKind};
-use s3o_core::listing::{ListEntry, ListQuery, ListedObject, Page};
-use s3o_core::object::{CopyRow, CopyState, Locate, Located, LocatedExtent, ObjectRow};
+use s3o_core::call::{
+    Abort, Begin, Call, Commit, Delete, Outcome, Refusal, Resolution, Retarget, StoredCopy,
+};
+use s3o_core::intent::{TargetEnd, WriteKind};
+use s3o_core::object::Locate;
 use s3o_proto::v1;
 use s3o_proto::v1::operation::Call as WireCall;
 use s3o_proto::v1::outcome::Result as WireResult;
-use s3o_types::{
-    BackendId, BlobName, BucketId, Checksums, Conditions, ContentHeaders, Encoding, ErrorCode, Etag, Extent,
-    ObjectAttributes, Seq, Timestamp, VersionId,
-};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Streaming};
+use s3o_types::{BackendId, BucketId, ErrorCode, Etag, Seq, Timestamp};
 use uuid::Uuid;
 
 use super::Plane;
-use crate::status::fields;
+use super::stream::Stream;
+use super::values::{
+    attributes, conditions, encoding, finished, id, intent, refused, target, wire_attributes,
+    wire_conditions, wire_encoding, wire_finished, wire_intent, wire_target,
+};
 
-struct Stream {
-    up: mpsc::Sender<v1::OperationBatch>,
-    down: Streaming<v1::OutcomeBatch>,
-}
-
-impl Stream {
-    async fn open(plane: &Plane) -> Self {
-        let (up, calls) = mpsc::channel(4);
-        let down = plane.dataplane().operations(ReceiverStream::new(calls)).await.unwrap().into_inner();
-        Self { up, down }
-    }
-
-    async fn send(&self, calls: Vec<(u64, Option<WireCall>)>) {
-        let operations = calls.into_iter().map(|(number, call)| operation(number, call)).collect();
-        self.up.send(v1::OperationBatch { operations }).await.unwrap();
-    }
-
-    async fn outcomes(&mut self, count: usize) -> BTreeMap<u64, WireResult> {
-        let mut found = BTreeMap::new();
-        while found.len() < count {
-            let batch = self.down.message().await.unwrap().expect("the stream ended");
-            assert_eq!(batch.required_features, ["f1"]);
-            for v1::Outcome { number, result } in batch.outcomes {
-                assert!(found.insert(number, result.unwrap()).is_none(), "one outcome a call");
-            }
-        }
-        found
-    }
-}
-
-fn operation(number: u64, call: Option<WireCall>) -> v1::Operation {
-    v1::Operation {
-        number,
-        op: Uuid::from_u128(5).as_bytes().to_vec().into(),
-        item: 2,
-        request_id: "r".into(),
-        traceparent: String::new(),
-        access_key: "ak".into(),
-        source: "192.0.2.1".into(),
-        session: Uuid::from_u128(6).as_bytes().to_vec().into(),
-        bulk: true,
-        call,
-    }
-}
-
-fn id() -> VersionId {
-    VersionId::mint(1, 2)
-}
-
-fn wire_target() -> v1::Target {
-    v1::Target { backend: 3, extent: 0, r#gen: 1, storage_key: "photos/k~x".into() }
-}
-
-fn target() -> Target {
-    Target {
-        backend: BackendId(3),
-        extent: Extent::ZERO,
-        r#gen: s3o_types::Gen::new(1).unwrap(),
-        storage_key: "photos/k~x".into(),
-    }
-}
-
-fn wire_conditions() -> Option<v1::Conditions> {
-    Some(v1::Conditions { if_absent: true, if_match: Some("\"e\"".into()) })
-}
-
-fn conditions() -> Conditions {
-    Conditions { if_absent: true, if_match: Some(Etag::new("e")) }
-}
-
-fn wire_intent() -> v1::Intent {
-    v1::Intent {
-        bucket: 1,
-        key: "k".into(),
-        version: id().to_uuid().as_bytes().to_vec().into(),
-        size: 9,
-        conditions: wire_conditions(),
-        targets: vec![wire_target()],
-    }
-}
-
-fn intent() -> CarriedIntent {
-    CarriedIntent {
-        bucket: BucketId(1),
-        key: "k".into(),
-        version: id(),
-        size: 9,
-        conditions: conditions(),
-        targets: vec![target()],
-    }
-}
-
-fn attributes() -> ObjectAttributes {
-    ObjectAttributes {
-        headers: ContentHeaders {
-            content_type: Some("text/plain".into()),
-            content_encoding: Some("gzip".into()),
-            content_disposition: Some("inline".into()),
-            content_language: Some("de".into()),
-            cache_control: Some("no-store".into()),
-            expires: Some("never".into()),
-            website_redirect: Some("/x".into()),
-            storage_class: Some("STANDARD_IA".into()),
-        },
-        metadata: BTreeMap::from([("colour".into(), "red".into())]),
-        tags: BTreeMap::from([("t".into(), "v".into())]),
-    }
-}
-
-fn wire_attributes() -> v1::ObjectAttributes {
-    v1::ObjectAttributes {
-        headers: Some(v1::ContentHeaders {
-            content_type: Some("text/plain".into()),
-            content_encoding: Some("gzip".into()),
-            content_disposition: Some("inline".into()),
-            content_language: Some("de".into()),
-            cache_control: Some("no-store".into()),
-            expires: Some("never".into()),
-            website_redirect: Some("/x".into()),
-            storage_class: Some("STANDARD_IA".into()),
-        }),
-        metadata: [("colour".to_owned(), "red".to_owned())].into(),
-        tags: [("t".to_owned(), "v".to_owned())].into(),
-    }
-}
-
-fn wire_encoding() -> v1::Encoding {
-    v1::Encoding { cipher: "c".into(), key_id: "i".into(), chunk_size: 4, compression: "z".into() }
-}
-
-fn encoding() -> Encoding {
-    Encoding { cipher: "c".into(), key_id: "i".into(), chunk_size: 4, compression: "z".into() }
-}
-
-fn wire_finished(end: i32) -> v1::FinishedTarget {
-    v1::FinishedTarget { backend: 3, extent: 0, r#gen: 1, end }
-}
-
-fn finished(end: TargetEnd) -> FinishedTarget {
-    FinishedTarget { target: target().id(), end }
-}
-
-/// Sends one call, checks what the ledger was asked and returns what came back.
 async fn round_trip(call: WireCall, outcome: Outcome) -> (Call, WireResult) {
     let plane = Plane::requiring(vec!["f1".into()]).await;
     plane.fakes.outcomes.lock().unwrap().push_back(outcome);
@@ -289,10 +142,6 @@ async fn outcomes_return_as_they_are_decided() {
     assert_eq!(*plane.fakes.locates.lock().unwrap(), [query]);
 }
 
-fn refused(code: ErrorCode, message: &str) -> WireResult {
-    WireResult::Refused(v1::Refused { code: code.info().wire, message: message.into() })
-}
-
 #[tokio::test]
 async fn refusals_and_foreign_outcomes() {
     let delete = || WireCall::Retarget(v1::Retarget { intent: Some(wire_intent()), failed: 3, down: vec![] });
@@ -361,80 +210,6 @@ async fn more_calls_than_a_stream_holds_are_all_answered() {
 }
 
 #[tokio::test]
-async fn located_shows_readable_copies_only() {
-    let plane = Plane::requiring(vec!["f1".into()]).await;
-    let copy = |state, foreign: Option<&str>| {
-        let row = CopyRow {
-            backend: BackendId(3),
-            blob: BlobName::first(id()),
-            bucket: BucketId(1),
-            key: "k".into(),
-            state,
-            stored_size: 10,
-            backend_etag: Some(Etag::new("be")),
-            backend_version: None,
-            encoding: encoding(),
-            foreign_key: foreign.map(str::to_owned),
-        };
-        (row, "photos/k~x".to_owned())
-    };
-    let object = ObjectRow {
-        bucket: BucketId(1),
-        key: "k".into(),
-        seq: Seq(12),
-        version: id(),
-        size: 9,
-        etag: Etag::new("e"),
-        modified: Timestamp(34),
-        attributes: attributes(),
-        checksums: Checksums { values: BTreeMap::from([("crc32".into(), "AAAA".into())]) },
-        is_null: true,
-    };
-    let copies = vec![
-        copy(CopyState::Verified, None),
-        copy(CopyState::Quarantined, None),
-        copy(CopyState::Missing, None),
-        copy(CopyState::Uncertain, Some("x")),
-    ];
-    let extent = LocatedExtent { extent: Extent::ZERO, offset: 0, size: 9, copies };
-    *plane.fakes.located.lock().unwrap() = Some(Located { object, extents: vec![extent] });
-    let mut stream = Stream::open(&plane).await;
-    let locate = v1::Locate { bucket: 1, key: "k".into(), range_start: None, range_end: None };
-    stream.send(vec![(1, Some(WireCall::Locate(locate)))]).await;
-    let WireResult::Located(found) = stream.outcomes(1).await.remove(&1).unwrap() else {
-        panic!("not located")
-    };
-    let wire_copy = |state: v1::CopyState, foreign_key| v1::LocatedCopy {
-        backend: 3,
-        storage_key: "photos/k~x".into(),
-        stored_size: 10,
-        backend_etag: "be".into(),
-        encoding: Some(wire_encoding()),
-        state: state.into(),
-        foreign_key,
-    };
-    let expected = v1::Located {
-        version: id().to_uuid().as_bytes().to_vec().into(),
-        seq: 12,
-        size: 9,
-        etag: "e".into(),
-        modified_us: 34,
-        attributes: Some(wire_attributes()),
-        checksums: [("crc32".to_owned(), "AAAA".to_owned())].into(),
-        extents: vec![v1::LocatedExtent {
-            extent: 0,
-            offset: 0,
-            size: 9,
-            copies: vec![
-                wire_copy(v1::CopyState::Verified, false),
-                wire_copy(v1::CopyState::Uncertain, true),
-            ],
-        }],
-    };
-    assert_eq!(found, expected);
-}
-
-#[tokio::test]
 async fn a_shutdown_finishes_what_was_read() {
     let plane = Plane::requiring(vec!["f1".into()]).await;
     let mut stream = Stream::open(&plane).await;
@@ -447,55 +222,4 @@ async fn a_shutdown_finishes_what_was_read() {
     plane.fakes.late.notify_one();
     assert_eq!(stream.outcomes(1).await[&1], WireResult::Deleted(v1::Deleted { existed: true }));
     assert!(stream.down.message().await.unwrap().is_none(), "then the stream ends");
-}
-
-#[tokio::test]
-async fn a_listing_there_and_back() {
-    let plane = Plane::requiring(vec!["f1".into()]).await;
-    let object = ListedObject {
-        key: "p/k".into(),
-        size: 9,
-        etag: Etag::new("e"),
-        modified: Timestamp(34),
-        storage_class: "GLACIER".into(),
-        checksum_algorithms: vec!["CRC32".into()],
-    };
-    let entries = vec![ListEntry::Object(object), ListEntry::CommonPrefix("p/q/".into())];
-    *plane.fakes.page.lock().unwrap() = Page { entries, next: Some("p/q/".into()) };
-    let request = |max_keys| v1::ListRequest {
-        bucket: 1,
-        prefix: "p/".into(),
-        delimiter: "/".into(),
-        after: "p/a".into(),
-        max_keys,
-        request_id: "r".into(),
-    };
-    let mut client = plane.dataplane();
-    let reply = client.list(request(1000)).await.unwrap().into_inner();
-    let object = v1::ListedObject {
-        key: "p/k".into(),
-        size: 9,
-        etag: "e".into(),
-        modified_us: 34,
-        storage_class: "GLACIER".into(),
-        checksum_algorithms: vec!["CRC32".into()],
-    };
-    use v1::list_entry::Entry;
-    let entry = |entry| v1::ListEntry { entry: Some(entry) };
-    let expected = v1::ListReply {
-        entries: vec![entry(Entry::Object(object)), entry(Entry::CommonPrefix("p/q/".into()))],
-        next: Some("p/q/".into()),
-        required_features: vec!["f1".into()],
-    };
-    assert_eq!(reply, expected);
-    let query = ListQuery {
-        bucket: BucketId(1),
-        prefix: "p/".into(),
-        delimiter: "/".into(),
-        after: "p/a".into(),
-        max_keys: 1000,
-    };
-    assert_eq!(*plane.fakes.lists.lock().unwrap(), [query]);
-    let status = client.list(request(1001)).await.unwrap_err();
-    assert_eq!((status.code(), fields(&status)), (Code::InvalidArgument, vec!["max_keys".to_owned()]));
 }

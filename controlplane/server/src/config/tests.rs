@@ -42,7 +42,7 @@ fn the_example_says_the_defaults() {
 fn every_mistake_is_named() {
     let text = r"
 database: {url: mysql://x}
-grpc: {listen: 127.0.0.1:1, dataplane_token: same, admin_token: same}
+grpc: {listen: 127.0.0.1:1, dataplane_token: 'a b', admin_token: ''}
 http: {listen: 127.0.0.1:1, admin_token: ''}
 cleanup: {interval: 0}
 pending_reaper: {interval: 0}
@@ -70,6 +70,7 @@ credentials:
         paths,
         [
             "database.url",
+            "grpc.dataplane_token",
             "grpc.admin_token",
             "http.admin_token",
             "http.listen",

@@ -21,9 +21,6 @@ impl Validate for ControlPlaneConfig {
         problems.field("grpc", |p| {
             secret(p, "dataplane_token", &self.grpc.dataplane_token);
             optional_secret(p, "admin_token", self.grpc.admin_token.as_ref());
-            if self.grpc.admin_token.as_ref() == Some(&self.grpc.dataplane_token) {
-                p.at("admin_token", "must differ from dataplane_token: data planes are no administrators");
-            }
             if let Some(tls) = &self.grpc.tls {
                 p.field("tls", |p| tls.validate(p));
             }
