@@ -35,6 +35,8 @@ CREATE TABLE backends (
     quota_bytes     bigint,
     max_object_size bigint,
     priority        int NOT NULL DEFAULT 0,
+    -- Place in the configuration file, which decides among equal priorities.
+    position        int NOT NULL DEFAULT 0,
     declared        boolean NOT NULL,
     -- Whether its marker was read and is ours.
     attached        boolean NOT NULL DEFAULT false,

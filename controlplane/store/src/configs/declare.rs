@@ -1,0 +1,161 @@
+//! Applies what YAML declares, once per content.
+//!
+//! Invariant: applying never loses an object. What disappeared from YAML loses access (a bucket, a
+//! credential) or new writes (a backend); a backend is forgotten only when no row names a byte on it,
+//! decided under the lock that Begin takes.
+
+use std::collections::HashMap;
+
+use s3o_core::config::{Declared, DeclaredBackend, DeclaredBucket, DeclaredCredential};
+use tokio_postgres::Transaction;
+
+use crate::Store;
+use crate::error::{Failure, StoreError};
+use crate::rows::spec_json;
+use crate::schema::LOCK_MIGRATION;
+
+impl Store {
+    /// Applies `declared` unless a declaration of the same `hash` was the last one applied. Replicas that
+    /// start together take turns, and all but the first find it done.
+    pub async fn apply_declared(&self, declared: &Declared, hash: &str) -> Result<(), StoreError> {
+        let pool = &self.inner.general;
+        pool.retried(|| pool.transact_once(async |transaction| apply(transaction, declared, hash).await))
+            .await?;
+        self.inner.wake_config.notify_one();
+        Ok(())
+    }
+}
+
+async fn apply(transaction: &Transaction<'_>, declared: &Declared, hash: &str) -> Result<(), Failure> {
+    let lock = format!("SELECT pg_advisory_xact_lock({LOCK_MIGRATION}, 0)");
+    transaction.batch_execute(&lock).await?;
+    let same = "SELECT value #>> '{}' = $1 FROM settings WHERE name = 'declared_hash'";
+    let known = transaction.query_opt(same, &[&hash]).await?.is_some_and(|row| row.get(0));
+    let mut changed = !known;
+    if !known {
+        let buckets = buckets(transaction, &declared.buckets).await?;
+        backends(transaction, &declared.backends).await?;
+        credentials(transaction, &declared.credentials, &buckets).await?;
+        set(transaction, "routing", declared.routing.as_str()).await?;
+        set(transaction, "declared_hash", hash).await?;
+    }
+    changed |= retire_empty(transaction).await?;
+    if changed {
+        let mint = "UPDATE settings SET value = to_jsonb(value::bigint + 1) WHERE name = 'generation'";
+        transaction.execute(mint, &[]).await?;
+    }
+    Ok(())
+}
+
+async fn set(transaction: &Transaction<'_>, name: &str, text: &str) -> Result<(), Failure> {
+    let upsert = "INSERT INTO settings (name, value) VALUES ($1, to_jsonb($2::text))
+                  ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    transaction.execute(upsert, &[&name, &text]).await?;
+    Ok(())
+}
+
+fn optional(bytes: Option<u64>) -> Option<i64> {
+    bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
+}
+
+async fn buckets(
+    transaction: &Transaction<'_>,
+    declared: &[DeclaredBucket],
+) -> Result<HashMap<String, i32>, Failure> {
+    let upsert = "INSERT INTO buckets (name, ack, replication_factor, max_object_size, declared)
+                  VALUES ($1, $2, $3, $4, true)
+                  ON CONFLICT (name) WHERE state <> 'gone' DO UPDATE SET ack = excluded.ack, declared = true,
+                      replication_factor = excluded.replication_factor, max_object_size = excluded.max_object_size
+                  RETURNING id";
+    let mut ids = HashMap::new();
+    for DeclaredBucket { name, ack, replication_factor, max_object_size } in declared {
+        let factor = i16::try_from(*replication_factor).unwrap_or(i16::MAX);
+        let max = optional(*max_object_size);
+        let row = transaction.query_one(upsert, &[&name.as_str(), &ack.as_str(), &factor, &max]).await?;
+        ids.insert(name.as_str().to_owned(), row.get(0));
+    }
+    // The objects of a bucket that is not declared any more stay; nobody may reach them.
+    let gone = "WITH gone AS (
+                    UPDATE buckets SET declared = false WHERE declared AND NOT name = ANY ($1) RETURNING id
+                )
+                DELETE FROM grants WHERE bucket IN (SELECT id FROM gone)";
+    let names: Vec<&String> = ids.keys().collect();
+    transaction.execute(gone, &[&names]).await?;
+    Ok(ids)
+}
+
+async fn backends(transaction: &Transaction<'_>, declared: &[DeclaredBackend]) -> Result<(), Failure> {
+    // A Begin that is placing on one of them finishes first, and the next sees what is written here.
+    let lock = "SELECT backend FROM backend_usage WHERE slot = 0 ORDER BY backend FOR UPDATE";
+    transaction.query(lock, &[]).await?;
+    // Another endpoint or bucket is another place: nothing is placed there before its marker was read.
+    let upsert = "
+        INSERT INTO backends AS b (name, spec, quota_bytes, max_object_size, priority, position, declared)
+        VALUES ($1, $2, $3, $4, $5, $6, true)
+        ON CONFLICT (name) WHERE state <> 'removed' DO UPDATE SET
+            spec = excluded.spec, quota_bytes = excluded.quota_bytes, max_object_size = excluded.max_object_size,
+            priority = excluded.priority, position = excluded.position, declared = true, state = 'active',
+            attached = b.attached AND b.spec->'endpoint' = excluded.spec->'endpoint'
+                       AND b.spec->'bucket' = excluded.spec->'bucket',
+            etag_proof = CASE WHEN b.spec->'endpoint' = excluded.spec->'endpoint'
+                               AND b.spec->'bucket' = excluded.spec->'bucket' THEN b.etag_proof ELSE 'unknown' END
+        RETURNING id";
+    let slot = "INSERT INTO backend_usage (backend, slot) VALUES ($1, 0) ON CONFLICT DO NOTHING";
+    let mut names = Vec::new();
+    for (position, backend) in declared.iter().enumerate() {
+        let spec = spec_json(backend)?;
+        let quota = optional(backend.quota_bytes);
+        let max = optional(backend.max_object_size);
+        let position = i32::try_from(position).unwrap_or(i32::MAX);
+        let row = transaction
+            .query_one(upsert, &[&backend.name, &spec, &quota, &max, &backend.priority, &position])
+            .await?;
+        transaction.execute(slot, &[&row.get::<_, i32>(0)]).await?;
+        names.push(backend.name.as_str());
+    }
+    let drain = "UPDATE backends SET state = 'draining', declared = false
+                 WHERE declared AND state <> 'removed' AND NOT name = ANY ($1)";
+    transaction.execute(drain, &[&names]).await?;
+    Ok(())
+}
+
+async fn credentials(
+    transaction: &Transaction<'_>,
+    declared: &[DeclaredCredential],
+    buckets: &HashMap<String, i32>,
+) -> Result<(), Failure> {
+    let clear =
+        "DELETE FROM grants WHERE access_key_id IN (SELECT access_key_id FROM credentials WHERE declared)";
+    transaction.execute(clear, &[]).await?;
+    transaction.execute("DELETE FROM credentials WHERE declared", &[]).await?;
+    let add = "INSERT INTO credentials (access_key_id, secret_access_key, declared) VALUES ($1, $2, true)
+               ON CONFLICT (access_key_id) DO UPDATE SET secret_access_key = excluded.secret_access_key, declared = true";
+    let grant = "INSERT INTO grants (access_key_id, bucket, can_write) VALUES ($1, $2, $3)
+                 ON CONFLICT (access_key_id, bucket) DO UPDATE SET can_write = excluded.can_write";
+    for DeclaredCredential { access_key_id, secret_access_key, grants } in declared {
+        transaction.execute(add, &[access_key_id, &secret_access_key.expose()]).await?;
+        for (bucket, can_write) in grants {
+            // Configuration was checked before: a grant names a declared bucket.
+            if let Some(id) = buckets.get(bucket.as_str()) {
+                transaction.execute(grant, &[access_key_id, id, can_write]).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Backends that are neither declared nor stored any more, and on which no row names a byte.
+async fn retire_empty(transaction: &Transaction<'_>) -> Result<bool, Failure> {
+    let lock = "SELECT u.backend FROM backend_usage u JOIN backends b ON b.id = u.backend
+                WHERE u.slot = 0 AND b.state = 'draining' AND NOT b.declared ORDER BY u.backend FOR UPDATE OF u";
+    transaction.query(lock, &[]).await?;
+    // A new statement: it sees what those that held the locks have written.
+    let retire = "
+        UPDATE backends b SET state = 'removed', attached = false
+        WHERE b.state = 'draining' AND NOT b.declared
+          AND NOT EXISTS (SELECT FROM copies c WHERE c.backend = b.id)
+          AND NOT EXISTS (SELECT FROM intents i WHERE b.id = ANY (i.target_backend))
+          AND NOT EXISTS (SELECT FROM cleanup_queue q WHERE q.backend = b.id)
+          AND NOT EXISTS (SELECT FROM cleanup_dlq d WHERE d.backend = b.id)";
+    Ok(transaction.execute(retire, &[]).await? > 0)
+}

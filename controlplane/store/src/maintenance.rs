@@ -1,0 +1,114 @@
+//! Housekeeping: the change log's partitions, and sessions that ended.
+//!
+//! Invariant: a day's partition is made before the day comes. Where that was missed, its rows are in the
+//! default partition and are moved out under that partition's lock, so none is ever in two or in none.
+
+use async_trait::async_trait;
+use s3o_core::ports::{Maintenance, PortError};
+use s3o_core::worker::Counts;
+
+use crate::Store;
+use crate::connection::Connection;
+use crate::error::Failure;
+use crate::schema::LOCK_PARTITIONS;
+
+/// Days ahead for which partitions are made: a control plane that is down for a week finds its day.
+const DAYS_AHEAD: i32 = 7;
+
+/// Days that are kept behind today. Operations are looked up in the two newest; a day more for readers.
+const DAYS_KEPT: i32 = 2;
+
+/// Days without a partition, and partitions that are too old, by their upper bound.
+const PLAN: &str = "
+    WITH today AS (SELECT (now() AT TIME ZONE 'UTC')::date AS day),
+    existing AS (
+        SELECT c.relname::text AS name
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'changes'::regclass AND c.relname ~ '^changes_[0-9]{8}$'
+    ),
+    wanted AS (
+        SELECT day + n AS day, 'changes_' || to_char(day + n, 'YYYYMMDD') AS name
+        FROM today, generate_series(-1, $1::int) AS n
+    )
+    SELECT 'make' AS what, name, day::text AS day, (day + 1)::text AS next_day
+    FROM wanted w
+    WHERE NOT EXISTS (SELECT FROM existing e WHERE e.name = w.name)
+      AND (w.day >= (SELECT day FROM today) OR EXISTS (SELECT FROM changes_default d WHERE d.day = w.day))
+    UNION ALL
+    SELECT 'drop', name, '', '' FROM existing, today
+    WHERE to_date(right(name, 8), 'YYYYMMDD') < day - $2::int
+    ORDER BY name";
+
+const PRUNE_SESSIONS: &str = "
+    DELETE FROM sessions s
+    WHERE s.deadline < now() - interval '1 day' AND NOT EXISTS (SELECT FROM intents i WHERE i.session = s.id)
+    RETURNING s.id";
+
+/// Makes the partitions that are missing and drops those that are too old.
+pub(crate) async fn rotate(connection: &mut Connection) -> Result<Counts, Failure> {
+    let plan = connection.run(PLAN, &[&DAYS_AHEAD, &DAYS_KEPT]).await?;
+    let mut counts = Counts::new();
+    for row in plan {
+        let what: &str = row.get("what");
+        let name: &str = row.get("name");
+        let done = if what == "make" {
+            make(connection, name, row.get("day"), row.get("next_day")).await?
+        } else {
+            drop_partition(connection, name).await?
+        };
+        if done {
+            *counts.entry(if what == "make" { "made" } else { "dropped" }.to_owned()).or_default() += 1;
+        }
+    }
+    let old =
+        format!("DELETE FROM changes_default WHERE day < (now() AT TIME ZONE 'UTC')::date - {DAYS_KEPT}");
+    connection.client().batch_execute(&old).await?;
+    Ok(counts)
+}
+
+/// Rows of the day may stand in the default partition, and more may arrive: the lock on it holds them up
+/// while they are moved. Waiting for that lock holds up everybody behind us, so we wait only briefly.
+async fn make(connection: &mut Connection, name: &str, day: &str, next_day: &str) -> Result<bool, Failure> {
+    let transaction = connection.client_mut().transaction().await?;
+    let lock =
+        format!("SET LOCAL lock_timeout = '200ms'; SELECT pg_advisory_xact_lock({LOCK_PARTITIONS}, 0)");
+    transaction.batch_execute(&lock).await?;
+    let made = transaction.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?;
+    if made.get(0) {
+        return Ok(false);
+    }
+    let make = format!(
+        "LOCK TABLE changes_default IN ACCESS EXCLUSIVE MODE;
+         CREATE TABLE {name} (LIKE changes INCLUDING DEFAULTS);
+         WITH moved AS (DELETE FROM changes_default WHERE day = '{day}' RETURNING *)
+         INSERT INTO {name} SELECT * FROM moved;
+         ALTER TABLE changes ATTACH PARTITION {name} FOR VALUES FROM ('{day}') TO ('{next_day}')"
+    );
+    transaction.batch_execute(&make).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+async fn drop_partition(connection: &mut Connection, name: &str) -> Result<bool, Failure> {
+    let transaction = connection.client_mut().transaction().await?;
+    let lock =
+        format!("SET LOCAL lock_timeout = '200ms'; SELECT pg_advisory_xact_lock({LOCK_PARTITIONS}, 0)");
+    transaction.batch_execute(&lock).await?;
+    transaction.batch_execute(&format!("DROP TABLE IF EXISTS {name}")).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+#[async_trait]
+impl Maintenance for Store {
+    async fn rotate_changes(&self) -> Result<Counts, PortError> {
+        let pool = &self.inner.general;
+        Ok(pool.retried(|| pool.with_connection(async |connection| rotate(connection).await)).await?)
+    }
+
+    async fn prune_sessions(&self) -> Result<Counts, PortError> {
+        let pruned = self.inner.general.run(PRUNE_SESSIONS, &[]).await?;
+        let n = u64::try_from(pruned.len()).unwrap_or(u64::MAX);
+        Ok(Counts::from([("pruned".to_owned(), n)]))
+    }
+}

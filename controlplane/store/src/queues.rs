@@ -1,0 +1,183 @@
+//! Claimed work: the cleanup queue and expired intents.
+//!
+//! Invariants: a claim carries owner and deadline and is the only fence; results count only while the
+//! claim is still the owner's. All times are the database's clock.
+
+use async_trait::async_trait;
+use s3o_core::cleanup::{Claim, CleanupItem, CleanupResult, MAX_ATTEMPTS, QueueDepths, backoff_us};
+use s3o_core::intent::Intent;
+use s3o_core::ports::{PortError, Queues};
+use s3o_core::session::UNLISTED_SECONDS;
+use s3o_core::worker::Counts;
+use s3o_types::Op;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::Store;
+use crate::rows::{Cells, CleanupRecord, IntentRecord, corrupt};
+
+const CLAIM_CLEANUP: &str = "
+    WITH due AS (
+        SELECT id, claimed_by IS NOT NULL AS recovered
+        FROM cleanup_queue
+        WHERE kind = 'blob' AND not_before <= now() AND (claimed_by IS NULL OR claimed_until < now())
+        ORDER BY not_before, id LIMIT $3
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE cleanup_queue q
+    SET claimed_by = $1, claimed_until = now() + $2::bigint * interval '1 microsecond'
+    FROM due WHERE q.id = due.id
+    RETURNING q.id, q.kind, q.backend, q.storage_key, q.version, q.extent, q.gen, q.backend_version, q.size,
+              q.reason, q.uncertain, q.attempts, q.second_pass, due.recovered";
+
+/// One statement: `mine` locks the rows that are still the owner's and says what becomes of each; every
+/// row then goes one way. An uncertain key's bytes stay orphaned until its second DELETE is done.
+const FINISH_CLEANUP: &str = "
+    WITH result AS (
+        SELECT * FROM unnest($2::bigint[], $3::text[], $4::text[]) AS r (id, what, error)
+    ),
+    held AS (
+        SELECT id FROM cleanup_queue WHERE claimed_by = $1 AND id = ANY ($2::bigint[]) ORDER BY id FOR UPDATE
+    ),
+    mine AS MATERIALIZED (
+        SELECT q.id, q.backend, q.size, q.attempts + 1 AS attempts, r.error,
+               CASE WHEN r.what = 'failed' AND q.attempts + 1 >= $5::int THEN 'exhausted'
+                    WHEN r.what = 'failed' THEN 'retry'
+                    WHEN q.uncertain AND NOT q.second_pass THEN 'second_pass'
+                    WHEN r.what = 'absent' THEN 'success_absent'
+                    ELSE 'success' END AS fate
+        FROM held JOIN cleanup_queue q USING (id) JOIN result r USING (id)
+    ),
+    put_off AS (
+        UPDATE cleanup_queue q SET claimed_by = NULL, claimed_until = NULL, second_pass = true, attempts = 0,
+            last_error = NULL, not_before = now() + $6::bigint * interval '1 microsecond'
+        FROM mine WHERE q.id = mine.id AND mine.fate = 'second_pass'
+    ),
+    retry AS (
+        UPDATE cleanup_queue q SET claimed_by = NULL, claimed_until = NULL, attempts = mine.attempts,
+            last_error = mine.error,
+            not_before = now() + ($7::bigint[])[mine.attempts] * interval '1 microsecond'
+        FROM mine WHERE q.id = mine.id AND mine.fate = 'retry'
+    ),
+    taken AS (
+        DELETE FROM cleanup_queue q USING mine
+        WHERE q.id = mine.id AND mine.fate IN ('success', 'success_absent', 'exhausted')
+        RETURNING q.*, mine.fate, mine.attempts AS tries, mine.error
+    ),
+    dead AS (
+        INSERT INTO cleanup_dlq (id, kind, backend, storage_key, version, extent, gen, backend_version, size,
+                                 reason, uncertain, second_pass, attempts, last_error, queued)
+        SELECT id, kind, backend, storage_key, version, extent, gen, backend_version, size,
+               reason, uncertain, second_pass, tries, error, queued
+        FROM taken WHERE fate = 'exhausted'
+    ),
+    freed AS (
+        INSERT INTO backend_usage (backend, slot, orphaned)
+        SELECT backend, $8::smallint, -sum(size)::bigint FROM taken
+        WHERE fate <> 'exhausted' GROUP BY backend ORDER BY backend
+        ON CONFLICT (backend, slot) DO UPDATE SET orphaned = backend_usage.orphaned + excluded.orphaned
+    )
+    SELECT fate, count(*) AS n FROM mine GROUP BY fate";
+
+/// DESIGN §4: an intent has expired when its session's deadline has passed, or when it is over two
+/// minutes old and its session's last heartbeat does not list it.
+const CLAIM_INTENTS: &str = "
+    WITH expired AS (
+        SELECT i.op, i.item
+        FROM intents i LEFT JOIN sessions s ON s.id = i.session
+        WHERE (i.claimed_by IS NULL OR i.claimed_until < now())
+          AND (s.id IS NULL OR s.deadline <= now()
+               OR (i.begun < now() - $4::bigint * interval '1 second' AND NOT i.op = ANY (s.open_ops)))
+        ORDER BY i.begun LIMIT $3
+        FOR UPDATE OF i SKIP LOCKED
+    )
+    UPDATE intents i SET claimed_by = $1, claimed_until = now() + $2::bigint * interval '1 microsecond'
+    FROM expired e WHERE i.op = e.op AND i.item = e.item
+    RETURNING i.op, i.item, i.session, i.bucket, i.key, i.version, i.size, i.kind, i.if_absent, i.if_match,
+        i.required_copies, i.log_floor, i.begun, i.target_backend, i.target_extent, i.target_gen,
+        i.target_key, i.claimed_by";
+
+const RELEASE_INTENTS: &str = "
+    UPDATE intents i SET claimed_by = NULL, claimed_until = NULL
+    FROM unnest($2::uuid[], $3::int[]) AS t (op, item)
+    WHERE i.op = t.op AND i.item = t.item AND i.claimed_by = $1";
+
+const DEPTHS: &str = "
+    SELECT (SELECT count(*) FROM cleanup_queue) AS cleanup, (SELECT count(*) FROM cleanup_dlq) AS dead,
+           (SELECT count(*) FROM intents) AS intents";
+
+/// A row that this release cannot read stays claimed until its claim ends; the others go on.
+fn readable<T>(rows: &[Row], table: &str, read: impl Fn(Cells<'_>) -> Result<T, String>) -> Vec<T> {
+    let log = |why: String| tracing::error!(error = %corrupt(table, "claimed", why), "left alone");
+    rows.iter().filter_map(|row| read(Cells(row)).map_err(log).ok()).collect()
+}
+
+fn parts(result: &CleanupResult) -> (&'static str, Option<String>) {
+    match result {
+        CleanupResult::Deleted => ("deleted", None),
+        CleanupResult::Absent => ("absent", None),
+        // Error texts come from backends: as long as an operator reads, and nothing PostgreSQL refuses.
+        CleanupResult::Failed(why) => {
+            ("failed", Some(why.chars().filter(|&c| c != '\0').take(500).collect()))
+        }
+    }
+}
+
+#[async_trait]
+impl Queues for Store {
+    async fn claim_cleanup(&self, claim: Claim) -> Result<Vec<CleanupItem>, PortError> {
+        let Claim { owner, lasts_us, limit } = claim;
+        let rows = self.inner.general.run(CLAIM_CLEANUP, &[&owner, &lasts_us, &i64::from(limit)]).await?;
+        Ok(readable(&rows, "cleanup_queue", |cells| CleanupItem::try_from(CleanupRecord(cells))))
+    }
+
+    async fn finish_cleanup(
+        &self,
+        owner: Uuid,
+        results: Vec<(CleanupItem, CleanupResult)>,
+    ) -> Result<Counts, PortError> {
+        let ids: Vec<i64> = results.iter().map(|(item, _)| item.id).collect();
+        let (whats, errors): (Vec<&str>, Vec<Option<String>>) =
+            results.iter().map(|(_, result)| parts(result)).unzip();
+        let attempts = i32::try_from(MAX_ATTEMPTS).unwrap_or(i32::MAX);
+        let window = self.inner.cleanup_times.late_put_window_us;
+        let waits: Vec<i64> = (1..=MAX_ATTEMPTS).map(backoff_us).collect();
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 8] =
+            [&owner, &ids, &whats, &errors, &attempts, &window, &waits, &self.inner.slots.maintenance()];
+        let rows = self.inner.general.run(FINISH_CLEANUP, &params).await?;
+        let mut counts = Counts::new();
+        let mut done = 0;
+        for row in &rows {
+            let n = u64::try_from(row.get::<_, i64>("n")).unwrap_or(0);
+            done += n;
+            counts.insert(row.get("fate"), n);
+        }
+        let all = u64::try_from(ids.len()).unwrap_or(u64::MAX);
+        if all > done {
+            counts.insert("not_ours".to_owned(), all - done);
+        }
+        Ok(counts)
+    }
+
+    async fn claim_expired_intents(&self, claim: Claim) -> Result<Vec<Intent>, PortError> {
+        let Claim { owner, lasts_us, limit } = claim;
+        let unlisted = i64::from(UNLISTED_SECONDS);
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+            [&owner, &lasts_us, &i64::from(limit), &unlisted];
+        let rows = self.inner.general.run(CLAIM_INTENTS, &params).await?;
+        Ok(readable(&rows, "intents", |cells| Intent::try_from(IntentRecord(cells))))
+    }
+
+    async fn release_intents(&self, owner: Uuid, ops: Vec<Op>) -> Result<(), PortError> {
+        let (ids, items): (Vec<Uuid>, Vec<i32>) = ops.iter().map(|op| (op.id, op.item)).unzip();
+        self.inner.general.run(RELEASE_INTENTS, &[&owner, &ids, &items]).await?;
+        Ok(())
+    }
+
+    async fn depths(&self) -> Result<QueueDepths, PortError> {
+        let rows = self.inner.general.run(DEPTHS, &[]).await?;
+        let count =
+            |name: &str| rows.first().map_or(0, |row| u64::try_from(row.get::<_, i64>(name)).unwrap_or(0));
+        Ok(QueueDepths { cleanup: count("cleanup"), dead_letters: count("dead"), intents: count("intents") })
+    }
+}

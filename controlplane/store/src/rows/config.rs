@@ -1,0 +1,139 @@
+//! Configuration rows.
+
+use std::collections::HashMap;
+
+use s3o_core::config::{BackendConfig, BucketConfig, ClusterConfig, CredentialConfig, DeclaredBackend};
+use s3o_types::{BackendId, BackendSpec, BucketId, BucketName, Credentials, EtagProof, Quirks, Secret};
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Row;
+
+use super::{Cells, corrupt};
+use crate::error::Failure;
+
+/// `backends.spec`: what stands in [`BackendSpec`] without id and name.
+#[derive(Serialize, Deserialize)]
+struct SpecJson {
+    endpoint: String,
+    region: String,
+    bucket: String,
+    credentials: Credentials,
+    quirks: Quirks,
+}
+
+/// The document for a declared backend.
+pub(crate) fn spec_json(declared: &DeclaredBackend) -> Result<serde_json::Value, Failure> {
+    let spec = SpecJson {
+        endpoint: declared.endpoint.clone(),
+        region: declared.region.clone(),
+        bucket: declared.bucket.clone(),
+        credentials: declared.credentials.clone(),
+        quirks: declared.quirks.clone(),
+    };
+    serde_json::to_value(spec).map_err(|error| corrupt("backends", &declared.name, error))
+}
+
+/// All rows of one generation, as one snapshot read them.
+pub(crate) struct ConfigRows {
+    pub(crate) settings: Vec<Row>,
+    pub(crate) backends: Vec<Row>,
+    pub(crate) buckets: Vec<Row>,
+    pub(crate) credentials: Vec<Row>,
+    pub(crate) grants: Vec<Row>,
+}
+
+impl TryFrom<ConfigRows> for ClusterConfig {
+    type Error = Failure;
+
+    fn try_from(rows: ConfigRows) -> Result<Self, Failure> {
+        let settings = settings(&rows.settings)?;
+        let text = |name: &str| settings.get(name).and_then(serde_json::Value::as_str);
+        let missing =
+            |name: &'static str| move || corrupt("settings", name, "it is missing or of another type");
+        let cluster = text("cluster").ok_or_else(missing("cluster"))?;
+        let routing = text("routing").ok_or_else(missing("routing"))?;
+        let generation = settings.get("generation").and_then(serde_json::Value::as_i64);
+        Ok(Self {
+            generation: generation.ok_or_else(missing("generation"))?,
+            cluster: cluster.parse().map_err(|error| corrupt("settings", "cluster", error))?,
+            routing: routing.parse().map_err(|error| corrupt("settings", "routing", error))?,
+            backends: each(&rows.backends, "backends", "id", backend)?,
+            buckets: each(&rows.buckets, "buckets", "id", bucket)?,
+            credentials: credentials(&rows.credentials, &rows.grants)?,
+        })
+    }
+}
+
+fn settings(rows: &[Row]) -> Result<HashMap<String, serde_json::Value>, Failure> {
+    let read = |row| Ok::<_, String>((Cells(row).get("name")?, Cells(row).get("value")?));
+    rows.iter().map(|row| read(row).map_err(|why| corrupt("settings", "?", why))).collect()
+}
+
+fn each<T>(
+    rows: &[Row],
+    table: &str,
+    key: &str,
+    read: impl Fn(Cells<'_>) -> Result<T, String>,
+) -> Result<Vec<T>, Failure> {
+    let name = |cells: Cells<'_>| cells.get::<i32>(key).map_or_else(|_| "?".to_owned(), |id| id.to_string());
+    rows.iter().map(|row| read(Cells(row)).map_err(|why| corrupt(table, name(Cells(row)), why))).collect()
+}
+
+fn backend(cells: Cells<'_>) -> Result<BackendConfig, String> {
+    let spec: serde_json::Value = cells.get("spec")?;
+    let spec: SpecJson = serde_json::from_value(spec).map_err(|error| format!("column spec: {error}"))?;
+    let mut quirks = spec.quirks;
+    if quirks.etag == EtagProof::Unknown {
+        let proof = serde_json::Value::String(cells.get("etag_proof")?);
+        quirks.etag = serde_json::from_value(proof).map_err(|error| format!("column etag_proof: {error}"))?;
+    }
+    Ok(BackendConfig {
+        spec: BackendSpec {
+            id: BackendId(cells.get("id")?),
+            name: cells.get("name")?,
+            endpoint: spec.endpoint,
+            region: spec.region,
+            bucket: spec.bucket,
+            credentials: spec.credentials,
+            quirks,
+        },
+        state: cells.word("state")?,
+        quota_bytes: cells.optional_unsigned("quota_bytes")?,
+        max_object_size: cells.optional_unsigned("max_object_size")?,
+        priority: cells.get("priority")?,
+        attached: cells.get("attached")?,
+    })
+}
+
+fn bucket(cells: Cells<'_>) -> Result<BucketConfig, String> {
+    let name: String = cells.get("name")?;
+    let factor: i16 = cells.get("replication_factor")?;
+    Ok(BucketConfig {
+        id: BucketId(cells.get("id")?),
+        name: BucketName::try_from(name)?,
+        state: cells.word("state")?,
+        ack: cells.word("ack")?,
+        replication_factor: u16::try_from(factor).map_err(|error| format!("replication_factor: {error}"))?,
+        max_object_size: cells.optional_unsigned("max_object_size")?,
+        created: cells.time("created")?,
+    })
+}
+
+fn credentials(rows: &[Row], grants: &[Row]) -> Result<Vec<CredentialConfig>, Failure> {
+    let mut by_key: HashMap<String, Vec<(BucketId, bool)>> = HashMap::new();
+    for row in grants {
+        let cells = Cells(row);
+        let read =
+            || Ok::<_, String>((cells.get("access_key_id")?, cells.get("bucket")?, cells.get("can_write")?));
+        let (key, bucket, can_write): (String, i32, bool) =
+            read().map_err(|why| corrupt("grants", "?", why))?;
+        by_key.entry(key).or_default().push((BucketId(bucket), can_write));
+    }
+    let mut read = |row| {
+        let cells = Cells(row);
+        let access_key_id: String = cells.get("access_key_id")?;
+        let grants = by_key.remove(&access_key_id).unwrap_or_default();
+        let secret: String = cells.get("secret_access_key")?;
+        Ok::<_, String>(CredentialConfig { access_key_id, secret_access_key: Secret::new(secret), grants })
+    };
+    rows.iter().map(|row| read(row).map_err(|why| corrupt("credentials", "?", why))).collect()
+}

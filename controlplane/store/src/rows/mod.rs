@@ -1,0 +1,102 @@
+//! Rows to domain types and back. A row that does not fit is an error that names table and key.
+
+mod config;
+mod object;
+mod write;
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use bytes::{BufMut, BytesMut};
+use s3o_types::Timestamp;
+use tokio_postgres::Row;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+
+pub(crate) use config::{ConfigRows, spec_json};
+pub(crate) use object::{CopyRecord, ListedRecord, ObjectRecord, object_json};
+pub(crate) use write::{CleanupRecord, IntentRecord, int_array, text_array};
+
+use crate::error::Failure;
+
+/// The error of a row that this release cannot read.
+pub(crate) fn corrupt(table: &str, key: impl Display, why: impl Display) -> Failure {
+    Failure::Corrupt(format!("table {table}, row {key}: {why}"))
+}
+
+/// Reads columns of one row by name.
+#[derive(Clone, Copy)]
+pub(crate) struct Cells<'a>(pub(crate) &'a Row);
+
+impl<'a> Cells<'a> {
+    pub(crate) fn get<T: FromSql<'a>>(self, column: &str) -> Result<T, String> {
+        self.0.try_get(column).map_err(|error| format!("column {column}: {error}"))
+    }
+
+    /// Bytes and counts, which are never negative.
+    pub(crate) fn unsigned(self, column: &str) -> Result<u64, String> {
+        let n: i64 = self.get(column)?;
+        u64::try_from(n).map_err(|_| format!("column {column}: {n} is negative"))
+    }
+
+    pub(crate) fn optional_unsigned(self, column: &str) -> Result<Option<u64>, String> {
+        let n: Option<i64> = self.get(column)?;
+        n.map(|n| u64::try_from(n).map_err(|_| format!("column {column}: {n} is negative"))).transpose()
+    }
+
+    /// A word of an enum.
+    pub(crate) fn word<T: FromStr<Err = String>>(self, column: &str) -> Result<T, String> {
+        self.get::<&str>(column)?.parse()
+    }
+
+    /// A JSON document; the type's default where the column is NULL.
+    pub(crate) fn json<T: serde::de::DeserializeOwned + Default>(self, column: &str) -> Result<T, String> {
+        match self.get::<Option<serde_json::Value>>(column)? {
+            Some(value) => serde_json::from_value(value).map_err(|error| format!("column {column}: {error}")),
+            None => Ok(T::default()),
+        }
+    }
+
+    pub(crate) fn time(self, column: &str) -> Result<Timestamp, String> {
+        Ok(self.get::<PgTime>(column)?.0)
+    }
+}
+
+/// A number of fifteen bits in a `smallint`.
+pub(crate) fn small<T>(n: i16, of: impl Fn(u16) -> Option<T>) -> Result<T, String> {
+    u16::try_from(n).ok().and_then(of).ok_or_else(|| format!("{n} is not within 15 bits"))
+}
+
+/// `timestamptz`, exact to the microsecond.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PgTime(pub(crate) Timestamp);
+
+/// 2000-01-01T00:00:00Z, where PostgreSQL's binary time begins, in microseconds since 1970.
+const PG_EPOCH_US: i64 = 946_684_800_000_000;
+
+impl<'a> FromSql<'a> for PgTime {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        let us = i64::from_be_bytes(raw.try_into()?);
+        Ok(Self(Timestamp(us.saturating_add(PG_EPOCH_US))))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::TIMESTAMPTZ
+    }
+}
+
+impl ToSql for PgTime {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        out.put_i64(self.0.0.saturating_sub(PG_EPOCH_US));
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::TIMESTAMPTZ
+    }
+
+    to_sql_checked!();
+}

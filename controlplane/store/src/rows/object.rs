@@ -1,0 +1,129 @@
+//! Objects and copies.
+
+use s3o_core::listing::ListedObject;
+use s3o_core::object::{CopyRow, ObjectRow};
+use s3o_types::{
+    BackendId, BlobName, BucketId, Checksums, Encoding, Etag, Extent, Gen, ObjectAttributes, Seq, VersionId,
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Cells, small};
+
+/// A row of `objects` under the column names of [`ObjectRecord::COLUMNS`].
+pub(crate) struct ObjectRecord<'a>(pub(crate) Cells<'a>);
+
+impl ObjectRecord<'_> {
+    /// The columns, of the table under the alias `o`.
+    pub(crate) const COLUMNS: &'static str = "o.bucket, o.key, o.seq, o.version, o.size, o.etag, o.modified, \
+                                              o.attributes, o.checksums, o.tags, o.is_null";
+}
+
+impl TryFrom<ObjectRecord<'_>> for ObjectRow {
+    type Error = String;
+
+    fn try_from(ObjectRecord(cells): ObjectRecord<'_>) -> Result<Self, String> {
+        let mut attributes: ObjectAttributes = cells.json("attributes")?;
+        attributes.tags = cells.json("tags")?;
+        Ok(Self {
+            bucket: BucketId(cells.get("bucket")?),
+            key: cells.get("key")?,
+            seq: Seq(cells.get("seq")?),
+            version: VersionId::from_uuid(cells.get::<Uuid>("version")?),
+            size: cells.unsigned("size")?,
+            etag: Etag::new(cells.get("etag")?),
+            modified: cells.time("modified")?,
+            attributes,
+            checksums: cells.json("checksums")?,
+            is_null: cells.get("is_null")?,
+        })
+    }
+}
+
+/// A row of `copies`, its columns prefixed by `c_`; bucket and key are those of the object.
+pub(crate) struct CopyRecord<'a>(pub(crate) Cells<'a>);
+
+impl CopyRecord<'_> {
+    /// The columns, of the table under the alias `c`.
+    pub(crate) const COLUMNS: &'static str = "c.backend AS c_backend, c.version AS c_version, c.extent AS c_extent, c.gen AS c_gen, \
+         c.bucket AS c_bucket, c.key AS c_key, c.state AS c_state, c.stored_size AS c_stored_size, \
+         c.backend_etag AS c_backend_etag, c.backend_version AS c_backend_version, \
+         c.encoding AS c_encoding, c.foreign_key AS c_foreign_key";
+
+    /// Whether the object of an outer join has a copy at all.
+    pub(crate) fn is_present(&self) -> Result<bool, String> {
+        Ok(self.0.get::<Option<i32>>("c_backend")?.is_some())
+    }
+}
+
+impl TryFrom<CopyRecord<'_>> for CopyRow {
+    type Error = String;
+
+    fn try_from(CopyRecord(cells): CopyRecord<'_>) -> Result<Self, String> {
+        let etag: Option<&str> = cells.get("c_backend_etag")?;
+        Ok(Self {
+            backend: BackendId(cells.get("c_backend")?),
+            blob: BlobName {
+                version: VersionId::from_uuid(cells.get("c_version")?),
+                extent: small(cells.get("c_extent")?, Extent::new)?,
+                r#gen: small(cells.get("c_gen")?, Gen::new)?,
+            },
+            bucket: BucketId(cells.get("c_bucket")?),
+            key: cells.get("c_key")?,
+            state: cells.word("c_state")?,
+            stored_size: cells.unsigned("c_stored_size")?,
+            backend_etag: etag.map(Etag::new),
+            backend_version: cells.get("c_backend_version")?,
+            encoding: cells.json::<Encoding>("c_encoding")?,
+            foreign_key: cells.get("c_foreign_key")?,
+        })
+    }
+}
+
+/// A row of a listing.
+pub(crate) struct ListedRecord<'a>(pub(crate) Cells<'a>);
+
+impl TryFrom<ListedRecord<'_>> for ListedObject {
+    type Error = String;
+
+    fn try_from(ListedRecord(cells): ListedRecord<'_>) -> Result<Self, String> {
+        let checksums: Checksums = cells.json("checksums")?;
+        let storage_class: Option<String> = cells.get("storage_class")?;
+        Ok(Self {
+            key: cells.get("key")?,
+            size: cells.unsigned("size")?,
+            etag: Etag::new(cells.get("etag")?),
+            modified: cells.time("modified")?,
+            storage_class: storage_class.unwrap_or_default(),
+            checksum_algorithms: checksums.values.into_keys().collect(),
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct ObjectJson<'a> {
+    seq: Seq,
+    version: String,
+    size: u64,
+    etag: &'a Etag,
+    modified: s3o_types::Timestamp,
+    attributes: &'a ObjectAttributes,
+    checksums: &'a Checksums,
+    is_null: bool,
+}
+
+/// The object as the change log keeps it for replay; bucket and key stand beside it.
+pub(crate) fn object_json(row: &ObjectRow) -> Result<String, serde_json::Error> {
+    let ObjectRow { bucket: _, key: _, seq, version, size, etag, modified, attributes, checksums, is_null } =
+        row;
+    serde_json::to_string(&ObjectJson {
+        seq: *seq,
+        version: version.to_string(),
+        size: *size,
+        etag,
+        modified: *modified,
+        attributes,
+        checksums,
+        is_null: *is_null,
+    })
+}
