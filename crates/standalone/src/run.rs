@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use s3o_controlplane::{ControlPlane, ControlPlaneConfig};
+use s3o_controlplane::{ControlPlane, ControlPlaneConfig, Phase};
 use s3o_dataplane::{DataPlane, DataPlaneConfig};
 use s3o_localpg::{LocalPostgres, Options as PostgresOptions};
 use s3o_runtime::lifecycle::run_until_stopped;
@@ -108,7 +108,10 @@ async fn serve(
     };
     tokio::select! {
         () = ready => {}
-        part = stages.failed() => anyhow::bail!("the {part} ended while it was starting"),
+        part = stages.failed() => match control.phase() {
+            Phase::Failed(why) => anyhow::bail!("the control plane cannot start: {why}"),
+            Phase::Starting | Phase::Ready => anyhow::bail!("the {part} ended while it was starting"),
+        },
         () = tokio::time::sleep(START_PATIENCE) => {
             anyhow::bail!("not ready after {} s; the log says why", START_PATIENCE.as_secs())
         }
