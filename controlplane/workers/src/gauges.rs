@@ -1,0 +1,100 @@
+//! Gauges read from the tables: quota, this month's usage, depths of the queues. No backend calls.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use s3o_core::ports::{Configs, Overview, Queues};
+use s3o_core::session::BackendUsage;
+use s3o_core::usage::{Usage, signed};
+use s3o_core::worker::Counts;
+use s3o_runtime::Metrics;
+
+use crate::Ports;
+use crate::harness::Worker;
+
+type ByBackend = Family<[(&'static str, String); 1], Gauge>;
+
+pub(crate) struct Gauges {
+    configs: Arc<dyn Configs>,
+    overview: Arc<dyn Overview>,
+    queues: Arc<dyn Queues>,
+    used: ByBackend,
+    limit: ByBackend,
+    orphan: ByBackend,
+    available: ByBackend,
+    objects: ByBackend,
+    requests: ByBackend,
+    egress: ByBackend,
+    ingress: ByBackend,
+    cleanup: Gauge,
+    dead: Gauge,
+    intents: Gauge,
+}
+
+impl Gauges {
+    pub(crate) fn new(ports: &Ports, metrics: &Metrics) -> Self {
+        let by_backend = |name: &str, help: &str| {
+            let family = ByBackend::default();
+            metrics.register(name, help, family.clone());
+            family
+        };
+        let single = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            metrics.register(name, help, gauge.clone());
+            gauge
+        };
+        Self {
+            configs: ports.configs.clone(),
+            overview: ports.overview.clone(),
+            queues: ports.queues.clone(),
+            used: by_backend("quota_bytes_used", "Current bytes used"),
+            limit: by_backend("quota_bytes_limit", "Quota limit"),
+            orphan: by_backend("quota_orphan_bytes", "Bytes reserved by pending cleanup items"),
+            available: by_backend("quota_bytes_available", "Remaining space"),
+            objects: by_backend("objects_count", "Stored object count"),
+            requests: by_backend("usage_api_requests", "Current month API request count"),
+            egress: by_backend("usage_egress_bytes", "Current month egress bytes"),
+            ingress: by_backend("usage_ingress_bytes", "Current month ingress bytes"),
+            cleanup: single("cleanup_queue_depth", "Current pending items in the cleanup queue"),
+            dead: single("cleanup_dlq_depth", "Unrecoverable orphans in the dead-letter table"),
+            intents: single("pending_intents_depth", "Current unresolved pending PUT intents"),
+        }
+    }
+
+    fn show(&self, name: &str, quota: Option<u64>, usage: Usage, month: &BackendUsage) {
+        let label = [("backend", name.to_owned())];
+        let set = |family: &ByBackend, value: i64| {
+            family.get_or_create(&label).set(value);
+        };
+        set(&self.used, usage.used);
+        set(&self.orphan, usage.orphaned);
+        set(&self.objects, usage.objects);
+        set(&self.requests, signed(month.requests.values().sum()));
+        set(&self.egress, signed(month.egress_bytes));
+        set(&self.ingress, signed(month.ingress_bytes));
+        // A backend without a limit has no series: 0 would read as full.
+        if let Some(quota) = quota {
+            set(&self.limit, signed(quota));
+            set(&self.available, signed(quota).saturating_sub(usage.total()));
+        }
+    }
+}
+
+#[async_trait]
+impl Worker for Gauges {
+    async fn tick(&self) -> Result<Counts, String> {
+        let config = self.configs.current();
+        for (id, usage, month) in self.overview.backend_usage().await.map_err(|error| error.to_string())? {
+            if let Some(backend) = config.backends.iter().find(|backend| backend.spec.id == id) {
+                self.show(&backend.spec.name, backend.quota_bytes, usage, &month);
+            }
+        }
+        let depths = self.queues.depths().await.map_err(|error| error.to_string())?;
+        self.cleanup.set(signed(depths.cleanup));
+        self.dead.set(signed(depths.dead_letters));
+        self.intents.set(signed(depths.intents));
+        Ok(Counts::new())
+    }
+}
