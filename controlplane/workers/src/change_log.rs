@@ -1,29 +1,18 @@
-//! `change_log`: makes the change log's partitions of the coming days and drops those that are done
-//! with. Which those are, and how, is the store's.
+//! Makes the change log's partitions ahead of time and drops those that every reader has passed.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use s3o_core::ports::Maintenance;
 use s3o_core::worker::Counts;
-use s3o_runtime::Shutdown;
 
-use crate::runner::Worker;
-use crate::workers::Shared;
+use crate::harness::Worker;
 
-pub(crate) struct ChangeLog {
-    maintenance: Arc<dyn Maintenance>,
-}
-
-impl ChangeLog {
-    pub(crate) fn new(shared: &Shared) -> Arc<dyn Worker> {
-        Arc::new(Self { maintenance: Arc::clone(&shared.maintenance) })
-    }
-}
+pub(crate) struct ChangeLog(pub(crate) Arc<dyn Maintenance>);
 
 #[async_trait]
 impl Worker for ChangeLog {
-    async fn tick(&self, _: &Shutdown) -> Result<Counts, String> {
-        self.maintenance.rotate_changes().await.map_err(|error| error.to_string())
+    async fn tick(&self) -> Result<Counts, String> {
+        self.0.rotate_changes().await.map_err(|error| error.to_string())
     }
 }

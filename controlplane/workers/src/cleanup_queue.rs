@@ -1,200 +1,152 @@
-//! `cleanup_queue`: deletes what the cleanup queue names, and says how it went. When a row is tried
-//! again, and when it is given up, is the store's.
+//! Deletes what is queued.
 //!
-//! Invariant: a row counts as deleted or absent only where the backend's marker was ours before the
-//! first DELETE of the batch and still is after the last; S3 answers 204 for what was never there, so
-//! an unmounted folder would otherwise make everything gone. A backend that is down is not hammered.
+//! Invariants: nothing is deleted on, and no 404 is believed of, a backend that does not show our
+//! marker; a row is done only when its backend has answered, and what was answered decides (in the
+//! store) whether its bytes stop counting.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
-use futures::future::join_all;
-use futures::{StreamExt as _, stream};
-use s3o_backend::{Backend, BackendError, BackendErrorKind, Certainty, Deleted};
+use futures::StreamExt as _;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use s3o_backend::Deleted;
 use s3o_core::cleanup::{Claim, CleanupItem, CleanupResult, MAX_ATTEMPTS};
 use s3o_core::ports::Queues;
 use s3o_core::worker::Counts;
-use s3o_runtime::{Shutdown, audit};
-use s3o_types::BackendId;
-use tracing::{debug, warn};
+use s3o_runtime::{Metrics, audit};
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::backends::Backends;
-use crate::metrics::{Counters, label};
-use crate::runner::Worker;
-use crate::workers::Shared;
+use crate::harness::Worker;
+use crate::marker_gate::MarkerGate;
+use crate::{Ports, WorkerSettings};
 
-/// Rows claimed at a time.
+/// A DELETE may take a minute, a queue of them a few.
+const CLAIM_US: i64 = 5 * 60 * 1_000_000;
+/// Rows a claim.
 const BATCH: u32 = 256;
-/// DELETEs under way at a time, by backend.
-const AT_ONCE: usize = 16;
-/// How long one DELETE may take.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a claim lasts, in microseconds: longer than a batch of which every DELETE takes all of its
-/// patience (256 / 16 × 20 s, and the marker twice).
-const CLAIM_US: i64 = 10 * 60 * 1_000_000;
-/// Batches in one tick: a bound for a tick that meets a mountain.
-const ROUNDS: u32 = 400;
+
+type ByBackend = Family<[(&'static str, String); 1], Counter>;
 
 pub(crate) struct CleanupQueue {
     queues: Arc<dyn Queues>,
     backends: Arc<Backends>,
+    gate: MarkerGate,
     owner: Uuid,
-    processed: Counters,
-    dead_lettered: Counters,
-    recovered: Counters,
+    concurrency: usize,
+    processed: Family<[(&'static str, String); 1], Counter>,
+    recovered: ByBackend,
+    dead: ByBackend,
 }
 
 impl CleanupQueue {
-    pub(crate) fn new(shared: &Shared) -> Arc<dyn Worker> {
-        let [processed, dead_lettered, recovered] = [(); 3].map(|()| Counters::default());
-        let one = |name, help, family: &Counters| shared.metrics.register(name, help, family.clone());
-        one("cleanup_queue_processed", "Items processed from the cleanup queue", &processed);
-        let dead = "Cleanup rows graduated to the dead-letter after exhausting retries";
-        one("cleanup_dlq_enqueued", dead, &dead_lettered);
-        let stale = "Cleanup rows whose stale claim was reclaimed by a later worker tick";
-        one("cleanup_queue_stale_claims_recovered", stale, &recovered);
-        Arc::new(Self {
-            queues: Arc::clone(&shared.queues),
-            backends: Arc::clone(&shared.backends),
-            owner: shared.owner,
-            processed,
-            dead_lettered,
-            recovered,
-        })
+    pub(crate) fn new(
+        ports: &Ports,
+        backends: Arc<Backends>,
+        gate: MarkerGate,
+        owner: Uuid,
+        settings: WorkerSettings,
+        metrics: &Metrics,
+    ) -> Self {
+        let new = Self {
+            queues: ports.queues.clone(),
+            backends,
+            gate,
+            owner,
+            concurrency: settings.cleanup_concurrency.max(1),
+            processed: Family::default(),
+            recovered: Family::default(),
+            dead: Family::default(),
+        };
+        metrics.register("cleanup_queue_processed", "Cleanup queue items processed", new.processed.clone());
+        let help = "Cleanup rows whose stale claim was reclaimed by a later tick";
+        metrics.register("cleanup_queue_stale_claims_recovered", help, new.recovered.clone());
+        let help = "Cleanup rows graduated to the dead-letter table";
+        metrics.register("cleanup_dlq_enqueued", help, new.dead.clone());
+        new
+    }
+
+    async fn delete(&self, item: &CleanupItem) -> CleanupResult {
+        let entry = &item.entry;
+        let Some(backend) = self.backends.get(entry.backend) else {
+            return CleanupResult::Failed(format!("backend {} is not configured", entry.backend.0));
+        };
+        if !backend.health().is_up(Instant::now()) {
+            return CleanupResult::Failed(format!("{} is down", backend.name()));
+        }
+        if let Err(why) = self.gate.is_ours(&backend).await {
+            return CleanupResult::Failed(format!("{}: {why}", backend.name()));
+        }
+        match backend.delete(&entry.storage_key, entry.backend_version.as_deref()).await {
+            Ok(Deleted::Gone) => CleanupResult::Deleted,
+            Ok(Deleted::Absent) => CleanupResult::Absent,
+            Err(error) => CleanupResult::Failed(format!("{}: {error}", backend.name())),
+        }
+    }
+
+    async fn delete_all(&self, items: Vec<CleanupItem>) -> Vec<(CleanupItem, CleanupResult)> {
+        let deleted = futures::stream::iter(items).map(|item| async move {
+            let result = self.delete(&item).await;
+            (item, result)
+        });
+        deleted.buffer_unordered(self.concurrency).collect().await
+    }
+
+    fn backend_name(&self, item: &CleanupItem) -> String {
+        let id = item.entry.backend;
+        self.backends.get(id).map_or_else(|| id.0.to_string(), |backend| backend.name().to_owned())
+    }
+
+    /// Says what came of a row, before the store is told: the DELETE has happened.
+    fn report(&self, item: &CleanupItem, result: &CleanupResult) {
+        let (key, backend) = (item.entry.storage_key.as_str(), self.backend_name(item));
+        if item.recovered {
+            audit!("cleanup_queue.claim_recovered", backend = %backend, key);
+            self.recovered.get_or_create(&[("backend", backend.clone())]).inc();
+        }
+        match result {
+            CleanupResult::Deleted => {
+                let (size, reason) = (item.entry.size, item.entry.reason.as_str());
+                audit!("cleanup_queue.processed", backend = %backend, key, size, reason);
+            }
+            CleanupResult::Absent => audit!("cleanup_queue.already_absent", backend = %backend, key),
+            CleanupResult::Failed(error) if item.attempts + 1 >= MAX_ATTEMPTS => {
+                audit!("cleanup_queue.exhausted_to_dlq", backend = %backend, key, error = %error);
+                self.dead.get_or_create(&[("backend", backend)]).inc();
+            }
+            CleanupResult::Failed(error) => {
+                warn!(backend, key, attempts = item.attempts + 1, %error, "a queued blob could not be deleted");
+            }
+        }
     }
 }
-
-type Results = Vec<(CleanupItem, CleanupResult)>;
 
 #[async_trait]
 impl Worker for CleanupQueue {
-    async fn tick(&self, stop: &Shutdown) -> Result<Counts, String> {
-        let mut counts = Counts::new();
-        for _ in 0..ROUNDS {
-            if stop.is_stopping() {
-                break;
-            }
+    async fn tick(&self) -> Result<Counts, String> {
+        self.gate.reset().await;
+        let mut total: Counts = BTreeMap::new();
+        loop {
             let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: BATCH };
             let items = self.queues.claim_cleanup(claim).await.map_err(|error| error.to_string())?;
+            let last = items.len() < BATCH as usize;
             if items.is_empty() {
-                break;
+                return Ok(total);
             }
-            let mut by_backend: BTreeMap<BackendId, Vec<CleanupItem>> = BTreeMap::new();
-            for item in items {
-                by_backend.entry(item.entry.backend).or_default().push(item);
+            let results = self.delete_all(items).await;
+            results.iter().for_each(|(item, result)| self.report(item, result));
+            let counts =
+                self.queues.finish_cleanup(self.owner, results).await.map_err(|error| error.to_string())?;
+            for (status, count) in counts {
+                self.processed.get_or_create(&[("status", status.clone())]).inc_by(count);
+                *total.entry(status).or_default() += count;
             }
-            let groups = by_backend.into_iter().map(|(id, items)| self.process(id, items));
-            for done in join_all(groups).await {
-                for (word, n) in done? {
-                    *counts.entry(word).or_default() += n;
-                }
-            }
-        }
-        Ok(counts)
-    }
-}
-
-impl CleanupQueue {
-    /// The claimed rows of one backend, from claim to result.
-    async fn process(&self, id: BackendId, items: Vec<CleanupItem>) -> Result<Counts, String> {
-        let name = self.backends.name(id);
-        self.tell_recovered(&name, &items);
-        let results = self.delete_all(id, items).await;
-        let finished = self.queues.finish_cleanup(self.owner, results.clone()).await;
-        let counts = finished.map_err(|error| error.to_string())?;
-        for (word, n) in &counts {
-            self.processed.get_or_create(&label("status", word)).inc_by(*n);
-        }
-        let exhausted = counts.get("exhausted").copied().unwrap_or_default();
-        if exhausted > 0 {
-            self.dead_lettered.get_or_create(&label("backend", &name)).inc_by(exhausted);
-        }
-        tell(&name, &results);
-        Ok(counts)
-    }
-
-    fn tell_recovered(&self, backend: &str, items: &[CleanupItem]) {
-        for item in items.iter().filter(|item| item.recovered) {
-            self.recovered.get_or_create(&label("backend", backend)).inc();
-            audit!("cleanup_queue.claim_recovered", backend, key = item.entry.storage_key, id = item.id);
-        }
-    }
-
-    async fn delete_all(&self, id: BackendId, items: Vec<CleanupItem>) -> Results {
-        let backend = match self.backends.usable_and_ours(id).await {
-            Ok(backend) => backend,
-            Err(why) => {
-                warn!(rows = items.len(), why, "rows of the cleanup queue are put off");
-                return items.into_iter().map(|item| (item, CleanupResult::Failed(why.clone()))).collect();
-            }
-        };
-        let deletes = items.into_iter().map(|item| {
-            let backend = Arc::clone(&backend);
-            async move {
-                let result = delete(&backend, &item).await;
-                (item, result)
-            }
-        });
-        let results: Results = stream::iter(deletes).buffer_unordered(AT_ONCE).collect().await;
-        match self.backends.confirm_ours(&backend).await {
-            Ok(()) => results,
-            Err(why) => {
-                warn!(rows = results.len(), why, "what was deleted is not believed to be gone");
-                results.into_iter().map(|(item, result)| (item, disbelieve(result, &why))).collect()
-            }
-        }
-    }
-}
-
-async fn delete(backend: &Backend, item: &CleanupItem) -> CleanupResult {
-    if !backend.health().is_up(Instant::now()) {
-        let why = format!("backend {} went down: its circuit breaker is not closed", backend.name());
-        return CleanupResult::Failed(why);
-    }
-    let call = backend.delete(&item.entry.storage_key, item.entry.backend_version.as_deref());
-    match tokio::time::timeout(PATIENCE, call).await {
-        Ok(Ok(Deleted::Gone)) => CleanupResult::Deleted,
-        Ok(Ok(Deleted::Absent)) => CleanupResult::Absent,
-        Ok(Err(error)) => CleanupResult::Failed(error.to_string()),
-        Err(_) => {
-            let why = format!("no answer to DELETE within {PATIENCE:?}");
-            let error = BackendError::new(BackendErrorKind::Timeout, Certainty::Unknown, why.clone());
-            backend.health().failed(&error, Instant::now(), rand::random());
-            CleanupResult::Failed(why)
-        }
-    }
-}
-
-fn disbelieve(result: CleanupResult, why: &str) -> CleanupResult {
-    match result {
-        CleanupResult::Deleted | CleanupResult::Absent => {
-            CleanupResult::Failed(format!("not believed to be gone: {why}"))
-        }
-        failed @ CleanupResult::Failed(_) => failed,
-    }
-}
-
-fn tell(backend: &str, results: &Results) {
-    for (item, result) in results {
-        let (id, key) = (item.id, item.entry.storage_key.as_str());
-        let (reason, size) = (item.entry.reason.as_str(), item.entry.size);
-        // An uncertain key is done only after its second DELETE.
-        let last = !item.entry.uncertain || item.second_pass;
-        match result {
-            CleanupResult::Deleted => {
-                audit!("cleanup_queue.processed", backend, key, id, reason, size, last);
-            }
-            CleanupResult::Absent => {
-                audit!("cleanup_queue.already_absent", backend, key, id, reason, size, last);
-            }
-            CleanupResult::Failed(error) if item.attempts + 1 >= MAX_ATTEMPTS => {
-                audit!("cleanup_queue.exhausted_to_dlq", backend, key, id, reason, size, error);
-            }
-            CleanupResult::Failed(error) => {
-                debug!(backend, key, id, attempts = item.attempts + 1, error, "DELETE failed");
+            if last {
+                return Ok(total);
             }
         }
     }

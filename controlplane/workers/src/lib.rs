@@ -1,98 +1,145 @@
-//! The background workers of a control plane, and on this page the list of all of them.
+//! The background workers: reconcilers that take no input but the tables and the backends.
 //!
-//! Architecture invariant: a worker is a reconciler. It runs periodically and when it is woken, any
-//! number of times, on any number of replicas at once; its only input is what the ports of `core`
-//! read from the database, so a tick that died half way is made good by the next one.
+//! Architecture invariants: a worker is idempotent, so a tick may run twice, on two replicas, or end
+//! half-way; it finds its work in a queue that it claims, never by scanning objects; it reaches the
+//! database through the ports of `core` only. Several replicas share the work, none is the leader.
 //!
-//! To add a worker: a file with a struct that implements `Worker`, its name below, and its entry in
-//! [`list`]. Interval and jitter are the same for all: `every`, give or take a tenth; the first tick
-//! comes at the start.
+//! | worker | every | claim | woken by | when it fails |
+//! |---|---|---|---|---|
+//! | `marker` | 5 s; a good one again after 10 min | none, idempotent | a new generation | next tick |
+//! | `pending_reaper` | 15 s | intents, 5 min | on demand | claim released, next tick |
+//! | `cleanup_queue` | 5 s | rows, 5 min | on demand | row backs off, dead-lettered after 10 attempts |
+//! | `usage` | 10 s | none, numbered reports | on demand | the same report again |
+//! | `gauges` | 30 s | none, read only | on demand | next tick |
+//! | `change_log` | 1 h | advisory lock in the store | on demand | next tick |
+//! | `session_pruner` | 1 h | none, one statement | on demand | next tick |
+//!
+//! To add one: a file, a line in [`list`], a line in this table.
 
 mod backends;
 mod change_log;
 mod cleanup_queue;
 mod gauges;
+mod harness;
 mod marker;
-mod metrics;
+mod marker_gate;
+mod meters;
 mod pending_reaper;
-mod runner;
 mod session_pruner;
-mod settings;
-mod workers;
+mod usage;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::runner::{AfterFailure, Entry, Wakes};
-use crate::workers::Shared;
+use s3o_core::ports::{Configs, Ledger, Maintenance, Overview, Queues, Sessions};
+use s3o_runtime::{Metrics, Shutdown};
+use uuid::Uuid;
 
-pub use runner::Wake;
-pub use settings::{BackendSettings, Deps, WorkerSettings};
-pub use workers::Workers;
+use crate::backends::Backends;
+use crate::harness::{Entry, Harness};
 
-/// The marker `.s3o/backend` of each backend is read, or made: attaches and detaches backends.
-pub const MARKER: &str = "marker";
-/// Settles intents whose lease ran out.
-pub const PENDING_REAPER: &str = "pending_reaper";
-/// Deletes what the cleanup queue names.
-pub const CLEANUP_QUEUE: &str = "cleanup_queue";
-/// Makes and drops partitions of the change log.
-pub const CHANGE_LOG: &str = "change_log";
-/// Forgets old sessions.
-pub const SESSION_PRUNER: &str = "session_pruner";
-/// Shows the database's numbers as metrics.
-pub const GAUGES: &str = "gauges";
+pub use crate::harness::Workers;
 
-/// All workers: when they run, what keeps replicas apart, who wakes them, what a failed tick means.
-fn list(every: &WorkerSettings, wakes: &Wakes, shared: &Shared) -> Vec<Entry> {
-    let seconds = Duration::from_secs;
+/// What the workers reach.
+#[derive(Clone)]
+pub struct Ports {
+    /// Settles intents.
+    pub ledger: Arc<dyn Ledger>,
+    /// Which backends there are.
+    pub configs: Arc<dyn Configs>,
+    /// Where work is found.
+    pub queues: Arc<dyn Queues>,
+    /// Housekeeping.
+    pub maintenance: Arc<dyn Maintenance>,
+    /// What operators look at.
+    pub overview: Arc<dyn Overview>,
+    /// Takes this process's usage reports.
+    pub sessions: Arc<dyn Sessions>,
+}
+
+/// How often and how much at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerSettings {
+    /// Between two ticks of the cleanup queue.
+    pub cleanup_interval: Duration,
+    /// DELETEs at once.
+    pub cleanup_concurrency: usize,
+    /// Between two ticks of the pending reaper.
+    pub reaper_interval: Duration,
+    /// Intents looked at at once.
+    pub reaper_concurrency: usize,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self {
+            cleanup_interval: Duration::from_secs(5),
+            cleanup_concurrency: 16,
+            reaper_interval: Duration::from_secs(15),
+            reaper_concurrency: 16,
+        }
+    }
+}
+
+/// Everything a start needs.
+pub struct Deps {
+    /// The ports.
+    pub ports: Ports,
+    /// How often and how much.
+    pub settings: WorkerSettings,
+    /// Where the workers' metrics go.
+    pub metrics: Metrics,
+    /// This replica's name, as operators see it.
+    pub instance: String,
+    /// The workers end with it.
+    pub shutdown: Shutdown,
+}
+
+/// Starts all workers of this replica.
+pub fn start(deps: Deps) -> Arc<Workers> {
+    let Deps { ports, settings, metrics, instance, shutdown } = deps;
+    let owner = Uuid::new_v4();
+    let meters = meters::ProcessMeters::new(&metrics);
+    let backends = Backends::start(Arc::clone(&ports.configs), &meters, &shutdown);
+    let entries = list(&ports, settings, &metrics, &meters, &backends, owner, &instance);
+    Harness { overview: Arc::clone(&ports.overview), instance, shutdown }.start(entries, &metrics, &backends)
+}
+
+/// THE LIST.
+fn list(
+    ports: &Ports,
+    settings: WorkerSettings,
+    metrics: &Metrics,
+    meters: &Arc<meters::ProcessMeters>,
+    backends: &Arc<Backends>,
+    owner: Uuid,
+    instance: &str,
+) -> Vec<Entry> {
+    const HOUR: Duration = Duration::from_hours(1);
+    let gate = || marker_gate::MarkerGate::new(Arc::clone(&ports.configs));
     vec![
-        Entry {
-            name: MARKER,
-            every: every.marker,
-            lock: "none: every replica looks for itself, and attaching twice is attaching once",
-            woken_by: "a new generation of the configuration",
-            after_failure: AfterFailure::Backoff { first: every.marker_retry, most: seconds(30) },
-            worker: marker::Marker::new(shared),
-        },
-        Entry {
-            name: PENDING_REAPER,
-            every: every.pending_reaper,
-            lock: "claims intents; a claim of a dead replica lapses",
-            woken_by: "nobody",
-            after_failure: AfterFailure::NextTick,
-            worker: pending_reaper::PendingReaper::new(shared, wakes.of(CLEANUP_QUEUE)),
-        },
-        Entry {
-            name: CLEANUP_QUEUE,
-            every: every.cleanup_queue,
-            lock: "claims rows; a claim of a dead replica lapses",
-            woken_by: "the pending reaper",
-            after_failure: AfterFailure::NextTick,
-            worker: cleanup_queue::CleanupQueue::new(shared),
-        },
-        Entry {
-            name: CHANGE_LOG,
-            every: every.change_log,
-            lock: "the store's, for the time of the statement",
-            woken_by: "nobody",
-            after_failure: AfterFailure::Backoff { first: seconds(30), most: every.change_log },
-            worker: change_log::ChangeLog::new(shared),
-        },
-        Entry {
-            name: SESSION_PRUNER,
-            every: every.session_pruner,
-            lock: "none: deleting twice is deleting once",
-            woken_by: "nobody",
-            after_failure: AfterFailure::Backoff { first: seconds(60), most: every.session_pruner },
-            worker: session_pruner::SessionPruner::new(shared),
-        },
-        Entry {
-            name: GAUGES,
-            every: every.gauges,
-            lock: "none: reads only, each replica for its own /metrics",
-            woken_by: "nobody",
-            after_failure: AfterFailure::NextTick,
-            worker: gauges::Gauges::new(shared),
-        },
+        Entry::new(
+            "marker",
+            Duration::from_secs(5),
+            marker::Marker::new(ports.configs.clone(), ports.overview.clone(), backends.clone()),
+        ),
+        Entry::new(
+            "pending_reaper",
+            settings.reaper_interval,
+            pending_reaper::PendingReaper::new(ports, backends.clone(), gate(), owner, settings, metrics),
+        ),
+        Entry::new(
+            "cleanup_queue",
+            settings.cleanup_interval,
+            cleanup_queue::CleanupQueue::new(ports, backends.clone(), gate(), owner, settings, metrics),
+        ),
+        Entry::new(
+            "usage",
+            Duration::from_secs(10),
+            usage::Usage::new(ports.sessions.clone(), meters.clone(), owner, instance),
+        ),
+        Entry::new("gauges", Duration::from_secs(30), gauges::Gauges::new(ports, metrics)),
+        Entry::new("change_log", HOUR, change_log::ChangeLog(ports.maintenance.clone())),
+        Entry::new("session_pruner", HOUR, session_pruner::SessionPruner(ports.maintenance.clone())),
     ]
 }

@@ -1,188 +1,191 @@
-//! `pending_reaper`: settles intents whose lease ran out. Each is claimed (the claim fences its writer
-//! off), each of its targets is asked with a HEAD at its own storage key (`found.rs`), and what was
-//! found goes to the ledger, which decides.
+//! Settles intents whose lease ran out: looks whether the blob is there, and lets the ledger decide.
 //!
-//! Invariant: the ledger hears of an intent only when every target gave a definite answer, by a backend
-//! whose marker was ours before the first HEAD and, where one said 404, after the last. Anything else
-//! is ambiguous: the claim is let go and the intent stays.
-
-mod found;
+//! Invariant: the claim fences the write before the first look; a target that gives no definite
+//! answer settles nothing, and the intent is let go to be looked at again.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::{StreamExt as _, stream};
+use futures::StreamExt as _;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use s3o_backend::{Backend, BackendErrorKind, HeadDone};
+use s3o_blob::headers::from_blob_headers;
 use s3o_core::call::{Call, Found, Outcome, Request, Resolution, Resolve, TargetId};
 use s3o_core::cleanup::Claim;
-use s3o_core::intent::Intent;
+use s3o_core::intent::{Intent, Target};
 use s3o_core::ports::{Ledger, Queues};
 use s3o_core::worker::Counts;
-use s3o_runtime::{Shutdown, audit};
-use s3o_types::Op;
-use tracing::{debug, info};
+use s3o_runtime::{Metrics, audit};
+use s3o_types::EtagProof;
+use tracing::info;
 use uuid::Uuid;
 
 use crate::backends::Backends;
-use crate::metrics::{Counters, label};
-use crate::runner::{Wake, Worker};
-use crate::workers::Shared;
+use crate::harness::Worker;
+use crate::marker_gate::MarkerGate;
+use crate::{Ports, WorkerSettings};
 
-/// Intents claimed at a time.
-const BATCH: u32 = 64;
-/// Intents asked about, and settled, at a time.
-const AT_ONCE: usize = 16;
-/// Batches in one tick: a bound for a tick that meets a mountain.
-const ROUNDS: u32 = 100;
-/// How long a claim lasts, in microseconds: longer than a batch of HEADs that all run into the
-/// client's 60 s.
-const CLAIM_US: i64 = 10 * 60 * 1_000_000;
+/// A HEAD may take a minute, a queue of them a few.
+const CLAIM_US: i64 = 5 * 60 * 1_000_000;
+/// Intents a claim.
+const BATCH: u32 = 256;
 
 pub(crate) struct PendingReaper {
     ledger: Arc<dyn Ledger>,
     queues: Arc<dyn Queues>,
     backends: Arc<Backends>,
+    gate: MarkerGate,
     owner: Uuid,
-    resolved: Counters,
-    /// What is dropped is queued there.
-    cleanup: Wake,
+    concurrency: usize,
+    resolved: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
 impl PendingReaper {
-    pub(crate) fn new(shared: &Shared, cleanup: Wake) -> Arc<dyn Worker> {
-        let resolved = Counters::default();
-        let help = "Pending PUT intents resolved by status";
-        shared.metrics.register("pending_intents_resolved", help, resolved.clone());
-        Arc::new(Self {
-            ledger: Arc::clone(&shared.ledger),
-            queues: Arc::clone(&shared.queues),
-            backends: Arc::clone(&shared.backends),
-            owner: shared.owner,
+    pub(crate) fn new(
+        ports: &Ports,
+        backends: Arc<Backends>,
+        gate: MarkerGate,
+        owner: Uuid,
+        settings: WorkerSettings,
+        metrics: &Metrics,
+    ) -> Self {
+        let resolved = Family::default();
+        metrics.register(
+            "pending_intents_resolved",
+            "Pending PUT intents resolved by status",
+            resolved.clone(),
+        );
+        let (ledger, queues) = (ports.ledger.clone(), ports.queues.clone());
+        Self {
+            ledger,
+            queues,
+            backends,
+            gate,
+            owner,
+            concurrency: settings.reaper_concurrency.max(1),
             resolved,
-            cleanup,
-        })
+        }
+    }
+
+    /// Settles one intent; `Err` says why nothing definite is known.
+    async fn settle(&self, intent: &Intent) -> Result<Resolution, String> {
+        let mut found = Vec::with_capacity(intent.targets.len());
+        for target in &intent.targets {
+            found.push((target.id(), self.look(target).await?));
+        }
+        match self.ledger.submit(self.request(intent, found)).await {
+            Outcome::Resolved(resolution) => Ok(resolution),
+            Outcome::Refused(refusal) => Err(refusal.message),
+            other => Err(format!("unexpected outcome {other:?}")),
+        }
+    }
+
+    fn request(&self, intent: &Intent, found: Vec<(TargetId, Found)>) -> Request {
+        Request {
+            op: intent.op,
+            session: intent.session,
+            access_key: String::new(),
+            source: "pending_reaper".to_owned(),
+            request_id: format!("reap-{}", intent.op),
+            bulk: false,
+            call: Call::Resolve(Box::new(Resolve { intent: intent.clone(), owner: self.owner, found })),
+        }
+    }
+
+    async fn look(&self, target: &Target) -> Result<Found, String> {
+        let Some(backend) = self.backends.get(target.backend) else {
+            return Err(format!("backend {} is not configured", target.backend.0));
+        };
+        self.gate.is_ours(&backend).await.map_err(|why| format!("{}: {why}", backend.name()))?;
+        match backend.head(&target.storage_key).await {
+            Ok(head) => Ok(blob(&backend, &head)),
+            Err(error) if error.kind == BackendErrorKind::NotFound => Ok(Found::Nothing),
+            Err(error) => Err(format!("{}: {error}", backend.name())),
+        }
+    }
+
+    fn count(&self, intent: &Intent, resolution: Resolution) -> &'static str {
+        let (op, bucket, key) = (intent.op.to_string(), intent.bucket.0, intent.key.as_str());
+        let status = match resolution {
+            Resolution::Promoted => {
+                audit!("pending_reaper.promoted", request_id = %op, bucket, key);
+                "promoted"
+            }
+            Resolution::Dropped => {
+                audit!("pending_reaper.dropped", request_id = %op, bucket, key);
+                "dropped"
+            }
+            Resolution::Superseded => {
+                audit!("pending_reaper.superseded", request_id = %op, bucket, key);
+                "dropped"
+            }
+            Resolution::AlreadyResolved => "already_resolved",
+        };
+        self.resolved.get_or_create(&[("status", status)]).inc();
+        status
+    }
+
+    async fn look_and_settle(&self, intents: Vec<Intent>) -> Vec<(Intent, Result<Resolution, String>)> {
+        let settled = futures::stream::iter(intents).map(|intent| async move {
+            let result = self.settle(&intent).await;
+            (intent, result)
+        });
+        settled.buffer_unordered(self.concurrency).collect().await
+    }
+
+    async fn settle_all(&self, intents: Vec<Intent>, counts: &mut Counts) -> Vec<s3o_types::Op> {
+        let mut ambiguous = Vec::new();
+        for (intent, result) in self.look_and_settle(intents).await {
+            let status = match result {
+                Ok(resolution) => self.count(&intent, resolution),
+                Err(why) => {
+                    info!(op = %intent.op, key = intent.key, error = why, "an expired intent stays: no definite answer");
+                    self.resolved.get_or_create(&[("status", "ambiguous")]).inc();
+                    ambiguous.push(intent.op);
+                    "ambiguous"
+                }
+            };
+            *counts.entry(status.to_owned()).or_default() += 1;
+        }
+        ambiguous
+    }
+}
+
+/// What a HEAD tells. Only what is proven becomes an ETag or a version's attributes.
+fn blob(backend: &Backend, head: &HeadDone) -> Found {
+    let stored = from_blob_headers(&head.headers).ok();
+    let etag = head.etag.clone().filter(|etag| backend.etag_proof() == EtagProof::Md5 && etag.is_md5());
+    let size = stored.as_ref().map_or(0, |stored| stored.description.size);
+    Found::Blob {
+        stored_size: head.size,
+        size,
+        etag,
+        attributes: stored.filter(|s| !s.description.incomplete).map(|s| s.attributes),
+        backend_version: None,
     }
 }
 
 #[async_trait]
 impl Worker for PendingReaper {
-    async fn tick(&self, stop: &Shutdown) -> Result<Counts, String> {
+    async fn tick(&self) -> Result<Counts, String> {
+        self.gate.reset().await;
         let mut counts = Counts::new();
-        let mut ambiguous = Vec::new();
-        let drained = self.drain(stop, &mut counts, &mut ambiguous).await;
-        // Let go at the end: let go at once, they would be claimed again by this very tick.
-        if !ambiguous.is_empty() {
-            self.count(&mut counts, "ambiguous", ambiguous.len());
-            self.queues.release_intents(self.owner, ambiguous).await.map_err(|error| error.to_string())?;
-        }
-        if counts.contains_key("dropped") {
-            self.cleanup.wake();
-        }
-        drained.map(|()| counts)
-    }
-}
-
-impl PendingReaper {
-    async fn drain(
-        &self,
-        stop: &Shutdown,
-        counts: &mut Counts,
-        ambiguous: &mut Vec<Op>,
-    ) -> Result<(), String> {
-        for _ in 0..ROUNDS {
-            if stop.is_stopping() {
-                break;
-            }
+        loop {
             let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: BATCH };
-            let batch = self.queues.claim_expired_intents(claim).await.map_err(|error| error.to_string())?;
-            if batch.is_empty() {
-                break;
+            let intents =
+                self.queues.claim_expired_intents(claim).await.map_err(|error| error.to_string())?;
+            let full = intents.len() == BATCH as usize;
+            let ambiguous = self.settle_all(intents, &mut counts).await;
+            let stuck = !ambiguous.is_empty();
+            if stuck {
+                let released = self.queues.release_intents(self.owner, ambiguous).await;
+                released.map_err(|error| error.to_string())?;
             }
-            self.settle(batch, counts, ambiguous).await;
-        }
-        Ok(())
-    }
-
-    async fn settle(&self, batch: Vec<Intent>, counts: &mut Counts, ambiguous: &mut Vec<Op>) {
-        let found = found::ask(&self.backends, &batch, AT_ONCE).await;
-        let settle = |(intent, found): (Intent, Result<_, String>)| async move {
-            let op = intent.op;
-            match found {
-                Ok(found) => (op, self.resolve(intent, found).await),
-                Err(why) => (op, Err(why)),
+            // What was let go would only be claimed again.
+            if stuck || !full {
+                return Ok(counts);
             }
-        };
-        let settled: Vec<_> =
-            stream::iter(batch.into_iter().zip(found)).map(settle).buffer_unordered(AT_ONCE).collect().await;
-        for (op, result) in settled {
-            match result {
-                Ok(word) => self.count(counts, word, 1),
-                Err(why) => {
-                    info!(%op, why, "an expired intent could not be settled yet");
-                    ambiguous.push(op);
-                }
-            }
-        }
-    }
-
-    fn count(&self, counts: &mut Counts, word: &'static str, n: usize) {
-        let n = u64::try_from(n).unwrap_or(u64::MAX);
-        self.resolved.get_or_create(&label("status", word)).inc_by(n);
-        *counts.entry(word.to_owned()).or_default() += n;
-    }
-
-    async fn resolve(&self, intent: Intent, found: Vec<(TargetId, Found)>) -> Result<&'static str, String> {
-        let told = About {
-            op: intent.op,
-            request_id: Uuid::now_v7().to_string(),
-            bucket: intent.bucket.0,
-            key: intent.key.clone(),
-            version: intent.version.to_string(),
-        };
-        let request = Request {
-            op: intent.op,
-            session: intent.session,
-            access_key: String::new(),
-            source: String::new(),
-            request_id: told.request_id.clone(),
-            bulk: false,
-            call: Call::Resolve(Box::new(Resolve { intent, owner: self.owner, found })),
-        };
-        match self.ledger.submit(request).await {
-            Outcome::Resolved(resolution) => Ok(tell(&told, resolution)),
-            Outcome::Refused(refusal) => Err(refusal.message),
-            other => Err(format!("the ledger answered {other:?} to a Resolve")),
-        }
-    }
-}
-
-/// What the audit says of a settled intent.
-struct About {
-    op: Op,
-    request_id: String,
-    bucket: i32,
-    key: String,
-    version: String,
-}
-
-/// Tells the audit, and the word for the metric.
-fn tell(about: &About, resolution: Resolution) -> &'static str {
-    let About { op, request_id, bucket, key, version } = about;
-    match resolution {
-        Resolution::Promoted => {
-            audit!("pending_reaper.promoted", request_id, %op, bucket, key, version);
-            "promoted"
-        }
-        Resolution::Dropped => {
-            audit!("pending_reaper.dropped", request_id, %op, bucket, key, version);
-            "dropped"
-        }
-        Resolution::Superseded => {
-            audit!("pending_reaper.superseded", request_id, %op, bucket, key, version);
-            "dropped"
-        }
-        Resolution::AlreadyResolved => {
-            debug!(%op, "settled by somebody else");
-            "already_resolved"
         }
     }
 }

@@ -1,29 +1,18 @@
-//! `session_pruner`: forgets sessions that ended long ago. Which those are is the store's: a session
-//! that left an intent stays until the intent is settled.
+//! Forgets sessions that ended long ago and left no intent.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use s3o_core::ports::Maintenance;
 use s3o_core::worker::Counts;
-use s3o_runtime::Shutdown;
 
-use crate::runner::Worker;
-use crate::workers::Shared;
+use crate::harness::Worker;
 
-pub(crate) struct SessionPruner {
-    maintenance: Arc<dyn Maintenance>,
-}
-
-impl SessionPruner {
-    pub(crate) fn new(shared: &Shared) -> Arc<dyn Worker> {
-        Arc::new(Self { maintenance: Arc::clone(&shared.maintenance) })
-    }
-}
+pub(crate) struct SessionPruner(pub(crate) Arc<dyn Maintenance>);
 
 #[async_trait]
 impl Worker for SessionPruner {
-    async fn tick(&self, _: &Shutdown) -> Result<Counts, String> {
-        self.maintenance.prune_sessions().await.map_err(|error| error.to_string())
+    async fn tick(&self) -> Result<Counts, String> {
+        self.0.prune_sessions().await.map_err(|error| error.to_string())
     }
 }

@@ -1,0 +1,176 @@
+//! Runs workers: by interval, when woken, on demand; and tells operators how their ticks went.
+//!
+//! Invariants: a worker ticks once at a time in this process; a tick that fails or panics is counted
+//! and recorded, and the next one comes; every task ends with the shutdown.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use futures::FutureExt as _;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use s3o_core::ports::{Overview, WorkerControl};
+use s3o_core::worker::Counts;
+use s3o_runtime::{Metrics, Shutdown};
+use tokio::sync::{Mutex, Notify};
+use tracing::warn;
+
+use crate::backends::Backends;
+
+/// One kind of background work.
+#[async_trait]
+pub(crate) trait Worker: Send + Sync {
+    /// Does what is due and says what was done. An error is for operators.
+    async fn tick(&self) -> Result<Counts, String>;
+}
+
+/// A worker in the list.
+pub(crate) struct Entry {
+    name: &'static str,
+    interval: Duration,
+    worker: Box<dyn Worker>,
+    wake: Notify,
+    ticking: Mutex<()>,
+}
+
+impl Entry {
+    pub(crate) fn new(name: &'static str, interval: Duration, worker: impl Worker + 'static) -> Self {
+        Self { name, interval, worker: Box::new(worker), wake: Notify::new(), ticking: Mutex::new(()) }
+    }
+
+    /// Between half and one and a half intervals, so that replicas drift apart.
+    fn pause(&self) -> Duration {
+        self.interval.mul_f64(0.5 + rand::random::<f64>())
+    }
+}
+
+type ByService = [(&'static str, String); 1];
+type ByServiceAndResult = [(&'static str, String); 2];
+
+#[derive(Clone, Default)]
+struct TickMetrics {
+    ticks: Family<ByServiceAndResult, Counter>,
+    last_success: Family<ByService, Gauge>,
+    failures: Family<ByService, Gauge>,
+}
+
+impl TickMetrics {
+    fn new(metrics: &Metrics) -> Self {
+        let new = Self::default();
+        metrics.register("worker_ticks", "Worker ticks by service and outcome", new.ticks.clone());
+        let help = "Unix time of the most recent successful tick per service";
+        metrics.register("worker_last_success_timestamp_seconds", help, new.last_success.clone());
+        let help = "Failed ticks per service since the last success";
+        metrics.register("worker_consecutive_failures", help, new.failures.clone());
+        new
+    }
+
+    fn record(&self, service: &str, succeeded: bool) {
+        let by_service = [("service", service.to_owned())];
+        let result = if succeeded { "success" } else { "error" };
+        let labels = [("service", service.to_owned()), ("result", result.to_owned())];
+        self.ticks.get_or_create(&labels).inc();
+        if succeeded {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            self.last_success.get_or_create(&by_service).set(i64::try_from(now).unwrap_or(i64::MAX));
+            self.failures.get_or_create(&by_service).set(0);
+        } else {
+            self.failures.get_or_create(&by_service).inc();
+        }
+    }
+}
+
+/// The workers of this process. Dropping it does not end them; the shutdown does.
+pub struct Workers {
+    entries: Vec<Arc<Entry>>,
+    overview: Arc<dyn Overview>,
+    instance: String,
+    metrics: TickMetrics,
+}
+
+/// What starting them needs.
+pub(crate) struct Harness {
+    pub(crate) overview: Arc<dyn Overview>,
+    pub(crate) instance: String,
+    pub(crate) shutdown: Shutdown,
+}
+
+impl Harness {
+    pub(crate) fn start(
+        self,
+        entries: Vec<Entry>,
+        metrics: &Metrics,
+        backends: &Arc<Backends>,
+    ) -> Arc<Workers> {
+        let workers = Arc::new(Workers {
+            entries: entries.into_iter().map(Arc::new).collect(),
+            overview: self.overview,
+            instance: self.instance,
+            metrics: TickMetrics::new(metrics),
+        });
+        for entry in &workers.entries {
+            self.shutdown.spawn(run(Arc::clone(&workers), Arc::clone(entry), self.shutdown.clone()));
+        }
+        let (woken, backends) = (Arc::clone(&workers), Arc::clone(backends));
+        self.shutdown.spawn(async move { backends.follow(|| woken.wake("marker")).await });
+        workers
+    }
+}
+
+async fn run(workers: Arc<Workers>, entry: Arc<Entry>, shutdown: Shutdown) {
+    while !shutdown.is_stopping() {
+        // What it did is for whoever asks on demand; failures are recorded inside.
+        let _ = workers.tick(&entry).await;
+        tokio::select! {
+            () = shutdown.stopping() => {}
+            () = entry.wake.notified() => {}
+            () = tokio::time::sleep(entry.pause()) => {}
+        }
+    }
+}
+
+impl Workers {
+    /// Lets a worker tick soon.
+    pub fn wake(&self, name: &str) {
+        if let Some(entry) = self.entries.iter().find(|entry| entry.name == name) {
+            entry.wake.notify_one();
+        }
+    }
+
+    async fn tick(&self, entry: &Entry) -> Result<Counts, String> {
+        let _one_at_a_time = entry.ticking.lock().await;
+        let tick = AssertUnwindSafe(entry.worker.tick()).catch_unwind();
+        let result = tick.await.unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic))));
+        if let Err(error) = &result {
+            warn!(worker = entry.name, %error, "a worker's tick failed");
+        }
+        self.metrics.record(entry.name, result.is_ok());
+        let outcome = result.as_ref().map(|_| ()).map_err(Clone::clone);
+        if let Err(error) = self.overview.record_tick(entry.name, &self.instance, outcome).await {
+            warn!(worker = entry.name, %error, "a worker's tick was not recorded");
+        }
+        result
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
+
+#[async_trait]
+impl WorkerControl for Workers {
+    async fn run(&self, name: &str) -> Result<Counts, Option<String>> {
+        let Some(entry) = self.entries.iter().find(|entry| entry.name == name) else {
+            return Err(None);
+        };
+        self.tick(entry).await.map_err(Some)
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        self.entries.iter().map(|entry| entry.name).collect()
+    }
+}

@@ -1,0 +1,75 @@
+//! Reports what this process used of the backends, as a data plane does: in numbered reports that
+//! count once however often they are sent.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use s3o_core::ports::Sessions;
+use s3o_core::session::{Hello, UsageReport};
+use s3o_core::worker::Counts;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use crate::harness::Worker;
+use crate::meters::ProcessMeters;
+
+pub(crate) struct Usage {
+    sessions: Arc<dyn Sessions>,
+    meters: Arc<ProcessMeters>,
+    hello: Hello,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    opened: bool,
+    number: i64,
+    /// Sent, and not known to be recorded.
+    pending: Option<UsageReport>,
+}
+
+impl Usage {
+    pub(crate) fn new(
+        sessions: Arc<dyn Sessions>,
+        meters: Arc<ProcessMeters>,
+        owner: Uuid,
+        instance: &str,
+    ) -> Self {
+        let hello = Hello {
+            session: owner,
+            name: format!("workers of {instance}"),
+            version: s3o_runtime::VERSION.to_owned(),
+            features: Vec::new(),
+        };
+        Self { sessions, meters, hello, state: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl Worker for Usage {
+    async fn tick(&self) -> Result<Counts, String> {
+        let mut state = self.state.lock().await;
+        let session = self.hello.session;
+        if state.opened {
+            self.sessions.renew(session, Vec::new()).await.map_err(|error| error.to_string())?;
+        } else {
+            self.sessions.open(self.hello.clone()).await.map_err(|error| error.to_string())?;
+            state.opened = true;
+        }
+        if state.pending.is_none() {
+            let usage = self.meters.take_usage();
+            if usage.is_empty() {
+                return Ok(Counts::new());
+            }
+            state.number += 1;
+            state.pending = Some(UsageReport { number: state.number, usage });
+        }
+        let Some(report) = state.pending.clone() else {
+            return Ok(Counts::new());
+        };
+        let backends = report.usage.len() as u64;
+        self.sessions.add_usage(session, report).await.map_err(|error| error.to_string())?;
+        state.pending = None;
+        Ok(Counts::from([("backends".to_owned(), backends)]))
+    }
+}
