@@ -56,7 +56,7 @@ impl Default for Options {
             data_planes: 1,
             failpoint: None,
             skew: None,
-            times: Times { read_grace_s: 1, late_put_window_s: 1 },
+            times: Times { read_grace_s: 1, late_put_window_s: 1, worker_interval_s: 3600 },
         }
     }
 }

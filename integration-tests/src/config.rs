@@ -43,6 +43,9 @@ pub struct Times {
     pub read_grace_s: u64,
     /// Seconds until the second DELETE of an uncertain key.
     pub late_put_window_s: u64,
+    /// Seconds between the ticks of the reaper and of cleanup; a test that decides itself when they run
+    /// sets an hour.
+    pub worker_interval_s: u64,
 }
 
 /// `s3o-controlplane --config`.
@@ -57,18 +60,18 @@ pub fn control_plane(
 ) -> Value {
     let backends: Vec<Value> = backends.iter().map(backend).collect();
     json!({
-        "name": name,
-        "grpc": {"listen": grpc, "token": TOKEN},
-        "http": {"listen": http},
+        "instance": name,
+        "grpc": {"listen": grpc, "dataplane_token": TOKEN, "admin_token": TOKEN},
+        "http": {"listen": http, "admin_token": TOKEN},
         "database": {"url": database},
-        "routing": routing,
+        "routing": {"strategy": routing},
         "backends": backends,
         "buckets": [{"name": BUCKET}, {"name": OTHER, "max_object_size": OTHER_MAX}],
         "credentials": [
             {
                 "access_key_id": KEY.0,
                 "secret_access_key": KEY.1,
-                "grants": [{"bucket": BUCKET, "access": "write"}, {"bucket": OTHER, "access": "write"}],
+                "grants": [{"bucket": BUCKET, "access": "read_write"}, {"bucket": OTHER, "access": "read_write"}],
             },
             {
                 "access_key_id": READER.0,
@@ -79,7 +82,10 @@ pub fn control_plane(
         "cleanup": {
             "read_grace": format!("{}s", times.read_grace_s),
             "late_put_window": format!("{}s", times.late_put_window_s),
+            "interval": format!("{}s", times.worker_interval_s),
         },
+        "pending_reaper": {"interval": format!("{}s", times.worker_interval_s)},
+        "shutdown_grace": "20s",
         "log": {"filter": "info", "format": "json"},
     })
 }

@@ -1,7 +1,7 @@
 //! Lets the reaper and the cleanup worker do all that is to do.
 //!
 //! Invariant: only waiting is cut short here, and only by the database's clock: leases of processes
-//! that may be dead, and the backoff after faults that the test has ended.
+//! that may be dead, their claims, and the backoff after faults that the test has ended.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::wait;
 /// As the list of workers has them.
 pub const REAPER: &str = "pending_reaper";
 /// As the list of workers has them.
-pub const CLEANUP: &str = "cleanup";
+pub const CLEANUP: &str = "cleanup_queue";
 
 /// Runs one tick of a worker on the first control plane that answers.
 pub async fn run_worker(cluster: &Cluster, name: &str) -> Result<HashMap<String, u64>> {
@@ -46,7 +46,12 @@ pub async fn settle(cluster: &Cluster) -> Result<()> {
         expire_leases(cluster).await?;
         run_worker(cluster, REAPER).await?;
         let sql = cluster.sql().await?;
-        sql.execute("UPDATE cleanup_queue SET not_before = now() WHERE last_error IS NOT NULL", &[]).await?;
+        sql.batch_execute(
+            "UPDATE cleanup_queue SET not_before = now() WHERE last_error IS NOT NULL;
+             UPDATE cleanup_queue SET claimed_until = now() WHERE claimed_by IS NOT NULL;
+             UPDATE intents SET claimed_until = now() WHERE claimed_by IS NOT NULL",
+        )
+        .await?;
         run_worker(cluster, CLEANUP).await?;
         let row = sql
             .query_one("SELECT (SELECT count(*) FROM intents), (SELECT count(*) FROM cleanup_queue)", &[])

@@ -23,7 +23,7 @@ async fn a_bucket_a_key_and_a_backend_are_added() -> Result<()> {
         config["credentials"].as_array_mut().expect("a list").push(json!({
             "access_key_id": "AKIAADDED",
             "secret_access_key": "added-secret",
-            "grants": [{"bucket": "added", "access": "write"}],
+            "grants": [{"bucket": "added", "access": "read_write"}],
         }));
     })?;
     cluster.wait_attached().await?;

@@ -44,7 +44,8 @@ async fn run(cluster: &mut Cluster, seconds: u64, kills: bool) -> Result<Workloa
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_minute_of_everything_is_linearizable() -> Result<()> {
-    let options = Options { control_planes: 2, data_planes: 2, ..Options::default() };
+    let mut options = Options { control_planes: 2, data_planes: 2, ..Options::default() };
+    options.times.worker_interval_s = 1;
     let mut cluster = Cluster::start(options).await?;
     let workload = run(&mut cluster, 60, true).await?;
     s3o_integration_tests::settle::settle(&cluster).await?;
