@@ -98,9 +98,10 @@ impl BringUp {
             metrics: self.metrics.clone(),
             instance: self.config.instance.clone(),
             settings: WorkerSettings {
-                pending_reaper: self.config.pending_reaper.interval.get(),
                 cleanup_queue: self.config.cleanup.interval.get(),
-                ..WorkerSettings::default()
+                cleanup_concurrency: self.config.cleanup.concurrency.into(),
+                pending_reaper: self.config.pending_reaper.interval.get(),
+                reaper_concurrency: self.config.pending_reaper.concurrency.into(),
             },
             shutdown: self.services.clone(),
         }

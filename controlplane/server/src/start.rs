@@ -8,9 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use s3o_grpc::{AdminService, GrpcConfig, GrpcServer, Tokens, Wiring};
+use s3o_grpc::{GrpcConfig, GrpcServer, Tokens, Wiring};
 use s3o_runtime::{LogHandle, Metrics, Reload, Shutdown, TlsServer};
-use s3o_types::Secret;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -97,7 +96,7 @@ impl ControlPlane {
         let wiring = Wiring::new(&config.instance, services.clone(), Vec::new);
         let grpc_addr = listen_grpc(&config, &wiring, &services, &reload).await?;
         let (phase, seen) = watch::channel(Phase::Starting);
-        let http_addr = listen_http(&config, &wiring, &metrics, &services, seen.clone()).await?;
+        let http_addr = listen_http(&config, &services).await?;
         let shutdown_of_all = shutdown.clone();
         let bring_up = BringUp { config, file, reload, log, wiring, metrics, shutdown, services, phase };
         shutdown_of_all.spawn(bring_up.run());
@@ -131,4 +130,17 @@ async fn listen_grpc(
 
 async fn bind(field: &str, addr: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr).await.with_context(|| format!("{field}: {addr}"))
+}
+
+/// Takes the address, so that it is known and nobody else has it. `s3o-http` serves it: health and
+/// metrics from [`Phase`] and `Metrics`, the admin API over `s3o_grpc::AdminService`.
+async fn listen_http(config: &ControlPlaneConfig, shutdown: &Shutdown) -> anyhow::Result<SocketAddr> {
+    let listener = bind("http.listen", config.http.listen).await?;
+    let addr = listener.local_addr()?;
+    let stop = shutdown.clone();
+    shutdown.spawn(async move {
+        stop.stopping().await;
+        drop(listener);
+    });
+    Ok(addr)
 }

@@ -65,6 +65,8 @@ pub struct CleanupSection {
     pub late_put_window: HumanDuration,
     /// How often the queue is looked at.
     pub interval: HumanDuration,
+    /// Deletes at a time.
+    pub concurrency: u16,
 }
 
 impl Default for CleanupSection {
@@ -73,7 +75,8 @@ impl Default for CleanupSection {
             read_grace: HumanDuration::from_secs(15 * 60),
             cleanup_delay: HumanDuration::from_secs(0),
             late_put_window: HumanDuration::from_secs(60 * 60),
-            interval: HumanDuration::from_secs(15),
+            interval: HumanDuration::from_secs(5),
+            concurrency: 16,
         }
     }
 }
@@ -95,11 +98,13 @@ impl CleanupSection {
 pub struct ReaperSection {
     /// How often expired intents are looked for.
     pub interval: HumanDuration,
+    /// Intents that are settled at a time.
+    pub concurrency: u16,
 }
 
 impl Default for ReaperSection {
     fn default() -> Self {
-        Self { interval: HumanDuration::from_secs(20) }
+        Self { interval: HumanDuration::from_secs(15), concurrency: 16 }
     }
 }
 

@@ -44,7 +44,7 @@ fn every_mistake_is_named() {
 database: {url: mysql://x}
 grpc: {listen: 127.0.0.1:1, dataplane_token: 'a b', admin_token: ''}
 http: {listen: 127.0.0.1:1, admin_token: ''}
-cleanup: {interval: 0}
+cleanup: {interval: 0, concurrency: 0}
 pending_reaper: {interval: 0}
 log: {filter: 'a=b=c'}
 backends:
@@ -75,6 +75,7 @@ credentials:
             "http.admin_token",
             "http.listen",
             "cleanup.interval",
+            "cleanup.concurrency",
             "pending_reaper.interval",
             "log.filter",
             "backends[1].name",

@@ -31,8 +31,10 @@ impl Validate for ControlPlaneConfig {
                 p.at("listen", "is also grpc.listen");
             }
         });
-        problems.field("cleanup", |p| every(p, self.cleanup.interval));
-        problems.field("pending_reaper", |p| every(p, self.pending_reaper.interval));
+        problems.field("cleanup", |p| every(p, self.cleanup.interval, self.cleanup.concurrency));
+        problems.field("pending_reaper", |p| {
+            every(p, self.pending_reaper.interval, self.pending_reaper.concurrency);
+        });
         problems.field("log", |p| self.log.validate(p));
         backends(problems, &self.backends);
         buckets(problems, &self.buckets);
@@ -61,9 +63,12 @@ fn optional_secret(problems: &mut Problems, name: &str, value: Option<&Secret>) 
     }
 }
 
-fn every(problems: &mut Problems, interval: HumanDuration) {
+fn every(problems: &mut Problems, interval: HumanDuration, concurrency: u16) {
     if interval.get().is_zero() {
         problems.at("interval", "must not be 0");
+    }
+    if concurrency == 0 {
+        problems.at("concurrency", "must not be 0");
     }
 }
 
