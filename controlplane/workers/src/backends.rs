@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use s3o_backend::{Backend, BackendSet, BreakerConfig, HttpPool};
+use s3o_backend::{Backend, BackendSet, HttpPool};
 use s3o_core::config::ClusterConfig;
 use s3o_core::ports::Configs;
 use s3o_runtime::Shutdown;
 use s3o_types::BackendId;
 
+use crate::BackendSettings;
 use crate::meters::ProcessMeters;
 
 /// How often a backend that is not up may be probed; its breaker says whether.
@@ -26,10 +27,11 @@ pub(crate) struct Backends {
 impl Backends {
     pub(crate) fn start(
         configs: Arc<dyn Configs>,
+        how: BackendSettings,
         meters: &Arc<ProcessMeters>,
         shutdown: &Shutdown,
     ) -> Arc<Self> {
-        let set = BackendSet::new(HttpPool::default(), meters.as_meters(), BreakerConfig::default());
+        let set = BackendSet::new(HttpPool::new(how.timeouts), meters.as_meters(), how.breaker);
         let new = Arc::new(Self { set: Arc::new(set), configs, shutdown: shutdown.clone() });
         new.rebuild(&new.configs.current());
         shutdown.spawn(probe(Arc::clone(&new)));

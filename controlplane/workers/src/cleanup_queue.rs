@@ -16,14 +16,14 @@ use s3o_backend::Deleted;
 use s3o_core::cleanup::{Claim, CleanupItem, CleanupResult, MAX_ATTEMPTS};
 use s3o_core::ports::Queues;
 use s3o_core::worker::Counts;
-use s3o_runtime::{Metrics, audit};
+use s3o_runtime::audit;
 use tracing::warn;
 use uuid::Uuid;
 
+use crate::Deps;
 use crate::backends::Backends;
 use crate::harness::Worker;
 use crate::marker_gate::MarkerGate;
-use crate::{Ports, WorkerSettings};
 
 /// A DELETE may take a minute, a queue of them a few.
 const CLAIM_US: i64 = 5 * 60 * 1_000_000;
@@ -44,24 +44,18 @@ pub(crate) struct CleanupQueue {
 }
 
 impl CleanupQueue {
-    pub(crate) fn new(
-        ports: &Ports,
-        backends: Arc<Backends>,
-        gate: MarkerGate,
-        owner: Uuid,
-        settings: WorkerSettings,
-        metrics: &Metrics,
-    ) -> Self {
+    pub(crate) fn new(deps: &Deps, backends: Arc<Backends>, owner: Uuid) -> Self {
         let new = Self {
-            queues: ports.queues.clone(),
+            queues: deps.queues.clone(),
             backends,
-            gate,
+            gate: MarkerGate::new(deps.configs.clone()),
             owner,
-            concurrency: settings.cleanup_concurrency.max(1),
+            concurrency: deps.settings.cleanup_concurrency.max(1),
             processed: Family::default(),
             recovered: Family::default(),
             dead: Family::default(),
         };
+        let metrics = &deps.metrics;
         metrics.register("cleanup_queue_processed", "Cleanup queue items processed", new.processed.clone());
         let help = "Cleanup rows whose stale claim was reclaimed by a later tick";
         metrics.register("cleanup_queue_stale_claims_recovered", help, new.recovered.clone());

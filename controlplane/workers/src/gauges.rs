@@ -9,9 +9,8 @@ use s3o_core::ports::{Configs, Overview, Queues};
 use s3o_core::session::BackendUsage;
 use s3o_core::usage::{Usage, signed};
 use s3o_core::worker::Counts;
-use s3o_runtime::Metrics;
 
-use crate::Ports;
+use crate::Deps;
 use crate::harness::Worker;
 
 type ByBackend = Family<[(&'static str, String); 1], Gauge>;
@@ -34,7 +33,8 @@ pub(crate) struct Gauges {
 }
 
 impl Gauges {
-    pub(crate) fn new(ports: &Ports, metrics: &Metrics) -> Self {
+    pub(crate) fn new(deps: &Deps) -> Self {
+        let metrics = &deps.metrics;
         let by_backend = |name: &str, help: &str| {
             let family = ByBackend::default();
             metrics.register(name, help, family.clone());
@@ -46,9 +46,9 @@ impl Gauges {
             gauge
         };
         Self {
-            configs: ports.configs.clone(),
-            overview: ports.overview.clone(),
-            queues: ports.queues.clone(),
+            configs: deps.configs.clone(),
+            overview: deps.overview.clone(),
+            queues: deps.queues.clone(),
             used: by_backend("quota_bytes_used", "Current bytes used"),
             limit: by_backend("quota_bytes_limit", "Quota limit"),
             orphan: by_backend("quota_orphan_bytes", "Bytes reserved by pending cleanup items"),

@@ -18,6 +18,7 @@ use s3o_runtime::{Metrics, Shutdown};
 use tokio::sync::{Mutex, Notify};
 use tracing::warn;
 
+use crate::Deps;
 use crate::backends::Backends;
 
 /// One kind of background work.
@@ -91,33 +92,21 @@ pub struct Workers {
     metrics: TickMetrics,
 }
 
-/// What starting them needs.
-pub(crate) struct Harness {
-    pub(crate) overview: Arc<dyn Overview>,
-    pub(crate) instance: String,
-    pub(crate) shutdown: Shutdown,
-}
-
-impl Harness {
-    pub(crate) fn start(
-        self,
-        entries: Vec<Entry>,
-        metrics: &Metrics,
-        backends: &Arc<Backends>,
-    ) -> Arc<Workers> {
-        let workers = Arc::new(Workers {
-            entries: entries.into_iter().map(Arc::new).collect(),
-            overview: self.overview,
-            instance: self.instance,
-            metrics: TickMetrics::new(metrics),
-        });
-        for entry in &workers.entries {
-            self.shutdown.spawn(run(Arc::clone(&workers), Arc::clone(entry), self.shutdown.clone()));
-        }
-        let (woken, backends) = (Arc::clone(&workers), Arc::clone(backends));
-        self.shutdown.spawn(async move { backends.follow(|| woken.wake("marker")).await });
-        workers
+/// Starts the entries, and keeps the backends in step with the configuration.
+pub(crate) fn start(deps: Deps, entries: Vec<Entry>, backends: &Arc<Backends>) -> Arc<Workers> {
+    let Deps { overview, instance, metrics, shutdown, .. } = deps;
+    let workers = Arc::new(Workers {
+        entries: entries.into_iter().map(Arc::new).collect(),
+        overview,
+        instance,
+        metrics: TickMetrics::new(&metrics),
+    });
+    for entry in &workers.entries {
+        shutdown.spawn(run(Arc::clone(&workers), Arc::clone(entry), shutdown.clone()));
     }
+    let (woken, backends) = (Arc::clone(&workers), Arc::clone(backends));
+    shutdown.spawn(async move { backends.follow(|| woken.wake("marker")).await });
+    workers
 }
 
 async fn run(workers: Arc<Workers>, entry: Arc<Entry>, shutdown: Shutdown) {

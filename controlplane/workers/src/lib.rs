@@ -31,18 +31,52 @@ mod usage;
 use std::sync::Arc;
 use std::time::Duration;
 
+use s3o_backend::{BreakerConfig, Timeouts};
 use s3o_core::ports::{Configs, Ledger, Maintenance, Overview, Queues, Sessions};
 use s3o_runtime::{Metrics, Shutdown};
 use uuid::Uuid;
 
 use crate::backends::Backends;
-use crate::harness::{Entry, Harness};
+use crate::harness::Entry;
 
 pub use crate::harness::Workers;
 
-/// What the workers reach.
+/// How the backends are spoken to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BackendSettings {
+    /// How long a backend may stand still.
+    pub timeouts: Timeouts,
+    /// When a backend is left alone.
+    pub breaker: BreakerConfig,
+}
+
+/// How often and how much at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerSettings {
+    /// Between two ticks of the cleanup queue.
+    pub cleanup_queue: Duration,
+    /// DELETEs at once.
+    pub cleanup_concurrency: usize,
+    /// Between two ticks of the pending reaper.
+    pub pending_reaper: Duration,
+    /// Intents looked at at once.
+    pub reaper_concurrency: usize,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self {
+            cleanup_queue: Duration::from_secs(5),
+            cleanup_concurrency: 16,
+            pending_reaper: Duration::from_secs(15),
+            reaper_concurrency: 16,
+        }
+    }
+}
+
+/// Everything a start needs.
 #[derive(Clone)]
-pub struct Ports {
+pub struct Deps {
     /// Settles intents.
     pub ledger: Arc<dyn Ledger>,
     /// Which backends there are.
@@ -55,36 +89,8 @@ pub struct Ports {
     pub overview: Arc<dyn Overview>,
     /// Takes this process's usage reports.
     pub sessions: Arc<dyn Sessions>,
-}
-
-/// How often and how much at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WorkerSettings {
-    /// Between two ticks of the cleanup queue.
-    pub cleanup_interval: Duration,
-    /// DELETEs at once.
-    pub cleanup_concurrency: usize,
-    /// Between two ticks of the pending reaper.
-    pub reaper_interval: Duration,
-    /// Intents looked at at once.
-    pub reaper_concurrency: usize,
-}
-
-impl Default for WorkerSettings {
-    fn default() -> Self {
-        Self {
-            cleanup_interval: Duration::from_secs(5),
-            cleanup_concurrency: 16,
-            reaper_interval: Duration::from_secs(15),
-            reaper_concurrency: 16,
-        }
-    }
-}
-
-/// Everything a start needs.
-pub struct Deps {
-    /// The ports.
-    pub ports: Ports,
+    /// How the backends are spoken to.
+    pub backends: BackendSettings,
     /// How often and how much.
     pub settings: WorkerSettings,
     /// Where the workers' metrics go.
@@ -95,51 +101,37 @@ pub struct Deps {
     pub shutdown: Shutdown,
 }
 
-/// Starts all workers of this replica.
-pub fn start(deps: Deps) -> Arc<Workers> {
-    let Deps { ports, settings, metrics, instance, shutdown } = deps;
-    let owner = Uuid::new_v4();
-    let meters = meters::ProcessMeters::new(&metrics);
-    let backends = Backends::start(Arc::clone(&ports.configs), &meters, &shutdown);
-    let entries = list(&ports, settings, &metrics, &meters, &backends, owner, &instance);
-    Harness { overview: Arc::clone(&ports.overview), instance, shutdown }.start(entries, &metrics, &backends)
+impl Workers {
+    /// Starts all workers of this replica.
+    pub fn start(deps: Deps) -> Arc<Self> {
+        let meters = meters::ProcessMeters::new(&deps.metrics);
+        let backends = Backends::start(Arc::clone(&deps.configs), deps.backends, &meters, &deps.shutdown);
+        let entries = list(&deps, &meters, &backends);
+        harness::start(deps, entries, &backends)
+    }
 }
 
 /// THE LIST.
-fn list(
-    ports: &Ports,
-    settings: WorkerSettings,
-    metrics: &Metrics,
-    meters: &Arc<meters::ProcessMeters>,
-    backends: &Arc<Backends>,
-    owner: Uuid,
-    instance: &str,
-) -> Vec<Entry> {
+fn list(deps: &Deps, meters: &Arc<meters::ProcessMeters>, backends: &Arc<Backends>) -> Vec<Entry> {
     const HOUR: Duration = Duration::from_hours(1);
-    let gate = || marker_gate::MarkerGate::new(Arc::clone(&ports.configs));
+    // Minted at each start: nobody takes a dead process's claims for this one's.
+    let owner = Uuid::new_v4();
+    let settings = deps.settings;
     vec![
-        Entry::new(
-            "marker",
-            Duration::from_secs(5),
-            marker::Marker::new(ports.configs.clone(), ports.overview.clone(), backends.clone()),
-        ),
+        Entry::new("marker", Duration::from_secs(5), marker::Marker::new(deps, backends.clone())),
         Entry::new(
             "pending_reaper",
-            settings.reaper_interval,
-            pending_reaper::PendingReaper::new(ports, backends.clone(), gate(), owner, settings, metrics),
+            settings.pending_reaper,
+            pending_reaper::PendingReaper::new(deps, backends.clone(), owner),
         ),
         Entry::new(
             "cleanup_queue",
-            settings.cleanup_interval,
-            cleanup_queue::CleanupQueue::new(ports, backends.clone(), gate(), owner, settings, metrics),
+            settings.cleanup_queue,
+            cleanup_queue::CleanupQueue::new(deps, backends.clone(), owner),
         ),
-        Entry::new(
-            "usage",
-            Duration::from_secs(10),
-            usage::Usage::new(ports.sessions.clone(), meters.clone(), owner, instance),
-        ),
-        Entry::new("gauges", Duration::from_secs(30), gauges::Gauges::new(ports, metrics)),
-        Entry::new("change_log", HOUR, change_log::ChangeLog(ports.maintenance.clone())),
-        Entry::new("session_pruner", HOUR, session_pruner::SessionPruner(ports.maintenance.clone())),
+        Entry::new("usage", Duration::from_secs(10), usage::Usage::new(deps, meters.clone(), owner)),
+        Entry::new("gauges", Duration::from_secs(30), gauges::Gauges::new(deps)),
+        Entry::new("change_log", HOUR, change_log::ChangeLog(deps.maintenance.clone())),
+        Entry::new("session_pruner", HOUR, session_pruner::SessionPruner(deps.maintenance.clone())),
     ]
 }

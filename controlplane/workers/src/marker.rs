@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use crate::Deps;
 use crate::backends::Backends;
 use crate::harness::Worker;
 
@@ -40,11 +41,8 @@ enum Seen {
 }
 
 impl Marker {
-    pub(crate) fn new(
-        configs: Arc<dyn Configs>,
-        overview: Arc<dyn Overview>,
-        backends: Arc<Backends>,
-    ) -> Self {
+    pub(crate) fn new(deps: &Deps, backends: Arc<Backends>) -> Self {
+        let (configs, overview) = (deps.configs.clone(), deps.overview.clone());
         Self { configs, overview, backends, good: Mutex::default() }
     }
 

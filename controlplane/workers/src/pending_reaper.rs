@@ -16,15 +16,15 @@ use s3o_core::cleanup::Claim;
 use s3o_core::intent::{Intent, Target};
 use s3o_core::ports::{Ledger, Queues};
 use s3o_core::worker::Counts;
-use s3o_runtime::{Metrics, audit};
+use s3o_runtime::audit;
 use s3o_types::EtagProof;
 use tracing::info;
 use uuid::Uuid;
 
+use crate::Deps;
 use crate::backends::Backends;
 use crate::harness::Worker;
 use crate::marker_gate::MarkerGate;
-use crate::{Ports, WorkerSettings};
 
 /// A HEAD may take a minute, a queue of them a few.
 const CLAIM_US: i64 = 5 * 60 * 1_000_000;
@@ -42,28 +42,17 @@ pub(crate) struct PendingReaper {
 }
 
 impl PendingReaper {
-    pub(crate) fn new(
-        ports: &Ports,
-        backends: Arc<Backends>,
-        gate: MarkerGate,
-        owner: Uuid,
-        settings: WorkerSettings,
-        metrics: &Metrics,
-    ) -> Self {
+    pub(crate) fn new(deps: &Deps, backends: Arc<Backends>, owner: Uuid) -> Self {
         let resolved = Family::default();
-        metrics.register(
-            "pending_intents_resolved",
-            "Pending PUT intents resolved by status",
-            resolved.clone(),
-        );
-        let (ledger, queues) = (ports.ledger.clone(), ports.queues.clone());
+        let help = "Pending PUT intents resolved by status";
+        deps.metrics.register("pending_intents_resolved", help, resolved.clone());
         Self {
-            ledger,
-            queues,
+            ledger: deps.ledger.clone(),
+            queues: deps.queues.clone(),
             backends,
-            gate,
+            gate: MarkerGate::new(deps.configs.clone()),
             owner,
-            concurrency: settings.reaper_concurrency.max(1),
+            concurrency: deps.settings.reaper_concurrency.max(1),
             resolved,
         }
     }

@@ -10,6 +10,7 @@ use s3o_core::worker::Counts;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
+use crate::Deps;
 use crate::harness::Worker;
 use crate::meters::ProcessMeters;
 
@@ -29,19 +30,14 @@ struct State {
 }
 
 impl Usage {
-    pub(crate) fn new(
-        sessions: Arc<dyn Sessions>,
-        meters: Arc<ProcessMeters>,
-        owner: Uuid,
-        instance: &str,
-    ) -> Self {
+    pub(crate) fn new(deps: &Deps, meters: Arc<ProcessMeters>, owner: Uuid) -> Self {
         let hello = Hello {
             session: owner,
-            name: format!("workers of {instance}"),
+            name: format!("workers of {}", deps.instance),
             version: s3o_runtime::VERSION.to_owned(),
             features: Vec::new(),
         };
-        Self { sessions, meters, hello, state: Mutex::default() }
+        Self { sessions: deps.sessions.clone(), meters, hello, state: Mutex::default() }
     }
 }
 
