@@ -142,3 +142,47 @@ async fn pump(
     // The other direction may still have something to say.
     let _ = to.shutdown().await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers every byte with the same byte.
+    async fn echo() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut from, mut to) = stream.split();
+                    tokio::io::copy(&mut from, &mut to).await
+                });
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn holds_cuts_and_refuses() {
+        let proxy = Proxy::start(echo().await).await.expect("start");
+        let mut stream = TcpStream::connect(proxy.address()).await.expect("connect");
+        let mut byte = [0];
+        stream.write_all(b"a").await.expect("write");
+        stream.read_exact(&mut byte).await.expect("read");
+        assert_eq!(&byte, b"a");
+
+        proxy.set(Mode::HoldReplies);
+        stream.write_all(b"b").await.expect("write");
+        let held = tokio::time::timeout(std::time::Duration::from_millis(200), stream.read_exact(&mut byte)).await;
+        assert!(held.is_err(), "a reply came through");
+        proxy.set(Mode::Pass);
+        stream.read_exact(&mut byte).await.expect("the reply is released");
+        assert_eq!((&byte, proxy.forwarded()), (b"b", 2));
+
+        proxy.cut();
+        assert!(!matches!(stream.read(&mut byte).await, Ok(n) if n > 0), "it was cut");
+        proxy.set(Mode::Refuse);
+        let mut refused = TcpStream::connect(proxy.address()).await.expect("connect");
+        assert!(!matches!(refused.read(&mut byte).await, Ok(n) if n > 0), "it was refused");
+    }
+}

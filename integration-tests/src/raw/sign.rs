@@ -131,3 +131,59 @@ fn canonical_query(query: &str) -> String {
     pairs.sort();
     pairs.join("&")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> Keys {
+        Keys {
+            access_key: "AKIAIOSFODNN7EXAMPLE".into(),
+            secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into(),
+            region: "us-east-1".into(),
+        }
+    }
+
+    fn headers(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    const STAMP: &str = "20130524T000000Z";
+
+    /// "Signature Calculations for the Authorization Header: Transferring Payload in a Single Chunk".
+    #[test]
+    fn a_get_as_in_the_reference() {
+        let empty = sha256(b"");
+        let headers = headers(&[
+            ("Host", "examplebucket.s3.amazonaws.com"),
+            ("Range", "bytes=0-9"),
+            ("x-amz-content-sha256", &empty),
+            ("x-amz-date", STAMP),
+        ]);
+        let signature = keys().sign(STAMP, "GET", "/test.txt", "", &headers, &empty);
+        assert_eq!(signature.text, "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
+    }
+
+    /// "… Transferring Payload in Multiple Chunks (Chunked Upload)".
+    #[test]
+    fn chunks_as_in_the_reference() {
+        let payload = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+        let headers = headers(&[
+            ("Host", "s3.amazonaws.com"),
+            ("x-amz-date", STAMP),
+            ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
+            ("x-amz-content-sha256", payload),
+            ("Content-Encoding", "aws-chunked"),
+            ("x-amz-decoded-content-length", "66560"),
+            ("Content-Length", "66824"),
+        ]);
+        let mut signature = keys().sign(STAMP, "PUT", "/examplebucket/chunkObject.txt", "", &headers, payload);
+        assert_eq!(signature.text, "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9");
+        let chunks = [vec![b'a'; 65_536], vec![b'a'; 1024], Vec::new()].map(|chunk| signature.chunk(&chunk));
+        assert_eq!(chunks, [
+            "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648",
+            "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497",
+            "b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9",
+        ]);
+    }
+}
