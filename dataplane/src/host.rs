@@ -19,8 +19,9 @@ impl Domains {
     pub(crate) fn bucket(&self, host: &str) -> Option<String> {
         let host = without_port(host).trim_end_matches('.').to_ascii_lowercase();
         // The longest domain first: `a.b` and `b` may both be configured.
-        let mut matching: Vec<_> =
-            self.0.iter().filter_map(|domain| host.strip_suffix(domain.as_str())).collect();
+        let rests = self.0.iter().filter_map(|domain| host.strip_suffix(domain.as_str()));
+        // Only whole labels: `evils3.example.com` is not under `s3.example.com`.
+        let mut matching: Vec<_> = rests.filter(|rest| rest.is_empty() || rest.ends_with('.')).collect();
         matching.sort_by_key(|rest| rest.len());
         let rest = matching.first()?;
         rest.strip_suffix('.').filter(|bucket| !bucket.is_empty()).map(str::to_owned)

@@ -1,0 +1,337 @@
+//! A control plane in memory: enough of the contract to drive a data plane, and a memory of what it was
+//! told. Outcomes are kept by operation id, as the real one keeps them.
+
+#![allow(clippy::unwrap_used, dead_code)]
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use futures::{Stream, StreamExt as _};
+use s3o_proto::v1;
+use s3o_proto::v1::data_plane_server::{DataPlane, DataPlaneServer};
+use s3o_proto::v1::operation::Call;
+use s3o_proto::v1::outcome::Result as Outcome;
+use s3o_types::{BackendSpec, BlobName, Credentials, ErrorCode, StorageKey, VersionId};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// The state, shared with the test.
+#[derive(Clone, Default)]
+pub struct Fake(pub Arc<Mutex<Model>>);
+
+/// What it knows and what it was told.
+#[derive(Default)]
+pub struct Model {
+    pub objects: BTreeMap<String, v1::Located>,
+    pub outcomes: HashMap<(bytes::Bytes, i32, u8), Outcome>,
+    pub intents: HashMap<bytes::Bytes, v1::Begun>,
+    pub aborts: Vec<v1::Abort>,
+    pub commits: Vec<v1::Commit>,
+    pub begins: Vec<v1::Begin>,
+    pub retargets: usize,
+    pub usage: Vec<v1::UsageReport>,
+    pub hellos: usize,
+    /// Order of placement.
+    pub backends: Vec<BackendSpec>,
+    /// Break the stream in the place of the next answers of this kind.
+    pub lose: HashMap<u8, usize>,
+    /// Answer this to the next Begin.
+    pub refuse_begin: Option<ErrorCode>,
+    pub required_features: Vec<String>,
+    next: u64,
+}
+
+pub const BEGIN: u8 = 1;
+pub const COMMIT: u8 = 3;
+
+fn refused(code: ErrorCode) -> Outcome {
+    Outcome::Refused(v1::Refused { code: code.info().wire, message: "refused by the test".to_owned() })
+}
+
+fn target(key: &str, version: VersionId, backend: i32) -> v1::Target {
+    v1::Target {
+        backend,
+        extent: 0,
+        r#gen: 0,
+        storage_key: StorageKey::format("photos", key, BlobName::first(version)),
+    }
+}
+
+impl Model {
+    fn decide(&mut self, operation: &v1::Operation) -> Outcome {
+        let call = operation.call.as_ref().unwrap();
+        let kind = match call {
+            Call::Begin(_) => BEGIN,
+            Call::Retarget(_) | Call::Locate(_) => return self.undecided(operation, call),
+            Call::Commit(_) => COMMIT,
+            Call::Abort(_) => 4,
+            Call::Delete(_) => 5,
+        };
+        let id = (operation.op.clone(), operation.item, kind);
+        if let Some(outcome) = self.outcomes.get(&id) {
+            return outcome.clone();
+        }
+        let outcome = self.decided(operation, call);
+        self.outcomes.insert(id, outcome.clone());
+        outcome
+    }
+
+    fn decided(&mut self, operation: &v1::Operation, call: &Call) -> Outcome {
+        match call {
+            Call::Begin(begin) => self.begin(operation, begin),
+            Call::Commit(commit) => self.commit(operation, commit),
+            Call::Abort(abort) => {
+                self.intents.remove(&operation.op);
+                self.aborts.push(abort.clone());
+                Outcome::Aborted(v1::Aborted {})
+            }
+            Call::Delete(delete) => {
+                Outcome::Deleted(v1::Deleted { existed: self.objects.remove(&delete.key).is_some() })
+            }
+            Call::Retarget(_) | Call::Locate(_) => unreachable!(),
+        }
+    }
+
+    fn undecided(&mut self, operation: &v1::Operation, call: &Call) -> Outcome {
+        match call {
+            Call::Retarget(retarget) => {
+                self.retargets += 1;
+                let intent = retarget.intent.as_ref().unwrap();
+                let used: Vec<_> = intent.targets.iter().map(|target| target.backend).collect();
+                let free = self.backends.iter().map(|spec| spec.id.0).find(|id| !used.contains(id));
+                let Some(backend) = free else { return refused(ErrorCode::InsufficientStorage) };
+                let version = self.intents[&operation.op].version.clone();
+                let version = VersionId::from_uuid(uuid::Uuid::from_slice(&version).unwrap());
+                Outcome::Retargeted(v1::Retargeted { target: Some(target(&intent.key, version, backend)) })
+            }
+            Call::Locate(locate) => match self.objects.get(&locate.key) {
+                Some(located) => Outcome::Located(located.clone()),
+                None => refused(ErrorCode::NoSuchKey),
+            },
+            _ => unreachable!(),
+        }
+    }
+
+    fn begin(&mut self, operation: &v1::Operation, begin: &v1::Begin) -> Outcome {
+        self.begins.push(begin.clone());
+        if let Some(code) = self.refuse_begin.take() {
+            return refused(code);
+        }
+        if begin.conditions.as_ref().is_some_and(|c| c.if_absent) && self.objects.contains_key(&begin.key) {
+            return refused(ErrorCode::PreconditionFailed);
+        }
+        self.next += 1;
+        let version = VersionId::mint(self.next, 7);
+        let backend = begin.prefer.first().copied().unwrap_or(self.backends[0].id.0);
+        let begun = v1::Begun {
+            version: bytes::Bytes::copy_from_slice(version.to_uuid().as_bytes()),
+            targets: vec![target(&begin.key, version, backend)],
+            required_copies: 1,
+        };
+        self.intents.insert(operation.op.clone(), begun.clone());
+        Outcome::Begun(begun)
+    }
+
+    fn commit(&mut self, operation: &v1::Operation, commit: &v1::Commit) -> Outcome {
+        self.commits.push(commit.clone());
+        self.intents.remove(&operation.op);
+        self.next += 1;
+        let (seq, modified_us) = (i64::try_from(self.next).unwrap(), 1_700_000_000_000_000);
+        let intent = commit.intent.clone().unwrap();
+        let copy_of = |copy: &v1::StoredCopy| v1::LocatedCopy {
+            backend: copy.backend,
+            storage_key: intent
+                .targets
+                .iter()
+                .find(|t| t.backend == copy.backend)
+                .unwrap()
+                .storage_key
+                .clone(),
+            stored_size: copy.stored_size,
+            backend_etag: copy.backend_etag.clone(),
+            encoding: copy.encoding.clone(),
+            state: v1::CopyState::Verified.into(),
+            foreign_key: false,
+        };
+        let copies = commit.copies.iter().map(copy_of).collect();
+        let extents = vec![v1::LocatedExtent { extent: 0, offset: 0, size: intent.size, copies }];
+        self.objects.insert(
+            intent.key,
+            v1::Located {
+                version: intent.version,
+                seq,
+                size: intent.size,
+                etag: commit.etag.clone(),
+                modified_us,
+                attributes: commit.attributes.clone(),
+                checksums: commit.checksums.clone(),
+                extents,
+            },
+        );
+        Outcome::Committed(v1::Committed { seq, modified_us })
+    }
+
+    fn configuration(&self) -> v1::Configuration {
+        let backends = self.backends.iter().map(|spec| {
+            let Credentials::Static { access_key_id, secret_access_key, .. } = &spec.credentials else {
+                panic!()
+            };
+            let credentials = v1::StaticCredentials {
+                access_key_id: access_key_id.clone(),
+                secret_access_key: secret_access_key.expose().to_owned(),
+                session_token: None,
+            };
+            v1::Backend {
+                id: spec.id.0,
+                name: spec.name.clone(),
+                endpoint: spec.endpoint.clone(),
+                region: spec.region.clone(),
+                bucket: spec.bucket.clone(),
+                credentials: Some(v1::backend::Credentials::Static(credentials)),
+                quirks: Some(v1::Quirks {
+                    path_style: true,
+                    unsigned_payload: true,
+                    etag: v1::EtagProof::Md5.into(),
+                    ..Default::default()
+                }),
+                state: v1::BackendState::Active.into(),
+            }
+        });
+        let bucket = |id, name: &str| v1::Bucket { id, name: name.to_owned(), ..Default::default() };
+        v1::Configuration {
+            generation: 1,
+            cluster: "00000000-0000-0000-0000-000000000001".to_owned(),
+            backends: backends.collect(),
+            buckets: vec![bucket(1, "photos"), bucket(2, "secret")],
+            credentials: vec![v1::Credential {
+                access_key_id: "AK".to_owned(),
+                secret_access_key: "SK".to_owned(),
+                grants: vec![v1::Grant { bucket: 1, write: true }],
+            }],
+        }
+    }
+}
+
+type Down<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl DataPlane for Fake {
+    type OperationsStream = Down<v1::OutcomeBatch>;
+    type SessionStream = Down<v1::SessionDown>;
+
+    async fn operations(
+        &self,
+        request: Request<Streaming<v1::OperationBatch>>,
+    ) -> Result<Response<Self::OperationsStream>, Status> {
+        let model = Arc::clone(&self.0);
+        let answers = request.into_inner().map(move |batch| {
+            let mut model = model.lock().unwrap();
+            let mut outcomes = Vec::new();
+            for operation in batch?.operations {
+                let kind = match operation.call.as_ref().unwrap() {
+                    Call::Begin(_) => BEGIN,
+                    Call::Commit(_) => COMMIT,
+                    _ => 0,
+                };
+                let result = model.decide(&operation);
+                // The work is done; the answer is lost with the stream.
+                if let Some(left) = model.lose.get_mut(&kind).filter(|left| **left > 0) {
+                    *left -= 1;
+                    return Err(Status::unavailable("lost"));
+                }
+                outcomes.push(v1::Outcome { number: operation.number, result: Some(result) });
+            }
+            Ok(v1::OutcomeBatch { outcomes, required_features: model.required_features.clone() })
+        });
+        // A stream that gave an error ends.
+        let answers = answers.scan(false, |ended, answer| {
+            let item = (!*ended).then_some(answer);
+            *ended = item.as_ref().is_some_and(Result::is_err);
+            futures::future::ready(item)
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::SessionUp>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        use v1::session_down::Message as Say;
+        use v1::session_up::Message as Hear;
+        let model = Arc::clone(&self.0);
+        let answers = request.into_inner().flat_map(move |message| {
+            let mut model = model.lock().unwrap();
+            let say = match message.map(|message| message.message) {
+                Ok(Some(Hear::Hello(_))) => {
+                    model.hellos += 1;
+                    let welcome = v1::Welcome { control_plane: "fake".to_owned(), lease_ms: 60_000 };
+                    vec![Say::Welcome(welcome), Say::Configuration(model.configuration())]
+                }
+                Ok(Some(Hear::Heartbeat(beat))) => {
+                    vec![Say::HeartbeatAck(v1::HeartbeatAck { number: beat.number })]
+                }
+                Ok(Some(Hear::Usage(report))) => {
+                    let number = report.number;
+                    model.usage.push(report);
+                    vec![Say::UsageAck(v1::UsageAck { number })]
+                }
+                _ => vec![],
+            };
+            let down = |message| Ok(v1::SessionDown { message: Some(message), required_features: vec![] });
+            futures::stream::iter(say.into_iter().map(down).collect::<Vec<_>>())
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListReply>, Status> {
+        let request = request.into_inner();
+        let model = self.0.lock().unwrap();
+        let mut names = BTreeMap::new();
+        for (key, located) in model.objects.iter().filter(|(key, _)| key.starts_with(&request.prefix)) {
+            let rest = &key[request.prefix.len()..];
+            let at = if request.delimiter.is_empty() { None } else { rest.find(&request.delimiter) };
+            match at {
+                Some(at) => {
+                    names.insert(format!("{}{}", request.prefix, &rest[..at + request.delimiter.len()]), None)
+                }
+                None => names.insert(key.clone(), Some(located)),
+            };
+        }
+        let all: Vec<_> = names.into_iter().filter(|(name, _)| *name > request.after).collect();
+        let limit = request.max_keys as usize;
+        let next = (all.len() > limit).then(|| all[limit - 1].0.clone());
+        let entries = all.into_iter().take(limit).map(|(name, located)| {
+            let entry = match located {
+                None => v1::list_entry::Entry::CommonPrefix(name),
+                Some(located) => v1::list_entry::Entry::Object(v1::ListedObject {
+                    key: name,
+                    size: located.size,
+                    etag: located.etag.clone(),
+                    modified_us: located.modified_us,
+                    ..Default::default()
+                }),
+            };
+            v1::ListEntry { entry: Some(entry) }
+        });
+        Ok(Response::new(v1::ListReply { entries: entries.collect(), next, required_features: vec![] }))
+    }
+}
+
+impl Fake {
+    /// Serves on a free port until the test ends.
+    pub async fn serve(&self) -> SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = DataPlaneServer::new(self.clone());
+        let server = tonic::transport::Server::builder().add_service(service);
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        address
+    }
+
+    /// Looks at the state.
+    pub fn with<T>(&self, look: impl FnOnce(&mut Model) -> T) -> T {
+        look(&mut self.0.lock().unwrap())
+    }
+}
