@@ -6,6 +6,7 @@ use s3s::dto::{DeleteObjectInput, DeleteObjectOutput};
 use s3s::{S3Request, S3Response, s3_error};
 
 use super::{Answer, bucket_of, check_key, check_version, conditions, refuse_unsupported};
+use crate::failpoints::{Point, pause_at};
 use crate::pipeline::faults;
 use crate::plane::Plane;
 
@@ -25,7 +26,11 @@ pub(super) async fn answer(
     let caller = plane.caller(&req);
     // Not cut short when the client goes: the outcome is asked for until it is known.
     let (id, key) = (bucket.id, input.key.clone());
-    let task = plane.shutdown.spawn(async move { caller.delete((0, false), id, &key, &conditions).await });
+    let task = plane.shutdown.spawn(async move {
+        let outcome = caller.delete((0, false), id, &key, &conditions).await;
+        pause_at(Point::AfterCommit).await;
+        outcome
+    });
     match task.await {
         Ok(Some(outcome)) => outcome.map_err(faults::of_failure)?,
         Ok(None) => return Err(faults::unavailable("The service is shutting down.")),
