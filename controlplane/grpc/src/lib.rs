@@ -9,6 +9,7 @@
 mod admin;
 mod auth;
 mod field;
+mod in_process;
 mod incoming;
 mod list;
 mod operations;
@@ -18,6 +19,7 @@ mod status;
 mod wiring;
 
 pub use admin::AdminService;
+pub use in_process::in_process_admin;
 pub use server::{GrpcConfig, GrpcServer, Tokens};
 pub use session::commands::{Commands, DataPlaneCommand};
 pub use session::reports::{Breaker, Reports, SeenBackend, SessionReport};

@@ -65,6 +65,11 @@ impl Wiring {
         let _ = self.ports.set(ports);
     }
 
+    /// Whether the database has answered lately; not before [`Self::ready`].
+    pub fn database_reachable(&self) -> bool {
+        self.ports.get().is_some_and(|ports| ports.sessions.database_reachable())
+    }
+
     /// The ports, once there are any.
     pub(crate) fn ports_if_ready(&self) -> Option<&Ports> {
         self.ports.get()

@@ -14,11 +14,14 @@ use tracing::{error, info, warn};
 
 use crate::ControlPlaneConfig;
 use crate::no_workers::NoWorkers;
-use crate::start::Phase;
+use crate::start::{Http, Phase};
 use crate::store;
 
 /// Waits between two tries to reach the database.
 const TRIES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
+/// How long requests to the probes and the admin API may take at the end.
+const HTTP_GRACE: Duration = Duration::from_secs(6);
 
 /// The way from "listening" to "ready", and what goes on after it.
 pub(crate) struct BringUp {
@@ -32,31 +35,46 @@ pub(crate) struct BringUp {
     pub(crate) shutdown: Shutdown,
     /// The part of it that uses the store, and ends before it.
     pub(crate) services: Shutdown,
+    /// Ends last.
+    pub(crate) http: Http,
     pub(crate) phase: watch::Sender<Phase>,
 }
 
 impl BringUp {
     pub(crate) async fn run(self) {
+        // When this task is cut by the hard stage, the probes' listener must not stay behind.
+        let _http = self.http.shutdown.begin_on_drop();
         let store = tokio::select! {
-            () = self.shutdown.stopping() => return,
+            () = self.shutdown.stopping() => None,
             opened = self.open() => match opened {
-                Ok(store) => store,
+                Ok(store) => Some(Arc::new(store)),
                 Err(error) => {
                     error!(%error, "the control plane cannot start");
                     self.phase.send_replace(Phase::Failed(error.to_string()));
-                    self.shutdown.begin();
-                    return;
+                    None
                 }
             },
         };
-        let store = Arc::new(store);
-        self.serve(&store);
-        self.phase.send_replace(Phase::Ready);
-        info!(instance = self.config.instance, "ready");
-        self.follow_file(&store).await;
-        // What still runs needs the store; when it takes too long, the whole process's hard stage ends both.
+        if let Some(store) = &store {
+            self.serve(store);
+            self.phase.send_replace(Phase::Ready);
+            self.http.readiness.set(true);
+            info!(instance = self.config.instance, "ready");
+            self.follow_file(store).await;
+        }
+        self.end(store).await;
+    }
+
+    /// The services need the store, and probes are to see the drain: so in this order. When it takes too
+    /// long, the hard stage of the whole ends this too.
+    async fn end(&self, store: Option<Arc<Store>>) {
+        self.http.readiness.set(false);
+        self.shutdown.begin();
         self.services.finish(Duration::MAX).await;
-        store.close().await;
+        if let Some(store) = store {
+            store.close().await;
+        }
+        self.http.shutdown.finish(HTTP_GRACE).await;
     }
 
     /// Opens the store and applies the declaration, until it is done or cannot be done.

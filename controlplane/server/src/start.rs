@@ -5,10 +5,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use s3o_grpc::{GrpcConfig, GrpcServer, Tokens, Wiring};
+use s3o_grpc::{GrpcConfig, GrpcServer, Tokens, Wiring, in_process_admin};
+use s3o_http::{HttpDeps, HttpOptions, HttpServer, Readiness};
 use s3o_runtime::{LogHandle, Metrics, Reload, Shutdown, TlsServer};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -96,9 +98,10 @@ impl ControlPlane {
         let wiring = Wiring::new(&config.instance, services.clone(), Vec::new);
         let grpc_addr = listen_grpc(&config, &wiring, &services, &reload).await?;
         let (phase, seen) = watch::channel(Phase::Starting);
-        let http_addr = listen_http(&config, &services).await?;
+        let (http_addr, http) = listen_http(&config, &wiring, &metrics).await?;
         let shutdown_of_all = shutdown.clone();
-        let bring_up = BringUp { config, file, reload, log, wiring, metrics, shutdown, services, phase };
+        let bring_up =
+            BringUp { config, file, reload, log, wiring, metrics, shutdown, services, http, phase };
         shutdown_of_all.spawn(bring_up.run());
         Ok(Running { grpc_addr, http_addr, phase: seen })
     }
@@ -132,15 +135,28 @@ async fn bind(field: &str, addr: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr).await.with_context(|| format!("{field}: {addr}"))
 }
 
-/// Takes the address, so that it is known and nobody else has it. `s3o-http` serves it: health and
-/// metrics from [`Phase`] and `Metrics`, the admin API over `s3o_grpc::AdminService`.
-async fn listen_http(config: &ControlPlaneConfig, shutdown: &Shutdown) -> anyhow::Result<SocketAddr> {
-    let listener = bind("http.listen", config.http.listen).await?;
-    let addr = listener.local_addr()?;
-    let stop = shutdown.clone();
-    shutdown.spawn(async move {
-        stop.stopping().await;
-        drop(listener);
-    });
-    Ok(addr)
+/// The HTTP listener and what it shows; it ends after everything else, so that probes see the drain.
+pub(crate) struct Http {
+    pub(crate) readiness: Readiness,
+    pub(crate) shutdown: Shutdown,
+}
+
+async fn listen_http(
+    config: &ControlPlaneConfig,
+    wiring: &Wiring,
+    metrics: &Metrics,
+) -> anyhow::Result<(SocketAddr, Http)> {
+    let http = Http { readiness: Readiness::default(), shutdown: Shutdown::new() };
+    let seen = wiring.clone();
+    let deps = HttpDeps {
+        metrics: metrics.clone(),
+        readiness: http.readiness.clone(),
+        database_reachable: Arc::new(move || seen.database_reachable()),
+        admin: in_process_admin(wiring),
+    };
+    let listen = config.http.listen;
+    let options = HttpOptions { admin_token: config.http.admin_token.clone(), ..HttpOptions::new(listen) };
+    let bound = HttpServer::start(options, deps, http.shutdown.clone());
+    let addr = bound.await.with_context(|| format!("http.listen: {listen}"))?.addr;
+    Ok((addr, http))
 }

@@ -76,3 +76,13 @@ async fn workers_are_listed_and_run() {
     assert_eq!(run("broken").await.unwrap_err().code(), Code::Internal);
     assert_eq!(run("").await.unwrap_err().code(), Code::InvalidArgument);
 }
+
+#[tokio::test]
+async fn the_process_itself_needs_no_token() {
+    let plane = Plane::start().await;
+    let mut client = crate::in_process_admin(&plane.wiring);
+    let status = client.get_status(v1::GetStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!((status.instance.as_str(), status.cleanup_queue), ("replica-1", 5));
+    plane.shutdown.finish(std::time::Duration::from_secs(60)).await;
+    assert!(client.get_status(v1::GetStatusRequest {}).await.is_err(), "it ends with the service");
+}
