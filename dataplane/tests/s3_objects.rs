@@ -36,7 +36,7 @@ impl World {
         let control = fake.serve().await;
         let yaml = format!(
             "name: test\ncontrol_planes: [\"http://{control}\"]\ns3: {{listen: \"127.0.0.1:0\"}}\nhttp: {{listen: \"127.0.0.1:0\"}}\n\
-             timeouts: {{call: 5s, commit: 5s}}\n"
+             timeouts: {{call: 5s, commit: 5s}}\nlog: {{filter: error}}\n"
         );
         let config: DataPlaneConfig = s3o_runtime::config::parse(&yaml, "test", &|_| None).unwrap();
         let shutdown = Shutdown::new();

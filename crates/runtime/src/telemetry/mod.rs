@@ -18,7 +18,7 @@ use crate::config::{Problems, Validate};
 /// What always holds unless the setting names the target itself: audit events pass, `s3s` does not
 /// log each refused signature twice, and connection chatter is left out.
 const BASE: &str =
-    "audit=info,s3s=warn,s3s::ops=off,h2=warn,hyper=warn,actix_server=warn,rustls=warn,tokio_postgres=warn";
+    "audit=info,s3s=warn,s3s::ops=off,s3s::service=off,h2=warn,hyper=warn,actix_server=warn,rustls=warn,tokio_postgres=warn";
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
