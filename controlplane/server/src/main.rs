@@ -46,7 +46,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let grace = config.shutdown_grace.get();
     let plane = ControlPlane { config, file: Some(args.config), reload: reload.clone(), log: Some(log) };
     let running = plane.run(shutdown.clone()).await?;
-    tracing::info!(grpc = %running.grpc_addr, http = %running.http_addr, "listening");
+    tracing::info!(grpc = %running.grpc_addr(), http = %running.http_addr(), "listening");
     lifecycle::run_until_stopped(&shutdown, &reload, grace).await?;
     match running.phase() {
         Phase::Failed(why) => anyhow::bail!("{why}"),
