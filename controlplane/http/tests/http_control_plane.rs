@@ -1,0 +1,284 @@
+//! Each endpoint over a real socket: answers, authentication, panics, ids, and an orderly end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use s3o_http::{Bound, HttpDeps, HttpOptions, HttpServer, Readiness};
+use s3o_proto::v1;
+use s3o_proto::v1::admin_client::AdminClient;
+use s3o_proto::v1::admin_server::{Admin, AdminServer};
+use s3o_runtime::{Metrics, Shutdown};
+use s3o_types::Secret;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Channel, Server};
+use tonic::{Request, Response, Status};
+
+const TOKEN: &str = "X-Admin-Token: the-token\r\n";
+const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// An Admin service with known answers.
+struct KnownAdmin;
+
+#[tonic::async_trait]
+impl Admin for KnownAdmin {
+    async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Result<Response<v1::Status>, Status> {
+        let backend = v1::BackendStatus { name: "b1".to_owned(), used_bytes: 7, ..Default::default() };
+        let status = v1::Status { generation: 3, backends: vec![backend], intents: 2, ..Default::default() };
+        Ok(Response::new(status))
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersReply>, Status> {
+        let good = v1::Worker {
+            name: "cleanup_queue".to_owned(),
+            instance: "cp-1".to_owned(),
+            last_success: Some("2026-05-12T18:42:01Z".to_owned()),
+            ..Default::default()
+        };
+        let bad = v1::Worker {
+            name: "marker".to_owned(),
+            instance: "cp-1".to_owned(),
+            last_failure: Some("2026-05-12T18:45:14Z".to_owned()),
+            last_error: Some("connection refused".to_owned()),
+            consecutive_failures: 3,
+            ..Default::default()
+        };
+        Ok(Response::new(v1::ListWorkersReply { workers: vec![good, bad] }))
+    }
+
+    async fn run_worker(
+        &self,
+        request: Request<v1::RunWorkerRequest>,
+    ) -> Result<Response<v1::RunWorkerReply>, Status> {
+        match request.into_inner().name.as_str() {
+            "cleanup_queue" => {
+                let counts = [("success".to_owned(), 4), ("retry".to_owned(), 1)].into();
+                Ok(Response::new(v1::RunWorkerReply { counts }))
+            }
+            "away" => Err(Status::unavailable("no worker pool here")),
+            name => Err(Status::not_found(format!("there is no worker `{name}`"))),
+        }
+    }
+}
+
+async fn admin(shutdown: &Shutdown) -> AdminClient<Channel> {
+    let listener = TcpListener::bind(LOCAL).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let stop = shutdown.soft_token().cancelled_owned();
+    let service = Server::builder().add_service(AdminServer::new(KnownAdmin));
+    shutdown.spawn(service.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop));
+    AdminClient::new(Channel::from_shared(format!("http://{addr}")).unwrap().connect_lazy())
+}
+
+/// What the database closure does: 0 says yes, 1 no, 2 panics.
+struct Fixture {
+    addr: SocketAddr,
+    readiness: Readiness,
+    database: Arc<AtomicU8>,
+    metrics: Metrics,
+    shutdown: Shutdown,
+}
+
+impl Fixture {
+    async fn start() -> Self {
+        Self::with_token(Some(Secret::new("the-token"))).await
+    }
+
+    async fn with_token(admin_token: Option<Secret>) -> Self {
+        let shutdown = Shutdown::new();
+        let (readiness, database, metrics) =
+            (Readiness::default(), Arc::new(AtomicU8::new(0)), Metrics::new());
+        let asked = Arc::clone(&database);
+        let deps = HttpDeps {
+            metrics: metrics.clone(),
+            readiness: readiness.clone(),
+            database_reachable: Arc::new(move || match asked.load(Ordering::Relaxed) {
+                2 => panic!("planted, with a secret in it"),
+                state => state == 0,
+            }),
+            admin: admin(&shutdown).await,
+        };
+        let options = HttpOptions { admin_token, ..HttpOptions::new(LOCAL) };
+        let Bound { addr } = HttpServer::start(options, deps, shutdown.clone()).await.unwrap();
+        Self { addr, readiness, database, metrics, shutdown }
+    }
+
+    /// Status, headers in lower case, body.
+    async fn send(&self, line: &str, headers: &str) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(self.addr).await.unwrap();
+        let request =
+            format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_lowercase(), body.to_owned())
+    }
+
+    async fn json(&self, line: &str, headers: &str) -> (u16, Value) {
+        let (status, head, body) = self.send(line, headers).await;
+        assert!(head.contains("content-type: application/json"), "{head}");
+        assert!(head.contains("x-amz-request-id: "), "{head}");
+        (status, serde_json::from_str(&body).unwrap())
+    }
+
+    async fn end(self) {
+        assert!(self.shutdown.finish(Duration::from_secs(30)).await, "everything ends by itself");
+        assert!(TcpStream::connect(self.addr).await.is_err(), "nobody listens any more");
+    }
+}
+
+fn error_of(answer: &Value) -> &str {
+    answer["error"].as_str().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_always_200_and_ready_follows_the_flag() {
+    let server = Fixture::start().await;
+    assert_eq!(server.json("GET /health", "").await, (200, json!({"status": "ok"})));
+    server.database.store(1, Ordering::Relaxed);
+    assert_eq!(server.json("GET /health", "").await, (200, json!({"status": "degraded"})));
+    assert_eq!(server.json("GET /health/ready", "").await, (503, json!({"status": "not ready"})));
+    server.readiness.set(true);
+    assert_eq!(server.json("GET /health/ready", "").await, (200, json!({"status": "ready"})));
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_the_registry() {
+    let server = Fixture::start().await;
+    let (status, head, body) = server.send("GET /metrics", "").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: application/openmetrics-text"), "{head}");
+    assert!(body.contains("s3o_build_info{") && body.contains("# EOF"), "{body}");
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn admin_answers_what_the_service_says() {
+    let server = Fixture::start().await;
+    let (status, workers) = server.json("GET /admin/api/workers", TOKEN).await;
+    assert_eq!(status, 200);
+    let expected = json!({"workers": [
+        {"name": "cleanup_queue", "instance": "cp-1", "last_success": "2026-05-12T18:42:01Z",
+         "consecutive_failures": 0},
+        {"name": "marker", "instance": "cp-1", "last_failure": "2026-05-12T18:45:14Z",
+         "last_error": "connection refused", "consecutive_failures": 3},
+    ]});
+    assert_eq!(workers, expected);
+    let (status, found) = server.json("GET /admin/api/status", TOKEN).await;
+    assert_eq!(status, 200);
+    assert_eq!((&found["generation"], &found["intents"]), (&json!(3), &json!(2)));
+    assert_eq!(found["backends"][0]["used_bytes"], json!(7));
+    let ran = server.json("POST /admin/api/workers/cleanup_queue/run", TOKEN).await;
+    assert_eq!(ran, (200, json!({"success": 4, "retry": 1})));
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_are_json_with_the_request_id() {
+    let server = Fixture::start().await;
+    let id = format!("{TOKEN}X-Request-Id: abc-123\r\n");
+    let table = [
+        ("POST /admin/api/workers/nobody/run", 404, "no worker `nobody`"),
+        ("POST /admin/api/workers/away/run", 503, "no worker pool here"),
+        ("GET /admin/api/workers/nobody/run", 405, "not allowed"),
+        ("GET /admin/api/nothing", 404, "nothing here"),
+        ("GET /nothing", 404, "nothing here"),
+        ("POST /health", 405, "not allowed"),
+    ];
+    for (line, status, text) in table {
+        let (found, answer) = server.json(line, &id).await;
+        let error = error_of(&answer);
+        assert_eq!(found, status, "{line}: {error}");
+        assert!(error.contains(text) && error.ends_with("Request ID: abc-123"), "{line}: {error}");
+    }
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn request_ids_come_in_and_go_out() {
+    let server = Fixture::start().await;
+    let (_, head, _) = server.send("GET /health", "X-Request-Id: mine-7\r\n").await;
+    assert!(head.contains("x-amz-request-id: mine-7\r\n"), "{head}");
+    for unfit in ["a b".to_owned(), "x".repeat(129)] {
+        let (_, head, _) = server.send("GET /health", &format!("X-Request-Id: {unfit}\r\n")).await;
+        assert!(head.contains("x-amz-request-id: ") && !head.contains(&unfit), "{head}");
+    }
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_token_nothing_is_reached() {
+    let server = Fixture::start().await;
+    for headers in ["", "X-Admin-Token: wrong\r\n", "X-Admin-Token: the-tokem\r\n", "X-Admin-Token:\r\n"] {
+        for line in [
+            "GET /admin/api/workers",
+            "GET /admin/api/status",
+            "POST /admin/api/workers/cleanup_queue/run",
+            "GET /admin/api/nothing",
+        ] {
+            let (status, answer) = server.json(line, headers).await;
+            assert_eq!(status, 401, "{line} {headers}");
+            assert!(error_of(&answer).contains("Request ID: "), "{answer}");
+        }
+    }
+    server.end().await;
+    for closed in [None, Some(Secret::new(""))] {
+        let server = Fixture::with_token(closed).await;
+        let (status, _) = server.json("GET /admin/api/workers", "X-Admin-Token:\r\n").await;
+        assert_eq!(status, 403);
+        server.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_answered_counted_and_survived() {
+    let server = Fixture::start().await;
+    server.database.store(2, Ordering::Relaxed);
+    for _ in 0..2 {
+        let (status, answer) = server.json("GET /health", "X-Request-Id: p-1\r\n").await;
+        let error = error_of(&answer);
+        assert_eq!(status, 500);
+        assert!(error.ends_with("Request ID: p-1") && !error.contains("secret"), "{error}");
+    }
+    server.database.store(0, Ordering::Relaxed);
+    assert_eq!(server.json("GET /health", "").await.0, 200);
+    let text = server.metrics.encode();
+    assert!(text.contains("s3o_http_panic_recovered_total{route=\"/health\"} 2"), "{text}");
+    assert!(text.contains("s3o_audit_events_total{event=\"http.PanicRecovered\"}"), "{text}");
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_run_side_by_side_and_one_after_the_other() {
+    for _ in 0..3 {
+        let (one, two) = (Fixture::start().await, Fixture::start().await);
+        assert_eq!(one.json("GET /health", "").await.0, 200);
+        one.end().await;
+        assert_eq!(two.json("GET /health", "").await.0, 200);
+        two.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_address_is_an_error() {
+    let server = Fixture::start().await;
+    let deps = HttpDeps {
+        metrics: Metrics::new(),
+        readiness: Readiness::default(),
+        database_reachable: Arc::new(|| true),
+        admin: admin(&server.shutdown).await,
+    };
+    let taken = HttpServer::start(HttpOptions::new(server.addr), deps, Shutdown::new()).await;
+    assert_eq!(taken.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    server.end().await;
+}
