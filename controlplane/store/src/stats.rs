@@ -1,6 +1,5 @@
 //! What the store counts about itself, and whether the database answers.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Counters of one lane. Batches decided, calls in them, transactions tried (repeats and bisections
@@ -66,12 +65,11 @@ pub struct StoreStats {
 #[derive(Debug)]
 pub(crate) struct Breaker {
     closed: AtomicBool,
-    why: Mutex<String>,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { closed: AtomicBool::new(true), why: Mutex::default() }
+        Self { closed: AtomicBool::new(true) }
     }
 }
 
@@ -90,13 +88,5 @@ impl Breaker {
         if self.closed.swap(false, Ordering::Relaxed) {
             tracing::warn!(why, "the database does not answer");
         }
-        if let Ok(mut last) = self.why.lock() {
-            why.clone_into(&mut last);
-        }
-    }
-
-    /// What went wrong last.
-    pub(crate) fn why(&self) -> String {
-        self.why.lock().map(|why| why.clone()).unwrap_or_default()
     }
 }

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,8 @@ pub(crate) enum End {
 #[derive(Debug)]
 pub(crate) struct Server {
     pid: u32,
-    ended: Receiver<ExitStatus>,
+    /// Locked only because a receiver is not `Sync`.
+    ended: Mutex<Receiver<ExitStatus>>,
 }
 
 impl Server {
@@ -56,7 +58,7 @@ impl Server {
         };
         thread::Builder::new().name("localpg".to_owned()).spawn(keep).context("starting a thread")?;
         let pid = starting.recv().context("the spawning thread ended")?.context("running postgres")?;
-        let server = Self { pid, ended };
+        let server = Self { pid, ended: Mutex::new(ended) };
         match server.wait_ready(&pgdata.join("postmaster.pid")) {
             Ok(()) => Ok(server),
             Err(error) => {
@@ -64,6 +66,10 @@ impl Server {
                 Err(error)
             }
         }
+    }
+
+    fn wait(&self, patience: Duration) -> Result<ExitStatus, RecvTimeoutError> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(patience)
     }
 
     pub(crate) const fn pid(&self) -> u32 {
@@ -74,7 +80,7 @@ impl Server {
     fn wait_ready(&self, pid_file: &std::path::Path) -> Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < START_PATIENCE {
-            match self.ended.recv_timeout(LOOK_EVERY) {
+            match self.wait(LOOK_EVERY) {
                 Ok(status) => bail!("postgres ended with {status}"),
                 Err(RecvTimeoutError::Disconnected) => bail!("postgres ended"),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -92,11 +98,11 @@ impl Server {
     /// Ends it and waits until it is gone.
     pub(crate) fn end(self, how: End) -> Result<()> {
         self.signal(how);
-        match self.ended.recv_timeout(STOP_PATIENCE) {
+        match self.wait(STOP_PATIENCE) {
             Ok(_) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => self.signal(End::Immediate),
         }
-        match self.ended.recv_timeout(STOP_PATIENCE) {
+        match self.wait(STOP_PATIENCE) {
             Err(RecvTimeoutError::Timeout) => bail!("postgres (pid {}) does not end", self.pid),
             _ => Ok(()),
         }

@@ -1,4 +1,23 @@
-//! Group commit: calls are decided in batches, each in one transaction.
+//! Group commit: calls are decided in batches, each in one transaction (DESIGN §6).
+//!
+//! Each lane collects while its previous batch is in flight. Begin and Retarget have one lane, whose
+//! commits need not reach the disk; Commit, Abort, Delete and Resolve are spread by their key; bulk calls
+//! have a lane of their own; so do the readers.
+
+mod batch;
+mod check;
+mod effects;
+mod facts;
+mod flight;
+mod lane;
+mod list;
+mod locate;
+mod reads;
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use s3o_core::call::{Outcome, Refusal, Request};
@@ -6,47 +25,168 @@ use s3o_core::cleanup::CleanupTimes;
 use s3o_core::listing::{ListQuery, Page};
 use s3o_core::object::{Locate, Located};
 use s3o_core::ports::Ledger;
-use s3o_types::ErrorCode;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Store;
-use crate::connection::Connector;
+use crate::connection::{Connector, Profile};
+use crate::ledger::lane::{Item, Lane, unavailable};
+use crate::ledger::locate::{LocateLane, Reader};
 use crate::slots::Slots;
-use crate::stats::LaneStats;
+use crate::stats::{LaneCounters, LaneStats};
 
-pub(crate) struct Lanes {}
+/// How long a call waits for the database: a failover of PostgreSQL takes up to 40 s, and must not
+/// kill an upload whose bytes are already stored.
+const PATIENCE: Duration = Duration::from_secs(45);
 
-impl Lanes {
-    pub(crate) fn start(
-        _connector: &Connector,
-        _lanes: u16,
-        _slots: Slots,
-        _times: CleanupTimes,
-        _tasks: &TaskTracker,
-        _stop: &CancellationToken,
-    ) -> Self {
-        Self {}
+/// Calls waiting in a lane's channel; beyond it, callers wait to get in.
+const QUEUE: usize = 4096;
+
+struct Entrance<T> {
+    name: String,
+    sender: mpsc::Sender<T>,
+    counters: Arc<LaneCounters>,
+}
+
+/// The ways into the lanes.
+pub(crate) struct Lanes {
+    begin: Entrance<Item>,
+    commit: Vec<Entrance<Item>>,
+    bulk: Entrance<Item>,
+    locate: Entrance<Reader>,
+}
+
+/// What all lanes are made of.
+struct Workshop<'a> {
+    connector: &'a Connector,
+    times: CleanupTimes,
+    tasks: &'a TaskTracker,
+    stop: &'a CancellationToken,
+}
+
+impl Workshop<'_> {
+    fn lane(&self, name: String, profile: Profile, slot: i16) -> Entrance<Item> {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let counters = Arc::new(LaneCounters::default());
+        let lane = Lane {
+            name: name.clone(),
+            profile,
+            connector: self.connector.clone(),
+            slot,
+            times: self.times,
+            counters: counters.clone(),
+            stop: self.stop.clone(),
+            connection: None,
+            pending: VecDeque::new(),
+        };
+        self.tasks.spawn(lane.run(queue));
+        Entrance { name, sender, counters }
     }
 
-    pub(crate) fn stats(&self) -> Vec<LaneStats> {
-        Vec::new()
+    fn locate(&self) -> Entrance<Reader> {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let counters = Arc::new(LaneCounters::default());
+        let lane = LocateLane {
+            connector: self.connector.clone(),
+            counters: counters.clone(),
+            stop: self.stop.clone(),
+            connection: None,
+        };
+        self.tasks.spawn(lane.run(queue));
+        Entrance { name: "locate".to_owned(), sender, counters }
     }
 }
 
-fn busy() -> Refusal {
-    Refusal::new(ErrorCode::ServiceUnavailable, "the database is not available")
+impl Lanes {
+    pub(crate) fn start(
+        connector: &Connector,
+        lanes: u16,
+        slots: Slots,
+        times: CleanupTimes,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        let shop = Workshop { connector, times, tasks, stop };
+        let lanes = lanes.max(1);
+        Self {
+            begin: shop.lane("begin".to_owned(), Profile::BeginLane, 0),
+            commit: (0..lanes)
+                .map(|n| shop.lane(format!("commit-{n}"), Profile::Lane, slots.lane(n)))
+                .collect(),
+            bulk: shop.lane("bulk".to_owned(), Profile::Lane, slots.lane(lanes)),
+            locate: shop.locate(),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Vec<LaneStats> {
+        let Self { begin, commit, bulk, locate } = self;
+        let lanes = std::iter::once(begin).chain(commit).chain(std::iter::once(bulk));
+        lanes
+            .map(|lane| lane.counters.read(&lane.name))
+            .chain(std::iter::once(locate.counters.read(&locate.name)))
+            .collect()
+    }
+
+    fn of(&self, request: &Request) -> &mpsc::Sender<Item> {
+        if !request.call.locks_key() {
+            return &self.begin.sender;
+        }
+        if request.bulk {
+            return &self.bulk.sender;
+        }
+        let mut hasher = DefaultHasher::new();
+        request.call.bucket_and_key().hash(&mut hasher);
+        let lanes = u64::try_from(self.commit.len()).unwrap_or(1);
+        let index = usize::try_from(hasher.finish() % lanes).unwrap_or(0);
+        &self.commit[index].sender
+    }
+}
+
+/// Puts `item` into a queue and waits for its answer.
+async fn ask<T, A>(
+    queue: &mpsc::Sender<T>,
+    deadline: Instant,
+    item: impl FnOnce(oneshot::Sender<A>) -> T,
+) -> Result<A, Refusal> {
+    let late = || unavailable("the database did not answer in time");
+    let (reply, answer) = oneshot::channel();
+    let sent = timeout_at(deadline, queue.send(item(reply))).await.map_err(|_| late())?;
+    sent.map_err(|_| unavailable("the control plane is shutting down"))?;
+    let answered = timeout_at(deadline, answer).await.map_err(|_| late())?;
+    answered.map_err(|_| unavailable("the control plane is shutting down"))
 }
 
 #[async_trait]
 impl Ledger for Store {
-    async fn submit(&self, _request: Request) -> Outcome {
-        Outcome::Refused(busy())
+    async fn submit(&self, request: Request) -> Outcome {
+        let bytes = match check::weigh(&request) {
+            Ok(bytes) => bytes,
+            Err(refusal) => return refusal.into(),
+        };
+        let deadline = Instant::now() + PATIENCE;
+        let queue = self.inner.lanes.of(&request);
+        let item = |reply| Item {
+            request: request.clone(),
+            bytes,
+            deadline,
+            reply,
+            not_before: None,
+            duplicates: 0,
+        };
+        ask(queue, deadline, item).await.unwrap_or_else(Outcome::Refused)
     }
-    async fn locate(&self, _query: Locate) -> Result<Option<Located>, Refusal> {
-        Err(busy())
+
+    async fn locate(&self, query: Locate) -> Result<Option<Located>, Refusal> {
+        if !check::locatable(&query) {
+            return Ok(None);
+        }
+        let deadline = Instant::now() + locate::PATIENCE;
+        ask(&self.inner.lanes.locate.sender, deadline, |reply| Reader { query, deadline, reply }).await?
     }
-    async fn list(&self, _query: ListQuery) -> Result<Page, Refusal> {
-        Err(busy())
+
+    async fn list(&self, query: ListQuery) -> Result<Page, Refusal> {
+        list::list(&self.inner.lookup, &query).await
     }
 }

@@ -10,14 +10,8 @@ use uuid::Uuid;
 
 use super::{Cells, small};
 
-/// A row of `objects` under the column names of [`ObjectRecord::COLUMNS`].
+/// A row of `objects`.
 pub(crate) struct ObjectRecord<'a>(pub(crate) Cells<'a>);
-
-impl ObjectRecord<'_> {
-    /// The columns, of the table under the alias `o`.
-    pub(crate) const COLUMNS: &'static str = "o.bucket, o.key, o.seq, o.version, o.size, o.etag, o.modified, \
-                                              o.attributes, o.checksums, o.tags, o.is_null";
-}
 
 impl TryFrom<ObjectRecord<'_>> for ObjectRow {
     type Error = String;
@@ -44,12 +38,6 @@ impl TryFrom<ObjectRecord<'_>> for ObjectRow {
 pub(crate) struct CopyRecord<'a>(pub(crate) Cells<'a>);
 
 impl CopyRecord<'_> {
-    /// The columns, of the table under the alias `c`.
-    pub(crate) const COLUMNS: &'static str = "c.backend AS c_backend, c.version AS c_version, c.extent AS c_extent, c.gen AS c_gen, \
-         c.bucket AS c_bucket, c.key AS c_key, c.state AS c_state, c.stored_size AS c_stored_size, \
-         c.backend_etag AS c_backend_etag, c.backend_version AS c_backend_version, \
-         c.encoding AS c_encoding, c.foreign_key AS c_foreign_key";
-
     /// Whether the object of an outer join has a copy at all.
     pub(crate) fn is_present(&self) -> Result<bool, String> {
         Ok(self.0.get::<Option<i32>>("c_backend")?.is_some())

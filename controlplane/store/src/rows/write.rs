@@ -10,11 +10,6 @@ use super::{Cells, small};
 pub(crate) struct IntentRecord<'a>(pub(crate) Cells<'a>);
 
 impl IntentRecord<'_> {
-    /// The columns, of the table under the alias `i`.
-    pub(crate) const COLUMNS: &'static str = "i.op, i.item, i.session, i.bucket, i.key, i.version, i.size, i.kind, i.if_absent, i.if_match, \
-         i.required_copies, i.log_floor, i.begun, i.target_backend, i.target_extent, i.target_gen, \
-         i.target_key, i.claimed_by";
-
     pub(crate) fn op(&self) -> Result<Op, String> {
         Ok(Op { id: self.0.get("op")?, item: self.0.get("item")? })
     }

@@ -1,0 +1,318 @@
+//! The second flight of a batch: its effects, one statement a table, and the commit.
+//!
+//! Invariant: `backend_usage` is written last, its rows in ascending order of the backend, so that its
+//! locks are held for the shortest time and by everybody in one order.
+
+use s3o_core::cleanup::{CleanupEntry, CleanupTimes};
+use s3o_core::effects::Effects;
+use s3o_core::intent::{Intent, Target};
+use s3o_core::object::{CopyRow, ObjectRow};
+use s3o_core::outcome_log::Change;
+use s3o_core::usage::{Usage, UsageDeltas, signed};
+use s3o_types::{BucketId, Op, VersionId};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::flight::{Flight, Param};
+use crate::connection::Connection;
+use crate::error::Failure;
+use crate::rows::{PgTime, corrupt, int_array, object_json, text_array};
+
+const DROP_INTENTS: &str = "
+    DELETE FROM intents i USING unnest($1::uuid[], $2::int[]) AS t (op, item)
+    WHERE i.op = t.op AND i.item = t.item";
+
+const DROP_COPIES: &str = "DELETE FROM copies WHERE version = ANY ($1::uuid[])";
+
+const DROP_OBJECTS: &str = "
+    DELETE FROM objects o USING unnest($1::int[], $2::text[]) AS t (bucket, key)
+    WHERE o.bucket = t.bucket AND o.key = t.key";
+
+const PUT_OBJECTS: &str = "
+    INSERT INTO objects (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null)
+    SELECT bucket, key, seq, version, size, etag, modified, attributes::jsonb, checksums::jsonb, tags::jsonb, is_null
+    FROM unnest($1::int[], $2::text[], $3::bigint[], $4::uuid[], $5::bigint[], $6::text[], $7::timestamptz[],
+                $8::text[], $9::text[], $10::text[], $11::boolean[])
+         AS t (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null)
+    ON CONFLICT (bucket, key) DO UPDATE SET
+        seq = excluded.seq, version = excluded.version, size = excluded.size, etag = excluded.etag,
+        modified = excluded.modified, attributes = excluded.attributes, checksums = excluded.checksums,
+        tags = excluded.tags, is_null = excluded.is_null, retain_until = NULL, retain_mode = NULL,
+        legal_hold = false";
+
+const ADD_COPIES: &str = "
+    INSERT INTO copies (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag,
+                        backend_version, encoding, foreign_key)
+    SELECT version, extent, backend, gen, bucket, key, state, stored_size, backend_etag, backend_version,
+           encoding::jsonb, foreign_key
+    FROM unnest($1::uuid[], $2::smallint[], $3::int[], $4::smallint[], $5::int[], $6::text[], $7::text[],
+                $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[])
+         AS t (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag, backend_version,
+               encoding, foreign_key)";
+
+const ADD_INTENTS: &str = "
+    INSERT INTO intents (op, item, session, bucket, key, version, size, kind, if_absent, if_match,
+                         required_copies, log_floor, begun, target_backend, target_extent, target_gen, target_key)
+    SELECT op, item, session, bucket, key, version, size, kind, if_absent, if_match, required_copies, log_floor,
+           begun, backends::int[], extents::smallint[], gens::smallint[], keys::text[]
+    FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::int[], $5::text[], $6::uuid[], $7::bigint[], $8::text[],
+                $9::boolean[], $10::text[], $11::smallint[], $12::bigint[], $13::timestamptz[], $14::text[],
+                $15::text[], $16::text[], $17::text[])
+         AS t (op, item, session, bucket, key, version, size, kind, if_absent, if_match, required_copies,
+               log_floor, begun, backends, extents, gens, keys)";
+
+const ADD_TARGETS: &str = "
+    UPDATE intents i SET
+        target_backend = i.target_backend || t.backend, target_extent = i.target_extent || t.extent,
+        target_gen = i.target_gen || t.gen, target_key = i.target_key || t.key
+    FROM unnest($1::uuid[], $2::int[], $3::int[], $4::smallint[], $5::smallint[], $6::text[])
+         AS t (op, item, backend, extent, gen, key)
+    WHERE i.op = t.op AND i.item = t.item";
+
+const ADD_CLEANUP: &str = "
+    INSERT INTO cleanup_queue (backend, storage_key, version, extent, gen, backend_version, size, reason,
+                               uncertain, not_before)
+    SELECT backend, storage_key, version, extent, gen, backend_version, size, reason, uncertain,
+           now() + wait * interval '1 microsecond'
+    FROM unnest($1::int[], $2::text[], $3::uuid[], $4::smallint[], $5::smallint[], $6::text[], $7::bigint[],
+                $8::text[], $9::boolean[], $10::bigint[])
+         AS t (backend, storage_key, version, extent, gen, backend_version, size, reason, uncertain, wait)";
+
+const ADD_CHANGES: &str = "
+    INSERT INTO changes (n, op, item, outcome, bucket, key, version, object)
+    SELECT n, op, item, outcome, bucket, key, version, object::jsonb
+    FROM unnest($1::bigint[], $2::uuid[], $3::int[], $4::smallint[], $5::int[], $6::text[], $7::uuid[],
+                $8::text[]) AS t (n, op, item, outcome, bucket, key, version, object)";
+
+const ADD_USAGE: &str = "
+    INSERT INTO backend_usage (backend, slot, used, reserved, orphaned, objects)
+    SELECT backend, $1::smallint, used, reserved, orphaned, objects
+    FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+         AS t (backend, used, reserved, orphaned, objects)
+    ORDER BY backend
+    ON CONFLICT (backend, slot) DO UPDATE SET
+        used = backend_usage.used + excluded.used, reserved = backend_usage.reserved + excluded.reserved,
+        orphaned = backend_usage.orphaned + excluded.orphaned, objects = backend_usage.objects + excluded.objects";
+
+const ALL: [&str; 10] = [
+    DROP_INTENTS,
+    DROP_COPIES,
+    DROP_OBJECTS,
+    PUT_OBJECTS,
+    ADD_COPIES,
+    ADD_INTENTS,
+    ADD_TARGETS,
+    ADD_CLEANUP,
+    ADD_CHANGES,
+    ADD_USAGE,
+];
+
+/// What a lane prepares when it connects.
+pub(crate) async fn prepare(connection: &mut Connection) -> Result<(), Failure> {
+    for sql in ALL {
+        connection.prepare(sql).await?;
+    }
+    Ok(())
+}
+
+/// Writes and commits. When this fails with [`Failure::Lost`], the commit may have been done.
+pub(crate) async fn write(
+    connection: &Connection,
+    effects: &Effects,
+    slot: i16,
+    times: &CleanupTimes,
+) -> Result<(), Failure> {
+    let Effects {
+        put_objects,
+        drop_objects,
+        add_copies,
+        drop_copies,
+        add_intents,
+        add_targets,
+        drop_intents,
+        usage,
+        cleanup,
+        changes,
+    } = effects;
+    let statements: [(bool, &'static str, Vec<Param>); 10] = [
+        (drop_intents.is_empty(), DROP_INTENTS, ops(drop_intents.iter())),
+        (drop_copies.is_empty(), DROP_COPIES, versions(drop_copies)),
+        (drop_objects.is_empty(), DROP_OBJECTS, dropped(drop_objects)),
+        (put_objects.is_empty(), PUT_OBJECTS, objects(put_objects)?),
+        (add_copies.is_empty(), ADD_COPIES, copies(add_copies)?),
+        (add_intents.is_empty(), ADD_INTENTS, intents(add_intents)),
+        (add_targets.is_empty(), ADD_TARGETS, targets(add_targets)),
+        (cleanup.is_empty(), ADD_CLEANUP, cleanups(cleanup, times)),
+        (changes.is_empty(), ADD_CHANGES, logged(changes)?),
+        (usage.is_empty(), ADD_USAGE, usages(usage, slot)),
+    ];
+    let mut flight = Flight::new(connection);
+    for (empty, sql, params) in statements {
+        if !empty {
+            flight.add(sql, params).await?;
+        }
+    }
+    flight.add_text("COMMIT").await?;
+    flight.land().await?;
+    Ok(())
+}
+
+/// One column of the rows.
+fn column<R, T>(rows: &[R], of: impl Fn(&R) -> T) -> Param
+where
+    Vec<T>: tokio_postgres::types::ToSql + Sync + Send + 'static,
+{
+    Box::new(rows.iter().map(of).collect::<Vec<T>>())
+}
+
+fn fifteen(n: u16) -> i16 {
+    i16::try_from(n).unwrap_or(i16::MAX)
+}
+
+/// NULL for a value that says no more than its default.
+fn json<T: Serialize + Default + PartialEq>(
+    table: &str,
+    key: &str,
+    value: &T,
+) -> Result<Option<String>, Failure> {
+    if *value == T::default() {
+        return Ok(None);
+    }
+    serde_json::to_string(value).map(Some).map_err(|error| corrupt(table, key, error))
+}
+
+fn ops<'a>(ops: impl Iterator<Item = &'a Op>) -> Vec<Param> {
+    let (ids, items): (Vec<Uuid>, Vec<i32>) = ops.map(|op| (op.id, op.item)).unzip();
+    vec![Box::new(ids), Box::new(items)]
+}
+
+fn versions(rows: &[VersionId]) -> Vec<Param> {
+    vec![column(rows, |version| version.to_uuid())]
+}
+
+fn dropped(rows: &[(BucketId, String)]) -> Vec<Param> {
+    vec![column(rows, |(bucket, _)| bucket.0), column(rows, |(_, key)| key.clone())]
+}
+
+fn objects(rows: &[ObjectRow]) -> Result<Vec<Param>, Failure> {
+    let (mut attributes, mut checksums, mut tags) = (Vec::new(), Vec::new(), Vec::new());
+    for row in rows {
+        let mut untagged = row.attributes.clone();
+        untagged.tags.clear();
+        attributes.push(json("objects", &row.key, &untagged)?);
+        checksums.push(json("objects", &row.key, &row.checksums)?);
+        tags.push(json("objects", &row.key, &row.attributes.tags)?);
+    }
+    Ok(vec![
+        column(rows, |row| row.bucket.0),
+        column(rows, |row| row.key.clone()),
+        column(rows, |row| row.seq.0),
+        column(rows, |row| row.version.to_uuid()),
+        column(rows, |row| signed(row.size)),
+        column(rows, |row| row.etag.as_str().to_owned()),
+        column(rows, |row| PgTime(row.modified)),
+        Box::new(attributes),
+        Box::new(checksums),
+        Box::new(tags),
+        column(rows, |row| row.is_null),
+    ])
+}
+
+fn copies(rows: &[CopyRow]) -> Result<Vec<Param>, Failure> {
+    let encodings: Vec<Option<String>> =
+        rows.iter().map(|row| json("copies", &row.key, &row.encoding)).collect::<Result<_, _>>()?;
+    Ok(vec![
+        column(rows, |row| row.blob.version.to_uuid()),
+        column(rows, |row| fifteen(row.blob.extent.get())),
+        column(rows, |row| row.backend.0),
+        column(rows, |row| fifteen(row.blob.r#gen.get())),
+        column(rows, |row| row.bucket.0),
+        column(rows, |row| row.key.clone()),
+        column(rows, |row| row.state.as_str()),
+        column(rows, |row| signed(row.stored_size)),
+        column(rows, |row| row.backend_etag.as_ref().map(|etag| etag.as_str().to_owned())),
+        column(rows, |row| row.backend_version.clone()),
+        Box::new(encodings),
+        column(rows, |row| row.foreign_key.clone()),
+    ])
+}
+
+fn intents(rows: &[Intent]) -> Vec<Param> {
+    let ints = |row: &Intent, of: fn(&Target) -> i64| int_array(row.targets.iter().map(of));
+    vec![
+        column(rows, |row| row.op.id),
+        column(rows, |row| row.op.item),
+        column(rows, |row| row.session),
+        column(rows, |row| row.bucket.0),
+        column(rows, |row| row.key.clone()),
+        column(rows, |row| row.version.to_uuid()),
+        column(rows, |row| signed(row.size)),
+        column(rows, |row| row.kind.as_str()),
+        column(rows, |row| row.conditions.if_absent),
+        column(rows, |row| row.conditions.if_match.as_ref().map(|etag| etag.as_str().to_owned())),
+        column(rows, |row| fifteen(row.required_copies)),
+        column(rows, |row| row.log_floor.0),
+        column(rows, |row| PgTime(row.begun)),
+        column(rows, |row| ints(row, |target| i64::from(target.backend.0))),
+        column(rows, |row| ints(row, |target| i64::from(target.extent.get()))),
+        column(rows, |row| ints(row, |target| i64::from(target.r#gen.get()))),
+        column(rows, |row| text_array(row.targets.iter().map(|target| target.storage_key.as_str()))),
+    ]
+}
+
+fn targets(rows: &[(Op, Target)]) -> Vec<Param> {
+    vec![
+        column(rows, |(op, _)| op.id),
+        column(rows, |(op, _)| op.item),
+        column(rows, |(_, target)| target.backend.0),
+        column(rows, |(_, target)| fifteen(target.extent.get())),
+        column(rows, |(_, target)| fifteen(target.r#gen.get())),
+        column(rows, |(_, target)| target.storage_key.clone()),
+    ]
+}
+
+fn cleanups(rows: &[CleanupEntry], times: &CleanupTimes) -> Vec<Param> {
+    vec![
+        column(rows, |row| row.backend.0),
+        column(rows, |row| row.storage_key.clone()),
+        column(rows, |row| row.blob.version.to_uuid()),
+        column(rows, |row| fifteen(row.blob.extent.get())),
+        column(rows, |row| fifteen(row.blob.r#gen.get())),
+        column(rows, |row| row.backend_version.clone()),
+        column(rows, |row| signed(row.size)),
+        column(rows, |row| row.reason.as_str()),
+        column(rows, |row| row.uncertain),
+        column(rows, |row| times.first_wait_us(row.reason)),
+    ]
+}
+
+fn logged(rows: &[Change]) -> Result<Vec<Param>, Failure> {
+    let object = |row: &Change| row.object.as_ref().map(object_json).transpose();
+    let objects: Vec<Option<String>> = rows
+        .iter()
+        .map(object)
+        .collect::<Result<_, _>>()
+        .map_err(|error| corrupt("changes", "new", error))?;
+    Ok(vec![
+        column(rows, |row| row.seq.0),
+        column(rows, |row| row.op.id),
+        column(rows, |row| row.op.item),
+        column(rows, |row| row.logged.code()),
+        column(rows, |row| row.bucket.0),
+        column(rows, |row| row.key.clone()),
+        column(rows, |row| row.version.map(VersionId::to_uuid)),
+        Box::new(objects),
+    ])
+}
+
+fn usages(deltas: &UsageDeltas, slot: i16) -> Vec<Param> {
+    let rows: Vec<(i32, Usage)> = deltas.iter().map(|(backend, usage)| (backend.0, *usage)).collect();
+    vec![
+        Box::new(slot),
+        column(&rows, |(backend, _)| *backend),
+        column(&rows, |(_, usage)| usage.used),
+        column(&rows, |(_, usage)| usage.reserved),
+        column(&rows, |(_, usage)| usage.orphaned),
+        column(&rows, |(_, usage)| usage.objects),
+    ]
+}

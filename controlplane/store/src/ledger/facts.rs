@@ -1,0 +1,373 @@
+//! The first flight of a batch: locks, then everything its calls are decided from.
+//!
+//! Invariant: each statement has a snapshot of its own, taken when it runs. So what is read under a
+//! lock comes after the statement that takes it; intents come before the log, so that whoever settled
+//! an intent meanwhile is found there; the log's numbers are drawn after the locks; and the usage of
+//! backends comes last, its sums after the lock of slot 0.
+
+use std::collections::{HashMap, HashSet};
+
+use s3o_core::call::{Call, CarriedIntent, Request};
+use s3o_core::config::Routing;
+use s3o_core::facts::{BackendFacts, BucketFacts, CurrentObject, Facts};
+use s3o_core::intent::{Intent, Target};
+use s3o_core::object::{CopyRow, ObjectRow};
+use s3o_core::outcome_log::{Logged, LoggedOutcome};
+use s3o_types::{BackendId, BlobName, BucketId, Op, Seq};
+use uuid::Uuid;
+
+use super::flight::{Flight, Param};
+use super::reads;
+use crate::connection::Connection;
+use crate::error::Failure;
+use crate::overview::usage;
+use crate::rows::{Cells, CopyRecord, IntentRecord, ObjectRecord, corrupt, small};
+
+/// How keys are locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Locking {
+    /// Wait for them, up to `lock_timeout`.
+    Wait,
+    /// Take those that are free.
+    Try,
+}
+
+/// What the first flight brought.
+pub(crate) struct Read {
+    pub(crate) facts: Facts,
+    /// Keys that another transaction holds; empty unless they were tried.
+    pub(crate) unlocked: HashSet<(BucketId, String)>,
+    /// Rows that this release cannot read, by the call that needs them.
+    pub(crate) broken: Vec<(Subject, String)>,
+}
+
+/// Whom a broken row concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Op(Op),
+    Key(BucketId, String),
+    Everybody,
+}
+
+/// Which statements a flight has, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Nothing,
+    Locks,
+    Intents,
+    Outcomes,
+    Objects,
+    Buckets,
+    Writers,
+    Named,
+    Overtaken,
+    Numbers,
+    Versions,
+    Usage,
+    Routing,
+}
+
+struct Plan<'a> {
+    flight: Flight<'a>,
+    parts: Vec<Part>,
+}
+
+impl Plan<'_> {
+    async fn add(&mut self, part: Part, sql: &'static str, params: Vec<Param>) -> Result<(), Failure> {
+        self.flight.add(sql, params).await?;
+        self.parts.push(part);
+        Ok(())
+    }
+
+    async fn text(&mut self, sql: &'static str) -> Result<(), Failure> {
+        self.flight.add_text(sql).await?;
+        self.parts.push(Part::Nothing);
+        Ok(())
+    }
+}
+
+/// Opens the transaction and reads the facts.
+pub(crate) async fn read(
+    connection: &Connection,
+    requests: &[&Request],
+    locking: Locking,
+) -> Result<Read, Failure> {
+    let mut plan = Plan { flight: Flight::new(connection), parts: Vec::new() };
+    plan.text("BEGIN").await?;
+    locks(&mut plan, requests, locking).await?;
+    rows_of_calls(&mut plan, requests).await?;
+    rows_of_kinds(&mut plan, requests).await?;
+    room(&mut plan, requests).await?;
+    let Plan { flight, parts } = plan;
+    let answers = flight.land().await?;
+    let mut read = Read { facts: Facts::default(), unlocked: HashSet::new(), broken: Vec::new() };
+    for (part, rows) in parts.into_iter().zip(&answers) {
+        for row in rows {
+            let cells = Cells(row);
+            if let Err((subject, why)) = take(&mut read, part, cells) {
+                read.broken.push((subject, why));
+            }
+        }
+    }
+    Ok(read)
+}
+
+fn ops(requests: &[&Request]) -> (Vec<Uuid>, Vec<i32>) {
+    requests.iter().map(|request| (request.op.id, request.op.item)).unzip()
+}
+
+fn keys(requests: &[&Request]) -> (Vec<i32>, Vec<String>) {
+    requests
+        .iter()
+        .map(|request| {
+            let (bucket, key) = request.call.bucket_and_key();
+            (bucket.0, key.to_owned())
+        })
+        .unzip()
+}
+
+fn buckets(requests: &[&Request]) -> Vec<i32> {
+    let ids: HashSet<i32> = requests.iter().map(|request| request.call.bucket_and_key().0.0).collect();
+    ids.into_iter().collect()
+}
+
+async fn locks(plan: &mut Plan<'_>, requests: &[&Request], locking: Locking) -> Result<(), Failure> {
+    let locked: Vec<&Request> = requests.iter().copied().filter(|r| r.call.locks_key()).collect();
+    if !locked.is_empty() {
+        let (ids, names) = keys(&locked);
+        let (part, sql) = match locking {
+            Locking::Wait => (Part::Nothing, reads::LOCK_KEYS),
+            Locking::Try => (Part::Locks, reads::TRY_LOCK_KEYS),
+        };
+        plan.add(part, sql, vec![Box::new(ids), Box::new(names)]).await?;
+    }
+    let lock = vec![Box::new(buckets(requests)) as Param];
+    plan.add(Part::Nothing, reads::LOCK_BUCKETS, lock).await
+}
+
+async fn rows_of_calls(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
+    let both = |(ids, items): (Vec<Uuid>, Vec<i32>)| vec![Box::new(ids) as Param, Box::new(items)];
+    plan.add(Part::Intents, reads::INTENTS, both(ops(requests))).await?;
+    plan.add(Part::Outcomes, reads::OUTCOMES, both(ops(requests))).await?;
+    let (ids, names) = keys(requests);
+    plan.add(Part::Objects, reads::OBJECTS, vec![Box::new(ids), Box::new(names)]).await?;
+    plan.add(Part::Buckets, reads::BUCKETS, vec![Box::new(buckets(requests))]).await
+}
+
+fn carried(request: &Request) -> Option<&CarriedIntent> {
+    match &request.call {
+        Call::Commit(commit) => Some(&commit.intent),
+        Call::Abort(abort) => Some(&abort.intent),
+        _ => None,
+    }
+}
+
+async fn rows_of_kinds(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
+    let asks = |call: &Call| matches!(call, Call::Begin(_) | Call::Delete(_));
+    let writers: Vec<&Request> = requests.iter().copied().filter(|r| asks(&r.call)).collect();
+    if !writers.is_empty() {
+        let names: Vec<String> = writers.iter().map(|r| r.access_key.clone()).collect();
+        let (ids, _) = keys(&writers);
+        plan.add(Part::Writers, reads::WRITERS, vec![Box::new(names), Box::new(ids)]).await?;
+    }
+    let carried = requests.iter().copied().filter_map(carried);
+    let blobs: Vec<(Uuid, &Target)> =
+        carried.flat_map(|c| c.targets.iter().map(|target| (c.version.to_uuid(), target))).collect();
+    if !blobs.is_empty() {
+        let versions: Vec<Uuid> = blobs.iter().map(|(version, _)| *version).collect();
+        let extents: Vec<i16> = blobs.iter().map(|(_, target)| fifteen(target.extent.get())).collect();
+        let backends: Vec<i32> = blobs.iter().map(|(_, target)| target.backend.0).collect();
+        let params: Vec<Param> = vec![Box::new(versions), Box::new(extents), Box::new(backends)];
+        plan.add(Part::Named, reads::NAMED, params).await?;
+    }
+    overtaken(plan, requests).await
+}
+
+async fn overtaken(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
+    let intent = |request: &Request| match &request.call {
+        Call::Resolve(resolve) => Some(resolve.intent.clone()),
+        _ => None,
+    };
+    let intents: Vec<Intent> = requests.iter().copied().filter_map(intent).collect();
+    let Some(least) = intents.iter().map(|intent| intent.log_floor.0).min() else { return Ok(()) };
+    let ids: Vec<Uuid> = intents.iter().map(|intent| intent.op.id).collect();
+    let items: Vec<i32> = intents.iter().map(|intent| intent.op.item).collect();
+    let floors: Vec<i64> = intents.iter().map(|intent| intent.log_floor.0).collect();
+    let buckets: Vec<i32> = intents.iter().map(|intent| intent.bucket.0).collect();
+    let names: Vec<String> = intents.iter().map(|intent| intent.key.clone()).collect();
+    let params: Vec<Param> = vec![
+        Box::new(ids),
+        Box::new(items),
+        Box::new(floors),
+        Box::new(buckets),
+        Box::new(names),
+        Box::new(least),
+    ];
+    // One pass over the recent log, hashed against the batch: the only join here that may hash.
+    plan.text("SET LOCAL enable_hashjoin = on").await?;
+    plan.add(Part::Overtaken, reads::OVERTAKEN, params).await?;
+    plan.text("SET LOCAL enable_hashjoin = off").await
+}
+
+/// Numbers for every call; room on the backends for those that place.
+async fn room(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
+    let count = i32::try_from(requests.len()).unwrap_or(i32::MAX);
+    plan.add(Part::Numbers, reads::NUMBERS, vec![Box::new(count)]).await?;
+    let places = |call: &Call| matches!(call, Call::Begin(_) | Call::Retarget(_));
+    if !requests.iter().any(|request| places(&request.call)) {
+        return Ok(());
+    }
+    plan.add(Part::Versions, reads::VERSIONS, vec![Box::new(count)]).await?;
+    plan.add(Part::Routing, reads::ROUTING, Vec::new()).await?;
+    plan.add(Part::Nothing, reads::LOCK_ROOM, Vec::new()).await?;
+    plan.add(Part::Usage, reads::ROOM, Vec::new()).await
+}
+
+/// Fifteen bits always fit.
+fn fifteen(n: u16) -> i16 {
+    i16::try_from(n).unwrap_or(i16::MAX)
+}
+
+type Broken = (Subject, String);
+
+fn take(read: &mut Read, part: Part, cells: Cells<'_>) -> Result<(), Broken> {
+    let all = |why: String| (Subject::Everybody, why);
+    let facts = &mut read.facts;
+    match part {
+        Part::Nothing => Ok(()),
+        Part::Locks => {
+            if !cells.get::<bool>("locked").map_err(all)? {
+                let key = (BucketId(cells.get("bucket").map_err(all)?), cells.get("key").map_err(all)?);
+                read.unlocked.insert(key);
+            }
+            Ok(())
+        }
+        Part::Intents => take_intent(&mut facts.intents, cells),
+        Part::Outcomes => take_outcome(&mut facts.outcomes, cells),
+        Part::Objects => take_object(&mut facts.objects, cells),
+        Part::Buckets => take_bucket(&mut facts.buckets, cells).map_err(all),
+        Part::Writers => take_writer(&mut facts.writers, cells).map_err(all),
+        Part::Named => take_named(&mut facts.named_blobs, cells).map_err(all),
+        Part::Overtaken => {
+            let op = Op { id: cells.get("op").map_err(all)?, item: cells.get("item").map_err(all)? };
+            facts.overtaken.insert(op);
+            Ok(())
+        }
+        Part::Numbers => take_number(facts, cells).map_err(all),
+        Part::Versions => {
+            let n = cells.unsigned("n").map_err(all)?;
+            facts.version_seeds.push((n, rand::random()));
+            Ok(())
+        }
+        Part::Routing => {
+            facts.routing = cells.word::<Routing>("routing").map_err(all)?;
+            Ok(())
+        }
+        Part::Usage => {
+            let backend = backend(cells).map_err(|why| all(corrupt("backends", "?", why).to_string()))?;
+            facts.backends.push(backend);
+            Ok(())
+        }
+    }
+}
+
+fn take_intent(intents: &mut HashMap<Op, Intent>, cells: Cells<'_>) -> Result<(), Broken> {
+    let op = IntentRecord(cells).op().map_err(|why| (Subject::Everybody, why))?;
+    let broken = |why| (Subject::Op(op), corrupt("intents", op, why).to_string());
+    intents.insert(op, Intent::try_from(IntentRecord(cells)).map_err(broken)?);
+    Ok(())
+}
+
+fn take_outcome(outcomes: &mut HashMap<Op, LoggedOutcome>, cells: Cells<'_>) -> Result<(), Broken> {
+    let all = |why: String| (Subject::Everybody, why);
+    let op = Op { id: cells.get("op").map_err(all)?, item: cells.get("item").map_err(all)? };
+    let read = || {
+        let code: i16 = cells.get("outcome")?;
+        let unknown = || format!("outcome {code} is not known to this release");
+        let logged = Logged::from_code(code).ok_or_else(unknown)?;
+        Ok::<_, String>(LoggedOutcome { logged, seq: Seq(cells.get("n")?), at: cells.time("at")? })
+    };
+    let broken = |why| (Subject::Op(op), corrupt("changes", op, why).to_string());
+    outcomes.insert(op, read().map_err(broken)?);
+    Ok(())
+}
+
+/// One row a copy, or one without a copy.
+fn take_object(
+    objects: &mut HashMap<(BucketId, String), CurrentObject>,
+    cells: Cells<'_>,
+) -> Result<(), Broken> {
+    let all = |why: String| (Subject::Everybody, why);
+    let key: (BucketId, String) =
+        (BucketId(cells.get("bucket").map_err(all)?), cells.get("key").map_err(all)?);
+    let broken = |table: &str, why: String| {
+        let subject = Subject::Key(key.0, key.1.clone());
+        (subject, corrupt(table, format!("{}/{}", key.0.0, key.1), why).to_string())
+    };
+    let row = ObjectRow::try_from(ObjectRecord(cells)).map_err(|why| broken("objects", why))?;
+    let copy = if CopyRecord(cells).is_present().map_err(|why| broken("copies", why))? {
+        Some(CopyRow::try_from(CopyRecord(cells)).map_err(|why| broken("copies", why))?)
+    } else {
+        None
+    };
+    let entry = objects.entry(key).or_insert_with(|| CurrentObject { row, copies: Vec::new() });
+    entry.copies.extend(copy);
+    Ok(())
+}
+
+fn take_bucket(buckets: &mut HashMap<BucketId, BucketFacts>, cells: Cells<'_>) -> Result<(), String> {
+    let factor: i16 = cells.get("replication_factor")?;
+    let facts = BucketFacts {
+        name: cells.get("name")?,
+        state: cells.word("state")?,
+        ack: cells.word("ack")?,
+        replication_factor: u16::try_from(factor).map_err(|error| error.to_string())?,
+        max_object_size: cells.optional_unsigned("max_object_size")?,
+    };
+    buckets.insert(BucketId(cells.get("id")?), facts);
+    Ok(())
+}
+
+fn take_writer(writers: &mut HashSet<(String, BucketId)>, cells: Cells<'_>) -> Result<(), String> {
+    writers.insert((cells.get("access_key_id")?, BucketId(cells.get("bucket")?)));
+    Ok(())
+}
+
+fn take_named(named: &mut HashSet<(BackendId, BlobName)>, cells: Cells<'_>) -> Result<(), String> {
+    let blob = BlobName {
+        version: s3o_types::VersionId::from_uuid(cells.get("version")?),
+        extent: small(cells.get("extent")?, s3o_types::Extent::new)?,
+        r#gen: small(cells.get("gen")?, s3o_types::Gen::new)?,
+    };
+    named.insert((BackendId(cells.get("backend")?), blob));
+    Ok(())
+}
+
+fn take_number(facts: &mut Facts, cells: Cells<'_>) -> Result<(), String> {
+    let seq = Seq(cells.get("n")?);
+    facts.now = cells.time("now")?;
+    facts.log_head = facts.log_head.max(seq);
+    facts.seqs.push(seq);
+    Ok(())
+}
+
+fn backend(cells: Cells<'_>) -> Result<BackendFacts, String> {
+    Ok(BackendFacts {
+        id: BackendId(cells.get("id")?),
+        state: cells.word("state")?,
+        attached: cells.get("attached")?,
+        priority: cells.get("priority")?,
+        position: cells.get("position")?,
+        quota_bytes: cells.optional_unsigned("quota_bytes")?,
+        max_object_size: cells.optional_unsigned("max_object_size")?,
+        usage: usage(cells)?,
+    })
+}
+
+/// What a lane prepares when it connects.
+pub(crate) async fn prepare(connection: &mut Connection) -> Result<(), Failure> {
+    for sql in reads::ALL {
+        connection.prepare(sql).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,306 @@
+//! A lane: a connection, a queue, and one batch in flight.
+//!
+//! Invariants: calls on one key are decided in the order in which they came, one a batch; a lone call
+//! waits for nothing; every call is answered, by its outcome or, when its patience is over, retryably.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use s3o_core::call::{Outcome, Refusal, Request};
+use s3o_core::cleanup::CleanupTimes;
+use s3o_types::{BucketId, ErrorCode, Op};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::batch::{Desk, Verdict, attempt, internal};
+use super::effects;
+use super::facts::{self, Locking};
+use crate::connection::{Connection, Connector, Profile};
+use crate::error::{Failure, Rejected};
+use crate::stats::{LaneCounters, add};
+
+/// DESIGN §6: at most 256 items or 1 MiB a batch.
+const BATCH_ITEMS: usize = 256;
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Calls that a lane holds beyond its channel: enough to fill a batch past calls that must wait.
+const PENDING: usize = 4 * BATCH_ITEMS;
+
+/// A call put off because of a lock comes back after this long, and up to twice it.
+const PUT_OFF: Duration = Duration::from_millis(20);
+
+/// Between attempts to connect.
+const RECONNECT: Duration = Duration::from_millis(100);
+
+/// Connections lost in a row by one batch before it is halved: one of its calls may bring the server down.
+const LOSSES: u32 = 5;
+
+/// Times that a call may find its row inserted by somebody else. The second look finds that row.
+const DUPLICATES: u32 = 3;
+
+/// A call in the queue.
+pub(crate) struct Item {
+    pub(crate) request: Request,
+    pub(crate) bytes: usize,
+    /// When its caller stops waiting.
+    pub(crate) deadline: Instant,
+    pub(crate) reply: oneshot::Sender<Outcome>,
+    pub(crate) not_before: Option<Instant>,
+    pub(crate) duplicates: u32,
+}
+
+impl Item {
+    fn answer(self, outcome: Outcome) {
+        // A caller that is gone repeats by op and gets this outcome from the log.
+        let _ = self.reply.send(outcome);
+    }
+
+    fn turn(&self) -> Turn {
+        if self.request.call.locks_key() {
+            let (bucket, key) = self.request.call.bucket_and_key();
+            Turn::Key(bucket, key.to_owned())
+        } else {
+            Turn::Op(self.request.op)
+        }
+    }
+}
+
+/// What may be once in a batch.
+#[derive(PartialEq, Eq, Hash)]
+enum Turn {
+    Key(BucketId, String),
+    Op(Op),
+}
+
+pub(crate) fn unavailable(why: &str) -> Refusal {
+    Refusal::new(ErrorCode::ServiceUnavailable, why)
+}
+
+/// Calls that are decided together.
+struct Group {
+    items: Vec<Item>,
+    locking: Locking,
+    losses: u32,
+}
+
+/// The lane's task.
+pub(crate) struct Lane {
+    pub(crate) name: String,
+    pub(crate) profile: Profile,
+    pub(crate) connector: Connector,
+    pub(crate) slot: i16,
+    pub(crate) times: CleanupTimes,
+    pub(crate) counters: Arc<LaneCounters>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) connection: Option<Connection>,
+    pub(crate) pending: VecDeque<Item>,
+}
+
+impl Lane {
+    pub(crate) async fn run(mut self, mut queue: mpsc::Receiver<Item>) {
+        while self.wait(&mut queue).await {
+            let batch = self.take_batch();
+            if !batch.is_empty() {
+                self.decide(batch).await;
+            }
+        }
+        queue.close();
+        let refused = || Outcome::from(unavailable("the control plane is shutting down"));
+        self.pending.drain(..).for_each(|item| item.answer(refused()));
+        while let Ok(item) = queue.try_recv() {
+            item.answer(refused());
+        }
+    }
+
+    /// Waits until something can be decided. `false`: the lane ends.
+    async fn wait(&mut self, queue: &mut mpsc::Receiver<Item>) -> bool {
+        loop {
+            while self.pending.len() < PENDING
+                && let Ok(item) = queue.try_recv()
+            {
+                self.pending.push_back(item);
+            }
+            if self.stop.is_cancelled() {
+                return false;
+            }
+            let now = Instant::now();
+            if self.pending.iter().any(|item| item.not_before.is_none_or(|at| at <= now)) {
+                return true;
+            }
+            let earliest = self.pending.iter().filter_map(|item| item.not_before).min();
+            let room = self.pending.len() < PENDING;
+            tokio::select! {
+                () = self.stop.cancelled() => return false,
+                item = queue.recv(), if room => match item {
+                    Some(item) => self.pending.push_back(item),
+                    None if self.pending.is_empty() => return false,
+                    None => sleep(PUT_OFF).await,
+                },
+                () = sleep_until(earliest.unwrap_or(now)), if earliest.is_some() => {}
+            }
+        }
+    }
+
+    /// The next batch, oldest first. A call that must wait holds up the later ones on its key.
+    fn take_batch(&mut self) -> Vec<Item> {
+        let now = Instant::now();
+        let (mut batch, mut left) = (Vec::new(), VecDeque::new());
+        let (mut turns, mut bytes) = (HashSet::new(), 0);
+        for item in self.pending.drain(..) {
+            if item.reply.is_closed() {
+                continue;
+            }
+            let full = batch.len() >= BATCH_ITEMS || (bytes + item.bytes > BATCH_BYTES && !batch.is_empty());
+            let first = turns.insert(item.turn());
+            if full || !first || item.not_before.is_some_and(|at| at > now) {
+                left.push_back(item);
+            } else {
+                bytes += item.bytes;
+                batch.push(item);
+            }
+        }
+        self.pending = left;
+        batch
+    }
+
+    /// Decides a batch, in parts and again where that is needed. Calls that are put off go back to the
+    /// front of the queue.
+    async fn decide(&mut self, batch: Vec<Item>) {
+        add(&self.counters.batches, 1);
+        add(&self.counters.items, batch.len());
+        let mut groups = vec![Group { items: batch, locking: Locking::Wait, losses: 0 }];
+        let mut put_off = Vec::new();
+        while let Some(group) = groups.pop() {
+            let group = expire(group);
+            if group.items.is_empty() {
+                continue;
+            }
+            match self.attempt(&group).await {
+                Ok(verdicts) => put_off.extend(settle(group.items, verdicts)),
+                Err(failure) => self.recover(group, failure, &mut groups, &mut put_off).await,
+            }
+        }
+        add(&self.counters.deferred, put_off.len());
+        for mut item in put_off.into_iter().rev() {
+            item.not_before = Some(Instant::now() + PUT_OFF.mul_f64(1.0 + rand::random::<f64>()));
+            self.pending.push_front(item);
+        }
+    }
+
+    async fn attempt(&mut self, group: &Group) -> Result<Vec<Verdict>, Failure> {
+        if self.connection.as_ref().is_none_or(Connection::is_closed) {
+            self.connection = Some(self.connect().await?);
+        }
+        let Some(connection) = &self.connection else {
+            return Err(Failure::Lost("not connected".to_owned()));
+        };
+        let desk = Desk { connection, slot: self.slot, times: &self.times, counters: &self.counters };
+        let requests: Vec<&Request> = group.items.iter().map(|item| &item.request).collect();
+        attempt(&desk, &requests, group.locking).await
+    }
+
+    async fn connect(&self) -> Result<Connection, Failure> {
+        let mut connection = self.connector.open(self.profile).await?;
+        facts::prepare(&mut connection).await?;
+        effects::prepare(&mut connection).await?;
+        Ok(connection)
+    }
+
+    /// What to do about a batch that failed: again, in halves, without what is locked, or not at all.
+    async fn recover(
+        &mut self,
+        mut group: Group,
+        failure: Failure,
+        groups: &mut Vec<Group>,
+        put_off: &mut Vec<Item>,
+    ) {
+        match failure {
+            Failure::Lost(why) => {
+                tracing::debug!(
+                    lane = self.name,
+                    why,
+                    "the lane lost its connection; repeating the batch by op"
+                );
+                add(&self.counters.reconnects, 1);
+                self.connection = None;
+                self.pause(RECONNECT).await;
+                group.losses += 1;
+                if group.losses >= LOSSES && group.items.len() > 1 {
+                    halve(group, groups);
+                } else {
+                    groups.push(group);
+                }
+            }
+            Failure::Busy(why) => {
+                tracing::warn!(lane = self.name, why, "the database is busy");
+                self.pause(RECONNECT).await;
+                groups.push(group);
+            }
+            Failure::Locked(_) if group.locking == Locking::Wait => {
+                groups.push(Group { locking: Locking::Try, ..group });
+            }
+            Failure::Locked(_) => put_off.append(&mut group.items),
+            Failure::Data(_) | Failure::Corrupt(_) if group.items.len() > 1 => halve(group, groups),
+            Failure::Data(rejected) => refuse(group.items, &rejected, put_off),
+            Failure::Corrupt(why) => {
+                tracing::error!(why, "a call cannot be decided");
+                group.items.into_iter().for_each(|item| item.answer(internal(&why)));
+            }
+        }
+    }
+
+    async fn pause(&self, about: Duration) {
+        let jittered = about.mul_f64(0.5 + rand::random::<f64>());
+        tokio::select! {
+            () = sleep(jittered) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+}
+
+/// The second half is decided after the first: it is pushed first.
+fn halve(mut group: Group, groups: &mut Vec<Group>) {
+    let second = group.items.split_off(group.items.len() / 2);
+    groups.push(Group { items: second, locking: group.locking, losses: 0 });
+    groups.push(Group { losses: 0, ..group });
+}
+
+/// Answers the calls whose callers have stopped waiting.
+fn expire(group: Group) -> Group {
+    let now = Instant::now();
+    let (late, items): (Vec<Item>, Vec<Item>) =
+        group.items.into_iter().partition(|item| item.deadline <= now);
+    late.into_iter().for_each(|item| item.answer(unavailable("the database did not answer in time").into()));
+    Group { items, ..group }
+}
+
+/// Answers what was decided and returns the rest.
+fn settle(items: Vec<Item>, verdicts: Vec<Verdict>) -> Vec<Item> {
+    let mut later = Vec::new();
+    for (item, verdict) in items.into_iter().zip(verdicts) {
+        match verdict {
+            Verdict::Decided(outcome) => item.answer(outcome),
+            Verdict::Later => later.push(item),
+        }
+    }
+    later
+}
+
+/// The one call that PostgreSQL will not have.
+fn refuse(items: Vec<Item>, rejected: &Rejected, put_off: &mut Vec<Item>) {
+    for mut item in items {
+        if rejected.is_duplicate() && item.duplicates < DUPLICATES {
+            item.duplicates += 1;
+            put_off.push(item);
+        } else if rejected.is_bad_value() {
+            let why = format!("a value of the request cannot be stored: {rejected}");
+            item.answer(Refusal::new(ErrorCode::InvalidArgument, why).into());
+        } else {
+            let Rejected { table, constraint, .. } = rejected;
+            tracing::error!(op = %item.request.op, table, constraint, %rejected, "a call was refused by the database");
+            item.answer(internal("the database refused the rows of this call"));
+        }
+    }
+}

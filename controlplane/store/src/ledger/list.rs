@@ -1,0 +1,126 @@
+//! One page of a bucket.
+//!
+//! Invariant: the cost follows the results. Without a delimiter a page is one range of the primary key;
+//! with one it is a loose index scan: each result is one descent, and the next begins behind all keys
+//! that were rolled up. Order and comparison are by bytes (`COLLATE "C"`).
+
+use s3o_core::call::Refusal;
+use s3o_core::listing::{ListEntry, ListQuery, ListedObject, MAX_KEYS, Page};
+use s3o_types::ErrorCode;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::lane::unavailable;
+use crate::error::Failure;
+use crate::pool::Pool;
+use crate::rows::{Cells, ListedRecord, corrupt};
+
+/// As many times the greatest character as fit a key of 1024 bytes: `p || FILL` is not less than any
+/// key that begins with `p`, and less than every greater key that does not.
+fn beyond(prefix: &str) -> String {
+    format!("{prefix}{}", "\u{10FFFF}".repeat(256))
+}
+
+/// $1 bucket, $2 least key, $3 position (exclusive), $4 greatest key, $5 rows.
+const RANGE: &str = "
+    SELECT key, NULL::text AS common, size, etag, modified, checksums,
+           attributes #>> '{headers,storage_class}' AS storage_class
+    FROM objects
+    WHERE bucket = $1 AND key >= $2::text AND key > $3::text AND key <= $4::text
+    ORDER BY key LIMIT $5::bigint";
+
+/// As above; $6 delimiter, $7 characters of the prefix, $8 the greatest character repeated. Each step is
+/// the first key behind the one before it, or behind everything under its common prefix.
+const LOOSE: &str = r#"
+    WITH RECURSIVE step (key, common, size, etag, modified, checksums, storage_class, n) AS (
+        SELECT f.key, f.common, f.size, f.etag, f.modified, f.checksums, f.storage_class, 1::bigint
+        FROM (
+            SELECT key, CASE WHEN strpos(substr(key, $7::int + 1), $6::text) > 0 THEN
+                       left(key, $7 + strpos(substr(key, $7 + 1), $6) - 1 + char_length($6)) END AS common,
+                   size, etag, modified, checksums, attributes #>> '{headers,storage_class}' AS storage_class
+            FROM objects
+            WHERE bucket = $1 AND key >= $2::text AND key > $3::text AND key <= $4::text
+            ORDER BY key LIMIT 1
+        ) AS f
+        UNION ALL
+        SELECT f.key, f.common, f.size, f.etag, f.modified, f.checksums, f.storage_class, step.n + 1
+        FROM step, LATERAL (
+            SELECT key, CASE WHEN strpos(substr(key, $7::int + 1), $6::text) > 0 THEN
+                       left(key, $7 + strpos(substr(key, $7 + 1), $6) - 1 + char_length($6)) END AS common,
+                   size, etag, modified, checksums, attributes #>> '{headers,storage_class}' AS storage_class
+            FROM objects
+            WHERE bucket = $1 AND key > COALESCE(step.common || $8::text, step.key) AND key <= $4::text
+            ORDER BY key LIMIT 1
+        ) AS f
+        WHERE step.n < $5::bigint
+    )
+    SELECT * FROM step ORDER BY n"#;
+
+pub(super) async fn list(pool: &Pool, query: &ListQuery) -> Result<Page, Refusal> {
+    if query.max_keys == 0 || query.prefix.contains('\0') {
+        return Ok(Page::default());
+    }
+    // No key has U+0000: a delimiter with one rolls up nothing, a position ends where it stands.
+    let delimiter = if query.delimiter.contains('\0') { "" } else { query.delimiter.as_str() };
+    let wanted = query.max_keys.min(MAX_KEYS);
+    let rows = rows(pool, query, delimiter, i64::from(wanted) + 1).await;
+    let rows = rows.map_err(|failure| refused(&failure))?;
+    let entries: Result<Vec<ListEntry>, Failure> = rows.iter().map(entry).collect();
+    let mut entries = entries.map_err(|failure| refused(&failure))?;
+    let more = entries.len() > usize::try_from(wanted).unwrap_or(usize::MAX);
+    if more {
+        entries.pop();
+    }
+    let next = entries.last().filter(|_| more).map(|last| last.position().to_owned());
+    Ok(Page { entries, next })
+}
+
+fn refused(failure: &Failure) -> Refusal {
+    if failure.is_passing() {
+        return unavailable("the database did not answer in time");
+    }
+    tracing::error!(%failure, "a bucket cannot be listed");
+    Refusal::new(ErrorCode::InternalError, failure.to_string())
+}
+
+async fn rows(pool: &Pool, query: &ListQuery, delimiter: &str, limit: i64) -> Result<Vec<Row>, Failure> {
+    let position = position(query, delimiter);
+    let greatest = beyond(&query.prefix);
+    let range: [&(dyn ToSql + Sync); 5] = [&query.bucket.0, &query.prefix, &position, &greatest, &limit];
+    if delimiter.is_empty() {
+        return pool.run(RANGE, &range).await;
+    }
+    let skip = i32::try_from(query.prefix.chars().count()).unwrap_or(i32::MAX);
+    let fill = beyond("");
+    let mut loose = range.to_vec();
+    let rest: [&(dyn ToSql + Sync); 3] = [&delimiter, &skip, &fill];
+    loose.extend(rest);
+    pool.run(LOOSE, &loose).await
+}
+
+/// Where the page begins, exclusively. A position at or under a common prefix is behind all of it: the
+/// prefix is not greater than the position, so it was listed.
+fn position(query: &ListQuery, delimiter: &str) -> String {
+    let after = match query.after.split_once('\0') {
+        // Keys greater than `x\0…` are the keys greater than `x`.
+        Some((before, _)) => before,
+        None => query.after.as_str(),
+    };
+    let under = (!delimiter.is_empty())
+        .then(|| after.strip_prefix(query.prefix.as_str())?.find(delimiter))
+        .flatten()
+        .map(|at| &after[..query.prefix.len() + at + delimiter.len()]);
+    under.map_or_else(|| after.to_owned(), beyond)
+}
+
+fn entry(row: &Row) -> Result<ListEntry, Failure> {
+    let cells = Cells(row);
+    let bad = |why: String| {
+        let key: String = cells.get("key").unwrap_or_default();
+        corrupt("objects", key, why)
+    };
+    match cells.get::<Option<String>>("common").map_err(bad)? {
+        Some(common) => Ok(ListEntry::CommonPrefix(common)),
+        None => Ok(ListEntry::Object(ListedObject::try_from(ListedRecord(cells)).map_err(bad)?)),
+    }
+}

@@ -1,0 +1,135 @@
+//! The statements of the first flight.
+//!
+//! Each looks its rows up by index, once an item: joins are nested loops from the batch's arrays (the
+//! session allows no others), and `LATERAL (… LIMIT 1)` says so to the planner where a key is unique.
+//! Columns stand here as the records in `rows/` read them.
+
+/// The subquery is sorted before the lock function runs over it: OFFSET keeps it a subquery, so the order
+/// of the hashes is the order of the locks, in every transaction.
+pub(super) const LOCK_KEYS: &str = "
+    SELECT pg_advisory_xact_lock(h) FROM (
+        SELECT DISTINCT hashtextextended(t.key, t.bucket) AS h
+        FROM unnest($1::int[], $2::text[]) AS t (bucket, key) ORDER BY h OFFSET 0
+    ) AS hashes";
+
+pub(super) const TRY_LOCK_KEYS: &str = "
+    SELECT bucket, key, pg_try_advisory_xact_lock(h) AS locked FROM (
+        SELECT t.bucket, t.key, hashtextextended(t.key, t.bucket) AS h
+        FROM unnest($1::int[], $2::text[]) AS t (bucket, key) ORDER BY h OFFSET 0
+    ) AS hashes";
+
+/// 1932750593 = `schema::LOCK_BUCKET`.
+pub(super) const LOCK_BUCKETS: &str = "
+    SELECT pg_advisory_xact_lock_shared(1932750593, id) FROM (
+        SELECT t.id FROM unnest($1::int[]) AS t (id) ORDER BY t.id OFFSET 0
+    ) AS ids";
+
+pub(super) const INTENTS: &str = "
+    SELECT i.op, i.item, i.session, i.bucket, i.key, i.version, i.size, i.kind, i.if_absent, i.if_match,
+           i.required_copies, i.log_floor, i.begun, i.target_backend, i.target_extent, i.target_gen,
+           i.target_key, i.claimed_by
+    FROM unnest($1::uuid[], $2::int[]) AS t (op, item) JOIN intents i ON i.op = t.op AND i.item = t.item
+    ORDER BY i.op, i.item FOR UPDATE OF i";
+
+/// No ORDER BY within: it would invite a walk along the index of numbers. An operation has one row.
+pub(super) const OUTCOMES: &str = "
+    SELECT t.op, t.item, c.outcome, c.n, c.at
+    FROM unnest($1::uuid[], $2::int[]) AS t (op, item),
+    LATERAL (
+        SELECT outcome, n, at FROM changes
+        WHERE op = t.op AND item = t.item AND day >= (now() AT TIME ZONE 'UTC')::date - 1 LIMIT 1
+    ) AS c";
+
+pub(super) const OBJECTS: &str = "
+    SELECT o.bucket, o.key, o.seq, o.version, o.size, o.etag, o.modified, o.attributes, o.checksums, o.tags,
+           o.is_null,
+           c.backend AS c_backend, c.version AS c_version, c.extent AS c_extent, c.gen AS c_gen,
+           c.bucket AS c_bucket, c.key AS c_key, c.state AS c_state, c.stored_size AS c_stored_size,
+           c.backend_etag AS c_backend_etag, c.backend_version AS c_backend_version,
+           c.encoding AS c_encoding, c.foreign_key AS c_foreign_key
+    FROM unnest($1::int[], $2::text[]) AS t (bucket, key)
+    CROSS JOIN LATERAL (
+        SELECT * FROM objects WHERE objects.bucket = t.bucket AND objects.key = t.key LIMIT 1
+    ) AS o
+    LEFT JOIN LATERAL (SELECT * FROM copies WHERE copies.version = o.version OFFSET 0) AS c ON true";
+
+pub(super) const BUCKETS: &str = "
+    SELECT id, name, state, ack, replication_factor, max_object_size FROM buckets WHERE id = ANY ($1)";
+
+pub(super) const WRITERS: &str = "
+    SELECT g.access_key_id, g.bucket
+    FROM (SELECT DISTINCT * FROM unnest($1::text[], $2::int[]) AS u (access_key_id, bucket)) AS t,
+    LATERAL (
+        SELECT access_key_id, bucket FROM grants
+        WHERE grants.access_key_id = t.access_key_id AND grants.bucket = t.bucket AND can_write LIMIT 1
+    ) AS g";
+
+pub(super) const NAMED: &str = "
+    SELECT c.version, c.extent, c.gen, c.backend
+    FROM unnest($1::uuid[], $2::smallint[], $3::int[]) AS t (version, extent, backend),
+    LATERAL (
+        SELECT version, extent, gen, backend FROM copies
+        WHERE copies.version = t.version AND copies.extent = t.extent AND copies.backend = t.backend LIMIT 1
+    ) AS c";
+
+/// 1, 2, 3 are the outcomes for which `Logged::changed_key` holds; a test compares them.
+pub(super) const OVERTAKEN: &str = "
+    SELECT DISTINCT t.op, t.item
+    FROM changes c JOIN unnest($1::uuid[], $2::int[], $3::bigint[], $4::int[], $5::text[])
+         AS t (op, item, floor, bucket, key) ON c.bucket = t.bucket AND c.key = t.key AND c.n > t.floor
+    WHERE c.n > $6::bigint AND c.outcome IN (1, 2, 3)";
+
+pub(super) const NUMBERS: &str = "
+    SELECT nextval('change_seq') AS n, now() AS now FROM generate_series(1, $1::int)";
+
+pub(super) const VERSIONS: &str = "SELECT nextval('version_seq') AS n FROM generate_series(1, $1::int)";
+
+pub(super) const ROUTING: &str = "SELECT value #>> '{}' AS routing FROM settings WHERE name = 'routing'";
+
+pub(super) const LOCK_ROOM: &str =
+    "SELECT backend FROM backend_usage WHERE slot = 0 ORDER BY backend FOR UPDATE";
+
+pub(super) const ROOM: &str = "
+    SELECT b.id, b.state, b.attached, b.priority, b.position, b.quota_bytes, b.max_object_size,
+           u.used, u.reserved, u.orphaned, u.objects
+    FROM backends b,
+    LATERAL (
+        SELECT COALESCE(sum(used), 0)::bigint AS used, COALESCE(sum(reserved), 0)::bigint AS reserved,
+               COALESCE(sum(orphaned), 0)::bigint AS orphaned, COALESCE(sum(objects), 0)::bigint AS objects
+        FROM backend_usage WHERE backend_usage.backend = b.id
+    ) AS u
+    WHERE b.state <> 'removed'";
+
+pub(super) const ALL: [&str; 15] = [
+    LOCK_KEYS,
+    TRY_LOCK_KEYS,
+    LOCK_BUCKETS,
+    INTENTS,
+    OUTCOMES,
+    OBJECTS,
+    BUCKETS,
+    WRITERS,
+    NAMED,
+    OVERTAKEN,
+    NUMBERS,
+    VERSIONS,
+    ROUTING,
+    LOCK_ROOM,
+    ROOM,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use s3o_core::outcome_log::Logged;
+
+    #[test]
+    fn numbers_in_the_text_are_those_of_the_code() {
+        assert!(LOCK_BUCKETS.contains(&crate::schema::LOCK_BUCKET.to_string()));
+        let changing: Vec<String> = (0..100)
+            .filter(|&code| Logged::from_code(code).is_some_and(Logged::changed_key))
+            .map(|code| code.to_string())
+            .collect();
+        assert!(OVERTAKEN.contains(&format!("IN ({})", changing.join(", "))));
+    }
+}

@@ -1,0 +1,138 @@
+//! Many writers, several replicas, a server that dies.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use s3o_core::call::Outcome;
+use s3o_core::object::Locate;
+use s3o_core::ports::Ledger;
+use s3o_localpg::{LocalPostgres, Options};
+use s3o_store::Store;
+use s3o_types::ErrorCode;
+use support::{World, op, scratch};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_begins_never_overshoot_a_quota() {
+    let world = World::new(&[Some(1000)]).await;
+    let other = world.another_store().await;
+    let begins = (0..200).map(|n| {
+        let store = if n % 2 == 0 { &world.store } else { &other };
+        let request = world.begin(op(), &format!("k{n}"), 10);
+        async move { store.submit(request).await }
+    });
+    let outcomes = join_all(begins).await;
+    let begun = outcomes.iter().filter(|o| matches!(o, Outcome::Begun { .. })).count();
+    let full = |o: &&Outcome| matches!(o, Outcome::Refused(r) if r.code == ErrorCode::InsufficientStorage);
+    assert_eq!((begun, outcomes.iter().filter(full).count()), (100, 100));
+    assert_eq!(world.count("SELECT sum(reserved)::bigint FROM backend_usage").await, 1000);
+    world.audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_writers_on_one_key_leave_the_greatest_seq() {
+    let world = World::new(&[None]).await;
+    let other = world.another_store().await;
+    let writes = (0..200).map(|n| {
+        let store: &Store = if n % 2 == 0 { &world.store } else { &other };
+        let world = &world;
+        async move {
+            let op = op();
+            let a = support::begun(store.submit(world.begin(op, "hot", 7)).await);
+            match store.submit(world.commit(op, "hot", 7, &a)).await {
+                Outcome::Committed { seq, .. } => (seq, a.0),
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    let done = join_all(writes).await;
+    let (seq, version) = done.iter().max().copied().unwrap();
+    let query = Locate { bucket: world.bucket, key: "hot".to_owned(), range: None };
+    let located = other.locate(query).await.unwrap().unwrap();
+    assert_eq!((located.object.seq, located.object.version), (seq, version));
+    assert_eq!(world.count("SELECT count(*) FROM cleanup_queue WHERE reason = 'displaced'").await, 199);
+    assert_eq!(world.count("SELECT count(DISTINCT storage_key) FROM cleanup_queue").await, 199);
+    assert_eq!(world.count("SELECT count(*) FROM copies").await, 1);
+    world.audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replicas_over_the_same_keys_in_opposite_order() {
+    let world = World::new(&[None]).await;
+    let other = world.another_store().await;
+    for _ in 0..10 {
+        let there = (0..60).map(|n| world.store.submit(world.delete(op(), &format!("k{n}"))));
+        let back = (0..60).rev().map(|n| other.submit(world.delete(op(), &format!("k{n}"))));
+        let (a, b) = tokio::join!(join_all(there), join_all(back));
+        assert!(a.iter().chain(&b).all(|outcome| matches!(outcome, Outcome::Deleted { .. })));
+    }
+    assert_eq!(world.count("SELECT count(*) FROM changes").await, 1200);
+}
+
+/// A key that another transaction holds is put off; the others of its batch go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_key_holds_up_only_itself() {
+    let world = World::new(&[None]).await;
+    let bucket = world.bucket.0;
+    let hold = format!("BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('held', {bucket}))");
+    world.sql.batch_execute(&hold).await.unwrap();
+    let held = world.store.submit(world.delete(op(), "held"));
+    let others = join_all((0..30).map(|n| world.store.submit(world.delete(op(), &format!("k{n}")))));
+    let release = async {
+        let outcomes = others.await;
+        assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Deleted { existed: false }));
+        world.sql.batch_execute("COMMIT").await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(held, release);
+    assert_eq!(outcome, Outcome::Deleted { existed: false });
+    assert!(world.store.stats().lanes.iter().any(|lane| lane.deferred > 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_under_load_loses_nothing_acknowledged() {
+    let mut server = LocalPostgres::start(Options::new(scratch("killed"))).await.unwrap();
+    Store::migrate(&server.url()).await.unwrap();
+    let world = Arc::new(World::on(server.url(), &[None, None]).await);
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..16)
+        .map(|writer| {
+            let (world, stop) = (world.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                for n in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let (op, key) = (op(), format!("w{writer}/{n}"));
+                    let outcome = world.store.submit(world.begin(op, &key, 3)).await;
+                    let Outcome::Begun { version, targets, .. } = outcome else { continue };
+                    let commit = world.commit(op, &key, 3, &(version, targets));
+                    if let Outcome::Committed { seq, .. } = world.store.submit(commit).await {
+                        acknowledged.push((key, version, seq));
+                    }
+                }
+                acknowledged
+            })
+        })
+        .collect();
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        server.kill().await.unwrap();
+        server.restart().await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    stop.store(true, Ordering::Relaxed);
+    let acknowledged: Vec<_> = join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
+    assert!(acknowledged.len() > 100, "{}", acknowledged.len());
+    for (key, version, seq) in acknowledged {
+        let located =
+            world.store.locate(Locate { bucket: world.bucket, key, range: None }).await.unwrap().unwrap();
+        assert_eq!((located.object.version, located.object.seq), (version, seq));
+    }
+    world.audit().await;
+    server.stop().await.unwrap();
+}

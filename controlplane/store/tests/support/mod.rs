@@ -1,0 +1,261 @@
+//! A database of its own for each test, on one server for each test binary, and the calls of a write.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use s3o_core::call::{
+    Abort, Begin, Call, CarriedIntent, Commit, Delete, FinishedTarget, Outcome, Request, StoredCopy,
+};
+use s3o_core::config::{Declared, DeclaredBackend, DeclaredBucket, DeclaredCredential, MarkerSeen, Routing};
+use s3o_core::intent::{Target, TargetEnd, WriteKind};
+use s3o_core::ports::{Configs, Ledger, Sessions};
+use s3o_core::session::Hello;
+use s3o_localpg::{LocalPostgres, Options};
+use s3o_store::{Store, StoreOptions};
+use s3o_types::{
+    AckLevel, BucketId, Checksums, Conditions, Credentials, Encoding, Etag, EtagProof, ObjectAttributes, Op,
+    Quirks, Secret, VersionId,
+};
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, NoTls};
+use uuid::Uuid;
+
+pub const KEY: &str = "AKTEST";
+
+static SERVER: OnceCell<LocalPostgres> = OnceCell::const_new();
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// Under /tmp, by our process id; those of processes that are gone are removed.
+pub fn scratch(what: &str) -> PathBuf {
+    let root = std::env::temp_dir();
+    for entry in std::fs::read_dir(&root).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid =
+            name.strip_prefix("s3o-store-test-").and_then(|rest| rest.split('-').next().map(str::to_owned));
+        if pid.is_some_and(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    root.join(format!("s3o-store-test-{}-{what}", std::process::id()))
+}
+
+async fn server() -> &'static LocalPostgres {
+    let start = || async {
+        let options = Options { fsync: false, ..Options::new(scratch("shared")) };
+        LocalPostgres::start(options).await.unwrap()
+    };
+    SERVER.get_or_init(start).await
+}
+
+pub async fn raw(url: &str) -> Client {
+    let (client, driver) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(driver);
+    client
+}
+
+/// An empty, migrated database.
+pub async fn database() -> String {
+    let server = server().await;
+    let name = format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    raw(&server.url()).await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    let url = server.url_for(&name);
+    Store::migrate(&url).await.unwrap();
+    url
+}
+
+pub fn declared(quotas: &[Option<u64>]) -> Declared {
+    let backend = |(n, quota): (usize, &Option<u64>)| DeclaredBackend {
+        name: format!("b{n}"),
+        endpoint: format!("http://127.0.0.1:{}", 9000 + n),
+        region: "us-east-1".to_owned(),
+        bucket: "real".to_owned(),
+        credentials: Credentials::Static {
+            access_key_id: "a".to_owned(),
+            secret_access_key: Secret::new("s"),
+            session_token: None,
+        },
+        quirks: Quirks::default(),
+        quota_bytes: *quota,
+        max_object_size: None,
+        priority: 0,
+    };
+    Declared {
+        routing: Routing::Pack,
+        backends: quotas.iter().enumerate().map(backend).collect(),
+        buckets: vec![DeclaredBucket {
+            name: "photos".parse().unwrap(),
+            ack: AckLevel::One,
+            replication_factor: 1,
+            max_object_size: None,
+        }],
+        credentials: vec![DeclaredCredential {
+            access_key_id: KEY.to_owned(),
+            secret_access_key: Secret::new("secret"),
+            grants: vec![("photos".parse().unwrap(), true)],
+        }],
+    }
+}
+
+/// A store over a database with a bucket, a credential and attached backends.
+pub struct World {
+    pub url: String,
+    pub store: Store,
+    pub bucket: BucketId,
+    pub session: Uuid,
+    pub sql: Client,
+}
+
+impl World {
+    pub async fn new(quotas: &[Option<u64>]) -> Self {
+        Self::on(database().await, quotas).await
+    }
+
+    pub async fn on(url: String, quotas: &[Option<u64>]) -> Self {
+        let store = Store::connect(StoreOptions::new(&url)).await.unwrap();
+        store.apply_declared(&declared(quotas), &format!("{quotas:?}")).await.unwrap();
+        let config = store.newer_than(0).await;
+        for backend in &config.backends {
+            store.attach(MarkerSeen { backend: backend.spec.id, etag: EtagProof::Md5 }).await.unwrap();
+        }
+        let bucket = config.buckets[0].id;
+        let session = Uuid::new_v4();
+        let hello =
+            Hello { session, name: "dp".to_owned(), version: "1".to_owned(), features: vec!["x".to_owned()] };
+        store.open(hello).await.unwrap();
+        let sql = raw(&url).await;
+        Self { url, store, bucket, session, sql }
+    }
+
+    pub async fn another_store(&self) -> Store {
+        Store::connect(StoreOptions::new(&self.url)).await.unwrap()
+    }
+
+    pub fn request(&self, op: Op, call: Call) -> Request {
+        Request {
+            op,
+            session: self.session,
+            access_key: KEY.to_owned(),
+            source: "127.0.0.1".to_owned(),
+            request_id: "r".to_owned(),
+            bulk: false,
+            call,
+        }
+    }
+
+    pub fn begin(&self, op: Op, key: &str, size: u64) -> Request {
+        let begin = Begin {
+            bucket: self.bucket,
+            key: key.to_owned(),
+            size,
+            conditions: Conditions::default(),
+            kind: WriteKind::Put,
+            down: vec![],
+            prefer: vec![],
+        };
+        self.request(op, Call::Begin(begin))
+    }
+
+    pub fn delete(&self, op: Op, key: &str) -> Request {
+        let delete = Delete { bucket: self.bucket, key: key.to_owned(), conditions: Conditions::default() };
+        self.request(op, Call::Delete(delete))
+    }
+
+    pub fn carried(&self, key: &str, size: u64, begun: &(VersionId, Vec<Target>)) -> CarriedIntent {
+        CarriedIntent {
+            bucket: self.bucket,
+            key: key.to_owned(),
+            version: begun.0,
+            size,
+            conditions: Conditions::default(),
+            targets: begun.1.clone(),
+        }
+    }
+
+    pub fn commit(&self, op: Op, key: &str, size: u64, begun: &(VersionId, Vec<Target>)) -> Request {
+        let etag = Etag::new("d41d8cd98f00b204e9800998ecf8427e");
+        let copy = |target: &Target| StoredCopy {
+            target: target.id(),
+            stored_size: size,
+            backend_etag: Some(etag.clone()),
+            backend_version: None,
+            encoding: Encoding::default(),
+        };
+        let mut attributes = ObjectAttributes::default();
+        attributes.metadata.insert("who".to_owned(), "me".to_owned());
+        attributes.tags.insert("t".to_owned(), "1".to_owned());
+        attributes.headers.content_type = Some("text/plain".to_owned());
+        let commit = Commit {
+            intent: self.carried(key, size, begun),
+            etag: etag.clone(),
+            attributes,
+            checksums: Checksums { values: [("crc32".to_owned(), "AAAAAA==".to_owned())].into() },
+            copies: begun.1.iter().map(copy).collect(),
+            failed: vec![],
+        };
+        self.request(op, Call::Commit(Box::new(commit)))
+    }
+
+    pub fn abort(
+        &self,
+        op: Op,
+        key: &str,
+        size: u64,
+        begun: &(VersionId, Vec<Target>),
+        end: TargetEnd,
+    ) -> Request {
+        let targets = begun.1.iter().map(|t| FinishedTarget { target: t.id(), end }).collect();
+        self.request(op, Call::Abort(Abort { intent: self.carried(key, size, begun), targets }))
+    }
+
+    pub async fn begun(&self, op: Op, key: &str, size: u64) -> (VersionId, Vec<Target>) {
+        begun(self.store.submit(self.begin(op, key, size)).await)
+    }
+
+    /// A whole write; its version and sequence number.
+    pub async fn put(&self, key: &str, size: u64) -> (VersionId, i64) {
+        let op = op();
+        let begun = self.begun(op, key, size).await;
+        match self.store.submit(self.commit(op, key, size, &begun)).await {
+            Outcome::Committed { seq, .. } => (begun.0, seq.0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn count(&self, sql: &str) -> i64 {
+        self.sql.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    /// Promise 4: every counter is what the rows add up to.
+    pub async fn audit(&self) {
+        for audit in self.store.audit_usage().await.unwrap() {
+            assert!(audit.agrees(), "{audit:?}");
+        }
+    }
+
+    pub async fn make_everything_due(&self) {
+        self.sql.batch_execute("UPDATE cleanup_queue SET not_before = now() - interval '1 s'").await.unwrap();
+    }
+}
+
+pub fn op() -> Op {
+    Op { id: Uuid::now_v7(), item: 0 }
+}
+
+pub fn begun(outcome: Outcome) -> (VersionId, Vec<Target>) {
+    match outcome {
+        Outcome::Begun { version, targets, .. } => (version, targets),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub async fn eventually<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
+    for _ in 0..600 {
+        if check().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("never: {what}");
+}
