@@ -16,6 +16,7 @@ use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::region::Region;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::access::{Grants, Tenant};
@@ -114,7 +115,7 @@ impl Plane {
                 match backend.check_marker(cluster).await {
                     Ok(MarkerCheck::Ours(_) | MarkerCheck::Created(_)) => {}
                     Ok(check) => {
-                        tracing::error!(backend = backend.name(), ?check, "the backend's marker is not ours")
+                        tracing::error!(backend = backend.name(), ?check, "the backend's marker is not ours");
                     }
                     Err(error) => {
                         tracing::warn!(backend = backend.name(), %error, "cannot read the backend's marker");
@@ -177,8 +178,9 @@ impl DataPlane {
         let plane = plane(config, control, &usage, shutdown);
         plane.load_snapshot();
         let this = Self { s3_addr: s3_listener.local_addr()?, http_addr: http_listener.local_addr()?, plane };
-        this.spawn_control(dialer, usage, log);
-        this.spawn_listeners(s3_listener, http_listener, tls)?;
+        let idle = this.when_idle();
+        this.spawn_control(dialer, usage, log, idle.clone());
+        this.spawn_listeners(s3_listener, http_listener, tls, idle)?;
         tracing::info!(s3 = %this.s3_addr, http = %this.http_addr, "data plane listens");
         Ok(this)
     }
@@ -205,26 +207,35 @@ impl DataPlane {
         config.timeouts.shutdown.get()
     }
 
-    fn spawn_control(&self, dialer: Dialer, usage: Arc<UsageLedger>, log: LogHandle) {
-        let plane = &self.plane;
-        let (serving, requests) = (plane.shutdown.clone(), Arc::clone(plane));
-        // The lease must outlive the soft stage: running writes still commit. So the streams end only
-        // when no request is left.
-        let idle = tokio_util::sync::CancellationToken::new();
-        let when_idle = idle.clone();
-        plane.shutdown.spawn(async move {
-            serving.stopping().await;
-            requests.draining.store(true, Ordering::Relaxed);
+    /// Cancelled when a shutdown has begun and nothing is under way any more. Until then the lease is
+    /// renewed, so that running writes still commit, and health says "not ready".
+    fn when_idle(&self) -> CancellationToken {
+        let (plane, idle) = (Arc::clone(&self.plane), CancellationToken::new());
+        let token = idle.clone();
+        self.plane.shutdown.spawn(async move {
+            plane.shutdown.stopping().await;
+            plane.draining.store(true, Ordering::Relaxed);
             // Twice: a connection may be between accept and its first request.
             for _ in 0..2 {
                 tokio::time::sleep(Duration::from_millis(50)).await;
-                while requests.in_flight.load(Ordering::Relaxed) > 0 || requests.control.open_ops().any() {
+                while plane.in_flight.load(Ordering::Relaxed) > 0 || plane.control.open_ops().any() {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
-            when_idle.cancel();
+            token.cancel();
         });
-        let streams = tokio_util::sync::CancellationToken::new();
+        idle
+    }
+
+    fn spawn_control(
+        &self,
+        dialer: Dialer,
+        usage: Arc<UsageLedger>,
+        log: LogHandle,
+        idle: CancellationToken,
+    ) {
+        let plane = &self.plane;
+        let streams = CancellationToken::new();
         let session = run_session(session(plane, usage, log), idle);
         let end_streams = streams.clone().drop_guard();
         plane.shutdown.spawn(async move {
@@ -249,18 +260,21 @@ impl DataPlane {
         s3: TcpListener,
         http: TcpListener,
         tls: Option<TlsServer>,
+        idle: CancellationToken,
     ) -> anyhow::Result<()> {
         let plane = &self.plane;
         let (header_timeout, shutdown) = (plane.config.timeouts.header.get(), plane.shutdown.clone());
         let max_connections = plane.config.limits.max_connections;
-        let serving = Serving { tls, max_connections, header_timeout, shutdown: shutdown.clone() };
+        let stop = shutdown.soft_token();
+        let serving = Serving { tls, max_connections, header_timeout, shutdown: shutdown.clone(), stop };
         let service = Arc::new(Service::new(Arc::clone(plane), s3_service(plane)?));
         shutdown.spawn(serve(s3, serving, move |request, peer| {
             let service = Arc::clone(&service);
             async move { service.call(request, peer).await }
         }));
         let max_connections = MAX_HEALTH_CONNECTIONS;
-        let serving = Serving { tls: None, max_connections, header_timeout, shutdown: shutdown.clone() };
+        let serving =
+            Serving { tls: None, max_connections, header_timeout, shutdown: shutdown.clone(), stop: idle };
         let plane = Arc::clone(plane);
         shutdown.spawn(serve(http, serving, move |request, _| {
             let plane = Arc::clone(&plane);

@@ -102,7 +102,7 @@ fn backend(backend: v1::Backend) -> Option<BackendSpec> {
         Ok(v1::BackendState::Active | v1::BackendState::Draining) => {}
         // A state of a later release: reading from it is right as long as rows name it.
         Ok(v1::BackendState::Unspecified) | Err(_) => {
-            tracing::debug!(name, state, "backend in an unknown state")
+            tracing::debug!(name, state, "backend in an unknown state");
         }
     }
     let Some(credentials) = credentials else {
@@ -177,7 +177,7 @@ mod tests {
         let snapshot = Snapshot::from_wire(configuration());
         assert_eq!(snapshot.backends.len(), 1);
         assert_eq!(snapshot.buckets["photos"].max_object_size, u64::MAX);
-        assert_eq!(snapshot.keys["AK"].grants[&BucketId(3)], true);
+        assert!(snapshot.keys["AK"].grants[&BucketId(3)]);
     }
 
     #[test]

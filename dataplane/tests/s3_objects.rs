@@ -1,6 +1,6 @@
 //! A data plane between a real S3 client, a control plane in memory and backends that fail on purpose.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::pedantic)]
 
 mod fake;
 

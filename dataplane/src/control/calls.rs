@@ -78,7 +78,7 @@ impl Caller {
             prefer: prefer.iter().map(|id| id.0).collect(),
         };
         match self.call(0, false, Call::Begin(begin), self.call_patience, BUSY_PATIENCE).await? {
-            Outcome::Begun(begun) => begun_of(begun).ok_or(Failure::Unknown),
+            Outcome::Begun(answer) => begun_of(answer).ok_or(Failure::Unknown),
             _ => Err(Failure::Unknown),
         }
     }

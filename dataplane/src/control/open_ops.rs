@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 /// An intent older than two minutes must be listed to stay alive (DESIGN §4); listed from here on.
-const LISTED_AFTER: Duration = Duration::from_secs(60);
+const LISTED_AFTER: Duration = Duration::from_mins(1);
 
 /// The set. Clones share it.
 #[derive(Clone, Default)]

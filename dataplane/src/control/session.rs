@@ -137,7 +137,7 @@ impl SessionContext {
             Down::HeartbeatAck(v1::HeartbeatAck { number }) => heartbeats.acknowledged(number),
             Down::UsageAck(v1::UsageAck { number }) => self.usage.acknowledged(number),
             Down::Database(v1::DatabaseHealth { reachable }) => {
-                self.control.set_database_reachable(reachable)
+                self.control.set_database_reachable(reachable);
             }
             Down::Command(v1::Command { command }) => self.obey(command),
         }
@@ -247,7 +247,7 @@ mod tests {
     #[tokio::test]
     async fn two_lost_heartbeats_end_a_session() {
         let mut beats = Heartbeats::new();
-        beats.set_lease(Duration::from_secs(60));
+        beats.set_lease(Duration::from_mins(1));
         assert_eq!(beats.every, Duration::from_secs(15));
         assert!(beats.check().is_ok());
         let first = beats.next();

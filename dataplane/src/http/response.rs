@@ -37,12 +37,12 @@ impl Accounting {
         info: Arc<RequestInfo>,
         method: &'static str,
         path: String,
-        place: Option<OwnedSemaphorePermit>,
+        held: Option<OwnedSemaphorePermit>,
     ) -> Self {
         plane.metrics.request_started(method);
         plane.request_started();
         let (received, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
-        Self { plane, info, method, path, started, status: 499, received, sent: 0, cut: false, _place: place }
+        Self { plane, info, method, path, started, status: 499, received, sent: 0, cut: false, _place: held }
     }
 }
 

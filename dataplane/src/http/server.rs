@@ -21,6 +21,7 @@ use s3o_runtime::{Shutdown, TlsServer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -38,9 +39,11 @@ pub(crate) struct Serving {
     pub max_connections: usize,
     pub header_timeout: Duration,
     pub shutdown: Shutdown,
+    /// No connection is accepted after it, and those there are end with their request.
+    pub stop: CancellationToken,
 }
 
-/// Accepts until the soft stage; every connection runs in a tracked task.
+/// Accepts until told to stop; every connection runs in a tracked task.
 pub(crate) async fn serve<H, F, B>(listener: TcpListener, serving: Serving, handler: H)
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
@@ -52,7 +55,7 @@ where
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = tokio::select! {
-            () = serving.shutdown.stopping() => return,
+            () = serving.stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
@@ -121,7 +124,7 @@ where
     let mut connection = pin!(connection);
     tokio::select! {
         ended = &mut connection => return Ok(ended?),
-        () = serving.shutdown.stopping() => {}
+        () = serving.stop.cancelled() => {}
     }
     connection.as_mut().graceful_shutdown();
     Ok(connection.await?)
@@ -154,7 +157,7 @@ where
     let mut connection = pin!(connection);
     tokio::select! {
         ended = &mut connection => return Ok(ended?),
-        () = serving.shutdown.stopping() => {}
+        () = serving.stop.cancelled() => {}
     }
     connection.as_mut().graceful_shutdown();
     Ok(connection.await?)

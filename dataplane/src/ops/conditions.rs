@@ -9,6 +9,7 @@ use s3s::dto::{ETagCondition, Timestamp as S3Timestamp};
 
 /// The conditions of a read or of a copy's source.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_field_names)] // HTTP's names
 pub(crate) struct ReadConditions {
     pub if_match: Option<ETagCondition>,
     pub if_none_match: Option<ETagCondition>,
@@ -79,6 +80,7 @@ pub(crate) fn of_write(
 }
 
 #[cfg(test)]
+#[allow(clippy::unnecessary_wraps)] // they stand in optional fields
 mod tests {
     use s3s::dto::ETag;
 

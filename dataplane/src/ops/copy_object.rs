@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use s3o_blob::BodyDigests;
+use s3o_blob::{Algorithm, AlgorithmSet, BodyDigests};
 use s3o_proto::v1::WriteKind;
 use s3o_types::{Checksums, Etag, ObjectAttributes};
-use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag};
+use s3s::dto::{
+    CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, MetadataDirective,
+    ObjectCannedACL, TaggingDirective,
+};
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::attributes::{self, content_headers};
@@ -30,8 +33,8 @@ pub(super) async fn answer(
     let target = bucket_of(&req)?;
     check(&req.input)?;
     let (source, source_key) = source(plane, &req)?;
-    let replace_metadata = directive(req.input.metadata_directive.as_ref().map(|d| d.as_str()))?;
-    let replace_tags = directive(req.input.tagging_directive.as_ref().map(|d| d.as_str()))?;
+    let replace_metadata = directive(req.input.metadata_directive.as_ref().map(MetadataDirective::as_str))?;
+    let replace_tags = directive(req.input.tagging_directive.as_ref().map(TaggingDirective::as_str))?;
     check_changes(&req.input, (&source, &source_key), &target, replace_metadata)?;
     let conditions = conditions::of_write(req.input.if_match.as_ref(), req.input.if_none_match.as_ref());
     let conditions = conditions.map_err(|message| s3_error!(NotImplemented, "{message}"))?;
@@ -43,6 +46,7 @@ pub(super) async fn answer(
     }
     let caller = plane.caller(&req);
     let attributes = attributes_of(&mut req.input, &located, replace_metadata, replace_tags)?;
+    let wanted = new_checksum(&req.input, &located)?;
     let written = write(
         plane,
         Write {
@@ -53,10 +57,10 @@ pub(super) async fn answer(
             conditions,
             kind: WriteKind::Copy,
             attributes,
-            server_side: server_side(&located),
-            payload: streamed(plane, located.clone()),
+            server_side: if wanted == AlgorithmSet::NONE { server_side(&located) } else { Vec::new() },
+            payload: streamed(plane, located.clone(), wanted),
             etag: Some(Etag::new(&located.etag)),
-            checksums: Some(located.checksums.clone()),
+            checksums: (wanted == AlgorithmSet::NONE).then(|| located.checksums.clone()),
         },
     )
     .await?;
@@ -75,7 +79,7 @@ fn check(input: &CopyObjectInput) -> S3Result<()> {
         || input.grant_read.is_some()
         || input.grant_read_acp.is_some()
         || input.grant_write_acp.is_some();
-    check_acl(input.acl.as_ref().map(|acl| acl.as_str()), grants)?;
+    check_acl(input.acl.as_ref().map(ObjectCannedACL::as_str), grants)?;
     let lock = input.object_lock_mode.is_some()
         || input.object_lock_legal_hold_status.is_some()
         || input.object_lock_retain_until_date.is_some();
@@ -84,7 +88,6 @@ fn check(input: &CopyObjectInput) -> S3Result<()> {
         (input.server_side_encryption.is_some() || input.ssekms_key_id.is_some(), "Server-side encryption"),
         (customer, "Encryption with customer keys"),
         (lock, "Object lock"),
-        (input.checksum_algorithm.is_some(), "Another checksum for a copy"),
     ])
 }
 
@@ -162,6 +165,15 @@ fn attributes_of(
     Ok(attributes)
 }
 
+/// A checksum that the client wants and the source does not have: then all bytes must pass by here.
+fn new_checksum(input: &CopyObjectInput, located: &Located) -> S3Result<AlgorithmSet> {
+    let Some(wanted) = &input.checksum_algorithm else { return Ok(AlgorithmSet::NONE) };
+    let algorithm = Algorithm::from_name(wanted.as_str());
+    let algorithm = algorithm.ok_or_else(|| s3_error!(InvalidRequest, "Unknown checksum algorithm"))?;
+    let has_it = located.checksums.values.contains_key(algorithm.name());
+    Ok(if has_it { AlgorithmSet::NONE } else { AlgorithmSet::NONE.with(algorithm) })
+}
+
 /// Where the backend can copy by itself: one plain extent of ours whose MD5 is known, since that is what
 /// the copy is verified by.
 fn server_side(located: &Located) -> Vec<(s3o_types::BackendId, ServerSide)> {
@@ -178,9 +190,9 @@ fn server_side(located: &Located) -> Vec<(s3o_types::BackendId, ServerSide)> {
         .collect()
 }
 
-fn streamed(plane: &Arc<Plane>, located: Located) -> Payload {
+fn streamed(plane: &Arc<Plane>, located: Located, also: AlgorithmSet) -> Payload {
     let (size, md5, plane) = (located.size, md5_of(&located.etag), Arc::clone(plane));
-    Payload::Object { size, md5, reopen: Box::new(move || read::lazily(Arc::clone(&plane), &located)) }
+    Payload::Object { size, md5, also, reopen: Box::new(move || read::lazily(Arc::clone(&plane), &located)) }
 }
 
 fn md5_of(etag: &str) -> Option<[u8; 16]> {

@@ -108,11 +108,14 @@ pub(super) fn check_part(part: Option<i32>) -> S3Result<()> {
     }
 }
 
+/// The greatest offset that the database's integers hold.
+const LARGEST: u64 = u64::MAX >> 1;
+
 /// What Locate may leave out. A suffix is not known before the size is.
 fn bounds(range: Option<&Range>) -> Option<(u64, u64)> {
     match range? {
         Range::Int { first, last } => {
-            Some((*first, last.map_or(u64::MAX >> 1, |last| last.saturating_add(1))))
+            Some((*first, last.map_or(LARGEST, |last| last.saturating_add(1).min(LARGEST))))
         }
         Range::Suffix { .. } => None,
     }

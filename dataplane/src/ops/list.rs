@@ -142,7 +142,7 @@ impl Encoder {
         for entry in entries {
             match entry {
                 Listed::CommonPrefix(prefix) => {
-                    prefixes.push(CommonPrefix { prefix: Some(self.text(&prefix)) })
+                    prefixes.push(CommonPrefix { prefix: Some(self.text(&prefix)) });
                 }
                 Listed::Object { key, size, etag, modified, storage_class, checksum_algorithms } => {
                     let storage_class =

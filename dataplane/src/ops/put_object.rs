@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::TryStreamExt as _;
 use s3o_proto::v1::WriteKind;
 use s3o_types::ObjectAttributes;
-use s3s::dto::{ETag, PutObjectInput, PutObjectOutput};
+use s3s::dto::{ETag, ObjectCannedACL, PutObjectInput, PutObjectOutput};
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::attributes::{self, content_headers};
@@ -67,7 +67,7 @@ fn check(input: &PutObjectInput) -> S3Result<()> {
         || input.grant_read.is_some()
         || input.grant_read_acp.is_some()
         || input.grant_write_acp.is_some();
-    check_acl(input.acl.as_ref().map(|acl| acl.as_str()), grants)?;
+    check_acl(input.acl.as_ref().map(ObjectCannedACL::as_str), grants)?;
     let lock = input.object_lock_mode.is_some()
         || input.object_lock_legal_hold_status.is_some()
         || input.object_lock_retain_until_date.is_some();

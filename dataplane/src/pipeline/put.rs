@@ -178,10 +178,16 @@ async fn attempt(plane: &Plane, write: &Write, target: &crate::control::Target) 
         }
     };
     let near = write.server_side.iter().find(|(id, _)| *id == target.backend);
-    match near {
-        Some((_, source)) => target::copy(&backend, target, source, headers).await,
-        None => target::stream(&backend, target, &write.payload, write.size, headers).await,
+    if let Some((_, source)) = near {
+        match target::copy(&backend, target, source, headers.clone()).await {
+            // The backend will not copy, and nothing is at the target's key: then we do it.
+            Attempted::BackendFailed(End::NotSent | End::Cut, error) => {
+                tracing::info!(backend = backend.name(), %error, "no copy within the backend, streaming instead");
+            }
+            decided => return decided,
+        }
     }
+    target::stream(&backend, target, &write.payload, write.size, headers).await
 }
 
 async fn commit(

@@ -1,7 +1,7 @@
 //! A control plane in memory: enough of the contract to drive a data plane, and a memory of what it was
 //! told. Outcomes are kept by operation id, as the real one keeps them.
 
-#![allow(clippy::unwrap_used, dead_code)]
+#![allow(clippy::unwrap_used, clippy::pedantic, dead_code, unreachable_pub, missing_docs)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
