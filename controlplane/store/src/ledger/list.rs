@@ -84,18 +84,61 @@ fn refused(failure: &Failure) -> Refusal {
 }
 
 async fn rows(pool: &Pool, query: &ListQuery, delimiter: &str, limit: i64) -> Result<Vec<Row>, Failure> {
-    let position = position(query, delimiter);
-    let greatest = beyond(&query.prefix);
-    let range: [&(dyn ToSql + Sync); 5] = [&query.bucket.0, &query.prefix, &position, &greatest, &limit];
-    if delimiter.is_empty() {
-        return pool.run(RANGE, &range).await;
+    let bounds = Bounds::of(query, delimiter, limit);
+    pool.run(bounds.sql(), &bounds.params()).await
+}
+
+/// A query as the parameters of its statement.
+struct Bounds<'a> {
+    bucket: i32,
+    prefix: &'a str,
+    position: String,
+    greatest: String,
+    limit: i64,
+    delimiter: &'a str,
+    skip: i32,
+    fill: String,
+}
+
+impl<'a> Bounds<'a> {
+    fn of(query: &'a ListQuery, delimiter: &'a str, limit: i64) -> Self {
+        Self {
+            bucket: query.bucket.0,
+            prefix: &query.prefix,
+            position: position(query, delimiter),
+            greatest: beyond(&query.prefix),
+            limit,
+            delimiter,
+            skip: i32::try_from(query.prefix.chars().count()).unwrap_or(i32::MAX),
+            fill: beyond(""),
+        }
     }
-    let skip = i32::try_from(query.prefix.chars().count()).unwrap_or(i32::MAX);
-    let fill = beyond("");
-    let mut loose = range.to_vec();
-    let rest: [&(dyn ToSql + Sync); 3] = [&delimiter, &skip, &fill];
-    loose.extend(rest);
-    pool.run(LOOSE, &loose).await
+
+    const fn sql(&self) -> &'static str {
+        if self.delimiter.is_empty() { RANGE } else { LOOSE }
+    }
+
+    fn params(&self) -> Vec<&(dyn ToSql + Sync)> {
+        let Self { bucket, prefix, position, greatest, limit, delimiter, skip, fill } = self;
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![bucket, prefix, position, greatest, limit];
+        if !delimiter.is_empty() {
+            let more: [&(dyn ToSql + Sync); 3] = [delimiter, skip, fill];
+            params.extend(more);
+        }
+        params
+    }
+}
+
+/// What PostgreSQL does for a page: plan, rows and buffers, as it says itself.
+pub(super) async fn explain(pool: &Pool, query: &ListQuery) -> Result<String, Failure> {
+    let bounds = Bounds::of(query, &query.delimiter, i64::from(query.max_keys) + 1);
+    let sql = format!("EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) {}", bounds.sql());
+    let params = bounds.params();
+    pool.with_connection(async |connection| {
+        let lines = connection.client().query(&sql, &params).await?;
+        Ok(lines.iter().map(|line| line.get::<_, String>(0)).collect::<Vec<_>>().join("\n"))
+    })
+    .await
 }
 
 /// Where the page begins, exclusively. A position at or under a common prefix is behind all of it: the

@@ -24,7 +24,7 @@ use s3o_core::call::{Outcome, Refusal, Request};
 use s3o_core::cleanup::CleanupTimes;
 use s3o_core::listing::{ListQuery, Page};
 use s3o_core::object::{Locate, Located};
-use s3o_core::ports::Ledger;
+use s3o_core::ports::{Ledger, PortError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -188,5 +188,13 @@ impl Ledger for Store {
 
     async fn list(&self, query: ListQuery) -> Result<Page, Refusal> {
         list::list(&self.inner.lookup, &query).await
+    }
+}
+
+impl Store {
+    /// Runs a listing under `EXPLAIN (ANALYZE, BUFFERS)`: for operators who wonder, and for the test that
+    /// its cost follows the results.
+    pub async fn explain_list(&self, query: &ListQuery) -> Result<String, PortError> {
+        Ok(list::explain(&self.inner.lookup, query).await?)
     }
 }

@@ -22,13 +22,13 @@ use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
-pub const KEY: &str = "AKTEST";
+pub(crate) const KEY: &str = "AKTEST";
 
 static SERVER: OnceCell<LocalPostgres> = OnceCell::const_new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Under /tmp, by our process id; those of processes that are gone are removed.
-pub fn scratch(what: &str) -> PathBuf {
+pub(crate) fn scratch(what: &str) -> PathBuf {
     let root = std::env::temp_dir();
     for entry in std::fs::read_dir(&root).unwrap().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -49,23 +49,28 @@ async fn server() -> &'static LocalPostgres {
     SERVER.get_or_init(start).await
 }
 
-pub async fn raw(url: &str) -> Client {
+pub(crate) async fn raw(url: &str) -> Client {
     let (client, driver) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(driver);
     client
 }
 
-/// An empty, migrated database.
-pub async fn database() -> String {
+/// A database without tables.
+pub(crate) async fn empty_database() -> String {
     let server = server().await;
     let name = format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed));
     raw(&server.url()).await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-    let url = server.url_for(&name);
+    server.url_for(&name)
+}
+
+/// An empty, migrated database.
+pub(crate) async fn database() -> String {
+    let url = empty_database().await;
     Store::migrate(&url).await.unwrap();
     url
 }
 
-pub fn declared(quotas: &[Option<u64>]) -> Declared {
+pub(crate) fn declared(quotas: &[Option<u64>]) -> Declared {
     let backend = |(n, quota): (usize, &Option<u64>)| DeclaredBackend {
         name: format!("b{n}"),
         endpoint: format!("http://127.0.0.1:{}", 9000 + n),
@@ -99,20 +104,20 @@ pub fn declared(quotas: &[Option<u64>]) -> Declared {
 }
 
 /// A store over a database with a bucket, a credential and attached backends.
-pub struct World {
-    pub url: String,
-    pub store: Store,
-    pub bucket: BucketId,
-    pub session: Uuid,
-    pub sql: Client,
+pub(crate) struct World {
+    pub(crate) url: String,
+    pub(crate) store: Store,
+    pub(crate) bucket: BucketId,
+    pub(crate) session: Uuid,
+    pub(crate) sql: Client,
 }
 
 impl World {
-    pub async fn new(quotas: &[Option<u64>]) -> Self {
+    pub(crate) async fn new(quotas: &[Option<u64>]) -> Self {
         Self::on(database().await, quotas).await
     }
 
-    pub async fn on(url: String, quotas: &[Option<u64>]) -> Self {
+    pub(crate) async fn on(url: String, quotas: &[Option<u64>]) -> Self {
         let store = Store::connect(StoreOptions::new(&url)).await.unwrap();
         store.apply_declared(&declared(quotas), &format!("{quotas:?}")).await.unwrap();
         let config = store.newer_than(0).await;
@@ -128,11 +133,11 @@ impl World {
         Self { url, store, bucket, session, sql }
     }
 
-    pub async fn another_store(&self) -> Store {
+    pub(crate) async fn another_store(&self) -> Store {
         Store::connect(StoreOptions::new(&self.url)).await.unwrap()
     }
 
-    pub fn request(&self, op: Op, call: Call) -> Request {
+    pub(crate) fn request(&self, op: Op, call: Call) -> Request {
         Request {
             op,
             session: self.session,
@@ -144,7 +149,7 @@ impl World {
         }
     }
 
-    pub fn begin(&self, op: Op, key: &str, size: u64) -> Request {
+    pub(crate) fn begin(&self, op: Op, key: &str, size: u64) -> Request {
         let begin = Begin {
             bucket: self.bucket,
             key: key.to_owned(),
@@ -157,12 +162,12 @@ impl World {
         self.request(op, Call::Begin(begin))
     }
 
-    pub fn delete(&self, op: Op, key: &str) -> Request {
+    pub(crate) fn delete(&self, op: Op, key: &str) -> Request {
         let delete = Delete { bucket: self.bucket, key: key.to_owned(), conditions: Conditions::default() };
         self.request(op, Call::Delete(delete))
     }
 
-    pub fn carried(&self, key: &str, size: u64, begun: &(VersionId, Vec<Target>)) -> CarriedIntent {
+    pub(crate) fn carried(&self, key: &str, size: u64, begun: &(VersionId, Vec<Target>)) -> CarriedIntent {
         CarriedIntent {
             bucket: self.bucket,
             key: key.to_owned(),
@@ -173,7 +178,7 @@ impl World {
         }
     }
 
-    pub fn commit(&self, op: Op, key: &str, size: u64, begun: &(VersionId, Vec<Target>)) -> Request {
+    pub(crate) fn commit(&self, op: Op, key: &str, size: u64, begun: &(VersionId, Vec<Target>)) -> Request {
         let etag = Etag::new("d41d8cd98f00b204e9800998ecf8427e");
         let copy = |target: &Target| StoredCopy {
             target: target.id(),
@@ -197,7 +202,7 @@ impl World {
         self.request(op, Call::Commit(Box::new(commit)))
     }
 
-    pub fn abort(
+    pub(crate) fn abort(
         &self,
         op: Op,
         key: &str,
@@ -209,12 +214,12 @@ impl World {
         self.request(op, Call::Abort(Abort { intent: self.carried(key, size, begun), targets }))
     }
 
-    pub async fn begun(&self, op: Op, key: &str, size: u64) -> (VersionId, Vec<Target>) {
+    pub(crate) async fn begun(&self, op: Op, key: &str, size: u64) -> (VersionId, Vec<Target>) {
         begun(self.store.submit(self.begin(op, key, size)).await)
     }
 
     /// A whole write; its version and sequence number.
-    pub async fn put(&self, key: &str, size: u64) -> (VersionId, i64) {
+    pub(crate) async fn put(&self, key: &str, size: u64) -> (VersionId, i64) {
         let op = op();
         let begun = self.begun(op, key, size).await;
         match self.store.submit(self.commit(op, key, size, &begun)).await {
@@ -223,34 +228,34 @@ impl World {
         }
     }
 
-    pub async fn count(&self, sql: &str) -> i64 {
+    pub(crate) async fn count(&self, sql: &str) -> i64 {
         self.sql.query_one(sql, &[]).await.unwrap().get(0)
     }
 
     /// Promise 4: every counter is what the rows add up to.
-    pub async fn audit(&self) {
+    pub(crate) async fn audit(&self) {
         for audit in self.store.audit_usage().await.unwrap() {
             assert!(audit.agrees(), "{audit:?}");
         }
     }
 
-    pub async fn make_everything_due(&self) {
+    pub(crate) async fn make_everything_due(&self) {
         self.sql.batch_execute("UPDATE cleanup_queue SET not_before = now() - interval '1 s'").await.unwrap();
     }
 }
 
-pub fn op() -> Op {
+pub(crate) fn op() -> Op {
     Op { id: Uuid::now_v7(), item: 0 }
 }
 
-pub fn begun(outcome: Outcome) -> (VersionId, Vec<Target>) {
+pub(crate) fn begun(outcome: Outcome) -> (VersionId, Vec<Target>) {
     match outcome {
         Outcome::Begun { version, targets, .. } => (version, targets),
         other => panic!("{other:?}"),
     }
 }
 
-pub async fn eventually<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, check: impl Fn() -> F) {
     for _ in 0..600 {
         if check().await {
             return;
