@@ -31,6 +31,8 @@ if [ ! -x "$gateway" ]; then
     gateway=
 fi
 
-export S3O_BINARIES=${S3O_BINARIES:-target/debug} S3O_VERSITYGW=$gateway
+S3O_BINARIES=$(realpath "${S3O_BINARIES:-target/debug}")
+export S3O_BINARIES S3O_VERSITYGW=$gateway
 export PATH="$venv/bin:$PATH"
-exec "$venv/bin/python" -m pytest "$suite" "$@"
+cd "$suite"
+exec "$venv/bin/python" -m pytest "$@"

@@ -21,7 +21,7 @@ PATIENCE = 120
 
 def binary(name):
     """Path of one of our binaries; scripts/clients.sh says where they are."""
-    path = (REPOSITORY / os.environ.get("S3O_BINARIES", "target/debug") / name).resolve()
+    path = Path(os.environ.get("S3O_BINARIES", REPOSITORY / "target/debug")) / name
     assert path.is_file(), f"{path} is not there: run `make test-clients`"
     return str(path)
 
