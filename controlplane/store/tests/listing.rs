@@ -15,13 +15,35 @@ use support::World;
 
 /// Characters around what UTF-8, and the code points it leaves out, make difficult.
 fn text(max: usize) -> impl Strategy<Value = String> {
-    let chars = ['a', 'b', '/', '-', 'é', '\u{1}', '%', '\u{D7FF}', '\u{E000}', '\u{FFFF}', '\u{10000}', '\u{10FFFF}'];
+    let chars = [
+        'a',
+        'b',
+        '/',
+        '-',
+        'é',
+        '\u{1}',
+        '%',
+        '\u{D7FF}',
+        '\u{E000}',
+        '\u{FFFF}',
+        '\u{10000}',
+        '\u{10FFFF}',
+    ];
     prop::collection::vec(prop::sample::select(chars.to_vec()), 0..=max).prop_map(|c| c.into_iter().collect())
 }
 
 fn delimiter() -> impl Strategy<Value = String> {
-    prop::sample::select(vec!["", "/", "//", "a/", "\u{10FFFF}", "/\u{10FFFF}", "\u{10FFFF}\u{10FFFF}", "\u{D7FF}"])
-        .prop_map(str::to_owned)
+    prop::sample::select(vec![
+        "",
+        "/",
+        "//",
+        "a/",
+        "\u{10FFFF}",
+        "/\u{10FFFF}",
+        "\u{10FFFF}\u{10FFFF}",
+        "\u{D7FF}",
+    ])
+    .prop_map(str::to_owned)
 }
 
 /// Positions of all entries, in order: what the port's documentation says, word by word.
@@ -88,8 +110,14 @@ async fn the_longest_keys_and_the_edges() {
     };
     assert_eq!(list("", "/", 0).await.unwrap(), Page::default());
     let all = shown(&list("", "/", 5000).await.unwrap());
-    assert_eq!(all, [("p".to_owned(), false), ("p/".to_owned(), true), (keys[4].clone(), false), (top.clone(), false)]);
-    assert_eq!(shown(&list("p/", "/", 10).await.unwrap()), [("p/".to_owned(), false), ("p/x".to_owned(), false)]);
+    assert_eq!(
+        all,
+        [("p".to_owned(), false), ("p/".to_owned(), true), (keys[4].clone(), false), (top.clone(), false)]
+    );
+    assert_eq!(
+        shown(&list("p/", "/", 10).await.unwrap()),
+        [("p/".to_owned(), false), ("p/x".to_owned(), false)]
+    );
     assert_eq!(shown(&list(&top, "", 10).await.unwrap()), [(top.clone(), false)]);
     assert_eq!(shown(&list("", "\u{10FFFF}", 10).await.unwrap()).last().unwrap().0, "\u{10FFFF}");
     assert_eq!(list("a\0", "/", 10).await.unwrap(), Page::default());
@@ -125,7 +153,11 @@ async fn cost_follows_the_results_at_200_000_keys() {
         for (delimiter, max_keys, results) in [("/", 1000, 200), ("/", 10, 11), ("", 1000, 1001)] {
             let plan = world.store.explain_list(&query(delimiter, max_keys)).await.unwrap();
             assert!(!plan.contains("Seq Scan on objects") && !plan.contains("Bitmap"), "{plan}");
-            assert!(buffers(&plan) <= results * 10, "{} buffers for {results} results\n{plan}", buffers(&plan));
+            assert!(
+                buffers(&plan) <= results * 10,
+                "{} buffers for {results} results\n{plan}",
+                buffers(&plan)
+            );
         }
     }
     let page = world.store.list(query("/", 1000)).await.unwrap();

@@ -22,7 +22,10 @@ fn claim(owner: Uuid) -> Claim {
 #[tokio::test]
 async fn replicas_migrate_at_once_and_partitions_are_there() {
     let url = empty_database().await;
-    assert!(matches!(Store::connect(StoreOptions::new(&url)).await, Err(StoreError::Schema { found: 0, .. })));
+    assert!(matches!(
+        Store::connect(StoreOptions::new(&url)).await,
+        Err(StoreError::Schema { found: 0, .. })
+    ));
     let all = futures::future::join_all((0..4).map(|_| Store::migrate(&url))).await;
     assert!(all.iter().all(Result::is_ok), "{all:?}");
     let sql = raw(&url).await;
@@ -30,7 +33,10 @@ async fn replicas_migrate_at_once_and_partitions_are_there() {
     // Today, seven days ahead, and the default.
     assert_eq!(sql.query_one(count, &[]).await.unwrap().get::<_, i64>(0), 9);
     sql.batch_execute("UPDATE refinery_schema_history SET version = 99").await.unwrap();
-    assert!(matches!(Store::connect(StoreOptions::new(&url)).await, Err(StoreError::Schema { found: 99, .. })));
+    assert!(matches!(
+        Store::connect(StoreOptions::new(&url)).await,
+        Err(StoreError::Schema { found: 99, .. })
+    ));
 }
 
 #[tokio::test]
@@ -69,7 +75,8 @@ async fn declarations_are_applied_once_and_lose_no_object() {
 async fn a_usage_report_counts_once() {
     let world = World::new(&[None]).await;
     let backend = world.store.current().backends[0].spec.id;
-    let usage = BackendUsage { requests: BTreeMap::from([("put".into(), 3)]), ingress_bytes: 30, egress_bytes: 7 };
+    let usage =
+        BackendUsage { requests: BTreeMap::from([("put".into(), 3)]), ingress_bytes: 30, egress_bytes: 7 };
     let report = |number| UsageReport { number, usage: BTreeMap::from([(backend, usage.clone())]) };
     for number in [1, 1, 2, 1] {
         world.store.add_usage(world.session, report(number)).await.unwrap();
@@ -98,7 +105,9 @@ async fn cleanup_claims_are_taken_over_and_bytes_count_until_gone() {
     world.sql.batch_execute("UPDATE cleanup_queue SET claimed_until = now() - interval '1 s'").await.unwrap();
     let taken = world.store.claim_cleanup(claim(second)).await.unwrap();
     assert!(taken[0].recovered);
-    let done = |items: &[_]| items.iter().map(|i: &s3o_core::cleanup::CleanupItem| (i.clone(), CleanupResult::Deleted)).collect();
+    let done = |items: &[_]| {
+        items.iter().map(|i: &s3o_core::cleanup::CleanupItem| (i.clone(), CleanupResult::Deleted)).collect()
+    };
     let counts = world.store.finish_cleanup(first, done(&claimed)).await.unwrap();
     assert_eq!(counts, BTreeMap::from([("not_ours".to_owned(), 1)]));
     world.audit().await;
@@ -125,7 +134,8 @@ async fn an_uncertain_key_is_deleted_twice_and_failures_end_as_dead_letters() {
         let claimed = world.store.claim_cleanup(claim(owner)).await.unwrap();
         let results = claimed.into_iter().map(|item| {
             let failing = item.entry.storage_key.contains("failing");
-            let result = if failing { CleanupResult::Failed("503".to_owned()) } else { CleanupResult::Absent };
+            let result =
+                if failing { CleanupResult::Failed("503".to_owned()) } else { CleanupResult::Absent };
             (item, result)
         });
         for (what, n) in world.store.finish_cleanup(owner, results.collect()).await.unwrap() {
@@ -176,8 +186,14 @@ async fn an_intent_is_reaped_when_its_lease_is_over() {
     assert_eq!(promoted, Outcome::Resolved(Resolution::Promoted));
     // Something happened to the key since.
     world.put("gone", 1).await;
-    assert_eq!(world.store.submit(resolve(1, Found::Nothing)).await, Outcome::Resolved(Resolution::Superseded));
-    assert_eq!(world.store.submit(resolve(1, Found::Nothing)).await, Outcome::Resolved(Resolution::Superseded));
+    assert_eq!(
+        world.store.submit(resolve(1, Found::Nothing)).await,
+        Outcome::Resolved(Resolution::Superseded)
+    );
+    assert_eq!(
+        world.store.submit(resolve(1, Found::Nothing)).await,
+        Outcome::Resolved(Resolution::Superseded)
+    );
     world.store.close(world.session).await.unwrap();
     assert_eq!(world.store.claim_expired_intents(claim(reaper)).await.unwrap()[0].op, kept);
     world.audit().await;
@@ -199,12 +215,19 @@ async fn partitions_are_made_under_rows_of_the_default_and_dropped_when_old() {
     let a = world.begun(op, "k", 1).await;
     let first = world.store.submit(world.commit(op, "k", 1, &a)).await;
     assert_eq!(world.count("SELECT count(*) FROM changes_default").await, 1);
-    assert_eq!(world.store.submit(world.commit(op, "k", 1, &a)).await, first, "found in the default partition");
-    let old = "CREATE TABLE changes_20200101 PARTITION OF changes FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')";
+    assert_eq!(
+        world.store.submit(world.commit(op, "k", 1, &a)).await,
+        first,
+        "found in the default partition"
+    );
+    let old =
+        "CREATE TABLE changes_20200101 PARTITION OF changes FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')";
     world.sql.batch_execute(old).await.unwrap();
     let other = world.another_store().await;
     let (x, y) = tokio::join!(world.store.rotate_changes(), other.rotate_changes());
-    let total = |what: &str| x.as_ref().unwrap().get(what).unwrap_or(&0) + y.as_ref().unwrap().get(what).unwrap_or(&0);
+    let total = |what: &str| {
+        x.as_ref().unwrap().get(what).unwrap_or(&0) + y.as_ref().unwrap().get(what).unwrap_or(&0)
+    };
     assert_eq!(total("made"), 1);
     assert!(total("dropped") >= 1);
     assert_eq!(world.count("SELECT count(*) FROM changes_default").await, 0);
