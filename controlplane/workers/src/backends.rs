@@ -4,19 +4,24 @@
 //! there must still be found and deleted.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use s3o_backend::{Backend, BackendSet, HttpPool};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use s3o_backend::{Backend, BackendSet, BreakerState, HttpPool};
 use s3o_core::config::ClusterConfig;
-use s3o_core::ports::Configs;
+use s3o_core::ports::{Configs, Sessions};
 use s3o_runtime::Shutdown;
 use s3o_types::BackendId;
 
-use crate::BackendSettings;
+use crate::Deps;
 use crate::meters::ProcessMeters;
 
 /// How often a backend that is not up may be probed; its breaker says whether.
 const PROBE: Duration = Duration::from_secs(1);
+
+/// By `name`.
+type Breakers = Family<[(&'static str, String); 1], Gauge>;
 
 pub(crate) struct Backends {
     set: Arc<BackendSet>,
@@ -25,16 +30,15 @@ pub(crate) struct Backends {
 }
 
 impl Backends {
-    pub(crate) fn start(
-        configs: Arc<dyn Configs>,
-        how: BackendSettings,
-        meters: &Arc<ProcessMeters>,
-        shutdown: &Shutdown,
-    ) -> Arc<Self> {
+    pub(crate) fn start(deps: &Deps, meters: &Arc<ProcessMeters>) -> Arc<Self> {
+        let (how, configs, shutdown) = (deps.backends, deps.configs.clone(), deps.shutdown.clone());
         let set = BackendSet::new(HttpPool::new(how.timeouts), meters.as_meters(), how.breaker);
-        let new = Arc::new(Self { set: Arc::new(set), configs, shutdown: shutdown.clone() });
+        let new = Arc::new(Self { set: Arc::new(set), configs, shutdown });
         new.rebuild(&new.configs.current());
-        shutdown.spawn(probe(Arc::clone(&new)));
+        let breakers = Breakers::default();
+        let help = "0=closed, 1=open, 2=half-open (name: \"database\" or backend name)";
+        deps.metrics.register("circuit_breaker_state", help, breakers.clone());
+        deps.shutdown.spawn(watch(Arc::clone(&new), deps.sessions.clone(), breakers));
         new
     }
 
@@ -57,16 +61,43 @@ impl Backends {
         }
     }
 
+    /// Shows every breaker, takes those of `before` away that are gone, and says which there are.
+    fn show(&self, breakers: &Breakers, before: &[String]) -> Vec<String> {
+        let all = self.set.all();
+        for backend in &all {
+            let state = match backend.health().state(Instant::now()) {
+                BreakerState::Closed => 0,
+                BreakerState::Open => 1,
+                BreakerState::HalfOpen => 2,
+            };
+            breakers.get_or_create(&[("name", backend.name().to_owned())]).set(state);
+        }
+        let names: Vec<String> = all.iter().map(|backend| backend.name().to_owned()).collect();
+        for gone in before.iter().filter(|name| !names.contains(name)) {
+            breakers.remove(&[("name", gone.clone())]);
+        }
+        names
+    }
+
     pub(crate) fn rebuild(&self, config: &ClusterConfig) {
         self.set.rebuild(config.backends.iter().map(|backend| backend.spec.clone()).collect());
     }
 }
 
-async fn probe(backends: Arc<Backends>) {
+/// Probes backends that are down, and shows all breakers of this process.
+async fn watch(backends: Arc<Backends>, sessions: Arc<dyn Sessions>, breakers: Breakers) {
+    let mut shown = Vec::new();
     loop {
+        shown = backends.show(&breakers, &shown);
+        let database = i64::from(!sessions.database_reachable());
+        breakers.get_or_create(&[("name", "database".to_owned())]).set(database);
+        let probe = async {
+            tokio::time::sleep(PROBE).await;
+            backends.set.probe_due().await;
+        };
         tokio::select! {
             () = backends.shutdown.stopping() => return,
-            () = tokio::time::sleep(PROBE) => backends.set.probe_due().await,
+            () = probe => {}
         }
     }
 }

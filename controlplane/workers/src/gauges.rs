@@ -1,5 +1,6 @@
 //! Gauges read from the tables: quota, this month's usage, depths of the queues. No backend calls.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,6 +10,7 @@ use s3o_core::ports::{Configs, Overview, Queues};
 use s3o_core::session::BackendUsage;
 use s3o_core::usage::{Usage, signed};
 use s3o_core::worker::Counts;
+use tokio::sync::Mutex;
 
 use crate::Deps;
 use crate::harness::Worker;
@@ -30,6 +32,8 @@ pub(crate) struct Gauges {
     cleanup: Gauge,
     dead: Gauge,
     intents: Gauge,
+    /// Backends that have series.
+    shown: Mutex<BTreeSet<String>>,
 }
 
 impl Gauges {
@@ -60,6 +64,16 @@ impl Gauges {
             cleanup: single("cleanup_queue_depth", "Current pending items in the cleanup queue"),
             dead: single("cleanup_dlq_depth", "Unrecoverable orphans in the dead-letter table"),
             intents: single("pending_intents_depth", "Current unresolved pending PUT intents"),
+            shown: Mutex::default(),
+        }
+    }
+
+    /// A backend that is gone from the configuration is gone from the metrics.
+    fn forget(&self, name: &str) {
+        let families =
+            [&self.used, &self.limit, &self.orphan, &self.available, &self.objects, &self.requests];
+        for family in families.into_iter().chain([&self.egress, &self.ingress]) {
+            family.remove(&[("backend", name.to_owned())]);
         }
     }
 
@@ -78,6 +92,9 @@ impl Gauges {
         if let Some(quota) = quota {
             set(&self.limit, signed(quota));
             set(&self.available, signed(quota).saturating_sub(usage.total()));
+        } else {
+            self.limit.remove(&label);
+            self.available.remove(&label);
         }
     }
 }
@@ -91,6 +108,10 @@ impl Worker for Gauges {
                 self.show(&backend.spec.name, backend.quota_bytes, usage, &month);
             }
         }
+        let names = config.backends.iter().map(|backend| backend.spec.name.clone()).collect();
+        let mut shown = self.shown.lock().await;
+        shown.difference(&names).for_each(|gone| self.forget(gone));
+        *shown = names;
         let depths = self.queues.depths().await.map_err(|error| error.to_string())?;
         self.cleanup.set(signed(depths.cleanup));
         self.dead.set(signed(depths.dead_letters));

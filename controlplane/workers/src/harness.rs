@@ -4,7 +4,7 @@
 //! and recorded, and the next one comes; every task ends with the shutdown.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -90,12 +90,17 @@ pub struct Workers {
     overview: Arc<dyn Overview>,
     instance: String,
     metrics: TickMetrics,
+    shutdown: Shutdown,
+    /// The same, for ticks that outlive the call that asked for them.
+    me: Weak<Self>,
 }
 
 /// Starts the entries, and keeps the backends in step with the configuration.
 pub(crate) fn start(deps: Deps, entries: Vec<Entry>, backends: &Arc<Backends>) -> Arc<Workers> {
     let Deps { overview, instance, metrics, shutdown, .. } = deps;
-    let workers = Arc::new(Workers {
+    let workers = Arc::new_cyclic(|me| Workers {
+        me: me.clone(),
+        shutdown: shutdown.clone(),
         entries: entries.into_iter().map(Arc::new).collect(),
         overview,
         instance,
@@ -153,10 +158,15 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 #[async_trait]
 impl WorkerControl for Workers {
     async fn run(&self, name: &str) -> Result<Counts, Option<String>> {
-        let Some(entry) = self.entries.iter().find(|entry| entry.name == name) else {
-            return Err(None);
-        };
-        self.tick(entry).await.map_err(Some)
+        let entry = self.entries.iter().find(|entry| entry.name == name).cloned().ok_or(None)?;
+        let me = self.me.upgrade().ok_or(None)?;
+        // A task of its own: who asked may go away, and half a tick leaves claims behind.
+        let tick = self.shutdown.spawn(async move { me.tick(&entry).await });
+        match tick.await {
+            Ok(Some(result)) => result.map_err(Some),
+            Ok(None) => Err(Some("the process is stopping".to_owned())),
+            Err(error) => Err(Some(error.to_string())),
+        }
     }
 
     fn names(&self) -> Vec<&'static str> {

@@ -7,8 +7,8 @@
 //! | worker | every | claim | woken by | when it fails |
 //! |---|---|---|---|---|
 //! | `marker` | 5 s; a good one again after 10 min | none, idempotent | a new generation | next tick |
-//! | `pending_reaper` | 15 s | intents, 5 min | on demand | claim released, next tick |
-//! | `cleanup_queue` | 5 s | rows, 5 min | on demand | row backs off, dead-lettered after 10 attempts |
+//! | `pending_reaper` | 15 s | intents, 15 min | on demand | claim released, next tick |
+//! | `cleanup_queue` | 5 s | rows, 15 min | on demand | row backs off, dead-lettered after 10 attempts |
 //! | `usage` | 10 s | none, numbered reports | on demand | the same report again |
 //! | `gauges` | 30 s | none, read only | on demand | next tick |
 //! | `change_log` | 1 h | advisory lock in the store | on demand | next tick |
@@ -105,7 +105,7 @@ impl Workers {
     /// Starts all workers of this replica.
     pub fn start(deps: Deps) -> Arc<Self> {
         let meters = meters::ProcessMeters::new(&deps.metrics);
-        let backends = Backends::start(Arc::clone(&deps.configs), deps.backends, &meters, &deps.shutdown);
+        let backends = Backends::start(&deps, &meters);
         let entries = list(&deps, &meters, &backends);
         harness::start(deps, entries, &backends)
     }

@@ -1,19 +1,20 @@
 //! Attaches backends: a backend takes writes only while it shows our marker, `.s3o/backend`.
 //!
-//! Invariant: a marker is written only where the tables say that nothing of ours is stored. A backend
+//! Invariants: a marker is written only where the tables say that nothing of ours is stored. A backend
 //! that should hold blobs and shows no marker is another folder or another bucket than it was: it is
-//! detached, and nothing is written there.
+//! detached, and nothing is written there. One that merely cannot be reached stays as it is.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use s3o_backend::{Backend, MarkerCheck, read_marker};
-use s3o_core::config::{BackendConfig, MarkerSeen};
-use s3o_core::ports::{Configs, Overview, PortError};
+use s3o_core::config::{BackendConfig, ClusterConfig, MarkerSeen};
+use s3o_core::ports::{Configs, Overview};
 use s3o_core::worker::Counts;
-use s3o_types::{BackendId, BackendState};
+use s3o_types::{BackendId, EtagProof};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -21,6 +22,7 @@ use tracing::{error, info, warn};
 use crate::Deps;
 use crate::backends::Backends;
 use crate::harness::Worker;
+use crate::marker_gate::PATIENCE;
 
 /// How long a good marker is believed for placement. Deletions and absences ask again.
 const RECHECK: Duration = Duration::from_mins(10);
@@ -31,19 +33,34 @@ pub(crate) struct Marker {
     backends: Arc<Backends>,
     /// Endpoint and bucket where the marker was last good, and when.
     good: Mutex<HashMap<BackendId, (String, Instant)>>,
+    /// What was complained of last, and when: the same complaint is not made every few seconds.
+    complaints: Mutex<HashMap<BackendId, (String, Instant)>>,
+    /// Markers are made one after the other: of two backends that are one bucket, the second finds the
+    /// first one's.
+    making: Mutex<()>,
 }
 
 /// What a look at one backend came to.
 enum Seen {
-    Attached,
-    Detached,
-    Unreachable,
+    Ours(EtagProof),
+    Foreign {
+        cluster_id: String,
+        backend_id: Option<BackendId>,
+    },
+    /// No marker, and blobs that should be there.
+    Vanished,
 }
 
 impl Marker {
     pub(crate) fn new(deps: &Deps, backends: Arc<Backends>) -> Self {
-        let (configs, overview) = (deps.configs.clone(), deps.overview.clone());
-        Self { configs, overview, backends, good: Mutex::default() }
+        Self {
+            configs: deps.configs.clone(),
+            overview: deps.overview.clone(),
+            backends,
+            good: Mutex::default(),
+            complaints: Mutex::default(),
+            making: Mutex::default(),
+        }
     }
 
     async fn is_fresh(&self, config: &BackendConfig) -> bool {
@@ -54,93 +71,128 @@ impl Marker {
                 .is_some_and(|(place, at)| *place == place_of(config) && at.elapsed() < RECHECK)
     }
 
-    async fn look(&self, config: &BackendConfig, cluster: &str) -> Result<Seen, PortError> {
-        let Some(backend) = self.backends.get(config.spec.id) else {
-            return Ok(Seen::Unreachable);
+    /// `Err`: the database could not be asked or told.
+    async fn look_and_tell(
+        &self,
+        config: &ClusterConfig,
+        row: &BackendConfig,
+    ) -> Result<&'static str, String> {
+        let id = row.spec.id;
+        let Some(backend) = self.backends.get(id).filter(|backend| *backend.spec() == row.spec) else {
+            return Ok("reconfigured");
         };
-        match self.check(&backend, cluster).await {
-            Ok(Some(MarkerCheck::Ours(etag) | MarkerCheck::Created(etag))) => {
-                self.configs.attach(MarkerSeen { backend: backend.id(), etag }).await?;
-                self.good.lock().await.insert(backend.id(), (place_of(config), Instant::now()));
-                if !config.attached {
+        let looked = tokio::time::timeout(PATIENCE, self.look(config, &backend)).await;
+        match looked.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}"))) {
+            Ok(Seen::Ours(etag)) => {
+                self.configs.attach(MarkerSeen { backend: id, etag }).await.map_err(|e| e.to_string())?;
+                self.good.lock().await.insert(id, (place_of(row), Instant::now()));
+                self.complaints.lock().await.remove(&id);
+                if !row.attached {
                     info!(backend = backend.name(), ?etag, "backend attached");
                 }
-                Ok(Seen::Attached)
+                Ok("attached")
             }
-            Ok(Some(MarkerCheck::Foreign { cluster_id, backend_id })) => {
-                let theirs = backend_id.map(|id| id.0);
-                error!(
-                    backend = backend.name(),
-                    id = backend.id().0,
-                    cluster,
-                    cluster_id,
-                    ?theirs,
-                    "the backend's marker is not ours: is its bucket configured twice, or another cluster's?"
-                );
-                self.detach(&backend).await
+            Ok(Seen::Foreign { cluster_id, backend_id }) => {
+                let why = foreign(config, &cluster_id, backend_id);
+                if self.is_news(id, &why).await {
+                    let (ours, name) = (config.cluster, backend.name());
+                    let theirs = backend_id.map(|id| id.0);
+                    error!(backend = name, our_cluster = %ours, our_backend = id.0, marker_cluster = cluster_id,
+                        marker_backend = theirs, "the backend's marker is not ours, nothing is written there: {why}");
+                }
+                self.detach(id).await
             }
-            Ok(None) => {
-                error!(
-                    backend = backend.name(),
-                    "the backend should hold blobs and shows no marker: nothing is written there"
-                );
-                self.detach(&backend).await
+            Ok(Seen::Vanished) => {
+                if self.is_news(id, "vanished").await {
+                    error!(
+                        backend = backend.name(),
+                        endpoint = row.spec.endpoint,
+                        bucket = row.spec.bucket,
+                        "the backend should hold blobs and shows no marker: is the endpoint right, is the \
+                         folder mounted? Nothing is written or deleted there until the marker is back"
+                    );
+                }
+                self.detach(id).await
             }
-            Err(Unreachable(why)) => {
-                warn!(backend = backend.name(), error = %why, "the backend's marker could not be read");
-                Ok(Seen::Unreachable)
+            Err(why) => {
+                if self.is_news(id, &why).await {
+                    warn!(backend = backend.name(), error = why, "the backend's marker could not be read");
+                }
+                Ok("unreachable")
             }
         }
     }
 
-    async fn detach(&self, backend: &Backend) -> Result<Seen, PortError> {
-        self.good.lock().await.remove(&backend.id());
-        self.configs.detach(backend.id()).await?;
-        Ok(Seen::Detached)
-    }
-
-    /// `Ok(None)`: there is no marker, and there must be one.
-    async fn check(&self, backend: &Backend, cluster: &str) -> Result<Option<MarkerCheck>, Unreachable> {
-        let found = read_marker(backend.client()).await.map_err(|error| Unreachable(error.to_string()))?;
-        if found.is_none() && !self.holds_nothing(backend.id()).await? {
-            return Ok(None);
+    /// Whether this was not said of the backend lately.
+    async fn is_news(&self, id: BackendId, what: &str) -> bool {
+        let mut complaints = self.complaints.lock().await;
+        let known = complaints.get(&id).is_some_and(|(said, at)| said == what && at.elapsed() < RECHECK);
+        if !known {
+            complaints.insert(id, (what.to_owned(), Instant::now()));
         }
-        let check = backend.check_marker(cluster).await.map_err(|error| Unreachable(error.to_string()))?;
-        Ok(Some(check))
+        !known
     }
 
-    async fn holds_nothing(&self, backend: BackendId) -> Result<bool, Unreachable> {
-        let usage = self.overview.backend_usage().await.map_err(|error| Unreachable(error.to_string()))?;
+    async fn detach(&self, id: BackendId) -> Result<&'static str, String> {
+        self.good.lock().await.remove(&id);
+        self.configs.detach(id).await.map_err(|error| error.to_string())?;
+        Ok("detached")
+    }
+
+    /// `Err`: neither good nor bad is known.
+    async fn look(&self, config: &ClusterConfig, backend: &Backend) -> Result<Seen, String> {
+        let none = read_marker(backend.client()).await.map_err(|error| error.to_string())?.is_none();
+        let _turn = if none { Some(self.making.lock().await) } else { None };
+        if none && !self.holds_nothing(backend.id()).await? {
+            return Ok(Seen::Vanished);
+        }
+        let check = backend.check_marker(&config.cluster.to_string()).await;
+        Ok(match check.map_err(|error| error.to_string())? {
+            MarkerCheck::Ours(etag) | MarkerCheck::Created(etag) => Seen::Ours(etag),
+            MarkerCheck::Foreign { cluster_id, backend_id } => Seen::Foreign { cluster_id, backend_id },
+        })
+    }
+
+    async fn holds_nothing(&self, backend: BackendId) -> Result<bool, String> {
+        let usage = self.overview.backend_usage().await.map_err(|error| error.to_string())?;
         let ours = usage.iter().find(|(id, _, _)| *id == backend);
         Ok(ours.is_none_or(|(_, usage, _)| usage.total() == 0 && usage.objects == 0))
     }
 }
 
-/// Neither good nor bad is known.
-struct Unreachable(String);
-
 fn place_of(config: &BackendConfig) -> String {
     format!("{} {}", config.spec.endpoint, config.spec.bucket)
+}
+
+fn foreign(config: &ClusterConfig, cluster_id: &str, backend_id: Option<BackendId>) -> String {
+    if cluster_id.is_empty() {
+        return "it cannot be read".to_owned();
+    }
+    if cluster_id != config.cluster.to_string() {
+        return "the bucket belongs to another cluster".to_owned();
+    }
+    let twin = config.backends.iter().find(|other| Some(other.spec.id) == backend_id);
+    twin.map_or_else(
+        || "the bucket belonged to a backend that is no longer configured".to_owned(),
+        |twin| format!("it is the same bucket as backend {}", twin.spec.name),
+    )
 }
 
 #[async_trait]
 impl Worker for Marker {
     async fn tick(&self) -> Result<Counts, String> {
         let config = self.configs.current();
-        let cluster = config.cluster.to_string();
+        let looks = config.backends.iter().map(|row| async {
+            if self.is_fresh(row).await { Ok("fresh") } else { self.look_and_tell(&config, row).await }
+        });
         let mut counts = Counts::new();
-        for backend in &config.backends {
-            if backend.state == BackendState::Removed || self.is_fresh(backend).await {
-                continue;
+        let mut failed = Vec::new();
+        for result in join_all(looks).await {
+            match result {
+                Ok(word) => *counts.entry(word.to_owned()).or_default() += 1,
+                Err(why) => failed.push(why),
             }
-            let seen = self.look(backend, &cluster).await.map_err(|error| error.to_string())?;
-            let counted = match seen {
-                Seen::Attached => "attached",
-                Seen::Detached => "detached",
-                Seen::Unreachable => "unreachable",
-            };
-            *counts.entry(counted.to_owned()).or_default() += 1;
         }
-        Ok(counts)
+        if failed.is_empty() { Ok(counts) } else { Err(failed.join("; ")) }
     }
 }

@@ -1,55 +1,69 @@
 //! Asks a backend whose it is before an absence there is believed or anything is deleted.
 //!
 //! Invariant (DESIGN §6, "Copies never vanish by accident"): an edited endpoint or an unmounted folder
-//! answers 404 to everything. Only a backend that shows our marker may say that a blob is gone.
+//! answers 404 to everything, and 204 to every DELETE. Only a backend that shows our marker may say
+//! that a blob is gone, and an answer given before the question counts for nothing: nothing is cached.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use s3o_backend::{Backend, read_marker};
 use s3o_core::ports::Configs;
 use s3o_types::BackendId;
-use tokio::sync::{Mutex, OnceCell};
 
-type Answer = Arc<OnceCell<Result<(), String>>>;
+use crate::backends::Backends;
 
-/// One tick's answers: each backend is asked once.
+/// How long a look at a marker may take: a hundred bytes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+
 pub(crate) struct MarkerGate {
     configs: Arc<dyn Configs>,
-    answers: Mutex<HashMap<BackendId, Answer>>,
+    backends: Arc<Backends>,
 }
 
 impl MarkerGate {
-    pub(crate) fn new(configs: Arc<dyn Configs>) -> Self {
-        Self { configs, answers: Mutex::default() }
+    pub(crate) fn new(configs: Arc<dyn Configs>, backends: Arc<Backends>) -> Self {
+        Self { configs, backends }
     }
 
-    /// Forgets what was said: a new tick asks again.
-    pub(crate) async fn reset(&self) {
-        self.answers.lock().await.clear();
+    /// A backend that may be worked with: configured, attached, not known to be down, and its marker is
+    /// ours at this moment. `Err` says why not.
+    pub(crate) async fn open(&self, id: BackendId) -> Result<Arc<Backend>, String> {
+        let backend = self.usable(id)?;
+        self.confirm(&backend).await?;
+        Ok(backend)
     }
 
-    /// `Ok` when the backend shows our marker now; else why its answers prove nothing.
-    pub(crate) async fn is_ours(&self, backend: &Backend) -> Result<(), String> {
-        let answer = Arc::clone(self.answers.lock().await.entry(backend.id()).or_default());
-        answer.get_or_init(|| self.ask(backend)).await.clone()
-    }
-
-    async fn ask(&self, backend: &Backend) -> Result<(), String> {
-        let cluster = self.configs.current().cluster.to_string();
-        match read_marker(backend.client()).await {
-            Ok(Some((Ok(marker), _)))
-                if marker.cluster_id == cluster && marker.backend_id == backend.id() =>
-            {
-                Ok(())
-            }
-            Ok(Some((Ok(marker), _))) => {
-                let (cluster, id) = (marker.cluster_id, marker.backend_id.0);
-                Err(format!("its marker names backend {id} of cluster {cluster}"))
-            }
-            Ok(Some((Err(error), _))) => Err(format!("its marker cannot be read: {error}")),
-            Ok(None) => Err("its marker is missing".to_owned()),
-            Err(error) => Err(format!("its marker could not be asked for: {error}")),
+    fn usable(&self, id: BackendId) -> Result<Arc<Backend>, String> {
+        let config = self.configs.current();
+        let row = config.backends.iter().find(|backend| backend.spec.id == id);
+        let row = row.ok_or_else(|| format!("backend {} is not configured", id.0))?;
+        let name = &row.spec.name;
+        if !row.attached {
+            return Err(format!("{name} is not attached: its marker was not read, or is not ours"));
         }
+        // Between a new generation and the set's rebuild the client may still be the old endpoint's.
+        let current = self.backends.get(id).filter(|backend| *backend.spec() == row.spec);
+        let backend = current.ok_or_else(|| format!("{name} is being reconfigured"))?;
+        if backend.health().is_up(Instant::now()) { Ok(backend) } else { Err(format!("{name} is down")) }
+    }
+
+    /// Reads the marker again. `Err`: it is not ours, or cannot be read; the text says which.
+    pub(crate) async fn confirm(&self, backend: &Backend) -> Result<(), String> {
+        let why = match tokio::time::timeout(PATIENCE, read_marker(backend.client())).await {
+            Err(_) => format!("its marker could not be read within {PATIENCE:?}"),
+            Ok(Err(error)) => format!("its marker could not be asked for: {error}"),
+            Ok(Ok(None)) => "its marker is missing".to_owned(),
+            Ok(Ok(Some((Err(error), _)))) => format!("its marker cannot be read: {error}"),
+            Ok(Ok(Some((Ok(marker), _)))) => {
+                let cluster = self.configs.current().cluster.to_string();
+                if marker.cluster_id == cluster && marker.backend_id == backend.id() {
+                    return Ok(());
+                }
+                let (cluster, id) = (marker.cluster_id, marker.backend_id.0);
+                format!("its marker names backend {id} of cluster {cluster}")
+            }
+        };
+        Err(format!("{}: {why}", backend.name()))
     }
 }
