@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use s3o_backend::{BackendSet, BreakerConfig, HttpPool, MarkerCheck, Meters, Timeouts};
+use s3o_backend::{BackendSet, BreakerConfig, HttpPool, Meters, Timeouts};
 use s3o_proto::v1;
 use s3o_runtime::{LogHandle, Reload, Shutdown, TlsServer};
 use s3s::S3Request;
@@ -35,8 +35,6 @@ use crate::snapshot::Snapshot;
 
 /// How often backends that are down are tried.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// How often a marker that could not be read is tried again.
-const MARKER_EVERY: Duration = Duration::from_secs(5);
 /// The largest DeleteObjects that S3 takes, 1000 keys, with room for their escapes.
 const MAX_XML_BYTES: usize = 2 * 1024 * 1024;
 /// Connections to health and metrics.
@@ -94,41 +92,13 @@ impl Plane {
         self.apply(configuration);
     }
 
-    fn apply(self: &Arc<Self>, configuration: v1::Configuration) {
+    fn apply(&self, configuration: v1::Configuration) {
         let snapshot = Snapshot::from_wire(configuration);
         let (generation, backends, buckets) =
             (snapshot.generation, snapshot.backends.len(), snapshot.buckets.len());
         tracing::info!(generation, backends, buckets, "configuration in use");
         self.backends.rebuild(snapshot.backends.clone());
-        let cluster = snapshot.cluster.clone();
         self.snapshot.store(Arc::new(snapshot));
-        let plane = Arc::clone(self);
-        self.shutdown.spawn(async move { plane.check_markers(generation, &cluster).await });
-    }
-
-    /// Learns from each backend's marker what its ETags prove, for as long as this generation is used.
-    async fn check_markers(&self, generation: i64, cluster: &str) {
-        let mut left = self.backends.all();
-        while !left.is_empty() && self.snapshot.load().generation == generation {
-            let mut failed = Vec::new();
-            for backend in left {
-                match backend.check_marker(cluster).await {
-                    Ok(MarkerCheck::Ours(_) | MarkerCheck::Created(_)) => {}
-                    Ok(check) => {
-                        tracing::error!(backend = backend.name(), ?check, "the backend's marker is not ours");
-                    }
-                    Err(error) => {
-                        tracing::warn!(backend = backend.name(), %error, "cannot read the backend's marker");
-                        failed.push(backend);
-                    }
-                }
-            }
-            left = failed;
-            tokio::select! {
-                () = self.shutdown.stopping() => return,
-                () = tokio::time::sleep(MARKER_EVERY) => {}
-            }
-        }
     }
 }
 

@@ -38,7 +38,6 @@ pub(crate) struct Key {
 pub(crate) struct Snapshot {
     /// 0: nothing has come yet.
     pub generation: i64,
-    pub cluster: String,
     pub buckets: HashMap<String, Bucket>,
     pub keys: HashMap<String, Key>,
     pub backends: Vec<BackendSpec>,
@@ -48,7 +47,7 @@ impl Snapshot {
     /// From the wire. What cannot be understood is left out with a log line: one wrong row must not
     /// keep the others from being served.
     pub(crate) fn from_wire(configuration: v1::Configuration) -> Self {
-        let v1::Configuration { generation, cluster, backends, buckets, credentials } = configuration;
+        let v1::Configuration { generation, cluster: _, backends, buckets, credentials } = configuration;
         let buckets = buckets.into_iter().map(|bucket| {
             let v1::Bucket { id, name, created_us, max_object_size } = bucket;
             let max_object_size = if max_object_size == 0 { u64::MAX } else { max_object_size };
@@ -62,7 +61,6 @@ impl Snapshot {
         });
         Self {
             generation,
-            cluster,
             buckets: buckets.collect(),
             keys: keys.collect(),
             backends: backends.into_iter().filter_map(backend).collect(),

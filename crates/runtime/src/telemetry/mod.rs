@@ -5,6 +5,7 @@
 
 mod json;
 
+use std::io::IsTerminal as _;
 use std::str::FromStr;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -17,8 +18,7 @@ use crate::config::{Problems, Validate};
 
 /// What always holds unless the setting names the target itself: audit events pass, `s3s` does not
 /// log each refused signature twice, and connection chatter is left out.
-const BASE: &str =
-    "audit=info,s3s=warn,s3s::ops=off,s3s::service=off,h2=warn,hyper=warn,actix_server=warn,rustls=warn,tokio_postgres=warn";
+const BASE: &str = "audit=info,s3s=warn,s3s::ops=off,s3s::service=off,h2=warn,hyper=warn,actix_server=warn,rustls=warn,tokio_postgres=warn";
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -108,7 +108,9 @@ fn install(filter: EnvFilter, config: &LogConfig) -> State {
     let (filter, handle) = reload::Layer::new(filter);
     let lines = match config.format {
         LogFormat::Json => json::JsonLayer::stdout().boxed(),
-        LogFormat::Text => tracing_subscriber::fmt::layer().compact().boxed(),
+        LogFormat::Text => {
+            tracing_subscriber::fmt::layer().compact().with_ansi(std::io::stdout().is_terminal()).boxed()
+        }
     };
     let installed = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init().is_ok();
     if installed {
