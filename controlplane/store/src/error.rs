@@ -142,10 +142,9 @@ fn sort(db: &tokio_postgres::error::DbError) -> Failure {
         return Failure::Lost(text);
     }
     match &code.code()[..2] {
-        // Connection exceptions; shutdown, crash and start of the server.
-        "08" | "28" => Failure::Lost(text),
         "57" if *code == SqlState::QUERY_CANCELED => Failure::Busy(text),
-        "57" => Failure::Lost(text),
+        // Connection exceptions; shutdown, crash and start of the server.
+        "08" | "28" | "57" => Failure::Lost(text),
         // Out of memory, disk, connections; I/O errors.
         "53" | "58" | "25" => Failure::Busy(text),
         _ => Failure::Data(Rejected {

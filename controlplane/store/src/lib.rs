@@ -117,7 +117,7 @@ impl Store {
 
     /// Ends the lanes after the batches that are under way, and closes every connection. Calls that were
     /// not decided are refused, retryably.
-    pub async fn shutdown(&self) {
+    pub async fn close(&self) {
         self.inner.stop.cancel();
         self.inner.general.close();
         self.inner.lookup.close();

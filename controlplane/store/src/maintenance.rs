@@ -73,8 +73,8 @@ async fn make(connection: &mut Connection, name: &str, day: &str, next_day: &str
     let lock =
         format!("SET LOCAL lock_timeout = '200ms'; SELECT pg_advisory_xact_lock({LOCK_PARTITIONS}, 0)");
     transaction.batch_execute(&lock).await?;
-    let made = transaction.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?;
-    if made.get(0) {
+    let exists = transaction.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?;
+    if exists.get(0) {
         return Ok(false);
     }
     let make = format!(

@@ -205,3 +205,30 @@ async fn begin_in_two_replicas_at_once_has_one_outcome() {
     assert_eq!(world.count("SELECT count(*) FROM intents").await, 20);
     world.audit().await;
 }
+
+/// No statistic can turn a lookup into a scan: here there are none, and the tables were empty when the
+/// statements were planned.
+#[tokio::test]
+async fn hot_lookups_use_indexes_without_statistics() {
+    let world = World::new(&[None]).await;
+    let off = "ALTER TABLE objects SET (autovacuum_enabled = false);
+               ALTER TABLE copies SET (autovacuum_enabled = false);
+               ALTER TABLE intents SET (autovacuum_enabled = false)";
+    world.sql.batch_execute(off).await.unwrap();
+    let today = "changes_' || to_char((now() AT TIME ZONE 'UTC')::date, 'YYYYMMDD')";
+    let tables = format!("relname IN ('objects', 'copies', 'intents', '{today})");
+    let scans = format!("SELECT COALESCE(sum(seq_scan), 0)::bigint FROM pg_stat_user_tables WHERE {tables}");
+    let before = world.count(&scans).await;
+    for round in 0..3 {
+        join_all((0..40).map(|n| world.put(if n == 0 { "same" } else { ["x", "y"][n % 2] }, round + 1)))
+            .await;
+        join_all((0..40).map(|n| world.store.submit(world.delete(op(), &format!("k{n}"))))).await;
+        let query = Locate { bucket: world.bucket, key: "same".to_owned(), range: None };
+        assert!(world.store.locate(query).await.unwrap().is_some());
+    }
+    // A backend reports what it has counted when it ends.
+    world.store.close().await;
+    let used = format!("SELECT COALESCE(min(idx_scan), 0)::bigint FROM pg_stat_user_tables WHERE {tables}");
+    support::eventually("counted", || async { world.count(&used).await > 0 }).await;
+    assert_eq!(world.count(&scans).await, before);
+}

@@ -78,8 +78,8 @@ async fn two_replicas_over_the_same_keys_in_opposite_order() {
 async fn a_held_key_holds_up_only_itself() {
     let world = World::new(&[None]).await;
     let bucket = world.bucket.0;
-    let hold = format!("BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('held', {bucket}))");
-    world.sql.batch_execute(&hold).await.unwrap();
+    let lock = format!("BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('held', {bucket}))");
+    world.sql.batch_execute(&lock).await.unwrap();
     let held = world.store.submit(world.delete(op(), "held"));
     let others = join_all((0..30).map(|n| world.store.submit(world.delete(op(), &format!("k{n}")))));
     let release = async {

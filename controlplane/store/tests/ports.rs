@@ -87,7 +87,7 @@ async fn a_usage_report_counts_once() {
     assert!(world.store.renew(Uuid::new_v4(), vec![]).await.is_err());
     world.store.renew(world.session, vec![Uuid::now_v7()]).await.unwrap();
     assert!(Overview::sessions(&world.store).await.unwrap()[0].1);
-    world.store.close(world.session).await.unwrap();
+    Sessions::close(&world.store, world.session).await.unwrap();
     assert!(!Overview::sessions(&world.store).await.unwrap()[0].1);
 }
 
@@ -194,7 +194,7 @@ async fn an_intent_is_reaped_when_its_lease_is_over() {
         world.store.submit(resolve(1, Found::Nothing)).await,
         Outcome::Resolved(Resolution::Superseded)
     );
-    world.store.close(world.session).await.unwrap();
+    Sessions::close(&world.store, world.session).await.unwrap();
     assert_eq!(world.store.claim_expired_intents(claim(reaper)).await.unwrap()[0].op, kept);
     world.audit().await;
 }
@@ -246,7 +246,7 @@ async fn ticks_are_recorded_and_a_closed_store_refuses() {
     assert_eq!(world.store.workers().await.unwrap()[0].consecutive_failures, 0);
     assert!(world.store.database_reachable());
     assert_eq!(world.store.prune_sessions().await.unwrap()["pruned"], 0);
-    world.store.shutdown().await;
+    Store::close(&world.store).await;
     let refused = world.store.submit(world.delete(op(), "k")).await;
     assert!(matches!(refused, Outcome::Refused(r) if r.code == ErrorCode::ServiceUnavailable));
 }

@@ -110,7 +110,7 @@ impl Cluster {
         }
         command.stdout(Stdio::from(log.try_clone().context("sharing the server's log")?));
         command.stderr(Stdio::from(log));
-        Server::spawn(command, self.pgdata())
+        Server::spawn(command, &self.pgdata())
     }
 
     fn settings(&self, port: u16) -> Result<Vec<(String, String)>> {
@@ -149,7 +149,7 @@ fn password(file: &Path, identity: Identity) -> Result<String> {
         }
         _ => {}
     }
-    let fresh: String = rand::random::<[u8; 24]>().iter().map(|byte| format!("{byte:02x}")).collect();
+    let fresh = format!("{:032x}{:016x}", rand::random::<u128>(), rand::random::<u64>());
     let mut out = OpenOptions::new()
         .write(true)
         .create(true)

@@ -4,7 +4,7 @@
 //! each server has a thread of its own, which spawns it and then waits for its end.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
@@ -42,7 +42,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Spawns it and waits until it takes connections.
-    pub(crate) fn spawn(mut command: Command, pgdata: PathBuf) -> Result<Self> {
+    pub(crate) fn spawn(mut command: Command, pgdata: &Path) -> Result<Self> {
         let (started, starting) = mpsc::channel();
         let (ending, ended) = mpsc::channel();
         let keep = move || match command.spawn() {
@@ -77,7 +77,7 @@ impl Server {
     }
 
     /// As `pg_ctl` does: the eighth line of `postmaster.pid` says how far the server is.
-    fn wait_ready(&self, pid_file: &std::path::Path) -> Result<()> {
+    fn wait_ready(&self, pid_file: &Path) -> Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < START_PATIENCE {
             match self.wait(LOOK_EVERY) {

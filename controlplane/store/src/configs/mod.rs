@@ -136,18 +136,14 @@ impl Configs for Store {
     async fn attach(&self, seen: MarkerSeen) -> Result<(), PortError> {
         let MarkerSeen { backend, etag } = seen;
         self.inner.general.run(ATTACH, &[&backend.0, &proof_word(etag)]).await?;
-        self.refresh_config().await
+        // The change is served at once, not at the next poll.
+        self.inner.wake_config.notify_one();
+        Ok(())
     }
 
     async fn detach(&self, backend: BackendId) -> Result<(), PortError> {
         self.inner.general.run(DETACH, &[&backend.0]).await?;
-        self.refresh_config().await
-    }
-}
-
-impl Store {
-    /// Reads the configuration at once, after a change of our own.
-    async fn refresh_config(&self) -> Result<(), PortError> {
+        // The change is served at once, not at the next poll.
         self.inner.wake_config.notify_one();
         Ok(())
     }

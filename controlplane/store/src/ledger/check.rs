@@ -89,7 +89,7 @@ impl Texts {
                 self.add_all(delete.conditions.if_match.iter().map(s3o_types::Etag::as_str));
             }
             Call::Resolve(resolve) => {
-                self.found(&resolve.intent.key, resolve.found.iter().map(|(_, found)| found))
+                self.found(&resolve.intent.key, resolve.found.iter().map(|(_, found)| found));
             }
         }
     }

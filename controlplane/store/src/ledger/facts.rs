@@ -220,6 +220,11 @@ async fn room(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure>
     plan.add(Part::Versions, reads::VERSIONS, vec![Box::new(count)]).await?;
     plan.add(Part::Routing, reads::ROUTING, Vec::new()).await?;
     plan.add(Part::Nothing, reads::LOCK_ROOM, Vec::new()).await?;
+    // While we waited, the same Begin may have been decided through another replica, and even its Commit.
+    // From here on it would wait for us; so whatever it left is seen now, and no intent is made twice.
+    let both = |(ids, items): (Vec<Uuid>, Vec<i32>)| vec![Box::new(ids) as Param, Box::new(items)];
+    plan.add(Part::Intents, reads::INTENTS_AGAIN, both(ops(requests))).await?;
+    plan.add(Part::Outcomes, reads::OUTCOMES, both(ops(requests))).await?;
     plan.add(Part::Usage, reads::ROOM, Vec::new()).await
 }
 

@@ -272,7 +272,9 @@ fn expire(group: Group) -> Group {
     let now = Instant::now();
     let (late, items): (Vec<Item>, Vec<Item>) =
         group.items.into_iter().partition(|item| item.deadline <= now);
-    late.into_iter().for_each(|item| item.answer(unavailable("the database did not answer in time").into()));
+    for item in late {
+        item.answer(unavailable("the database did not answer in time").into());
+    }
     Group { items, ..group }
 }
 

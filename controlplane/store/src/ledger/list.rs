@@ -31,7 +31,7 @@ const RANGE: &str = "
 
 /// As above; $6 delimiter, $7 characters of the prefix, $8 the greatest character repeated. Each step is
 /// the first key behind the one before it, or behind everything under its common prefix.
-const LOOSE: &str = r#"
+const LOOSE: &str = "
     WITH RECURSIVE step (key, common, size, etag, modified, checksums, storage_class, n) AS (
         SELECT f.key, f.common, f.size, f.etag, f.modified, f.checksums, f.storage_class, 1::bigint
         FROM (
@@ -54,7 +54,7 @@ const LOOSE: &str = r#"
         ) AS f
         WHERE step.n < $5::bigint
     )
-    SELECT * FROM step ORDER BY n"#;
+    SELECT * FROM step ORDER BY n";
 
 pub(super) async fn list(pool: &Pool, query: &ListQuery) -> Result<Page, Refusal> {
     if query.max_keys == 0 || query.prefix.contains('\0') {

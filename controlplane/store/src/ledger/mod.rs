@@ -108,15 +108,15 @@ impl Lanes {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
-        let shop = Workshop { connector, times, tasks, stop };
+        let works = Workshop { connector, times, tasks, stop };
         let lanes = lanes.max(1);
         Self {
-            begin: shop.lane("begin".to_owned(), Profile::BeginLane, 0),
+            begin: works.lane("begin".to_owned(), Profile::BeginLane, 0),
             commit: (0..lanes)
-                .map(|n| shop.lane(format!("commit-{n}"), Profile::Lane, slots.lane(n)))
+                .map(|n| works.lane(format!("commit-{n}"), Profile::Lane, slots.lane(n)))
                 .collect(),
-            bulk: shop.lane("bulk".to_owned(), Profile::Lane, slots.lane(lanes)),
-            locate: shop.locate(),
+            bulk: works.lane("bulk".to_owned(), Profile::Lane, slots.lane(lanes)),
+            locate: works.locate(),
         }
     }
 

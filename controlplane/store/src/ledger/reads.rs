@@ -31,6 +31,13 @@ pub(super) const INTENTS: &str = "
     FROM unnest($1::uuid[], $2::int[]) AS t (op, item) JOIN intents i ON i.op = t.op AND i.item = t.item
     ORDER BY i.op, i.item FOR UPDATE OF i";
 
+/// Begin looks again once it holds slot 0, without locking: lock order has intents before usage.
+pub(super) const INTENTS_AGAIN: &str = "
+    SELECT i.op, i.item, i.session, i.bucket, i.key, i.version, i.size, i.kind, i.if_absent, i.if_match,
+           i.required_copies, i.log_floor, i.begun, i.target_backend, i.target_extent, i.target_gen,
+           i.target_key, i.claimed_by
+    FROM unnest($1::uuid[], $2::int[]) AS t (op, item) JOIN intents i ON i.op = t.op AND i.item = t.item";
+
 /// No ORDER BY within: it would invite a walk along the index of numbers. An operation has one row.
 pub(super) const OUTCOMES: &str = "
     SELECT t.op, t.item, c.outcome, c.n, c.at
@@ -100,11 +107,12 @@ pub(super) const ROOM: &str = "
     ) AS u
     WHERE b.state <> 'removed'";
 
-pub(super) const ALL: [&str; 15] = [
+pub(super) const ALL: [&str; 16] = [
     LOCK_KEYS,
     TRY_LOCK_KEYS,
     LOCK_BUCKETS,
     INTENTS,
+    INTENTS_AGAIN,
     OUTCOMES,
     OBJECTS,
     BUCKETS,
