@@ -48,7 +48,12 @@ impl Backends {
 
     /// Follows the configuration until the shutdown; `changed` is called after each rebuild.
     pub(crate) async fn follow(&self, changed: impl Fn()) {
-        let mut generation = self.configs.current().generation;
+        // A generation may have come between the first build and this task's first step: nobody would
+        // tell of it again.
+        let first = self.configs.current();
+        self.rebuild(&first);
+        changed();
+        let mut generation = first.generation;
         loop {
             tokio::select! {
                 () = self.shutdown.stopping() => return,
