@@ -72,6 +72,9 @@ def prefix(request):
 @pytest.fixture
 def environment(cluster, tmp_path):
     """The environment for command-line clients: nothing of the user's own configuration."""
+    # awscli 1 presigns with version 2 in us-east-1 unless it is told otherwise.
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "config").write_text("[default]\ns3 =\n    signature_version = s3v4\n")
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),

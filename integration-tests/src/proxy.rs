@@ -173,7 +173,8 @@ mod tests {
 
         proxy.set(Mode::HoldReplies);
         stream.write_all(b"b").await.expect("write");
-        let held = tokio::time::timeout(std::time::Duration::from_millis(200), stream.read_exact(&mut byte)).await;
+        let held =
+            tokio::time::timeout(std::time::Duration::from_millis(200), stream.read_exact(&mut byte)).await;
         assert!(held.is_err(), "a reply came through");
         proxy.set(Mode::Pass);
         stream.read_exact(&mut byte).await.expect("the reply is released");

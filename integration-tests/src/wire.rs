@@ -128,7 +128,7 @@ impl Wire {
                 item: 0,
                 request_id: format!("test-{number}"),
                 traceparent: String::new(),
-                access_key: "test".into(),
+                access_key: crate::config::KEY.0.into(),
                 source: "127.0.0.1".into(),
                 session: self.session.as_bytes().to_vec().into(),
                 bulk: false,

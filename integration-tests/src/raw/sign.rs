@@ -177,13 +177,17 @@ mod tests {
             ("x-amz-decoded-content-length", "66560"),
             ("Content-Length", "66824"),
         ]);
-        let mut signature = keys().sign(STAMP, "PUT", "/examplebucket/chunkObject.txt", "", &headers, payload);
+        let mut signature =
+            keys().sign(STAMP, "PUT", "/examplebucket/chunkObject.txt", "", &headers, payload);
         assert_eq!(signature.text, "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9");
         let chunks = [vec![b'a'; 65_536], vec![b'a'; 1024], Vec::new()].map(|chunk| signature.chunk(&chunk));
-        assert_eq!(chunks, [
-            "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648",
-            "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497",
-            "b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9",
-        ]);
+        assert_eq!(
+            chunks,
+            [
+                "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648",
+                "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497",
+                "b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9",
+            ]
+        );
     }
 }
