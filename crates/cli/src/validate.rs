@@ -65,7 +65,7 @@ pub(crate) fn check(file: &Path) -> anyhow::Result<Kind> {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match check(&args.file) {
         Ok(Kind::ControlPlane) => {
-            say(format_args!("{}: a valid control-plane configuration", args.file.display()))
+            say(format_args!("{}: a valid control-plane configuration", args.file.display()));
         }
         Ok(Kind::DataPlane) => say(format_args!("{}: a valid data-plane configuration", args.file.display())),
         Err(error) => bail!("the configuration is not valid\n{error:#}"),

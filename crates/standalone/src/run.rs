@@ -24,7 +24,7 @@ use crate::state::{State, random_hex};
 use crate::{StandaloneOptions, lock};
 
 /// How long running requests get when it ends.
-const DRAIN: Duration = Duration::from_secs(60);
+const DRAIN: Duration = Duration::from_mins(1);
 /// How long everything else gets: nobody uses it any more.
 const CLOSE: Duration = Duration::from_secs(15);
 /// A first start makes a database, applies migrations and marks backends.

@@ -60,8 +60,9 @@ impl Answers {
         }
         let mut names: Vec<_> = self.backends.iter().map(|backend| &backend.name).collect();
         names.sort();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            bail!("two backends are called `{}`", pair[0]);
+        let twice = names.iter().zip(names.iter().skip(1)).find(|(one, next)| one == next);
+        if let Some((name, _)) = twice {
+            bail!("two backends are called `{name}`");
         }
         let buckets = if self.buckets.is_empty() { vec!["data".to_owned()] } else { self.buckets };
         let buckets =

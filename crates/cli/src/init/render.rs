@@ -54,7 +54,7 @@ fn quoted(text: &str) -> String {
 pub(super) fn control_plane(answers: &Complete, secrets: &Secrets) -> String {
     let Secrets { token, admin_token, access_key_id, secret_access_key } = secrets;
     let mut out = format!(
-        r#"# A control plane's configuration, written by `s3o init`. Every field: docs/configuration.md.
+        r"# A control plane's configuration, written by `s3o init`. Every field: docs/configuration.md.
 # `${{NAME}}` and `${{NAME:-default}}` are taken from the environment; `$$` is a dollar sign.
 
 # PostgreSQL 15 or newer. Not through a pooler that pools transactions.
@@ -79,7 +79,7 @@ routing:
 
 # Where objects are stored.
 backends:
-"#,
+",
         url = quoted(&answers.database_url),
     );
     for backend in &answers.backends {
@@ -114,7 +114,7 @@ backends:
 /// `dataplane.yaml`.
 pub(super) fn data_plane(answers: &Complete, secrets: &Secrets) -> String {
     format!(
-        r#"# A data plane's configuration, written by `s3o init`. Every field: docs/configuration.md.
+        r"# A data plane's configuration, written by `s3o init`. Every field: docs/configuration.md.
 # Buckets, keys and backends are not in here: they come from the control plane.
 
 # Where clients speak S3.
@@ -137,7 +137,7 @@ token: {token}
 
 # The last configuration, to start while the control plane is away. It holds secrets (mode 0600).
 # snapshot_path: /var/lib/s3o/dataplane-snapshot.pb
-"#,
+",
         control_plane = quoted(&answers.control_plane),
         token = secrets.token,
     )

@@ -129,15 +129,12 @@ fn add(key: String, query: &Query, page: &mut Page) -> bool {
         page.next = Some(page.last.clone());
         return false;
     }
-    match group {
-        Some(group) => {
-            page.last = After::Prefix(group.clone());
-            page.prefixes.push(group);
-        }
-        None => {
-            page.last = After::Key(key.clone());
-            page.keys.push(key);
-        }
+    if let Some(group) = group {
+        page.last = After::Prefix(group.clone());
+        page.prefixes.push(group);
+    } else {
+        page.last = After::Key(key.clone());
+        page.keys.push(key);
     }
     true
 }

@@ -75,7 +75,7 @@ pub(super) fn publish(draft: &Path, place: &Path, bucket: &Path) -> io::Result<(
         fs::create_dir_all(folder)?;
         match fs::rename(draft, place) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && attempts < PUBLISH_ATTEMPTS => {
-                attempts += 1
+                attempts += 1;
             }
             Err(error) => return Err(error),
             Ok(()) => break,
@@ -118,8 +118,9 @@ fn sync(folder: &Path) -> io::Result<()> {
 /// What a failed file operation on an object means to the client.
 pub(super) fn s3_error_of(error: io::Error) -> S3Error {
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => S3ErrorCode::NoSuchKey.into(),
-        io::ErrorKind::IsADirectory => S3ErrorCode::NoSuchKey.into(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+            S3ErrorCode::NoSuchKey.into()
+        }
         io::ErrorKind::InvalidFilename => S3ErrorCode::KeyTooLongError.into(),
         _ => S3Error::internal_error(error),
     }
