@@ -35,6 +35,7 @@ impl Shutdown {
     }
 
     /// A part of this service that can be ended before it, and ends with it.
+    #[must_use]
     pub fn child(&self) -> Self {
         let mut parents = self.parents.clone();
         parents.push(self.tasks.clone());

@@ -99,7 +99,9 @@ where
         line.insert("level".into(), event.metadata().level().as_str().into());
         line.insert("msg".into(), "".into());
         line.insert("target".into(), event.metadata().target().into());
-        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+        for span in
+            context.event_scope(event).into_iter().flat_map(tracing_subscriber::registry::Scope::from_root)
+        {
             if let Some(SpanFields(fields)) = span.extensions().get() {
                 line.extend(fields.iter().map(|(name, value)| (name.clone(), value.clone())));
             }

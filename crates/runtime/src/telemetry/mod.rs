@@ -94,7 +94,7 @@ impl LogHandle {
                 .reload(parsed)
                 .map_err(|error| FilterError { filter: filter.to_owned(), reason: error.to_string() })?;
         }
-        *self.0.filter.lock().unwrap_or_else(PoisonError::into_inner) = filter.to_owned();
+        filter.clone_into(&mut self.0.filter.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(())
     }
 
