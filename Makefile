@@ -28,9 +28,15 @@ build: ## All binaries in the profile that tests use.
 
 test: test-units test-clients ## Every test but the slow ones: units, integration, real clients.
 
+# The integration tests run the services as processes, the data plane with points at which it can be stopped.
+UNDER_TEST := --workspace --features s3o-dataplane/failpoints
+RUN_TESTS = S3O_TEST_BINARIES=$(abspath $(TARGET))/debug $(CARGO) test --locked $(FLAGS) $(UNDER_TEST)
+
 test-units: ## Units and integration tests.
 	@scripts/setup.sh demo
-	$(CARGO) test --locked $(FLAGS) --workspace
+	@scripts/setup.sh skew || echo "Without faketime the race test runs with one clock."
+	$(CARGO) build --locked $(FLAGS) $(UNDER_TEST) --bins
+	$(RUN_TESTS)
 
 test-clients: ## awscli, boto3, rclone and s3cmd against the two services and against standalone.
 	@scripts/setup.sh test
@@ -39,7 +45,8 @@ test-clients: ## awscli, boto3, rclone and s3cmd against the two services and ag
 
 test-slow: ## The slow parts alone.
 	@scripts/setup.sh demo
-	$(CARGO) test --locked $(FLAGS) --workspace -- --ignored
+	$(CARGO) build --locked $(FLAGS) $(UNDER_TEST) --bins
+	$(RUN_TESTS) -- --ignored
 
 lint: ## Format, clippy, cargo-deny, cargo-machete.
 	@scripts/lint.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing: `setup.sh demo` for building and running, `setup.sh test`
-# for the client suite too. Nothing missing: nothing is done, and no network is needed. Not root and
+# for the client suite too, `setup.sh skew` for the integration tests' second clock. Nothing missing: nothing is done, and no network is needed. Not root and
 # no passwordless sudo: the line to run is printed.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -31,6 +31,9 @@ minor=$(rustc --version | sed -nE 's/^rustc 1\.([0-9]+)\..*/\1/p')
 need build-essential have cc
 need ca-certificates test -s /etc/ssl/certs/ca-certificates.crt
 need postgresql postgres_found
+if [ "$what" = skew ]; then
+    need faketime have faketime # the clock of one control plane of the race test
+fi
 if [ "$what" = test ]; then
     need python3 have python3
     need python3-venv python3 -c 'import ensurepip, venv'

@@ -49,7 +49,8 @@ fn build() -> Result<PathBuf> {
         "--features",
         "s3o-dataplane/failpoints",
     ]);
-    command.args(["-p", "s3o-controlplane", "-p", "s3o-dataplane"]);
+    // The whole workspace, so that dependencies have the features that `cargo test --workspace` gave them.
+    command.args(["--workspace", "--bins"]);
     let done = command.output()?;
     if !done.status.success() {
         bail!("the binaries under test do not build:\n{}", String::from_utf8_lossy(&done.stderr));

@@ -123,12 +123,14 @@ impl Signature {
 }
 
 fn canonical_query(query: &str) -> String {
-    let mut pairs: Vec<String> = query
+    // By name first: `select` comes before `select-type`, although `=` comes after `-`.
+    let mut pairs: Vec<(&str, &str)> = query
         .split('&')
         .filter(|pair| !pair.is_empty())
-        .map(|pair| if pair.contains('=') { pair.to_owned() } else { format!("{pair}=") })
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
         .collect();
-    pairs.sort();
+    pairs.sort_unstable();
+    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
     pairs.join("&")
 }
 

@@ -63,7 +63,10 @@ async fn kill_at(point: &'static str) -> Result<()> {
         // A copy within a backend streams nothing, and before its commit a delete has no step to stop at.
         let passes =
             (kind == "copy" && point == "during_stream") || (kind == "delete" && point != "after_commit");
-        ensure!(reached || passes, "{kind} never came to {point}");
+        ensure!(
+            reached || passes,
+            "{kind} never came to {point}: was s3o-dataplane built with --features failpoints?"
+        );
         cluster.data[1].process.kill()?;
         let answer = running.await?;
         ensure!(answer.is_ok() != reached, "{kind}: {answer:?}");
