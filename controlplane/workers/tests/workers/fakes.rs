@@ -1,0 +1,307 @@
+//! The ports in memory: what a test puts in, and what the workers asked for.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use s3o_backend::{BreakerConfig, Timeouts};
+use s3o_core::call::{Call, Outcome, Refusal, Request, Resolution, Resolve};
+use s3o_core::cleanup::{Claim, CleanupItem, CleanupResult, QueueDepths};
+use s3o_core::config::{BackendConfig, ClusterConfig, MarkerSeen, Routing};
+use s3o_core::intent::Intent;
+use s3o_core::listing::{ListQuery, Page};
+use s3o_core::object::{Locate, Located};
+use s3o_core::ports::{
+    Configs, Ledger, Maintenance, Overview, PortError, Queues, Sessions, WorkerControl as _,
+};
+use s3o_core::session::{BackendUsage, Hello, UsageReport};
+use s3o_core::usage::Usage;
+use s3o_core::worker::{Counts, WorkerStatus};
+use s3o_runtime::{Metrics, Shutdown};
+use s3o_testkit::s3server::FaultyBackend;
+use s3o_types::{BackendId, BackendSpec, BackendState, EtagProof, Op};
+use s3o_workers::{BackendSettings, Deps, WorkerSettings, Workers};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// What the ports hold and saw.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) usage: Vec<(BackendId, Usage, BackendUsage)>,
+    pub(crate) cleanup: Vec<CleanupItem>,
+    pub(crate) finished: Vec<(CleanupItem, CleanupResult)>,
+    pub(crate) intents: Vec<Intent>,
+    pub(crate) released: Vec<Op>,
+    pub(crate) resolved: Vec<Resolve>,
+    pub(crate) resolution: Option<Resolution>,
+    pub(crate) attached: Vec<MarkerSeen>,
+    pub(crate) detached: Vec<BackendId>,
+    pub(crate) ticks: Vec<(String, Result<(), String>)>,
+    pub(crate) rotation_panics: bool,
+}
+
+impl State {
+    /// Backend `id` counts as holding an object: a missing marker is not made there.
+    pub(crate) fn holding(id: i32) -> Self {
+        let usage = Usage { used: 5, objects: 1, ..Usage::default() };
+        Self { usage: vec![(BackendId(id), usage, BackendUsage::default())], ..Self::default() }
+    }
+}
+
+pub(crate) struct Ports {
+    pub(crate) state: Mutex<State>,
+    config: watch::Sender<Arc<ClusterConfig>>,
+}
+
+pub(crate) struct Fixture {
+    pub(crate) ports: Arc<Ports>,
+    pub(crate) metrics: Metrics,
+    pub(crate) workers: Arc<Workers>,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// An attached backend's row.
+pub(crate) fn row(spec: BackendSpec, attached: bool) -> BackendConfig {
+    BackendConfig {
+        spec,
+        state: BackendState::Active,
+        quota_bytes: Some(1000),
+        max_object_size: None,
+        priority: 0,
+        attached,
+    }
+}
+
+/// A server's specification whose ETags are known to be MD5.
+pub(crate) fn spec(server: &FaultyBackend, id: i32) -> BackendSpec {
+    let mut spec = server.spec(id, &format!("b{id}"));
+    spec.quirks.etag = EtagProof::Md5;
+    spec
+}
+
+/// Puts the marker of backend `id` of this test's cluster there.
+pub(crate) fn mark(server: &FaultyBackend, id: i32) {
+    server.plant(".s3o/backend", format!("{{\"cluster_id\":\"{}\",\"backend_id\":{id}}}", Uuid::nil()));
+}
+
+impl Fixture {
+    /// Workers that tick at the start, and then only when they are asked or woken.
+    pub(crate) async fn start(backends: Vec<BackendConfig>, state: State) -> Self {
+        let config = ClusterConfig {
+            generation: 1,
+            cluster: Uuid::nil(),
+            routing: Routing::Pack,
+            backends,
+            buckets: Vec::new(),
+            credentials: Vec::new(),
+        };
+        let ports =
+            Arc::new(Ports { state: Mutex::new(state), config: watch::Sender::new(Arc::new(config)) });
+        let (metrics, shutdown) = (Metrics::new(), Shutdown::new());
+        let day = Duration::from_hours(24);
+        let ms = Duration::from_millis;
+        let timeouts = Timeouts { connect: ms(2000), idle: ms(500), source: ms(500), response: ms(500) };
+        let workers = Workers::start(Deps {
+            ledger: ports.clone(),
+            configs: ports.clone(),
+            queues: ports.clone(),
+            maintenance: ports.clone(),
+            overview: ports.clone(),
+            sessions: ports.clone(),
+            backends: BackendSettings { timeouts, breaker: BreakerConfig::default() },
+            metrics: metrics.clone(),
+            instance: "cp-1".to_owned(),
+            settings: WorkerSettings { cleanup_queue: day, pending_reaper: day, ..WorkerSettings::default() },
+            shutdown: shutdown.clone(),
+        });
+        Self { ports, metrics, workers, shutdown }
+    }
+
+    /// One tick; after it the work that was there at the start is done, whoever did it.
+    pub(crate) async fn run(&self, name: &str) -> Counts {
+        self.workers.run(name).await.unwrap()
+    }
+
+    pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.ports.state.lock().unwrap()
+    }
+
+    /// How many intents were let go, and how many the ledger was told of.
+    pub(crate) fn released_and_resolved(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.released.len(), state.resolved.len())
+    }
+
+    /// A new generation.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut ClusterConfig)) {
+        let mut config = ClusterConfig::clone(&self.ports.config.borrow());
+        change(&mut config);
+        config.generation += 1;
+        self.ports.config.send_replace(Arc::new(config));
+    }
+
+    /// Waits until it holds; gives up after a time that no healthy machine needs.
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&State) -> bool) {
+        for _ in 0..3000 {
+            if holds(&self.state()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("never: {what}");
+    }
+
+    pub(crate) async fn end(self) {
+        assert!(self.shutdown.finish(Duration::from_secs(30)).await, "every task ends by itself");
+    }
+}
+
+#[async_trait]
+impl Ledger for Ports {
+    async fn submit(&self, request: Request) -> Outcome {
+        let Call::Resolve(resolve) = request.call else { panic!("workers only resolve") };
+        assert_eq!((request.op, request.session), (resolve.intent.op, resolve.intent.session));
+        let mut state = self.state.lock().unwrap();
+        state.resolved.push(*resolve);
+        state.resolution.map_or_else(
+            || Refusal::new(s3o_types::ErrorCode::ServiceUnavailable, "busy").into(),
+            Outcome::Resolved,
+        )
+    }
+
+    async fn locate(&self, _: Locate) -> Result<Option<Located>, Refusal> {
+        unreachable!("workers do not read objects")
+    }
+
+    async fn list(&self, _: ListQuery) -> Result<Page, Refusal> {
+        unreachable!("workers do not list objects")
+    }
+}
+
+#[async_trait]
+impl Sessions for Ports {
+    async fn open(&self, _: Hello) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn renew(&self, _: Uuid, _: Vec<Uuid>) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn close(&self, _: Uuid) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn add_usage(&self, _: Uuid, _: UsageReport) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    fn database_reachable(&self) -> bool {
+        true
+    }
+}
+
+#[async_trait]
+impl Configs for Ports {
+    fn current(&self) -> Arc<ClusterConfig> {
+        self.config.borrow().clone()
+    }
+
+    async fn newer_than(&self, generation: i64) -> Arc<ClusterConfig> {
+        let mut config = self.config.subscribe();
+        config.wait_for(|config| config.generation > generation).await.unwrap().clone()
+    }
+
+    async fn attach(&self, seen: MarkerSeen) -> Result<(), PortError> {
+        self.state.lock().unwrap().attached.push(seen);
+        Ok(())
+    }
+
+    async fn detach(&self, backend: BackendId) -> Result<(), PortError> {
+        self.state.lock().unwrap().detached.push(backend);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Queues for Ports {
+    async fn claim_cleanup(&self, claim: Claim) -> Result<Vec<CleanupItem>, PortError> {
+        let mut state = self.state.lock().unwrap();
+        let n = state.cleanup.len().min(claim.limit as usize);
+        Ok(state.cleanup.drain(..n).collect())
+    }
+
+    async fn finish_cleanup(
+        &self,
+        _: Uuid,
+        results: Vec<(CleanupItem, CleanupResult)>,
+    ) -> Result<Counts, PortError> {
+        let mut counts = BTreeMap::new();
+        for (item, result) in &results {
+            let word = match result {
+                CleanupResult::Deleted => "success",
+                CleanupResult::Absent => "success_absent",
+                CleanupResult::Failed(_) if item.attempts + 1 >= 10 => "exhausted",
+                CleanupResult::Failed(_) => "retry",
+            };
+            *counts.entry(word.to_owned()).or_default() += 1;
+        }
+        self.state.lock().unwrap().finished.extend(results);
+        Ok(counts)
+    }
+
+    async fn claim_expired_intents(&self, claim: Claim) -> Result<Vec<Intent>, PortError> {
+        let mut state = self.state.lock().unwrap();
+        let n = state.intents.len().min(claim.limit as usize);
+        let claimed = |mut intent: Intent| {
+            intent.claimed_by = Some(claim.owner);
+            intent
+        };
+        Ok(state.intents.drain(..n).map(claimed).collect())
+    }
+
+    async fn release_intents(&self, _: Uuid, ops: Vec<Op>) -> Result<(), PortError> {
+        self.state.lock().unwrap().released.extend(ops);
+        Ok(())
+    }
+
+    async fn depths(&self) -> Result<QueueDepths, PortError> {
+        Ok(QueueDepths { cleanup: 3, dead_letters: 2, intents: 1 })
+    }
+}
+
+#[async_trait]
+impl Maintenance for Ports {
+    async fn rotate_changes(&self) -> Result<Counts, PortError> {
+        let panics = self.state.lock().unwrap().rotation_panics;
+        assert!(!panics, "planted");
+        Ok(Counts::from([("made".to_owned(), 3)]))
+    }
+
+    async fn prune_sessions(&self) -> Result<Counts, PortError> {
+        Ok(Counts::new())
+    }
+}
+
+#[async_trait]
+impl Overview for Ports {
+    async fn backend_usage(&self) -> Result<Vec<(BackendId, Usage, BackendUsage)>, PortError> {
+        Ok(self.state.lock().unwrap().usage.clone())
+    }
+
+    async fn sessions(&self) -> Result<Vec<(Hello, bool)>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn record_tick(&self, worker: &str, _: &str, result: Result<(), String>) -> Result<(), PortError> {
+        // Asserting on a poisoned lock would hide the first failure.
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.ticks.push((worker.to_owned(), result));
+        Ok(())
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerStatus>, PortError> {
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,7 @@
+//! The workers against ports in memory and S3 backends that fail on purpose. One module a worker.
+
+mod fakes;
+mod worker_cleanup_queue;
+mod worker_marker;
+mod worker_pending_reaper;
+mod worker_runs;
