@@ -1,5 +1,7 @@
 //! Each endpoint over a real socket: answers, authentication, panics, ids, and an orderly end.
 
+#![allow(clippy::unwrap_used, reason = "helpers of a test may fail as tests do")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -87,7 +87,7 @@ pub(crate) fn mark(server: &FaultyBackend, id: i32) {
 
 impl Fixture {
     /// Workers that tick at the start, and then only when they are asked or woken.
-    pub(crate) async fn start(backends: Vec<BackendConfig>, state: State) -> Self {
+    pub(crate) fn start(backends: Vec<BackendConfig>, state: State) -> Self {
         let config = ClusterConfig {
             generation: 1,
             cluster: Uuid::nil(),

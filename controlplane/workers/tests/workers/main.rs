@@ -1,5 +1,7 @@
 //! The workers against ports in memory and S3 backends that fail on purpose. One module a worker.
 
+#![allow(clippy::unwrap_used, reason = "helpers of a test may fail as tests do")]
+
 mod fakes;
 mod worker_cleanup_queue;
 mod worker_marker;

@@ -38,7 +38,7 @@ async fn run(
     cleanup: Vec<CleanupItem>,
 ) -> (Fixture, Vec<CleanupResult>) {
     let state = State { cleanup, ..State::holding(1) };
-    let fixture = Fixture::start(vec![row(spec(server, 1), attached)], state).await;
+    let fixture = Fixture::start(vec![row(spec(server, 1), attached)], state);
     fixture.run("cleanup_queue").await;
     let mut finished = fixture.state().finished.clone();
     finished.sort_by_key(|(item, _)| item.id);
@@ -116,7 +116,7 @@ async fn what_vanishes_with_the_marker_is_not_believed_to_be_gone() {
     let server = marked().await;
     server.inject(Rule::new(Fault::Latency(Duration::from_millis(400))).on(Operation::Delete));
     let state = State { cleanup: vec![item(1, 1, "k")], ..State::holding(1) };
-    let fixture = Fixture::start(vec![row(spec(&server, 1), true)], state).await;
+    let fixture = Fixture::start(vec![row(spec(&server, 1), true)], state);
     // While the DELETE is under way, the folder is unmounted.
     while server.count(Operation::Delete) == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -136,7 +136,7 @@ async fn a_backend_that_is_down_is_not_hammered_and_others_go_on() {
     let mut cleanup: Vec<_> = (0..200).map(|n| item(n, 1, "k")).collect();
     cleanup.push(item(999, 2, "k"));
     let rows = vec![row(spec(&bad, 1), true), row(spec(&good, 2), true)];
-    let fixture = Fixture::start(rows, State { cleanup, ..State::default() }).await;
+    let fixture = Fixture::start(rows, State { cleanup, ..State::default() });
     fixture.run("cleanup_queue").await;
     let finished = fixture.state().finished.clone();
     assert_eq!(finished.len(), 201);

@@ -19,7 +19,7 @@ fn detached_ids(state: &State) -> BTreeSet<i32> {
 #[tokio::test]
 async fn a_new_backend_gets_its_marker_and_is_attached_with_its_proof() {
     let server = FaultyBackend::start().await.unwrap();
-    let fixture = Fixture::start(vec![row(spec(&server, 1), false)], State::default()).await;
+    let fixture = Fixture::start(vec![row(spec(&server, 1), false)], State::default());
     fixture.until("attached", |state| !state.attached.is_empty()).await;
     assert_eq!(fixture.state().attached[0].etag, EtagProof::Md5);
     assert_eq!(server.keys(), [".s3o/backend"]);
@@ -31,12 +31,13 @@ async fn a_new_backend_gets_its_marker_and_is_attached_with_its_proof() {
 async fn two_entries_on_one_bucket_are_found_out() {
     let server = FaultyBackend::start().await.unwrap();
     let rows = vec![row(spec(&server, 1), false), row(spec(&server, 2), false)];
-    let fixture = Fixture::start(rows, State::default()).await;
+    let fixture = Fixture::start(rows, State::default());
     fixture.until("one is detached", |state| !state.detached.is_empty()).await;
-    let state = fixture.state();
-    let (detached, attached) = (state.detached[0].0, attached_ids(&state));
+    let (detached, attached) = {
+        let state = fixture.state();
+        (state.detached[0].0, attached_ids(&state))
+    };
     assert!(attached.iter().all(|id| *id != detached) && !attached.is_empty(), "{attached:?} {detached}");
-    drop(state);
     fixture.end().await;
 }
 
@@ -45,7 +46,7 @@ async fn another_clusters_marker_is_left_alone() {
     let server = FaultyBackend::start().await.unwrap();
     let theirs = "{\"cluster_id\":\"theirs\",\"backend_id\":1}";
     server.plant(".s3o/backend", theirs);
-    let fixture = Fixture::start(vec![row(spec(&server, 1), true)], State::default()).await;
+    let fixture = Fixture::start(vec![row(spec(&server, 1), true)], State::default());
     fixture.until("detached", |state| detached_ids(state) == BTreeSet::from([1])).await;
     assert_eq!(server.blob(".s3o/backend").unwrap().bytes, theirs);
     assert!(fixture.state().attached.is_empty());
@@ -55,7 +56,7 @@ async fn another_clusters_marker_is_left_alone() {
 #[tokio::test]
 async fn a_marker_that_vanished_from_a_backend_with_blobs_is_not_made_anew() {
     let server = FaultyBackend::start().await.unwrap();
-    let fixture = Fixture::start(vec![row(spec(&server, 1), true)], State::holding(1)).await;
+    let fixture = Fixture::start(vec![row(spec(&server, 1), true)], State::holding(1));
     fixture.until("detached", |state| detached_ids(state) == BTreeSet::from([1])).await;
     assert!(server.keys().is_empty());
     mark(&server, 1);
@@ -69,7 +70,7 @@ async fn an_unreachable_backend_is_not_detached_and_holds_nobody_up() {
     mark(&dead, 1);
     dead.inject(Rule::new(Fault::Status(500)));
     let rows = vec![row(spec(&dead, 1), true), row(spec(&alive, 2), false)];
-    let fixture = Fixture::start(rows, State::default()).await;
+    let fixture = Fixture::start(rows, State::default());
     fixture.until("the other is attached", |state| attached_ids(state) == BTreeSet::from([2])).await;
     fixture.run("marker").await;
     assert!(fixture.state().detached.is_empty());
@@ -81,7 +82,7 @@ async fn an_unreachable_backend_is_not_detached_and_holds_nobody_up() {
 #[tokio::test]
 async fn a_new_generation_wakes_it() {
     let server = FaultyBackend::start().await.unwrap();
-    let fixture = Fixture::start(Vec::new(), State::default()).await;
+    let fixture = Fixture::start(Vec::new(), State::default());
     fixture.run("marker").await;
     fixture.change(|config| config.backends.push(row(spec(&server, 1), false)));
     fixture.until("attached", |state| attached_ids(state) == BTreeSet::from([1])).await;

@@ -53,7 +53,7 @@ async fn write(server: &FaultyBackend, intent: &Intent, description: &SelfDescri
 
 async fn reap(spec: BackendSpec, intents: Vec<Intent>, resolution: Option<Resolution>) -> Fixture {
     let state = State { intents, resolution, ..State::default() };
-    let fixture = Fixture::start(vec![row(spec, true)], state).await;
+    let fixture = Fixture::start(vec![row(spec, true)], state);
     fixture.run("pending_reaper").await;
     fixture
 }
@@ -155,7 +155,7 @@ async fn one_silent_target_of_two_is_ambiguous() {
         ..State::default()
     };
     let rows = vec![row(spec(&server, 1), true), row(spec(&silent, 2), true)];
-    let fixture = Fixture::start(rows, state).await;
+    let fixture = Fixture::start(rows, state);
     fixture.run("pending_reaper").await;
     assert_eq!(fixture.released_and_resolved(), (1, 0));
     fixture.end().await;
@@ -176,7 +176,7 @@ async fn a_404_whose_marker_vanished_meanwhile_proves_nothing() {
     server.inject(Rule::new(Fault::Latency(Duration::from_millis(300))).on(Operation::Head));
     let state =
         State { intents: vec![intent(1, &[1])], resolution: Some(Resolution::Dropped), ..State::holding(1) };
-    let fixture = Fixture::start(vec![row(spec(&server, 1), true)], state).await;
+    let fixture = Fixture::start(vec![row(spec(&server, 1), true)], state);
     // The marker was ours when the HEAD went out; before its answer comes, the folder is unmounted.
     while server.count(Operation::Head) == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -204,7 +204,7 @@ async fn ambiguous_ones_do_not_hold_up_those_behind_them() {
     intents.push(intent(9999, &[1]));
     let state = State { intents, resolution: Some(Resolution::Dropped), ..State::default() };
     let rows = vec![row(spec(&server, 1), true), row(spec(&bad, 2), false)];
-    let fixture = Fixture::start(rows, state).await;
+    let fixture = Fixture::start(rows, state);
     fixture.run("pending_reaper").await;
     assert_eq!(fixture.released_and_resolved(), (100, 1));
     fixture.end().await;

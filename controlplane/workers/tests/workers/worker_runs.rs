@@ -10,7 +10,7 @@ use crate::fakes::{Fixture, State, mark, row, spec};
 
 #[tokio::test]
 async fn a_panic_is_a_failed_tick_and_the_next_one_comes() {
-    let fixture = Fixture::start(Vec::new(), State { rotation_panics: true, ..State::default() }).await;
+    let fixture = Fixture::start(Vec::new(), State { rotation_panics: true, ..State::default() });
     let error = fixture.workers.run("change_log").await.unwrap_err().unwrap();
     assert!(error.contains("panicked: planted"), "{error}");
     let text = fixture.metrics.encode();
@@ -30,7 +30,7 @@ async fn a_panic_is_a_failed_tick_and_the_next_one_comes() {
 
 #[tokio::test]
 async fn every_name_runs_and_no_other() {
-    let fixture = Fixture::start(Vec::new(), State::default()).await;
+    let fixture = Fixture::start(Vec::new(), State::default());
     for name in fixture.workers.names() {
         fixture.run(name).await;
     }
@@ -49,7 +49,7 @@ async fn gauges_show_what_the_tables_say() {
         egress_bytes: 8,
     };
     let state = State { usage: vec![(BackendId(1), bytes, month)], ..State::default() };
-    let fixture = Fixture::start(vec![row(spec(&server, 1), true)], state).await;
+    let fixture = Fixture::start(vec![row(spec(&server, 1), true)], state);
     fixture.run("gauges").await;
     let text = fixture.metrics.encode();
     for line in [
