@@ -105,7 +105,7 @@ pub async fn put(client: &Client, bucket: &str, key: &str, body: Bytes) -> Resul
     done.map(|put| unquoted(put.e_tag())).map_err(|error| Failure::of(&error))
 }
 
-/// GET. `None` for NoSuchKey; an error when the body ends early.
+/// GET. `None` for `NoSuchKey`; an error when the body ends early.
 pub async fn get(client: &Client, bucket: &str, key: &str) -> Result<Option<(String, Bytes)>, Failure> {
     match client.get_object().bucket(bucket).key(key).send().await {
         Ok(object) => {

@@ -240,6 +240,7 @@ pub fn abort(intent: &v1::Intent, end: v1::TargetEnd) -> Call {
         extent: target.extent,
         r#gen: target.r#gen,
         end: end.into(),
+        ..v1::FinishedTarget::default()
     });
     Call::Abort(v1::Abort { intent: Some(intent.clone()), targets: targets.collect() })
 }

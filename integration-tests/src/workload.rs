@@ -84,7 +84,7 @@ impl Workload {
     async fn put_if_match(&self, name: &str, client: &Client, key: &str) {
         let pending = self.recorder.invoke(name, key, Call::Read);
         let seen = s3::head(client, &self.bucket, key).await;
-        pending.end(saw(&seen.as_ref().map(|seen| seen.as_ref().map(|(etag, _)| etag.clone()))));
+        pending.end(saw(&seen.clone().map(|seen| seen.map(|(etag, _)| etag))));
         if let Ok(Some((etag, _))) = seen {
             self.put(name, client, key, Condition::Is(etag.into())).await;
         }
@@ -126,13 +126,13 @@ impl Workload {
         let seen = s3::get(client, &self.bucket, key).await;
         let seen = seen
             .map(|seen| seen.map(|(etag, body)| if md5(&body) == etag { etag } else { torn(&etag, &body) }));
-        pending.end(saw(&seen.as_ref().map(Clone::clone)));
+        pending.end(saw(&seen));
     }
 
     async fn head(&self, name: &str, client: &Client, key: &str) {
         let pending = self.recorder.invoke(name, key, Call::Read);
         let seen = s3::head(client, &self.bucket, key).await;
-        pending.end(saw(&seen.as_ref().map(|seen| seen.as_ref().map(|(etag, _)| etag.clone()))));
+        pending.end(saw(&seen.clone().map(|seen| seen.map(|(etag, _)| etag))));
     }
 
     async fn list(&self, name: &str, client: &Client) {
@@ -158,7 +158,7 @@ fn torn(etag: &str, body: &[u8]) -> String {
     format!("torn: etag {etag}, but {} bytes with MD5 {}", body.len(), md5(body))
 }
 
-fn saw(seen: &Result<Option<String>, &Failure>) -> Outcome {
+fn saw(seen: &Result<Option<String>, Failure>) -> Outcome {
     match seen {
         Ok(etag) => Outcome::Saw(etag.as_deref().map(Value::from)),
         Err(_) => Outcome::Unknown,

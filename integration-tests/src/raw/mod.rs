@@ -276,7 +276,8 @@ fn encode_body(request: &Request, signature: &mut Signature) -> Vec<u8> {
         out.extend(format!("{name}:{value}\r\n").bytes());
     }
     if signed && !trailers.is_empty() {
-        let text: String = trailers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let text =
+            trailers.iter().fold(String::new(), |text, (name, value)| text + name + ":" + value + "\n");
         out.extend(format!("x-amz-trailer-signature:{}\r\n", signature.trailer(&text)).bytes());
     }
     out.extend(b"\r\n");
@@ -291,7 +292,7 @@ fn head(request: &Request, headers: &[(String, String)]) -> Vec<u8> {
     };
     let mut head = format!("{} {target} HTTP/1.1\r\n", request.method);
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head.extend([name, ": ", value, "\r\n"]);
     }
     head.push_str("\r\n");
     head.into_bytes()

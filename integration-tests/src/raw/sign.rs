@@ -73,7 +73,8 @@ impl Keys {
             .collect();
         lines.sort();
         let signed_headers = lines.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(";");
-        let header_text: String = lines.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let header_text =
+            lines.iter().fold(String::new(), |text, (name, value)| text + name + ":" + value + "\n");
         let canonical = format!(
             "{method}\n{path}\n{}\n{header_text}\n{signed_headers}\n{payload}",
             canonical_query(query)

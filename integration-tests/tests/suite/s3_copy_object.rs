@@ -1,4 +1,4 @@
-//! CopyObject: bytes and what is said about them, within a bucket, across buckets, onto itself.
+//! `CopyObject`: bytes and what is said about them, within a bucket, across buckets, onto itself.
 
 use anyhow::Result;
 use aws_sdk_s3::primitives::ByteStream;

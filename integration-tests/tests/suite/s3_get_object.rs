@@ -1,4 +1,4 @@
-//! GetObject and HeadObject: ranges, conditions, overrides.
+//! `GetObject` and `HeadObject`: ranges, conditions, overrides.
 
 use anyhow::Result;
 use aws_sdk_s3::error::ProvideErrorMetadata;

@@ -1,4 +1,4 @@
-//! ListObjects and ListObjectsV2 against a model: a sorted set of keys.
+//! `ListObjects` and `ListObjectsV2` against a model: a sorted set of keys.
 
 use std::collections::BTreeSet;
 

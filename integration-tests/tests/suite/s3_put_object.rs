@@ -1,4 +1,4 @@
-//! PutObject: what is stored is what was sent, with everything that was said about it, or nothing.
+//! `PutObject`: what is stored is what was sent, with everything that was said about it, or nothing.
 
 use anyhow::Result;
 use aws_sdk_s3::primitives::ByteStream;

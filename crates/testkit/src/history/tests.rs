@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{Call, Condition, Event, Outcome, Recorder, Value, Verdict, check};
 
-/// SplitMix64: enough to spread what a test case's seed says.
+/// `SplitMix64`: enough to spread what a test case's seed says.
 struct Dice(u64);
 
 impl Dice {
