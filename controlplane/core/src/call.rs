@@ -140,12 +140,14 @@ pub struct TargetId {
 }
 
 /// How the caller left a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FinishedTarget {
     /// Which.
     pub target: TargetId,
     /// How.
     pub end: TargetEnd,
+    /// The backend's version id, where it answered with one: deleting without it would only hide.
+    pub backend_version: Option<String>,
 }
 
 /// Makes a write the current version.

@@ -99,6 +99,8 @@ pub enum CleanupResult {
     Absent,
     /// Not done; the text says why.
     Failed(String),
+    /// Not even attempted: the backend is down, or its marker could not be read. The text says why.
+    Deferred(String),
 }
 
 /// The waits of the queue.
@@ -136,6 +138,9 @@ pub fn backoff_us(attempts: u32) -> i64 {
     (MINUTE << doublings).min(24 * 60 * MINUTE)
 }
 
+/// How long a deferred row waits, in microseconds.
+pub const DEFERRED_US: i64 = 60 * 1_000_000;
+
 /// A claim on queue rows or intents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
@@ -147,7 +152,7 @@ pub struct Claim {
     pub limit: u32,
 }
 
-/// Depths of the queues.
+/// Depths of the queues. A store may stop counting at 100,001: more than a hundred thousand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueueDepths {
     /// Rows waiting in the cleanup queue.

@@ -199,11 +199,29 @@ pub struct CredentialConfig {
     pub grants: Vec<(BucketId, bool)>,
 }
 
-/// What reading a backend's marker showed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MarkerSeen {
+/// Where a backend's marker was looked for. A configuration that names another place by now is not told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MarkerPlace {
     /// The backend.
     pub backend: BackendId,
+    /// Its endpoint at that time.
+    pub endpoint: String,
+    /// Its bucket at that time.
+    pub bucket: String,
+}
+
+impl MarkerPlace {
+    /// The place of a backend.
+    pub fn of(spec: &s3o_types::BackendSpec) -> Self {
+        Self { backend: spec.id, endpoint: spec.endpoint.clone(), bucket: spec.bucket.clone() }
+    }
+}
+
+/// What reading a backend's marker showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MarkerSeen {
+    /// Where.
+    pub place: MarkerPlace,
     /// What its ETag proves.
     pub etag: s3o_types::EtagProof,
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::call::{Outcome, Refusal, Request};
 use crate::cleanup::{Claim, CleanupItem, CleanupResult, QueueDepths};
-use crate::config::{ClusterConfig, MarkerSeen};
+use crate::config::{ClusterConfig, MarkerPlace, MarkerSeen};
 use crate::intent::Intent;
 use crate::listing::{ListQuery, Page};
 use crate::object::{Locate, Located};
@@ -58,12 +58,13 @@ pub trait Sessions: Send + Sync {
 pub trait Configs: Send + Sync {
     /// The newest known. Does not wait for the database.
     fn current(&self) -> Arc<ClusterConfig>;
-    /// Waits until there is one newer than `generation`.
+    /// Waits until there is another than `generation`: a restored database may count from a smaller number.
     async fn newer_than(&self, generation: i64) -> Arc<ClusterConfig>;
-    /// Records that a backend's marker is ours and what it proves; mints a generation if that is new.
+    /// Records that a backend's marker is ours and what it proves, unless the backend is elsewhere by now;
+    /// mints a generation if that is new.
     async fn attach(&self, seen: MarkerSeen) -> Result<(), PortError>;
     /// Records that a backend's marker is not ours: nothing is placed there any more.
-    async fn detach(&self, backend: BackendId) -> Result<(), PortError>;
+    async fn detach(&self, seen: MarkerPlace) -> Result<(), PortError>;
 }
 
 /// Work that is found in tables.
@@ -73,7 +74,8 @@ pub trait Queues: Send + Sync {
     async fn claim_cleanup(&self, claim: Claim) -> Result<Vec<CleanupItem>, PortError>;
     /// Records results: done, put off for an uncertain key's second DELETE, put off after a failure, or
     /// dead-lettered after [`crate::cleanup::MAX_ATTEMPTS`]. A row that another owner has taken over is left alone.
-    /// Counts what happened: `success`, `success_absent`, `second_pass`, `retry`, `exhausted`, `not_ours`.
+    /// Counts what happened: `success`, `success_absent`, `second_pass`, `retry`, `deferred`,
+    /// `exhausted`, `not_ours`.
     async fn finish_cleanup(
         &self,
         owner: Uuid,

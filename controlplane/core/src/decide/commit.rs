@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use s3o_types::{BackendId, BlobName, ErrorCode};
 
-use super::settle::{Ends, displace, end_intent, ends, lose};
+use super::settle::{Ended, Ends, displace, end_intent, ends, lose, queue_forgotten};
 use super::{Batch, Slot, Subject, busy, conditions};
 use crate::call::{Commit, Outcome, Refusal, StoredCopy, TargetId};
 use crate::cleanup::Reason;
@@ -28,6 +28,10 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, commit: &Commit) -> Outcome 
     if let Err(refusal) = check_copies(&intent, commit) {
         return refusal.into();
     }
+    if has_forgotten_copy(&intent, commit) {
+        queue_forgotten(batch, &intent, &commit.intent, &ends);
+        return refuse(batch, slot, &intent, &ends, Logged::TooFewCopies);
+    }
     match refusal(batch, &intent, commit) {
         Some(logged) => refuse(batch, slot, &intent, &ends, logged),
         None => accept(batch, slot, &intent, commit, &ends),
@@ -37,7 +41,10 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, commit: &Commit) -> Outcome 
 /// A target with a verified copy is stored, the others ended as the caller says.
 fn all_ends(commit: &Commit) -> Ends {
     let mut all = ends(&commit.failed);
-    all.extend(commit.copies.iter().map(|copy| (copy.target, TargetEnd::Stored)));
+    all.extend(commit.copies.iter().map(|copy| {
+        let backend_version = copy.backend_version.clone();
+        (copy.target, Ended { end: TargetEnd::Stored, backend_version })
+    }));
     all
 }
 
@@ -52,7 +59,7 @@ fn check_copies(intent: &Intent, commit: &Commit) -> Result<(), Refusal> {
         return wrong("the commit names another write than its intent".to_owned());
     }
     for copy in &commit.copies {
-        if !intent.targets.iter().any(|target| target.id() == copy.target) {
+        if !commit.intent.targets.iter().any(|target| target.id() == copy.target) {
             return wrong(format!("backend {} is no target of the write", copy.target.backend.0));
         }
         if copy.stored_size > intent.size {
@@ -60,6 +67,12 @@ fn check_copies(intent: &Intent, commit: &Commit) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// Whether a copy stands at a target of which the row knows nothing: PostgreSQL forgot the Retarget in a
+/// crash, and with it the reservation, so the copy must not count.
+fn has_forgotten_copy(intent: &Intent, commit: &Commit) -> bool {
+    commit.copies.iter().any(|copy| !intent.targets.iter().any(|target| target.id() == copy.target))
 }
 
 /// What stands against the write now that its key is locked.

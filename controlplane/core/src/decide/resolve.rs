@@ -7,16 +7,20 @@
 use s3o_types::{Checksums, Etag, ObjectAttributes};
 
 use super::commit::make_current;
-use super::settle::{Ends, end_intent};
+use super::settle::{Ended, Ends, end_intent};
 use super::{Batch, Slot, Subject};
 use crate::call::{Found, Outcome, Resolution, Resolve, StoredCopy, TargetId};
 use crate::cleanup::Reason;
-use crate::intent::{Intent, TargetEnd};
+use crate::intent::{Intent, Target, TargetEnd};
 use crate::object::ObjectRow;
 use crate::outcome_log::Logged;
 
+/// Half of the 24 h for which the change log is kept at least (DESIGN §6), in microseconds.
+pub(super) const PROMOTABLE_US: i64 = 12 * 60 * 60 * 1_000_000;
+
 pub(super) fn decide(batch: &mut Batch, slot: Slot, resolve: &Resolve) -> Outcome {
     if let Some(outcome) = batch.logged(slot.op) {
+        release_stray(batch, slot.op, resolve);
         return outcome.replay_to_reaper();
     }
     let intent = match batch.facts.intents.get(&slot.op) {
@@ -30,6 +34,19 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, resolve: &Resolve) -> Outcom
     }
 }
 
+/// An intent beside its own outcome was made by a Begin that came after its repeat had been settled: its
+/// caller never heard of it, so nothing was sent to its targets. Only its reservation has to go.
+fn release_stray(batch: &mut Batch, op: s3o_types::Op, resolve: &Resolve) {
+    let stray =
+        batch.facts.intents.get(&op).filter(|intent| intent.claimed_by == Some(resolve.owner)).cloned();
+    if let Some(intent) = stray {
+        let unsent =
+            |target: &Target| (target.id(), Ended { end: TargetEnd::NotSent, backend_version: None });
+        let ends = intent.targets.iter().map(unsent).collect();
+        end_intent(batch, &intent, &ends, &[], Reason::Reaped);
+    }
+}
+
 /// Blobs that agree with the intent and with each other.
 struct Whole {
     etag: Etag,
@@ -39,6 +56,9 @@ struct Whole {
 
 fn promotable(batch: &Batch, intent: &Intent, resolve: &Resolve, overtaken: bool) -> Option<Whole> {
     if overtaken || !intent.conditions.is_empty() || batch.writable_bucket(intent.bucket).is_err() {
+        return None;
+    }
+    if is_too_old(batch, intent) || is_outnumbered(batch, intent) {
         return None;
     }
     let mut whole: Option<Whole> = None;
@@ -56,6 +76,17 @@ fn promotable(batch: &Batch, intent: &Intent, resolve: &Resolve, overtaken: bool
         }
     }
     whole.filter(|whole| whole.copies.len() >= usize::from(intent.required_copies.max(1)))
+}
+
+/// The change log keeps a day at least: of what came after an older intent it may know nothing any more.
+fn is_too_old(batch: &Batch, intent: &Intent) -> bool {
+    batch.facts.now.0.saturating_sub(intent.begun.0) > PROMOTABLE_US
+}
+
+/// The key's current version came after the write began, whatever the log still holds.
+fn is_outnumbered(batch: &Batch, intent: &Intent) -> bool {
+    let current = batch.facts.objects.get(&(intent.bucket, intent.key.clone()));
+    current.is_some_and(|current| current.row.seq > intent.log_floor)
 }
 
 fn whole_blob<'a>(
@@ -128,9 +159,11 @@ fn drop_intent(
 
 /// A blob that is there is stored; a 404 proves nothing about a PUT that may still complete.
 fn found_ends(found: &[(TargetId, Found)]) -> Ends {
-    let end = |found: &Found| match found {
-        Found::Blob { .. } => TargetEnd::Stored,
-        Found::Nothing => TargetEnd::Unknown,
+    let ended = |found: &Found| match found {
+        Found::Blob { backend_version, .. } => {
+            Ended { end: TargetEnd::Stored, backend_version: backend_version.clone() }
+        }
+        Found::Nothing => Ended { end: TargetEnd::Unknown, backend_version: None },
     };
-    found.iter().map(|(target, what)| (*target, end(what))).collect()
+    found.iter().map(|(target, what)| (*target, ended(what))).collect()
 }

@@ -12,11 +12,25 @@ use crate::intent::{Intent, Target, TargetEnd};
 use crate::outcome_log::Logged;
 use crate::usage::{Usage, signed};
 
+/// How a target ended, and the backend's version id where there is one.
+#[derive(Clone)]
+pub(super) struct Ended {
+    pub(super) end: TargetEnd,
+    pub(super) backend_version: Option<String>,
+}
+
 /// How targets ended, by their names. One that is not named may have completed.
-pub(super) type Ends = HashMap<TargetId, TargetEnd>;
+pub(super) type Ends = HashMap<TargetId, Ended>;
+
+fn end_of(ends: &Ends, target: TargetId) -> Ended {
+    ends.get(&target).cloned().unwrap_or(Ended { end: TargetEnd::Unknown, backend_version: None })
+}
 
 pub(super) fn ends(finished: &[FinishedTarget]) -> Ends {
-    finished.iter().map(|f| (f.target, f.end)).collect()
+    finished
+        .iter()
+        .map(|f| (f.target, Ended { end: f.end, backend_version: f.backend_version.clone() }))
+        .collect()
 }
 
 /// Ends an intent: its reservations go; what may be stored at a target that `keep` does not name is
@@ -25,7 +39,7 @@ pub(super) fn end_intent(batch: &mut Batch, intent: &Intent, ends: &Ends, keep: 
     for target in &intent.targets {
         batch.add_usage(target.backend, Usage { reserved: -signed(intent.size), ..Usage::default() });
         if !keep.contains(&target.id()) {
-            let end = ends.get(&target.id()).copied().unwrap_or(TargetEnd::Unknown);
+            let end = end_of(ends, target.id());
             queue_target(batch, target, intent.version, intent.size, end, reason);
         }
     }
@@ -38,9 +52,10 @@ fn queue_target(
     target: &Target,
     version: s3o_types::VersionId,
     size: u64,
-    end: TargetEnd,
+    ended: Ended,
     reason: Reason,
 ) {
+    let Ended { end, backend_version } = ended;
     if end == TargetEnd::NotSent {
         return;
     }
@@ -49,7 +64,7 @@ fn queue_target(
         backend: target.backend,
         storage_key: target.storage_key.clone(),
         blob: BlobName { version, extent: target.extent, r#gen: target.r#gen },
-        backend_version: None,
+        backend_version,
         size,
         reason,
         uncertain: end == TargetEnd::Unknown,
@@ -81,7 +96,31 @@ pub(super) fn displace(batch: &mut Batch, bucket: BucketId, bucket_name: &str, k
 /// A write of which neither intent nor outcome is known: PostgreSQL lost the intent in a crash, or the
 /// repeat came days late. Whatever it stored, and no copy row names, is queued.
 pub(super) fn lose(batch: &mut Batch, slot: Slot, carried: &CarriedIntent, ends: &Ends) -> Outcome {
-    let CarriedIntent { bucket, key, version, size, conditions: _, targets } = carried;
+    let CarriedIntent { bucket, key, version, size: _, conditions: _, targets } = carried;
+    queue_unnamed(batch, carried, targets.iter(), ends);
+    batch.log(slot, Logged::Lost, Subject { bucket: *bucket, key, version: Some(*version), object: None })
+}
+
+/// Queues what the caller knows of and the intent's row does not: PostgreSQL forgot a Retarget in a crash.
+pub(super) fn queue_forgotten(batch: &mut Batch, intent: &Intent, carried: &CarriedIntent, ends: &Ends) {
+    if carried.version != intent.version || carried.key != intent.key || carried.bucket != intent.bucket {
+        return;
+    }
+    let forgotten: Vec<&Target> = carried
+        .targets
+        .iter()
+        .filter(|target| !intent.targets.iter().any(|t| t.id() == target.id()))
+        .collect();
+    queue_unnamed(batch, carried, forgotten.into_iter(), ends);
+}
+
+fn queue_unnamed<'a>(
+    batch: &mut Batch,
+    carried: &CarriedIntent,
+    targets: impl Iterator<Item = &'a Target>,
+    ends: &Ends,
+) {
+    let CarriedIntent { bucket, key, version, size, conditions: _, targets: _ } = carried;
     let name = batch.facts.buckets.get(bucket).map(|facts| facts.name.clone());
     for target in targets {
         let blob = BlobName { version: *version, extent: target.extent, r#gen: target.r#gen };
@@ -93,8 +132,7 @@ pub(super) fn lose(batch: &mut Batch, slot: Slot, carried: &CarriedIntent, ends:
             .as_ref()
             .map_or_else(|| target.storage_key.clone(), |name| StorageKey::format(name, key, blob));
         let own = Target { storage_key, ..target.clone() };
-        let end = ends.get(&target.id()).copied().unwrap_or(TargetEnd::Unknown);
+        let end = end_of(ends, target.id());
         queue_target(batch, &own, *version, *size, end, Reason::Lost);
     }
-    batch.log(slot, Logged::Lost, Subject { bucket: *bucket, key, version: Some(*version), object: None })
 }

@@ -422,6 +422,52 @@ fn the_reaper_gives_up_what_is_missing_or_overtaken() {
 }
 
 #[test]
+fn the_reaper_never_promotes_what_the_log_may_have_forgotten() {
+    let mut world = World::default();
+    world.begin(1, "k", 10, Conditions::default());
+    world.intents.get_mut(&op(1)).expect("intent").begun = Timestamp(-13 * 3600 * 1_000_000);
+    let intent = claimed(&mut world, 1);
+    assert_eq!(world.run(request(1, resolve_call(intent, true))), Outcome::Resolved(Resolution::Dropped));
+
+    // The row of a later write stands, though its log row is gone.
+    world.begin(2, "k", 10, Conditions::default());
+    world.put(3, "k", 5);
+    world.changes.retain(|change| change.op != op(3));
+    let intent = claimed(&mut world, 2);
+    assert_eq!(world.run(request(2, resolve_call(intent, true))), Outcome::Resolved(Resolution::Dropped));
+    assert_eq!(world.objects["k"].size, 5);
+}
+
+#[test]
+fn a_target_that_the_database_forgot_is_queued_and_never_committed() {
+    let mut world = World::default();
+    let Outcome::Begun { version, targets, .. } = world.begin(1, "k", 10, Conditions::default()) else {
+        panic!("not begun");
+    };
+    let forgotten = Target::whole(BackendId(3), "bucket", "k", version);
+    assert_ne!(targets[0].backend, forgotten.backend);
+    let all = [targets, vec![forgotten.clone()]].concat();
+    let outcome = world.run(request(1, commit_call(carried("k", 10, version, all), 1)));
+    assert_eq!(refused(&outcome), Some(ErrorCode::ServiceUnavailable));
+    assert!(world.objects.is_empty() && world.intents.is_empty());
+    assert!(world.cleanup.iter().any(|entry| entry.backend == forgotten.backend && !entry.uncertain));
+}
+
+#[test]
+fn a_stray_intent_gives_its_reservation_back() {
+    let mut world = World::default();
+    world.put(1, "k", 10);
+    world.begin(2, "k", 10, Conditions::default());
+    let mut stray = claimed(&mut world, 2);
+    world.intents.remove(&op(2));
+    stray.op = op(1);
+    world.intents.insert(op(1), stray.clone());
+    let outcome = world.run(request(1, resolve_call(stray, false)));
+    assert_eq!(outcome, Outcome::Resolved(Resolution::AlreadyResolved));
+    assert!(world.intents.is_empty() && world.cleanup.is_empty());
+}
+
+#[test]
 fn access_size_and_key_are_checked_before_anything_moves() {
     let mut world = World::default();
     let mut stranger = request(1, begin_call("k", 1, Conditions::default()));
@@ -491,8 +537,11 @@ fn take(world: &mut World, known: &mut Known, step: Step) {
             let Some(intent) = known.get(&write).cloned() else { return };
             let end =
                 [TargetEnd::NotSent, TargetEnd::Cut, TargetEnd::Stored, TargetEnd::Unknown][usize::from(end)];
-            let targets =
-                intent.targets.iter().map(|target| FinishedTarget { target: target.id(), end }).collect();
+            let targets = intent
+                .targets
+                .iter()
+                .map(|target| FinishedTarget { target: target.id(), end, backend_version: None })
+                .collect();
             world.run(request(write.into(), Call::Abort(Abort { intent, targets })));
         }
         Step::Delete { op, key } => {

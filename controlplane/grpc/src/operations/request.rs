@@ -134,7 +134,7 @@ fn target(wire: v1::Target) -> Result<Target, Bad> {
 }
 
 pub(super) fn finished_target(wire: v1::FinishedTarget) -> Result<FinishedTarget, Bad> {
-    let v1::FinishedTarget { backend, extent, r#gen, end } = wire;
+    let v1::FinishedTarget { backend, extent, r#gen, end, backend_version } = wire;
     let end = match v1::TargetEnd::try_from(end) {
         Ok(v1::TargetEnd::NotSent) => TargetEnd::NotSent,
         Ok(v1::TargetEnd::Cut) => TargetEnd::Cut,
@@ -143,7 +143,8 @@ pub(super) fn finished_target(wire: v1::FinishedTarget) -> Result<FinishedTarget
         // the blob may appear, which is the careful reading of anything.
         Ok(v1::TargetEnd::Unknown | v1::TargetEnd::Unspecified) | Err(_) => TargetEnd::Unknown,
     };
-    Ok(FinishedTarget { target: target_id(backend, extent, r#gen)?, end })
+    let backend_version = field::non_empty(backend_version);
+    Ok(FinishedTarget { target: target_id(backend, extent, r#gen)?, end, backend_version })
 }
 
 pub(super) fn target_id(backend: i32, extent: u32, r#gen: u32) -> Result<TargetId, Bad> {

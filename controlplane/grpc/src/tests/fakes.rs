@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use s3o_core::call::{Call, Outcome, Refusal, Request};
 use s3o_core::cleanup::{Claim, CleanupItem, CleanupResult, QueueDepths};
 use s3o_core::config::{
-    BackendConfig, BucketConfig, BucketState, ClusterConfig, CredentialConfig, MarkerSeen, Routing,
+    BackendConfig, BucketConfig, BucketState, ClusterConfig, CredentialConfig, MarkerPlace, MarkerSeen,
+    Routing,
 };
 use s3o_core::intent::Intent;
 use s3o_core::listing::{ListQuery, Page};
@@ -173,7 +174,7 @@ impl Configs for Fakes {
         Ok(())
     }
 
-    async fn detach(&self, _: BackendId) -> Result<(), PortError> {
+    async fn detach(&self, _: MarkerPlace) -> Result<(), PortError> {
         Ok(())
     }
 }

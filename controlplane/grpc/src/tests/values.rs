@@ -101,11 +101,11 @@ pub(super) fn encoding() -> Encoding {
 }
 
 pub(super) fn wire_finished(end: i32) -> v1::FinishedTarget {
-    v1::FinishedTarget { backend: 3, extent: 0, r#gen: 1, end }
+    v1::FinishedTarget { backend: 3, extent: 0, r#gen: 1, end, backend_version: "v7".to_owned() }
 }
 
 pub(super) fn finished(end: TargetEnd) -> FinishedTarget {
-    FinishedTarget { target: target().id(), end }
+    FinishedTarget { target: target().id(), end, backend_version: Some("v7".to_owned()) }
 }
 
 /// Sends one call, checks what the ledger was asked and returns what came back.
