@@ -37,6 +37,9 @@ use crate::snapshot::Snapshot;
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// The largest DeleteObjects that S3 takes, 1000 keys, with room for their escapes.
 const MAX_XML_BYTES: usize = 2 * 1024 * 1024;
+/// The largest chunk of a signed `aws-chunked` body: its signature stands before it and holds for all of
+/// it, so it is collected before a byte goes on. SDKs send 64 or 128 KiB; S3 itself names no limit.
+const MAX_SIGNED_CHUNK: usize = 1024 * 1024;
 /// Connections to health and metrics.
 const MAX_HEALTH_CONNECTIONS: usize = 256;
 
@@ -322,6 +325,7 @@ fn s3_service(plane: &Arc<Plane>) -> anyhow::Result<S3Service> {
     config.sig_v4_allowed_services = vec!["s3".to_owned()];
     config.allow_post_signature = false;
     config.xml_max_body_size = MAX_XML_BYTES;
+    config.aws_chunked_stream_max_chunk_size = MAX_SIGNED_CHUNK;
     if let Some(region) = &plane.config.s3.region {
         config.expected_region = Some(Region::new(region.clone().into()).context("s3.region")?);
     }

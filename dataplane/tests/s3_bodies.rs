@@ -85,7 +85,11 @@ impl World {
         self.send(&signed("PUT", (&host, "/photos/k"), payload, headers), body).await
     }
 
-    fn assert_nothing_left(&self) {
+    /// The client's error does not wait for the Abort.
+    async fn assert_nothing_left(&self) {
+        while self.fake.with(|model| !model.intents.is_empty()) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let (open, commits) = self.fake.with(|model| (model.intents.len(), model.commits.len()));
         assert_eq!((open, commits), (0, 0));
         assert!(self.backend.keys().iter().all(|key| key.starts_with(".s3o/")), "{:?}", self.backend.keys());
@@ -125,7 +129,7 @@ async fn bodies_that_lie_are_refused() {
         let answer = world.put(streaming, &trailer, &framed(inner)).await;
         assert!(answer.starts_with("HTTP/1.1 400") && answer.contains(code), "{code}: {answer}");
     }
-    world.assert_nothing_left();
+    world.assert_nothing_left().await;
     let good = "5\r\nhello\r\n0\r\nx-amz-checksum-crc32:NhCmhg==\r\n\r\n";
     let answer = world.put(streaming, &trailer, &framed(good)).await;
     assert!(
@@ -149,7 +153,7 @@ async fn a_body_that_ends_early_leaves_nothing() {
     while world.fake.with(|model| model.aborts.is_empty()) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    world.assert_nothing_left();
+    world.assert_nothing_left().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,4 +207,37 @@ async fn the_last_configuration_starts_a_data_plane_alone() {
     let mut text = String::new();
     health.read_to_string(&mut text).await.unwrap();
     assert!(text.starts_with("HTTP/1.1 200") && text.contains("degraded"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_chunk_too_large_to_collect_is_refused() {
+    let world = world().await;
+    let headers = [
+        ("content-encoding", "aws-chunked"),
+        ("x-amz-decoded-content-length", "2097152"),
+        ("content-length", "2097300"),
+    ];
+    let mut body = format!("200000;chunk-signature={EMPTY}\r\n").into_bytes();
+    body.resize(2_097_300, b'x');
+    let answer = world.put("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", &headers, &body).await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("<Code>EntityTooLarge</Code>"), "{answer}");
+    while world.fake.with(|model| model.aborts.is_empty()) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    world.assert_nothing_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_with_control_characters_is_refused_before_begin() {
+    let world = world().await;
+    // U+0000, and a line break.
+    for value in ["=?UTF-8?B?YQBi?=", "=?UTF-8?B?YQpi?="] {
+        let headers = [("content-length", "5"), ("x-amz-meta-a", value)];
+        let answer = world.put(HELLO, &headers, b"hello").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 400") && answer.contains("<Code>InvalidArgument</Code>"),
+            "{answer}"
+        );
+    }
+    assert!(world.fake.with(|model| model.begins.is_empty()));
 }

@@ -352,3 +352,23 @@ async fn features_and_shutdown() {
     let _ = world.put("k", b"x").await;
     assert_eq!(world.put("k", b"x").await, Err("ServiceUnavailable".to_owned()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_commit_is_aborted_with_what_is_stored() {
+    let world = World::start().await;
+    for (code, name) in
+        [(ErrorCode::InvalidArgument, "InvalidArgument"), (ErrorCode::InternalError, "InternalError")]
+    {
+        world.fake.with(|model| model.refuse_commit = Some(code));
+        assert_eq!(world.put("k", b"x").await, Err(name.to_owned()));
+        while world.fake.with(|model| !model.intents.is_empty()) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+    let aborts = world.fake.with(|model| model.aborts.clone());
+    assert!(aborts.iter().all(|abort| abort.targets[0].end() == v1::TargetEnd::Stored), "{aborts:?}");
+    // Busy: the commit is asked again and counts.
+    world.fake.with(|model| model.refuse_commit = Some(ErrorCode::ServiceUnavailable));
+    assert_eq!(world.put("k", b"x").await, Ok(()));
+    assert_eq!(world.fake.with(|model| model.aborts.len()), 2);
+}

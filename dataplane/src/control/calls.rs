@@ -101,7 +101,8 @@ impl Caller {
         }
     }
 
-    /// Makes a write count.
+    /// Makes a write count. "Briefly unable" until the end is a refusal that says nothing of an earlier
+    /// sending: an Abort finds out.
     pub(crate) async fn commit(&self, request: &CommitRequest<'_>) -> Result<Timestamp, Failure> {
         let CommitRequest { intent, etag, attributes, checksums, copies, failed } = request;
         let commit = v1::Commit {
@@ -114,23 +115,25 @@ impl Caller {
         };
         match self.call(0, false, Call::Commit(commit), self.commit_patience, self.commit_patience).await {
             Ok(Outcome::Committed(v1::Committed { seq: _, modified_us })) => Ok(Timestamp(modified_us)),
-            // An earlier sending of this commit may have been decided while its answer was lost, so
-            // "busy" until the end says nothing of it.
-            Ok(_) | Err(Failure::Refused { code: ErrorCode::ServiceUnavailable, .. }) => {
-                Err(Failure::Unknown)
-            }
+            Ok(_) => Err(Failure::Unknown),
             Err(failure) => Err(failure),
         }
     }
 
-    /// Gives a write up and says what became of each target.
-    pub(crate) async fn abort(&self, intent: &Intent, targets: &[Finished]) -> Result<(), Failure> {
+    /// Gives a write up and says what became of each target. Gives the time of a write that counts all
+    /// the same: an earlier Commit was decided. A refusal is the outcome of an earlier Commit too.
+    pub(crate) async fn abort(
+        &self,
+        intent: &Intent,
+        targets: &[Finished],
+    ) -> Result<Option<Timestamp>, Failure> {
         let abort = v1::Abort {
             intent: Some(intent_to_wire(intent)),
             targets: targets.iter().map(finished_to_wire).collect(),
         };
         match self.call(0, false, Call::Abort(abort), self.commit_patience, self.commit_patience).await? {
-            Outcome::Aborted(v1::Aborted {}) => Ok(()),
+            Outcome::Aborted(v1::Aborted {}) => Ok(None),
+            Outcome::Committed(v1::Committed { seq: _, modified_us }) => Ok(Some(Timestamp(modified_us))),
             _ => Err(Failure::Unknown),
         }
     }

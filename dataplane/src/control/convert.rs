@@ -52,6 +52,8 @@ pub(crate) enum End {
 pub(crate) struct Finished {
     pub target: Target,
     pub end: End,
+    /// The backend's version id, empty where it gave none.
+    pub backend_version: String,
 }
 
 /// A target that holds a verified copy.
@@ -137,14 +139,21 @@ pub(super) fn intent_to_wire(intent: &Intent) -> v1::Intent {
 }
 
 pub(super) fn finished_to_wire(finished: &Finished) -> v1::FinishedTarget {
-    let Finished { target: Target { backend, extent, r#gen, storage_key: _ }, end } = finished;
+    let Finished { target: Target { backend, extent, r#gen, storage_key: _ }, end, backend_version } =
+        finished;
     let end = match end {
         End::NotSent => v1::TargetEnd::NotSent,
         End::Cut => v1::TargetEnd::Cut,
         End::Stored => v1::TargetEnd::Stored,
         End::Unknown => v1::TargetEnd::Unknown,
     };
-    v1::FinishedTarget { backend: backend.0, extent: *extent, r#gen: *r#gen, end: end.into() }
+    v1::FinishedTarget {
+        backend: backend.0,
+        extent: *extent,
+        r#gen: *r#gen,
+        end: end.into(),
+        backend_version: backend_version.clone(),
+    }
 }
 
 pub(super) fn copy_to_wire(copy: &StoredCopy) -> v1::StoredCopy {

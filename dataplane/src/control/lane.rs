@@ -136,6 +136,8 @@ struct Forget<'a> {
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
         lock(&self.stream.waiting).calls.remove(&self.number);
+        // What has not left must not be decided after its caller was told "unknown".
+        lock(&self.stream.queue).retain(|operation| operation.number != self.number);
         self.lane.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -211,5 +213,20 @@ mod tests {
         let mut queue = VecDeque::from([large.clone(), large]);
         assert_eq!(take_batch(&mut queue).len(), 1);
         assert_eq!(queue.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_given_up_is_not_sent_later() {
+        let channel = tonic::transport::Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+        let client = Client::new(InterceptedService::new(channel, Token::none()));
+        let lane = Lane::new(SocketAddr::from(([127, 0, 0, 1], 1)), client);
+        let stream = Arc::new(OpenStream::default());
+        *lock(&lane.open) = Some(Arc::clone(&stream));
+        let mut call = Box::pin(lane.call(v1::Operation::default()));
+        assert!(futures::poll!(&mut call).is_pending());
+        assert_eq!(lock(&stream.queue).len(), 1);
+        drop(call);
+        assert!(lock(&stream.queue).is_empty() && lock(&stream.waiting).calls.is_empty());
+        assert_eq!(lane.in_flight(), 0);
     }
 }

@@ -33,6 +33,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub(super) struct Token(Option<AsciiMetadataValue>);
 
+#[cfg(test)]
+impl Token {
+    pub(super) fn none() -> Self {
+        Self(None)
+    }
+}
+
 impl Interceptor for Token {
     fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
         if let Some(token) = &self.0 {

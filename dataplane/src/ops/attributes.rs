@@ -45,6 +45,10 @@ pub(super) fn metadata(metadata: Option<Metadata>) -> S3Result<BTreeMap<String, 
     if bytes > MAX_METADATA_BYTES {
         return Err(s3_error!(MetadataTooLarge));
     }
+    // RFC 2047 can say what no header can hold: PostgreSQL has no U+0000, a backend no line break.
+    if metadata.values().any(|value| value.chars().any(|c| c.is_control() && c != '\t')) {
+        return Err(faults::invalid_argument("User metadata must not contain control characters."));
+    }
     Ok(metadata)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Invariants: Begin is answered before a byte of the body is read; the intent lists every target
 //! before anything is sent to it; a write whose Commit has no known outcome is neither aborted nor
-//! acknowledged; the write runs in its own tracked task, so that it is ended in order although the
+//! acknowledged; a write that failed is aborted, also when its Commit was refused, and the client's error
+//! does not wait for that where it cannot change; the write runs in its own tracked task, so that it is ended in order although the
 //! client, and with it the handler, may be gone.
 
 use std::sync::Arc;
@@ -10,13 +11,14 @@ use std::time::Instant;
 
 use s3o_blob::{BodyDigests, SelfDescription, to_blob_headers};
 use s3o_proto::v1::WriteKind;
-use s3o_types::{BackendId, Checksums, Conditions, Etag, ObjectAttributes, Timestamp};
+use s3o_types::{BackendId, Checksums, Conditions, ErrorCode, Etag, ObjectAttributes, Timestamp};
 use s3s::{S3Error, S3Result, s3_error};
+use tokio::sync::oneshot;
 
 use super::body::Payload;
 use super::faults;
-use super::target::{self, Attempted};
-use crate::control::{Caller, CommitRequest, End, Failure, Finished, Intent, StoredCopy};
+use super::target::{self, Attempted, Ended};
+use crate::control::{Caller, CommitRequest, End, Failure, Finished, Intent, StoredCopy, Target};
 use crate::failpoints::{Point, pause_at};
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
@@ -51,16 +53,22 @@ pub(crate) struct Written {
     pub modified: Timestamp,
 }
 
+/// Where the client's answer goes; the write may go on after it.
+type Answer = oneshot::Sender<S3Result<Written>>;
+
 /// Makes the write, in a task of its own.
 pub(crate) async fn write(plane: &Arc<Plane>, write: Write) -> S3Result<Written> {
     let running = Arc::clone(plane);
     let span = tracing::Span::current();
+    let (answer, answered) = oneshot::channel();
     let task = plane
         .shutdown
-        .spawn(tracing::Instrument::instrument(async move { run(&running, write).await }, span));
+        .spawn(tracing::Instrument::instrument(async move { run(&running, write, answer).await }, span));
+    if let Ok(outcome) = answered.await {
+        return outcome;
+    }
     match task.await {
-        Ok(Some(outcome)) => outcome,
-        Ok(None) => Err(faults::unavailable("The service is shutting down.")),
+        Ok(_) => Err(faults::unavailable("The service is shutting down.")),
         Err(error) => {
             plane.metrics.panicked("write");
             tracing::error!(%error, "a write panicked");
@@ -69,18 +77,26 @@ pub(crate) async fn write(plane: &Arc<Plane>, write: Write) -> S3Result<Written>
     }
 }
 
-async fn run(plane: &Plane, write: Write) -> S3Result<Written> {
+async fn run(plane: &Plane, write: Write, answer: Answer) {
     let _lease = write.caller.control.open_ops().open(write.caller.op);
-    let mut intent = begin(plane, &write).await?;
+    let mut intent = match begin(plane, &write).await {
+        Ok(intent) => intent,
+        Err(error) => return tell(answer, Err(error)),
+    };
     pause_at(Point::AfterBegin).await;
     let mut ends = Vec::new();
     match send(plane, &write, &mut intent, &mut ends).await {
-        Ok((copy, digests)) => commit(&write, &intent, copy, &digests, ends).await,
+        Ok((copy, digests)) => commit(&write, &intent, copy, &digests, ends, answer).await,
         Err(error) => {
-            abort(&write.caller, &intent, ends).await;
-            Err(error)
+            tell(answer, Err(error));
+            let _ = abort(&write.caller, &intent, ends).await;
         }
     }
+}
+
+fn tell(answer: Answer, outcome: S3Result<Written>) {
+    // The client may be gone.
+    let _ = answer.send(outcome);
 }
 
 async fn begin(plane: &Plane, write: &Write) -> S3Result<Intent> {
@@ -120,16 +136,16 @@ async fn send(
             Attempted::Stored(copy, digests) => {
                 // Targets that were not needed.
                 let unused = intent.targets.iter().skip(current + 1);
-                ends.extend(unused.map(|target| Finished { target: target.clone(), end: End::NotSent }));
+                ends.extend(unused.map(|target| finished(target.clone(), End::NotSent.into())));
                 return Ok((copy, digests));
             }
             Attempted::BodyFailed(end, fault) => {
                 plane.metrics.body_fault(&fault);
-                ends.push(Finished { target, end });
+                ends.push(finished(target, end));
                 return Err(faults::of_body(&fault));
             }
             Attempted::BodyStalled(end) => {
-                ends.push(Finished { target, end });
+                ends.push(finished(target, end));
                 return Err(s3_error!(RequestTimeout));
             }
             Attempted::BackendFailed(end, error) => {
@@ -137,7 +153,7 @@ async fn send(
                 end
             }
         };
-        ends.push(Finished { target: target.clone(), end });
+        ends.push(finished(target.clone(), end));
         current += 1;
         let another = current < MAX_TARGETS && write.payload.can_be_sent();
         if !another {
@@ -158,12 +174,12 @@ async fn send(
     }
 }
 
-async fn attempt(plane: &Plane, write: &Write, target: &crate::control::Target) -> Attempted {
+async fn attempt(plane: &Plane, write: &Write, target: &Target) -> Attempted {
     let Some(backend) = plane.backends.get(target.backend) else {
         let message = format!("backend {} is not in this configuration", target.backend.0);
         let (kind, certainty) = (s3o_backend::BackendErrorKind::Connection, s3o_backend::Certainty::NotSent);
         return Attempted::BackendFailed(
-            End::NotSent,
+            End::NotSent.into(),
             s3o_backend::BackendError::new(kind, certainty, message),
         );
     };
@@ -174,14 +190,14 @@ async fn attempt(plane: &Plane, write: &Write, target: &crate::control::Target) 
             let (kind, certainty) =
                 (s3o_backend::BackendErrorKind::Rejected, s3o_backend::Certainty::NotSent);
             let error = s3o_backend::BackendError::new(kind, certainty, error.to_string());
-            return Attempted::BackendFailed(End::NotSent, error);
+            return Attempted::BackendFailed(End::NotSent.into(), error);
         }
     };
     let near = write.server_side.iter().find(|(id, _)| *id == target.backend);
     if let Some((_, source)) = near {
         match target::copy(&backend, target, source, headers.clone()).await {
             // The backend will not copy, and nothing is at the target's key: then we do it.
-            Attempted::BackendFailed(End::NotSent | End::Cut, error) => {
+            Attempted::BackendFailed(Ended { end: End::NotSent | End::Cut, .. }, error) => {
                 tracing::info!(backend = backend.name(), %error, "no copy within the backend, streaming instead");
             }
             decided => return decided,
@@ -196,7 +212,8 @@ async fn commit(
     copy: StoredCopy,
     digests: &BodyDigests,
     failed: Vec<Finished>,
-) -> S3Result<Written> {
+    answer: Answer,
+) {
     let etag = write.etag.clone().unwrap_or_else(|| digests.etag());
     let checksums = write.checksums.clone().unwrap_or_else(|| digests.checksums.clone());
     let (attributes, copies) = (&write.attributes, &[copy]);
@@ -205,29 +222,61 @@ async fn commit(
     match write.caller.commit(&request).await {
         Ok(modified) => {
             pause_at(Point::AfterCommit).await;
-            Ok(Written { etag, checksums, modified })
+            tell(answer, Ok(Written { etag, checksums, modified }));
         }
-        // The control plane has settled the blobs of a refused commit in the same transaction.
-        Err(failure @ Failure::Refused { .. }) => Err(faults::of_failure(failure)),
+        Err(Failure::Refused { code, message }) => {
+            let [copy] = copies;
+            let ended = Ended { end: End::Stored, version: copy.backend_version.clone() };
+            let ends = failed.into_iter().chain([finished(copy.target.clone(), ended)]).collect();
+            let error = faults::of_failure(Failure::Refused { code, message });
+            if is_final(code) {
+                tell(answer, Err(error));
+                let _ = abort(&write.caller, intent, ends).await;
+                return;
+            }
+            let outcome = match abort(&write.caller, intent, ends).await {
+                Ok(Some(modified)) => Ok(Written { etag, checksums, modified }),
+                Ok(None) | Err(Failure::Refused { .. }) => Err(error),
+                Err(Failure::Unknown) => Err(unknown_outcome()),
+            };
+            tell(answer, outcome);
+        }
         Err(Failure::Unknown) => {
             tracing::warn!(op = %write.caller.op, "commit without a known outcome: left to the reaper");
-            Err(unknown_outcome())
+            tell(answer, Err(unknown_outcome()));
         }
     }
+}
+
+/// Whether a refused Commit will never be decided otherwise. With the others an earlier sending may
+/// have been decided while its answer was lost.
+fn is_final(code: ErrorCode) -> bool {
+    !matches!(code, ErrorCode::ServiceUnavailable | ErrorCode::InternalError)
 }
 
 fn unknown_outcome() -> S3Error {
     faults::unavailable("It is not known whether the object was stored. Please try again.")
 }
 
-/// Gives the write up: every target of the intent is named.
-async fn abort(caller: &Caller, intent: &Intent, mut ends: Vec<Finished>) {
+fn finished(target: Target, ended: Ended) -> Finished {
+    Finished { target, end: ended.end, backend_version: ended.version }
+}
+
+/// Gives the write up: every target of the intent is named. The control plane has already settled a
+/// refusal that it put on record, and then this only repeats it; every other refusal left the intent.
+async fn abort(
+    caller: &Caller,
+    intent: &Intent,
+    mut ends: Vec<Finished>,
+) -> Result<Option<Timestamp>, Failure> {
     for target in &intent.targets {
         if !ends.iter().any(|finished| finished.target == *target) {
-            ends.push(Finished { target: target.clone(), end: End::NotSent });
+            ends.push(finished(target.clone(), End::NotSent.into()));
         }
     }
-    if let Err(failure) = caller.abort(intent, &ends).await {
-        tracing::warn!(op = %caller.op, ?failure, "abort without an outcome: left to the reaper");
+    let outcome = caller.abort(intent, &ends).await;
+    if let Err(Failure::Unknown) = &outcome {
+        tracing::warn!(op = %caller.op, "abort without an outcome: left to the reaper");
     }
+    outcome
 }

@@ -18,16 +18,36 @@ pub(crate) struct ServerSide {
     pub digests: BodyDigests,
 }
 
+/// What is at a target's key.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub end: End,
+    /// The backend's version id, empty where it gave none.
+    pub version: String,
+}
+
+impl Ended {
+    fn unknown(put: PutDone) -> Self {
+        Self { end: End::Unknown, version: put.version_id.unwrap_or_default() }
+    }
+}
+
+impl From<End> for Ended {
+    fn from(end: End) -> Self {
+        Self { end, version: String::new() }
+    }
+}
+
 /// How an attempt ended.
 pub(crate) enum Attempted {
     /// The backend holds the verified blob.
     Stored(StoredCopy, BodyDigests),
     /// The backend failed; another may do better.
-    BackendFailed(End, BackendError),
+    BackendFailed(Ended, BackendError),
     /// The body failed: no backend would do better.
-    BodyFailed(End, BodyFault),
+    BodyFailed(Ended, BodyFault),
     /// The client stopped sending.
-    BodyStalled(End),
+    BodyStalled(Ended),
 }
 
 /// Streams the payload to the target and verifies what is there then.
@@ -47,19 +67,19 @@ pub(crate) async fn stream(
             pause_at(Point::AfterBackendPut).await;
             verify(backend, target, put, digests.clone()).await
         }
-        (Ok(_), Some(Err(fault))) => Attempted::BodyFailed(End::Unknown, fault.clone()),
-        (Ok(_), None) => {
+        (Ok(put), Some(Err(fault))) => Attempted::BodyFailed(Ended::unknown(put), fault.clone()),
+        (Ok(put), None) => {
             let message = "the backend answered before it had the body";
             let error = BackendError::new(BackendErrorKind::Server, Certainty::Unknown, message);
-            Attempted::BackendFailed(End::Unknown, error)
+            Attempted::BackendFailed(Ended::unknown(put), error)
         }
         (Err(error), Some(Err(fault))) if matches!(payload, Payload::Client(_)) => {
-            Attempted::BodyFailed(end_of(error.certainty), fault.clone())
+            Attempted::BodyFailed(end_of(error.certainty).into(), fault.clone())
         }
         (Err(error), None) if error.kind == BackendErrorKind::Body => {
-            Attempted::BodyStalled(end_of(error.certainty))
+            Attempted::BodyStalled(end_of(error.certainty).into())
         }
-        (Err(error), _) => Attempted::BackendFailed(end_of(error.certainty), error),
+        (Err(error), _) => Attempted::BackendFailed(end_of(error.certainty).into(), error),
     }
 }
 
@@ -75,7 +95,7 @@ pub(crate) async fn copy(
             pause_at(Point::AfterBackendPut).await;
             verify(backend, target, put, source.digests.clone()).await
         }
-        Err(error) => Attempted::BackendFailed(end_of(error.certainty), error),
+        Err(error) => Attempted::BackendFailed(end_of(error.certainty).into(), error),
     }
 }
 
@@ -92,7 +112,10 @@ async fn verify(backend: &Arc<Backend>, target: &Target, put: PutDone, digests: 
             };
             Attempted::Stored(copy, digests)
         }
-        Err(error) => Attempted::BackendFailed(End::Stored, error),
+        Err(error) => {
+            let version = put.version_id.unwrap_or_default();
+            Attempted::BackendFailed(Ended { end: End::Stored, version }, error)
+        }
     }
 }
 

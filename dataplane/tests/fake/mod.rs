@@ -39,6 +39,8 @@ pub struct Model {
     pub lose: HashMap<u8, usize>,
     /// Answer this to the next Begin.
     pub refuse_begin: Option<ErrorCode>,
+    /// Answer this to the next Commit, without settling anything.
+    pub refuse_commit: Option<ErrorCode>,
     pub required_features: Vec<String>,
     next: u64,
 }
@@ -72,6 +74,9 @@ impl Model {
         let id = (operation.op.clone(), operation.item, kind);
         if let Some(outcome) = self.outcomes.get(&id) {
             return outcome.clone();
+        }
+        if let (Call::Commit(_), Some(code)) = (call, self.refuse_commit.take()) {
+            return refused(code);
         }
         let outcome = self.decided(operation, call);
         self.outcomes.insert(id, outcome.clone());
