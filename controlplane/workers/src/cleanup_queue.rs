@@ -98,7 +98,7 @@ impl CleanupQueue {
             Ok(backend) => backend,
             Err(why) => {
                 warn!(rows = items.len(), error = why, "queued blobs are put off");
-                return items.into_iter().map(|item| (item, CleanupResult::Failed(why.clone()))).collect();
+                return items.into_iter().map(|item| (item, CleanupResult::Deferred(why.clone()))).collect();
             }
         };
         let deletes = items.into_iter().map(|item| {
@@ -122,7 +122,7 @@ impl CleanupQueue {
 
 async fn delete(backend: &Backend, item: &CleanupItem) -> CleanupResult {
     if !backend.health().is_up(Instant::now()) {
-        return CleanupResult::Failed(format!("{} went down", backend.name()));
+        return CleanupResult::Deferred(format!("{} went down", backend.name()));
     }
     let call = backend.delete(&item.entry.storage_key, item.entry.backend_version.as_deref());
     match tokio::time::timeout(PATIENCE, call).await {
@@ -141,9 +141,9 @@ async fn delete(backend: &Backend, item: &CleanupItem) -> CleanupResult {
 fn disbelieve(result: CleanupResult, why: &str) -> CleanupResult {
     match result {
         CleanupResult::Deleted | CleanupResult::Absent => {
-            CleanupResult::Failed(format!("not believed to be gone: {why}"))
+            CleanupResult::Deferred(format!("not believed to be gone: {why}"))
         }
-        failed @ CleanupResult::Failed(_) => failed,
+        other @ (CleanupResult::Failed(_) | CleanupResult::Deferred(_)) => other,
     }
 }
 
@@ -160,6 +160,7 @@ fn report(backend: &str, item: &CleanupItem, result: &CleanupResult) {
         CleanupResult::Failed(error) => {
             debug!(backend, key, attempts = item.attempts + 1, error, "a queued blob could not be deleted");
         }
+        CleanupResult::Deferred(why) => debug!(backend, key, why, "a queued blob is put off"),
     }
 }
 

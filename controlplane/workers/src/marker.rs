@@ -4,14 +4,14 @@
 //! that should hold blobs and shows no marker is another folder or another bucket than it was: it is
 //! detached, and nothing is written there. One that merely cannot be reached stays as it is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
 use s3o_backend::{Backend, MarkerCheck, read_marker};
-use s3o_core::config::{BackendConfig, ClusterConfig, MarkerSeen};
+use s3o_core::config::{BackendConfig, ClusterConfig, MarkerPlace, MarkerSeen};
 use s3o_core::ports::{Configs, Overview};
 use s3o_core::worker::Counts;
 use s3o_types::{BackendId, EtagProof};
@@ -35,6 +35,8 @@ pub(crate) struct Marker {
     good: Mutex<HashMap<BackendId, (String, Instant)>>,
     /// What was complained of last, and when: the same complaint is not made every few seconds.
     complaints: Mutex<HashMap<BackendId, (String, Instant)>>,
+    /// Places that showed a marker once and none later: it is not made again, even where nothing is stored.
+    vanished: Mutex<HashSet<(BackendId, String)>>,
     /// Markers are made one after the other: of two backends that are one bucket, the second finds the
     /// first one's.
     making: Mutex<()>,
@@ -59,6 +61,7 @@ impl Marker {
             backends,
             good: Mutex::default(),
             complaints: Mutex::default(),
+            vanished: Mutex::default(),
             making: Mutex::default(),
         }
     }
@@ -81,12 +84,14 @@ impl Marker {
         let Some(backend) = self.backends.get(id).filter(|backend| *backend.spec() == row.spec) else {
             return Ok("reconfigured");
         };
-        let looked = tokio::time::timeout(PATIENCE, self.look(config, &backend)).await;
+        let looked = tokio::time::timeout(PATIENCE, self.look(config, row, &backend)).await;
         match looked.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}"))) {
             Ok(Seen::Ours(etag)) => {
-                self.configs.attach(MarkerSeen { backend: id, etag }).await.map_err(|e| e.to_string())?;
+                let seen = MarkerSeen { place: MarkerPlace::of(&row.spec), etag };
+                self.configs.attach(seen).await.map_err(|e| e.to_string())?;
                 self.good.lock().await.insert(id, (place_of(row), Instant::now()));
                 self.complaints.lock().await.remove(&id);
+                self.vanished.lock().await.remove(&(id, place_of(row)));
                 if !row.attached {
                     info!(backend = backend.name(), ?etag, "backend attached");
                 }
@@ -100,7 +105,7 @@ impl Marker {
                     error!(backend = name, our_cluster = %ours, our_backend = id.0, marker_cluster = cluster_id,
                         marker_backend = theirs, "the backend's marker is not ours, nothing is written there: {why}");
                 }
-                self.detach(id).await
+                self.detach(row).await
             }
             Ok(Seen::Vanished) => {
                 if self.is_news(id, "vanished").await {
@@ -112,7 +117,7 @@ impl Marker {
                          folder mounted? Nothing is written or deleted there until the marker is back"
                     );
                 }
-                self.detach(id).await
+                self.detach(row).await
             }
             Err(why) => {
                 if self.is_news(id, &why).await {
@@ -133,17 +138,22 @@ impl Marker {
         !known
     }
 
-    async fn detach(&self, id: BackendId) -> Result<&'static str, String> {
-        self.good.lock().await.remove(&id);
-        self.configs.detach(id).await.map_err(|error| error.to_string())?;
+    async fn detach(&self, row: &BackendConfig) -> Result<&'static str, String> {
+        self.good.lock().await.remove(&row.spec.id);
+        self.configs.detach(MarkerPlace::of(&row.spec)).await.map_err(|error| error.to_string())?;
         Ok("detached")
     }
 
     /// `Err`: neither good nor bad is known.
-    async fn look(&self, config: &ClusterConfig, backend: &Backend) -> Result<Seen, String> {
+    async fn look(
+        &self,
+        config: &ClusterConfig,
+        row: &BackendConfig,
+        backend: &Backend,
+    ) -> Result<Seen, String> {
         let none = read_marker(backend.client()).await.map_err(|error| error.to_string())?.is_none();
         let _turn = if none { Some(self.making.lock().await) } else { None };
-        if none && !self.holds_nothing(backend.id()).await? {
+        if none && !self.may_be_made(row).await? {
             return Ok(Seen::Vanished);
         }
         let check = backend.check_marker(&config.cluster.to_string()).await;
@@ -151,6 +161,20 @@ impl Marker {
             MarkerCheck::Ours(etag) | MarkerCheck::Created(etag) => Seen::Ours(etag),
             MarkerCheck::Foreign { cluster_id, backend_id } => Seen::Foreign { cluster_id, backend_id },
         })
+    }
+
+    /// Only where nothing of ours can be: nothing is stored there, and no marker was seen there before.
+    async fn may_be_made(&self, row: &BackendConfig) -> Result<bool, String> {
+        let place = (row.spec.id, place_of(row));
+        let mut vanished = self.vanished.lock().await;
+        if row.attached {
+            vanished.insert(place.clone());
+        }
+        if vanished.contains(&place) {
+            return Ok(false);
+        }
+        drop(vanished);
+        self.holds_nothing(row.spec.id).await
     }
 
     async fn holds_nothing(&self, backend: BackendId) -> Result<bool, String> {

@@ -73,7 +73,8 @@ impl PendingReaper {
             access_key: String::new(),
             source: "pending_reaper".to_owned(),
             request_id: format!("reap-{}", intent.op),
-            bulk: false,
+            // Its look into the log may take long: not in a lane that clients wait for.
+            bulk: true,
             call: Call::Resolve(Box::new(Resolve { intent: intent.clone(), owner: self.owner, found })),
         }
     }

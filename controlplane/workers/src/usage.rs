@@ -47,7 +47,10 @@ impl Worker for Usage {
         let mut state = self.state.lock().await;
         let session = self.hello.session;
         if state.opened {
-            self.sessions.renew(session, Vec::new()).await.map_err(|error| error.to_string())?;
+            let renewed = self.sessions.renew(session, Vec::new()).await;
+            // A session that was forgotten meanwhile is opened again at the next tick.
+            state.opened = renewed.is_ok();
+            renewed.map_err(|error| error.to_string())?;
         } else {
             self.sessions.open(self.hello.clone()).await.map_err(|error| error.to_string())?;
             state.opened = true;

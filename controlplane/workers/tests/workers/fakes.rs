@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use s3o_backend::{BreakerConfig, Timeouts};
 use s3o_core::call::{Call, Outcome, Refusal, Request, Resolution, Resolve};
 use s3o_core::cleanup::{Claim, CleanupItem, CleanupResult, QueueDepths};
-use s3o_core::config::{BackendConfig, ClusterConfig, MarkerSeen, Routing};
+use s3o_core::config::{BackendConfig, ClusterConfig, MarkerPlace, MarkerSeen, Routing};
 use s3o_core::intent::Intent;
 use s3o_core::listing::{ListQuery, Page};
 use s3o_core::object::{Locate, Located};
@@ -36,7 +36,7 @@ pub(crate) struct State {
     pub(crate) resolved: Vec<Resolve>,
     pub(crate) resolution: Option<Resolution>,
     pub(crate) attached: Vec<MarkerSeen>,
-    pub(crate) detached: Vec<BackendId>,
+    pub(crate) detached: Vec<MarkerPlace>,
     pub(crate) ticks: Vec<(String, Result<(), String>)>,
     pub(crate) rotation_panics: bool,
 }
@@ -210,7 +210,7 @@ impl Configs for Ports {
 
     async fn newer_than(&self, generation: i64) -> Arc<ClusterConfig> {
         let mut config = self.config.subscribe();
-        config.wait_for(|config| config.generation > generation).await.unwrap().clone()
+        config.wait_for(|config| config.generation != generation).await.unwrap().clone()
     }
 
     async fn attach(&self, seen: MarkerSeen) -> Result<(), PortError> {
@@ -218,8 +218,8 @@ impl Configs for Ports {
         Ok(())
     }
 
-    async fn detach(&self, backend: BackendId) -> Result<(), PortError> {
-        self.state.lock().unwrap().detached.push(backend);
+    async fn detach(&self, seen: MarkerPlace) -> Result<(), PortError> {
+        self.state.lock().unwrap().detached.push(seen);
         Ok(())
     }
 }
@@ -244,6 +244,7 @@ impl Queues for Ports {
                 CleanupResult::Absent => "success_absent",
                 CleanupResult::Failed(_) if item.attempts + 1 >= 10 => "exhausted",
                 CleanupResult::Failed(_) => "retry",
+                CleanupResult::Deferred(_) => "deferred",
             };
             *counts.entry(word.to_owned()).or_default() += 1;
         }

@@ -9,11 +9,11 @@ use crate::fakes::{Fixture, State, mark, row, spec};
 
 /// Each once: how often a worker looks is its own affair.
 fn attached_ids(state: &State) -> BTreeSet<i32> {
-    state.attached.iter().map(|seen| seen.backend.0).collect()
+    state.attached.iter().map(|seen| seen.place.backend.0).collect()
 }
 
 fn detached_ids(state: &State) -> BTreeSet<i32> {
-    state.detached.iter().map(|id| id.0).collect()
+    state.detached.iter().map(|seen| seen.backend.0).collect()
 }
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn two_entries_on_one_bucket_are_found_out() {
     fixture.until("one is detached", |state| !state.detached.is_empty()).await;
     let (detached, attached) = {
         let state = fixture.state();
-        (state.detached[0].0, attached_ids(&state))
+        (state.detached[0].backend.0, attached_ids(&state))
     };
     assert!(attached.iter().all(|id| *id != detached) && !attached.is_empty(), "{attached:?} {detached}");
     fixture.end().await;
