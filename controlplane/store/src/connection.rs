@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, Row, Statement};
 use tokio_util::task::TaskTracker;
@@ -19,7 +19,8 @@ use crate::stats::Breaker;
 /// How long a connection attempt may take, per host.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A statement that takes longer than this is on a server that hangs. Locks are waited for much shorter.
+/// A statement that takes longer than this is on a server that hangs. Locks are waited for much shorter,
+/// and the server is told to give up before.
 pub(crate) const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a connection is for.
@@ -33,6 +34,8 @@ pub(crate) enum Profile {
     Lookup,
     /// Everything else: PostgreSQL plans as it likes.
     General,
+    /// Leases: statements of one row, behind which nothing slow may stand.
+    Lease,
 }
 
 impl Profile {
@@ -44,18 +47,38 @@ impl Profile {
                                SET plan_cache_mode = force_generic_plan; SET jit = off;";
         const COMMON: &str = "SET default_transaction_isolation = 'read committed'; \
                               SET idle_in_transaction_session_timeout = '30s'; SET TIME ZONE 'UTC';";
+        // 250 ms: longer than any batch, short enough that a batch stuck behind a dead one moves on. A
+        // replica that is frozen between its two flights keeps its locks for 3 s at most.
+        const LANE: &str = "SET lock_timeout = '250ms'; SET statement_timeout = '15s'; \
+                            SET idle_in_transaction_session_timeout = '3s';";
         match self {
-            // 250 ms: longer than any batch, short enough that a batch stuck behind a dead one moves on.
-            Self::Lane => format!("{COMMON} {DURABLE} {INDEXED} SET lock_timeout = '250ms';"),
-            Self::BeginLane => {
-                format!("{COMMON} {INDEXED} SET lock_timeout = '250ms'; SET synchronous_commit = off;")
-            }
+            Self::Lane => format!("{COMMON} {DURABLE} {INDEXED} {LANE}"),
+            Self::BeginLane => format!("{COMMON} {INDEXED} {LANE} SET synchronous_commit = off;"),
             Self::Lookup => {
                 format!("{COMMON} {INDEXED} SET enable_bitmapscan = off; SET statement_timeout = '10s';")
             }
-            Self::General => format!("{COMMON} {DURABLE} SET jit = off; SET lock_timeout = '5s';"),
+            Self::General => {
+                format!(
+                    "{COMMON} {DURABLE} SET jit = off; SET lock_timeout = '5s'; SET statement_timeout = '19s';"
+                )
+            }
+            Self::Lease => {
+                format!("{COMMON} {DURABLE} {INDEXED} SET lock_timeout = '1s'; SET statement_timeout = '3s';")
+            }
         }
     }
+}
+
+fn asks_for(url: &str, mode: &str) -> bool {
+    url.split(['?', '&', ' ']).any(|option| option.strip_prefix("sslmode=") == Some(mode))
+}
+
+/// Better no start than a password and rows in the clear where the operator asked for TLS.
+fn no_tls(mode: &str) -> StoreError {
+    StoreError::Config(format!(
+        "url: sslmode={mode} asks for TLS, which this release does not speak to PostgreSQL; \
+         use sslmode=disable on a network of your own, or a tunnel"
+    ))
 }
 
 /// Opens connections.
@@ -73,7 +96,13 @@ impl Connector {
         tasks: TaskTracker,
         breaker: Arc<Breaker>,
     ) -> Result<Self, StoreError> {
+        if let Some(mode) = ["verify-ca", "verify-full"].into_iter().find(|mode| asks_for(url, mode)) {
+            return Err(no_tls(mode));
+        }
         let mut config: Config = url.parse().map_err(|error| StoreError::Config(format!("url: {error}")))?;
+        if config.get_ssl_mode() == SslMode::Require {
+            return Err(no_tls("require"));
+        }
         // A host that vanished is noticed by the kernel's probes, one that hangs by ANSWER_PATIENCE.
         config
             .application_name(format!("s3o {instance}"))
@@ -154,5 +183,44 @@ impl Connection {
     ) -> Result<Vec<Row>, Failure> {
         let statement = self.prepare(sql).await?;
         Ok(self.client.query(&statement, params).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn tls_that_is_asked_for_is_never_silently_left_out() {
+        let open = |url: &str| Connector::new(url, "t", TaskTracker::new(), Arc::default());
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let url = format!("postgres://u:p@h/d?connect_timeout=1&sslmode={mode}");
+            let refused = open(&url).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(refused.contains("TLS") && refused.contains(mode), "{refused}");
+            assert!(open(&format!("host=h user=u sslmode={mode}")).is_err());
+        }
+        assert!(open("postgres://u:p@h/d?sslmode=disable").is_ok());
+        assert!(open("postgres://u:p@h/d").is_ok());
+    }
+    /// A replica that is frozen between its two flights: its locks go, and what it held is free for others.
+    #[tokio::test]
+    async fn a_lane_that_stands_still_in_a_transaction_loses_it() {
+        let dir = tempfile::Builder::new().prefix("s3o-store-lane-").tempdir_in(std::env::temp_dir());
+        let dir = dir.expect("a directory");
+        let options =
+            s3o_localpg::Options { fsync: false, ..s3o_localpg::Options::new(dir.path().join("pg")) };
+        let server = s3o_localpg::LocalPostgres::start(options).await.expect("a server");
+        let connector =
+            Connector::new(&server.url(), "t", TaskTracker::new(), Arc::default()).expect("a URL");
+        for profile in [Profile::Lane, Profile::BeginLane] {
+            let frozen = connector.open(profile).await.expect("a connection");
+            let other = connector.open(Profile::General).await.expect("a connection");
+            let lock = "BEGIN; SELECT pg_advisory_xact_lock(7)";
+            frozen.client().batch_execute(lock).await.expect("the lock");
+            // Waits until the server has thrown the other one out; `lock_timeout` is 5 s.
+            other.client().batch_execute("SELECT pg_advisory_xact_lock(7)").await.expect("the lock, later");
+            assert!(frozen.client().batch_execute("COMMIT").await.is_err());
+        }
+        drop(server);
     }
 }

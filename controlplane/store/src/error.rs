@@ -70,6 +70,9 @@ pub(crate) enum Failure {
     /// A row that this release cannot read.
     #[error("{0}")]
     Corrupt(String),
+    /// Our own code gave up.
+    #[error("{0}")]
+    Panicked(String),
 }
 
 /// Values that PostgreSQL refuses, or a statement that is wrong.

@@ -44,6 +44,9 @@ use crate::pool::Pool;
 use crate::slots::Slots;
 use crate::stats::Breaker;
 
+/// Connections for heartbeats, which are short and come in turn.
+const LEASE_CONNECTIONS: u16 = 2;
+
 /// The database. Clones share everything; the last one to go ends the lanes.
 #[derive(Clone)]
 pub struct Store {
@@ -57,6 +60,8 @@ struct Inner {
     lookup: Pool,
     /// Everything else.
     general: Arc<Pool>,
+    /// Leases of sessions: never behind a slow statement.
+    leases: Pool,
     /// The configuration as it was last read.
     config: watch::Receiver<Arc<ClusterConfig>>,
     /// Wakes the watcher of generations.
@@ -86,6 +91,7 @@ impl Store {
         schema::check(&connector).await?;
 
         let general = Arc::new(Pool::new(connector.clone(), Profile::General, pool));
+        let leases = Pool::new(connector.clone(), Profile::Lease, LEASE_CONNECTIONS);
         let lookup = Pool::new(connector.clone(), Profile::Lookup, pool);
         let (serve, config) = watch::channel(Arc::new(configs::load(&general).await?));
         let wake_config = Arc::new(Notify::new());
@@ -103,6 +109,7 @@ impl Store {
             lanes,
             lookup,
             general,
+            leases,
             config,
             wake_config,
             breaker,
@@ -121,6 +128,7 @@ impl Store {
         self.inner.stop.cancel();
         self.inner.general.close();
         self.inner.lookup.close();
+        self.inner.leases.close();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
     }

@@ -3,6 +3,8 @@
 //! Invariant: a day's partition is made before the day comes. Where that was missed, its rows are in the
 //! default partition and are moved out under that partition's lock, so none is ever in two or in none.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use s3o_core::ports::{Maintenance, PortError};
 use s3o_core::worker::Counts;
@@ -18,7 +20,11 @@ const DAYS_AHEAD: i32 = 7;
 /// Days that are kept behind today. Operations are looked up in the two newest; a day more for readers.
 const DAYS_KEPT: i32 = 2;
 
-/// Days without a partition, and partitions that are too old, by their upper bound.
+/// Rounds in which what somebody's lock stood in the way of is tried again, and the wait between them.
+const ROUNDS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Days without a partition, then partitions that are too old, by their upper bound.
 const PLAN: &str = "
     WITH today AS (SELECT (now() AT TIME ZONE 'UTC')::date AS day),
     existing AS (
@@ -37,33 +43,58 @@ const PLAN: &str = "
     UNION ALL
     SELECT 'drop', name, '', '' FROM existing, today
     WHERE to_date(right(name, 8), 'YYYYMMDD') < day - $2::int
-    ORDER BY name";
+    ORDER BY what DESC, name";
+
+/// Whether writes of today and tomorrow have a place of their own.
+const READY: &str = "
+    SELECT count(*) = 2 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'changes'::regclass AND c.relname IN (
+        SELECT 'changes_' || to_char((now() AT TIME ZONE 'UTC')::date + n, 'YYYYMMDD') FROM generate_series(0, 1) AS n)";
 
 const PRUNE_SESSIONS: &str = "
     DELETE FROM sessions s
     WHERE s.deadline < now() - interval '1 day' AND NOT EXISTS (SELECT FROM intents i WHERE i.session = s.id)
     RETURNING s.id";
 
-/// Makes the partitions that are missing and drops those that are too old.
-pub(crate) async fn rotate(connection: &mut Connection) -> Result<Counts, Failure> {
+/// Makes partitions at the start of a process. Somebody's lock on the log (a running `pg_dump`) keeps a
+/// control plane from starting only when today or tomorrow has no partition.
+pub(crate) async fn be_ready(connection: &mut Connection) -> Result<(), Failure> {
+    let Err(failure) = rotate(connection, &mut Counts::new()).await else { return Ok(()) };
+    let ready = connection.run(READY, &[]).await?;
+    if ready.first().is_none_or(|row| !row.get::<_, bool>(0)) {
+        return Err(failure);
+    }
+    tracing::warn!(%failure, "partitions of the change log are made or dropped later");
+    Ok(())
+}
+
+/// Makes the partitions that are missing, then drops those that are too old, and counts what it did. What
+/// cannot be done does not stand in the way of the rest; the first failure is returned at the end.
+async fn rotate(connection: &mut Connection, counts: &mut Counts) -> Result<(), Failure> {
     let plan = connection.run(PLAN, &[&DAYS_AHEAD, &DAYS_KEPT]).await?;
-    let mut counts = Counts::new();
+    let mut failed = None;
     for row in plan {
         let what: &str = row.get("what");
         let name: &str = row.get("name");
-        let done = if what == "make" {
-            make(connection, name, row.get("day"), row.get("next_day")).await?
+        let (word, done) = if what == "make" {
+            ("made", make(connection, name, row.get("day"), row.get("next_day")).await)
         } else {
-            drop_partition(connection, name).await?
+            ("dropped", drop_partition(connection, name).await)
         };
-        if done {
-            *counts.entry(if what == "make" { "made" } else { "dropped" }.to_owned()).or_default() += 1;
+        match done {
+            Ok(true) => *counts.entry(word.to_owned()).or_default() += 1,
+            Ok(false) => {}
+            Err(lost @ Failure::Lost(_)) => return Err(lost),
+            Err(failure) => {
+                tracing::debug!(partition = name, what, %failure, "a partition is left for later");
+                failed.get_or_insert(failure);
+            }
         }
     }
     let old =
         format!("DELETE FROM changes_default WHERE day < (now() AT TIME ZONE 'UTC')::date - {DAYS_KEPT}");
     connection.client().batch_execute(&old).await?;
-    Ok(counts)
+    failed.map_or(Ok(()), Err)
 }
 
 /// Rows of the day may stand in the default partition, and more may arrive: the lock on it holds them up
@@ -102,8 +133,20 @@ async fn drop_partition(connection: &mut Connection, name: &str) -> Result<bool,
 #[async_trait]
 impl Maintenance for Store {
     async fn rotate_changes(&self) -> Result<Counts, PortError> {
-        let pool = &self.inner.general;
-        Ok(pool.retried(|| pool.with_connection(async |connection| rotate(connection).await)).await?)
+        let mut counts = Counts::new();
+        for round in 1..=ROUNDS {
+            let rotated = self
+                .inner
+                .general
+                .with_connection(async |connection: &mut Connection| rotate(connection, &mut counts).await)
+                .await;
+            match rotated {
+                Ok(()) => break,
+                Err(failure) if failure.is_passing() && round < ROUNDS => tokio::time::sleep(PAUSE).await,
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+        Ok(counts)
     }
 
     async fn prune_sessions(&self) -> Result<Counts, PortError> {

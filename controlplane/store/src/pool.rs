@@ -81,8 +81,10 @@ impl Pool {
         &self,
         work: impl AsyncFnOnce(&mut Connection) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let _permit =
-            self.permits.acquire().await.map_err(|_| Failure::Lost("the store is closed".to_owned()))?;
+        let free = timeout(ANSWER_PATIENCE, self.permits.acquire()).await;
+        let _permit = free
+            .map_err(|_| Failure::Busy("all connections are taken".to_owned()))?
+            .map_err(|_| Failure::Lost("the store is closed".to_owned()))?;
         let mut connection = match self.take_idle() {
             Some(connection) => connection,
             None => self.connector.open(self.profile).await?,

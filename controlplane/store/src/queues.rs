@@ -4,10 +4,12 @@
 //! claim is still the owner's. All times are the database's clock.
 
 use async_trait::async_trait;
-use s3o_core::cleanup::{Claim, CleanupItem, CleanupResult, MAX_ATTEMPTS, QueueDepths, backoff_us};
+use s3o_core::cleanup::{
+    Claim, CleanupItem, CleanupResult, DEFERRED_US, MAX_ATTEMPTS, QueueDepths, backoff_us,
+};
 use s3o_core::intent::Intent;
 use s3o_core::ports::{PortError, Queues};
-use s3o_core::session::UNLISTED_SECONDS;
+use s3o_core::session::{LEASE_SECONDS, UNLISTED_SECONDS};
 use s3o_core::worker::Counts;
 use s3o_types::Op;
 use tokio_postgres::Row;
@@ -41,7 +43,8 @@ const FINISH_CLEANUP: &str = "
     ),
     mine AS MATERIALIZED (
         SELECT q.id, q.backend, q.size, q.attempts + 1 AS attempts, r.error,
-               CASE WHEN r.what = 'failed' AND q.attempts + 1 >= $5::int THEN 'exhausted'
+               CASE WHEN r.what = 'deferred' THEN 'deferred'
+                    WHEN r.what = 'failed' AND q.attempts + 1 >= $5::int THEN 'exhausted'
                     WHEN r.what = 'failed' THEN 'retry'
                     WHEN q.uncertain AND NOT q.second_pass THEN 'second_pass'
                     WHEN r.what = 'absent' THEN 'success_absent'
@@ -52,6 +55,11 @@ const FINISH_CLEANUP: &str = "
         UPDATE cleanup_queue q SET claimed_by = NULL, claimed_until = NULL, second_pass = true, attempts = 0,
             last_error = NULL, not_before = now() + $6::bigint * interval '1 microsecond'
         FROM mine WHERE q.id = mine.id AND mine.fate = 'second_pass'
+    ),
+    deferred AS (
+        UPDATE cleanup_queue q SET claimed_by = NULL, claimed_until = NULL, last_error = mine.error,
+            not_before = now() + $9::bigint * interval '1 microsecond'
+        FROM mine WHERE q.id = mine.id AND mine.fate = 'deferred'
     ),
     retry AS (
         UPDATE cleanup_queue q SET claimed_by = NULL, claimed_until = NULL, attempts = mine.attempts,
@@ -80,13 +88,14 @@ const FINISH_CLEANUP: &str = "
     SELECT fate, count(*) AS n FROM mine GROUP BY fate";
 
 /// DESIGN §4: an intent has expired when its session's deadline has passed, or when it is over two
-/// minutes old and its session's last heartbeat does not list it.
+/// minutes old and its session's last heartbeat does not list it. A session without a row may be about to be
+/// opened (its data plane was served by another replica): its intents have a lease of their own.
 const CLAIM_INTENTS: &str = "
     WITH expired AS (
         SELECT i.op, i.item
         FROM intents i LEFT JOIN sessions s ON s.id = i.session
         WHERE (i.claimed_by IS NULL OR i.claimed_until < now())
-          AND (s.id IS NULL OR s.deadline <= now()
+          AND ((s.id IS NULL AND i.begun < now() - $5::bigint * interval '1 second') OR s.deadline <= now()
                OR (i.begun < now() - $4::bigint * interval '1 second' AND NOT i.op = ANY (s.open_ops)))
         ORDER BY i.begun LIMIT $3
         FOR UPDATE OF i SKIP LOCKED
@@ -102,9 +111,12 @@ const RELEASE_INTENTS: &str = "
     FROM unnest($2::uuid[], $3::int[]) AS t (op, item)
     WHERE i.op = t.op AND i.item = t.item AND i.claimed_by = $1";
 
+/// Counts stop at 100,001, which reads "more than a hundred thousand": a scrape must not scan a queue of
+/// tens of millions of rows.
 const DEPTHS: &str = "
-    SELECT (SELECT count(*) FROM cleanup_queue) AS cleanup, (SELECT count(*) FROM cleanup_dlq) AS dead,
-           (SELECT count(*) FROM intents) AS intents";
+    SELECT (SELECT count(*) FROM (SELECT FROM cleanup_queue LIMIT 100001) AS q) AS cleanup,
+           (SELECT count(*) FROM (SELECT FROM cleanup_dlq LIMIT 100001) AS q) AS dead,
+           (SELECT count(*) FROM (SELECT FROM intents LIMIT 100001) AS q) AS intents";
 
 /// A row that this release cannot read stays claimed until its claim ends; the others go on.
 fn readable<T>(rows: &[Row], table: &str, read: impl Fn(Cells<'_>) -> Result<T, String>) -> Vec<T> {
@@ -112,14 +124,17 @@ fn readable<T>(rows: &[Row], table: &str, read: impl Fn(Cells<'_>) -> Result<T, 
     rows.iter().filter_map(|row| read(Cells(row)).map_err(log).ok()).collect()
 }
 
+/// Error texts come from backends: as long as an operator reads, and nothing PostgreSQL refuses.
+fn printable(why: &str) -> String {
+    why.chars().filter(|&c| c != '\0').take(500).collect()
+}
+
 fn parts(result: &CleanupResult) -> (&'static str, Option<String>) {
     match result {
         CleanupResult::Deleted => ("deleted", None),
         CleanupResult::Absent => ("absent", None),
-        // Error texts come from backends: as long as an operator reads, and nothing PostgreSQL refuses.
-        CleanupResult::Failed(why) => {
-            ("failed", Some(why.chars().filter(|&c| c != '\0').take(500).collect()))
-        }
+        CleanupResult::Failed(why) => ("failed", Some(printable(why))),
+        CleanupResult::Deferred(why) => ("deferred", Some(printable(why))),
     }
 }
 
@@ -142,8 +157,9 @@ impl Queues for Store {
         let attempts = i32::try_from(MAX_ATTEMPTS).unwrap_or(i32::MAX);
         let window = self.inner.cleanup_times.late_put_window_us;
         let waits: Vec<i64> = (1..=MAX_ATTEMPTS).map(backoff_us).collect();
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 8] =
-            [&owner, &ids, &whats, &errors, &attempts, &window, &waits, &self.inner.slots.maintenance()];
+        let slot = self.inner.slots.maintenance();
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 9] =
+            [&owner, &ids, &whats, &errors, &attempts, &window, &waits, &slot, &DEFERRED_US];
         let rows = self.inner.general.run(FINISH_CLEANUP, &params).await?;
         let mut counts = Counts::new();
         let mut done = 0;
@@ -162,8 +178,9 @@ impl Queues for Store {
     async fn claim_expired_intents(&self, claim: Claim) -> Result<Vec<Intent>, PortError> {
         let Claim { owner, lasts_us, limit } = claim;
         let unlisted = i64::from(UNLISTED_SECONDS);
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-            [&owner, &lasts_us, &i64::from(limit), &unlisted];
+        let lease = i64::from(LEASE_SECONDS);
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+            [&owner, &lasts_us, &i64::from(limit), &unlisted, &lease];
         let rows = self.inner.general.run(CLAIM_INTENTS, &params).await?;
         Ok(readable(&rows, "intents", |cells| Intent::try_from(IntentRecord(cells))))
     }

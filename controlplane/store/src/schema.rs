@@ -42,7 +42,8 @@ pub(crate) async fn migrate(url: &str) -> Result<(), StoreError> {
 async fn migrate_locked(connection: &mut Connection) -> Result<(), StoreError> {
     check_version(connection).await?;
     // The lock ends with the connection at the latest.
-    let lock = format!("SET lock_timeout = 0; SELECT pg_advisory_lock({LOCK_MIGRATION}, 0)");
+    let patient = "SET lock_timeout = 0; SET statement_timeout = 0";
+    let lock = format!("{patient}; SELECT pg_advisory_lock({LOCK_MIGRATION}, 0)");
     connection.client().batch_execute(&lock).await.map_err(Failure::from)?;
     let found = version(connection).await?;
     if found > *SCHEMA.end() {
@@ -52,7 +53,7 @@ async fn migrate_locked(connection: &mut Connection) -> Result<(), StoreError> {
         .run_async(connection.client_mut())
         .await
         .map_err(|error| StoreError::Migration(error.to_string()))?;
-    maintenance::rotate(connection).await?;
+    maintenance::be_ready(connection).await?;
     let unlock = format!("SELECT pg_advisory_unlock({LOCK_MIGRATION}, 0)");
     connection.client().batch_execute(&unlock).await.map_err(Failure::from)?;
     Ok(())

@@ -81,13 +81,13 @@ impl Sessions for Store {
     async fn open(&self, hello: Hello) -> Result<(), PortError> {
         let Hello { session, name, version, features } = hello;
         let lease = i64::from(LEASE_SECONDS);
-        self.inner.general.run(OPEN, &[&session, &name, &version, &features, &lease]).await?;
+        self.inner.leases.run(OPEN, &[&session, &name, &version, &features, &lease]).await?;
         Ok(())
     }
 
     async fn renew(&self, session: Uuid, open_ops: Vec<Uuid>) -> Result<(), PortError> {
         let lease = i64::from(LEASE_SECONDS);
-        let renewed = self.inner.general.run(RENEW, &[&session, &lease, &open_ops]).await?;
+        let renewed = self.inner.leases.run(RENEW, &[&session, &lease, &open_ops]).await?;
         if renewed.is_empty() {
             return Err(Failure::Busy(format!("session {session} is not known; open it again")).into());
         }
@@ -95,7 +95,7 @@ impl Sessions for Store {
     }
 
     async fn close(&self, session: Uuid) -> Result<(), PortError> {
-        self.inner.general.run(CLOSE, &[&session]).await?;
+        self.inner.leases.run(CLOSE, &[&session]).await?;
         Ok(())
     }
 

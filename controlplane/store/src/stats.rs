@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Counters of one lane. Batches decided, calls in them, transactions tried (repeats and bisections
-/// included), round trips to the server, reconnects, and calls put off because of a lock.
+/// included), round trips to the server, reconnects, calls put off because of a lock, and panics.
 #[derive(Debug, Default)]
 pub(crate) struct LaneCounters {
     pub(crate) batches: AtomicU64,
@@ -12,6 +12,7 @@ pub(crate) struct LaneCounters {
     pub(crate) round_trips: AtomicU64,
     pub(crate) reconnects: AtomicU64,
     pub(crate) deferred: AtomicU64,
+    pub(crate) panics: AtomicU64,
 }
 
 pub(crate) fn add(counter: &AtomicU64, n: usize) {
@@ -35,6 +36,8 @@ pub struct LaneStats {
     pub reconnects: u64,
     /// Calls put off to a later batch because of a lock.
     pub deferred: u64,
+    /// Batches that panicked.
+    pub panics: u64,
 }
 
 impl LaneCounters {
@@ -48,6 +51,7 @@ impl LaneCounters {
             round_trips: get(&self.round_trips),
             reconnects: get(&self.reconnects),
             deferred: get(&self.deferred),
+            panics: get(&self.panics),
         }
     }
 }

@@ -73,23 +73,33 @@ async fn two_replicas_over_the_same_keys_in_opposite_order() {
     assert_eq!(world.count("SELECT count(*) FROM changes").await, 1200);
 }
 
-/// A key that another transaction holds is put off; the others of its batch go on.
+/// Whatever another transaction holds of a call (its key, its intent's row, both), that call is put off; the
+/// others are decided meanwhile, new ones that join its later batches too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_held_key_holds_up_only_itself() {
+async fn a_held_call_holds_up_only_itself() {
     let world = World::new(&[None]).await;
     let bucket = world.bucket.0;
-    let lock = format!("BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('held', {bucket}))");
-    world.sql.batch_execute(&lock).await.unwrap();
-    let held = world.store.submit(world.delete(op(), "held"));
-    let others = join_all((0..30).map(|n| world.store.submit(world.delete(op(), &format!("k{n}")))));
-    let release = async {
-        let outcomes = others.await;
-        assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Deleted { existed: false }));
-        world.sql.batch_execute("COMMIT").await.unwrap();
-    };
-    let (outcome, ()) = tokio::join!(held, release);
-    assert_eq!(outcome, Outcome::Deleted { existed: false });
+    let key = format!("SELECT pg_advisory_xact_lock(hashtextextended('held', {bucket}))");
+    let row = "SELECT FROM intents WHERE key = 'held' FOR UPDATE";
+    for locks in [key.clone(), row.to_owned(), format!("{key}; {row}")] {
+        let op = op();
+        let a = world.begun(op, "held", 3).await;
+        world.sql.batch_execute(&format!("BEGIN; {locks}")).await.unwrap();
+        let held = world.store.submit(world.commit(op, "held", 3, &a));
+        let others = async {
+            for round in 0..3 {
+                let all = (0..30).map(|n| world.store.submit(world.delete(support::op(), &format!("k{n}"))));
+                let deleted = |outcome: &Outcome| *outcome == Outcome::Deleted { existed: false };
+                assert!(join_all(all).await.iter().all(deleted), "round {round} beside {locks}");
+                world.put("another", 1).await;
+            }
+            world.sql.batch_execute("COMMIT").await.unwrap();
+        };
+        let (outcome, ()) = tokio::join!(held, others);
+        assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
+    }
     assert!(world.store.stats().lanes.iter().any(|lane| lane.deferred > 0));
+    world.audit().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,13 +7,16 @@ use std::collections::BTreeMap;
 
 use s3o_core::call::{Call, Found, Outcome, Resolution, Resolve};
 use s3o_core::cleanup::{Claim, CleanupResult, MAX_ATTEMPTS};
+use s3o_core::config::{MarkerPlace, MarkerSeen};
 use s3o_core::intent::TargetEnd;
 use s3o_core::ports::{Configs, Ledger, Maintenance, Overview, Queues, Sessions};
 use s3o_core::session::{BackendUsage, UsageReport};
 use s3o_store::{Store, StoreError, StoreOptions};
-use s3o_types::{BackendState, ErrorCode, Etag, ObjectAttributes};
+use s3o_types::{BackendState, ErrorCode, Etag, EtagProof, ObjectAttributes};
 use support::{World, declared, empty_database, op, raw};
 use uuid::Uuid;
+
+const ATTACHED: &str = "SELECT count(*) FROM backends WHERE attached";
 
 fn claim(owner: Uuid) -> Claim {
     Claim { owner, lasts_us: 60_000_000, limit: 100 }
@@ -64,8 +67,19 @@ async fn declarations_are_applied_once_and_lose_no_object() {
     world.store.apply_declared(&declared(&[None, None]), "again").await.unwrap();
     let config = other.newer_than(config.generation).await;
     assert!(config.backends.iter().all(|b| b.state == BackendState::Active));
+    let before_detach = world.count(ATTACHED).await;
     let detached = config.backends[0].spec.id;
-    world.store.detach(detached).await.unwrap();
+    let place = MarkerPlace::of(&config.backends[0].spec);
+    // What was seen at another place says nothing about this one.
+    let elsewhere = MarkerPlace { endpoint: "http://127.0.0.1:1".to_owned(), ..place.clone() };
+    world.store.detach(elsewhere.clone()).await.unwrap();
+    assert_eq!(world.count(ATTACHED).await, before_detach);
+    world.store.detach(place.clone()).await.unwrap();
+    assert_eq!(world.count(ATTACHED).await, before_detach - 1);
+    world.store.attach(MarkerSeen { place: elsewhere, etag: EtagProof::Md5 }).await.unwrap();
+    let moved = MarkerPlace { bucket: "another".to_owned(), ..place };
+    world.store.attach(MarkerSeen { place: moved, etag: EtagProof::Md5 }).await.unwrap();
+    assert_eq!(world.count(ATTACHED).await, before_detach - 1);
     let config = other.newer_than(config.generation).await;
     assert!(!config.backends.iter().find(|b| b.spec.id == detached).unwrap().attached);
     world.audit().await;
@@ -182,18 +196,14 @@ async fn an_intent_is_reaped_when_its_lease_is_over() {
         attributes: Some(ObjectAttributes::default()),
         backend_version: None,
     };
-    let promoted = world.store.submit(resolve(0, blob)).await;
+    let promoted = world.store.submit(resolve(0, blob.clone())).await;
     assert_eq!(promoted, Outcome::Resolved(Resolution::Promoted));
-    // Something happened to the key since.
+    // Something happened to the key since: a whole blob is not promoted, and a repeat says so too.
     world.put("gone", 1).await;
-    assert_eq!(
-        world.store.submit(resolve(1, Found::Nothing)).await,
-        Outcome::Resolved(Resolution::Superseded)
-    );
-    assert_eq!(
-        world.store.submit(resolve(1, Found::Nothing)).await,
-        Outcome::Resolved(Resolution::Superseded)
-    );
+    for _ in 0..2 {
+        let late = world.store.submit(resolve(1, blob.clone())).await;
+        assert_eq!(late, Outcome::Resolved(Resolution::Superseded));
+    }
     Sessions::close(&world.store, world.session).await.unwrap();
     assert_eq!(world.store.claim_expired_intents(claim(reaper)).await.unwrap()[0].op, kept);
     world.audit().await;

@@ -1,7 +1,7 @@
 //! A cluster on disk: made once, launched many times.
 
 use std::fs::{self, OpenOptions, Permissions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -49,17 +49,25 @@ impl Cluster {
     /// A cluster counts as made when its version file is there: initdb renamed into place at the end,
     /// so an interrupted one is never mistaken for a whole one.
     pub(crate) fn init_if_empty(&self) -> Result<()> {
-        if self.pgdata().join("PG_VERSION").exists() {
+        let pgdata = self.pgdata();
+        let version = pgdata.join("PG_VERSION");
+        if version.try_exists().with_context(|| format!("looking at {}", version.display()))? {
             return Ok(());
         }
+        // It may be a cluster all the same: an unmounted or half-restored one. Nothing in it is ever removed.
+        if !is_empty(&pgdata)? {
+            bail!(
+                "{} is not empty and holds no PG_VERSION, so it is no whole cluster; it is left as it is: \
+                 restore it, or move it away to start with an empty one",
+                pgdata.display()
+            );
+        }
         let fresh = self.options.data_dir.join("pgdata.new");
-        for leftover in [&fresh, &self.pgdata()] {
-            match fs::remove_dir_all(leftover) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("removing {}", leftover.display()));
-                }
-                _ => {}
+        match fs::remove_dir_all(&fresh) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("removing {}", fresh.display()));
             }
+            _ => {}
         }
         let home = self.identity.reachable(&self.options.data_dir);
         let mut initdb = self.identity.command(&self.binaries.join("initdb"), &self.options.data_dir)?;
@@ -77,7 +85,13 @@ impl Cluster {
         if !done.status.success() {
             bail!("initdb failed: {}", String::from_utf8_lossy(&done.stderr).trim());
         }
-        fs::rename(&fresh, self.pgdata()).context("putting the new cluster in its place")
+        // Takes the place of an empty directory too, never of one that is not.
+        fs::rename(&fresh, &pgdata).context("putting the new cluster in its place")?;
+        if self.options.fsync {
+            let dir = fs::File::open(&self.options.data_dir).context("opening the data directory")?;
+            dir.sync_all().context("making the new cluster's name durable")?;
+        }
+        Ok(())
     }
 
     /// Starts the server and waits until it takes connections.
@@ -132,6 +146,15 @@ impl Cluster {
         ];
         let own = own.map(|(name, value)| (name.to_owned(), value));
         Ok(own.into_iter().chain(self.options.settings.iter().cloned()).collect())
+    }
+}
+
+/// A directory that is not there is empty.
+fn is_empty(dir: &Path) -> Result<bool> {
+    match fs::read_dir(dir) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error).with_context(|| format!("reading {}", dir.display())),
     }
 }
 

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use s3o_core::config::{ClusterConfig, MarkerSeen};
+use s3o_core::config::{ClusterConfig, MarkerPlace, MarkerSeen};
 use s3o_core::ports::{Configs, PortError};
-use s3o_types::{BackendId, EtagProof};
+use s3o_types::EtagProof;
 use tokio::sync::{Notify, watch};
 use tokio_postgres::IsolationLevel;
 use tokio_util::sync::CancellationToken;
@@ -27,16 +27,21 @@ const POLL_EVERY: Duration = Duration::from_secs(1);
 
 const GENERATION: &str = "SELECT value::bigint FROM settings WHERE name = 'generation'";
 
+/// Only for the place that was looked at: a declaration may have moved the backend meanwhile.
 const ATTACH: &str = "
     WITH changed AS (
-        UPDATE backends SET attached = true, etag_proof = $2
-        WHERE id = $1 AND state <> 'removed' AND (NOT attached OR etag_proof <> $2) RETURNING id
+        UPDATE backends SET attached = true, etag_proof = $4
+        WHERE id = $1 AND spec->>'endpoint' = $2 AND spec->>'bucket' = $3 AND state <> 'removed'
+          AND (NOT attached OR etag_proof <> $4) RETURNING id
     )
     UPDATE settings SET value = to_jsonb(value::bigint + 1)
     WHERE name = 'generation' AND EXISTS (SELECT FROM changed)";
 
 const DETACH: &str = "
-    WITH changed AS (UPDATE backends SET attached = false WHERE id = $1 AND attached RETURNING id)
+    WITH changed AS (
+        UPDATE backends SET attached = false
+        WHERE id = $1 AND spec->>'endpoint' = $2 AND spec->>'bucket' = $3 AND attached RETURNING id
+    )
     UPDATE settings SET value = to_jsonb(value::bigint + 1)
     WHERE name = 'generation' AND EXISTS (SELECT FROM changed)";
 
@@ -125,7 +130,7 @@ impl Configs for Store {
     async fn newer_than(&self, generation: i64) -> Arc<ClusterConfig> {
         let mut config = self.inner.config.clone();
         let newer =
-            config.wait_for(|config| config.generation > generation).await.ok().map(|config| config.clone());
+            config.wait_for(|config| config.generation != generation).await.ok().map(|config| config.clone());
         match newer {
             Some(config) => config,
             // The watcher has ended with the store: there will be no newer one.
@@ -134,15 +139,16 @@ impl Configs for Store {
     }
 
     async fn attach(&self, seen: MarkerSeen) -> Result<(), PortError> {
-        let MarkerSeen { backend, etag } = seen;
-        self.inner.general.run(ATTACH, &[&backend.0, &proof_word(etag)]).await?;
+        let MarkerSeen { place: MarkerPlace { backend, endpoint, bucket }, etag } = seen;
+        self.inner.general.run(ATTACH, &[&backend.0, &endpoint, &bucket, &proof_word(etag)]).await?;
         // The change is served at once, not at the next poll.
         self.inner.wake_config.notify_one();
         Ok(())
     }
 
-    async fn detach(&self, backend: BackendId) -> Result<(), PortError> {
-        self.inner.general.run(DETACH, &[&backend.0]).await?;
+    async fn detach(&self, seen: MarkerPlace) -> Result<(), PortError> {
+        let MarkerPlace { backend, endpoint, bucket } = seen;
+        self.inner.general.run(DETACH, &[&backend.0, &endpoint, &bucket]).await?;
         // The change is served at once, not at the next poll.
         self.inner.wake_config.notify_one();
         Ok(())

@@ -1,4 +1,4 @@
-//! One batch, tried once: two flights with the decision between them.
+//! One batch, tried once: two flights with the decision between them; three where locks are tried.
 //!
 //! Invariant: a transaction that failed is rolled back before the connection is used again; what was
 //! decided counts only after the commit.
@@ -18,7 +18,7 @@ use crate::stats::{LaneCounters, add};
 pub(crate) enum Verdict {
     /// Its outcome, durable where it says that something was done.
     Decided(Outcome),
-    /// Its key is locked by another transaction: not looked at.
+    /// Its key, or its intent, is locked by another transaction: not looked at.
     Later,
 }
 
@@ -37,7 +37,7 @@ pub(crate) async fn attempt(
     locking: Locking,
 ) -> Result<Vec<Verdict>, Failure> {
     add(&desk.counters.transactions, 1);
-    add(&desk.counters.round_trips, 2);
+    add(&desk.counters.round_trips, if locking == Locking::Try { 3 } else { 2 });
     let result = transaction(desk, requests, locking).await;
     if matches!(result, Err(Failure::Lost(_)) | Ok(_)) {
         return result;
@@ -92,8 +92,7 @@ fn set_aside(read: &Read, request: &Request) -> Option<Verdict> {
         tracing::error!(op = %request.op, why, "a row cannot be read");
         return Some(Verdict::Decided(internal(why)));
     }
-    let held = !read.unlocked.is_empty() && read.unlocked.contains(&(bucket, key.to_owned()));
-    (held && request.call.locks_key()).then_some(Verdict::Later)
+    read.is_held(request).then_some(Verdict::Later)
 }
 
 pub(crate) fn internal(why: &str) -> Outcome {

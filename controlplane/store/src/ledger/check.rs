@@ -1,6 +1,6 @@
 //! What is refused before it can spoil a batch, and how much of a batch a call takes.
 
-use s3o_core::call::{Call, CarriedIntent, Found, Refusal, Request};
+use s3o_core::call::{Call, CarriedIntent, FinishedTarget, Found, Refusal, Request};
 use s3o_core::object::Locate;
 use s3o_types::{ErrorCode, ObjectAttributes};
 
@@ -68,6 +68,7 @@ impl Texts {
             Call::Retarget(retarget) => self.intent(&retarget.intent),
             Call::Commit(commit) => {
                 self.intent(&commit.intent);
+                self.finished(&commit.failed);
                 self.add(commit.etag.as_str());
                 self.attributes(&commit.attributes);
                 for (name, value) in &commit.checksums.values {
@@ -83,7 +84,10 @@ impl Texts {
                     ]);
                 }
             }
-            Call::Abort(abort) => self.intent(&abort.intent),
+            Call::Abort(abort) => {
+                self.intent(&abort.intent);
+                self.finished(&abort.targets);
+            }
             Call::Delete(delete) => {
                 self.add(&delete.key);
                 self.add_all(delete.conditions.if_match.iter().map(s3o_types::Etag::as_str));
@@ -92,6 +96,10 @@ impl Texts {
                 self.found(&resolve.intent.key, resolve.found.iter().map(|(_, found)| found));
             }
         }
+    }
+
+    fn finished(&mut self, targets: &[FinishedTarget]) {
+        self.add_all(targets.iter().filter_map(|target| target.backend_version.as_deref()));
     }
 
     fn found<'a>(&mut self, key: &str, found: impl Iterator<Item = &'a Found>) {

@@ -152,6 +152,10 @@ pub(crate) async fn write(
             flight.add(sql, params).await?;
         }
     }
+    if !add_targets.is_empty() {
+        // Only an intent may be forgotten: a target that was added would be written to unreserved.
+        flight.add_text("SET LOCAL synchronous_commit = on").await?;
+    }
     flight.add_text("COMMIT").await?;
     flight.land().await?;
     Ok(())

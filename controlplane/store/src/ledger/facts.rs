@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use s3o_core::call::{Call, CarriedIntent, Request};
+use s3o_core::call::{Call, CarriedIntent, Found, Request, Resolve};
 use s3o_core::config::Routing;
 use s3o_core::facts::{BackendFacts, BucketFacts, CurrentObject, Facts};
 use s3o_core::intent::{Intent, Target};
@@ -21,22 +21,25 @@ use super::reads;
 use crate::connection::Connection;
 use crate::error::Failure;
 use crate::overview::usage;
-use crate::rows::{Cells, CopyRecord, IntentRecord, ObjectRecord, corrupt, small};
+use crate::rows::{Cells, CopyRecord, IntentRecord, ObjectRecord, PgTime, corrupt, small};
 
 /// How keys are locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Locking {
     /// Wait for them, up to `lock_timeout`.
     Wait,
-    /// Take those that are free.
+    /// Take those that are free, look at once which, and read only for the calls that got theirs.
     Try,
 }
 
 /// What the first flight brought.
+#[derive(Default)]
 pub(crate) struct Read {
     pub(crate) facts: Facts,
     /// Keys that another transaction holds; empty unless they were tried.
     pub(crate) unlocked: HashSet<(BucketId, String)>,
+    /// Operations whose intent another transaction holds; empty unless they were tried.
+    pub(crate) held: HashSet<Op>,
     /// Rows that this release cannot read, by the call that needs them.
     pub(crate) broken: Vec<(Subject, String)>,
 }
@@ -54,6 +57,7 @@ pub(crate) enum Subject {
 enum Part {
     Nothing,
     Locks,
+    Held,
     Intents,
     Outcomes,
     Objects,
@@ -72,7 +76,24 @@ struct Plan<'a> {
     parts: Vec<Part>,
 }
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
+    const fn new(connection: &'a Connection) -> Self {
+        Self { flight: Flight::new(connection), parts: Vec::new() }
+    }
+
+    /// Waits for the answers and takes them in.
+    async fn land(self, read: &mut Read) -> Result<(), Failure> {
+        let answers = self.flight.land().await?;
+        for (part, rows) in self.parts.into_iter().zip(&answers) {
+            for row in rows {
+                if let Err(broken) = take(read, part, Cells(row)) {
+                    read.broken.push(broken);
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn add(&mut self, part: Part, sql: &'static str, params: Vec<Param>) -> Result<(), Failure> {
         self.flight.add(sql, params).await?;
         self.parts.push(part);
@@ -92,24 +113,33 @@ pub(crate) async fn read(
     requests: &[&Request],
     locking: Locking,
 ) -> Result<Read, Failure> {
-    let mut plan = Plan { flight: Flight::new(connection), parts: Vec::new() };
+    let mut read = Read::default();
+    let mut plan = Plan::new(connection);
     plan.text("BEGIN").await?;
     locks(&mut plan, requests, locking).await?;
-    rows_of_calls(&mut plan, requests).await?;
-    rows_of_kinds(&mut plan, requests).await?;
-    room(&mut plan, requests).await?;
-    let Plan { flight, parts } = plan;
-    let answers = flight.land().await?;
-    let mut read = Read { facts: Facts::default(), unlocked: HashSet::new(), broken: Vec::new() };
-    for (part, rows) in parts.into_iter().zip(&answers) {
-        for row in rows {
-            let cells = Cells(row);
-            if let Err((subject, why)) = take(&mut read, part, cells) {
-                read.broken.push((subject, why));
-            }
-        }
+    let mut requests = requests.to_vec();
+    if locking == Locking::Try {
+        // Whoever holds a key may hold its rows too: to wait for those would hold up the whole batch.
+        plan.add(Part::Held, reads::HELD_INTENTS, both(ops(&requests))).await?;
+        plan.land(&mut read).await?;
+        requests.retain(|request| !read.is_held(request));
+        plan = Plan::new(connection);
     }
+    rows_of_calls(&mut plan, &requests).await?;
+    rows_of_kinds(&mut plan, &requests).await?;
+    room(&mut plan, &requests).await?;
+    plan.land(&mut read).await?;
     Ok(read)
+}
+
+impl Read {
+    /// Whether another transaction holds what the call needs.
+    pub(crate) fn is_held(&self, request: &Request) -> bool {
+        let (bucket, key) = request.call.bucket_and_key();
+        let key_is_held = || self.unlocked.contains(&(bucket, key.to_owned()));
+        self.held.contains(&request.op)
+            || (request.call.locks_key() && !self.unlocked.is_empty() && key_is_held())
+    }
 }
 
 fn ops(requests: &[&Request]) -> (Vec<Uuid>, Vec<i32>) {
@@ -145,8 +175,11 @@ async fn locks(plan: &mut Plan<'_>, requests: &[&Request], locking: Locking) -> 
     plan.add(Part::Nothing, reads::LOCK_BUCKETS, lock).await
 }
 
+fn both((ids, items): (Vec<Uuid>, Vec<i32>)) -> Vec<Param> {
+    vec![Box::new(ids), Box::new(items)]
+}
+
 async fn rows_of_calls(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
-    let both = |(ids, items): (Vec<Uuid>, Vec<i32>)| vec![Box::new(ids) as Param, Box::new(items)];
     plan.add(Part::Intents, reads::INTENTS, both(ops(requests))).await?;
     plan.add(Part::Outcomes, reads::OUTCOMES, both(ops(requests))).await?;
     let (ids, names) = keys(requests);
@@ -183,25 +216,41 @@ async fn rows_of_kinds(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(),
     overtaken(plan, requests).await
 }
 
+/// Only then does it matter what came after it: for all others the log is not read. The statement leaves
+/// those out that are too old.
+fn may_be_promoted(resolve: &Resolve) -> bool {
+    let whole = |found: &Found| match found {
+        Found::Blob { stored_size, size, etag, attributes, backend_version: _ } => {
+            let bytes = resolve.intent.size;
+            *stored_size == bytes && *size == bytes && etag.is_some() && attributes.is_some()
+        }
+        Found::Nothing => false,
+    };
+    resolve.intent.conditions.is_empty() && resolve.found.iter().any(|(_, found)| whole(found))
+}
+
 async fn overtaken(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
     let intent = |request: &Request| match &request.call {
-        Call::Resolve(resolve) => Some(resolve.intent.clone()),
+        Call::Resolve(resolve) => may_be_promoted(resolve).then(|| resolve.intent.clone()),
         _ => None,
     };
     let intents: Vec<Intent> = requests.iter().copied().filter_map(intent).collect();
-    let Some(least) = intents.iter().map(|intent| intent.log_floor.0).min() else { return Ok(()) };
+    if intents.is_empty() {
+        return Ok(());
+    }
     let ids: Vec<Uuid> = intents.iter().map(|intent| intent.op.id).collect();
     let items: Vec<i32> = intents.iter().map(|intent| intent.op.item).collect();
     let floors: Vec<i64> = intents.iter().map(|intent| intent.log_floor.0).collect();
     let buckets: Vec<i32> = intents.iter().map(|intent| intent.bucket.0).collect();
     let names: Vec<String> = intents.iter().map(|intent| intent.key.clone()).collect();
+    let begun: Vec<PgTime> = intents.iter().map(|intent| PgTime(intent.begun)).collect();
     let params: Vec<Param> = vec![
         Box::new(ids),
         Box::new(items),
         Box::new(floors),
         Box::new(buckets),
         Box::new(names),
-        Box::new(least),
+        Box::new(begun),
     ];
     // One pass over the recent log, hashed against the batch: the only join here that may hash.
     plan.text("SET LOCAL enable_hashjoin = on").await?;
@@ -222,7 +271,6 @@ async fn room(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure>
     plan.add(Part::Nothing, reads::LOCK_ROOM, Vec::new()).await?;
     // While we waited, the same Begin may have been decided through another replica, and even its Commit.
     // From here on it would wait for us; so whatever it left is seen now, and no intent is made twice.
-    let both = |(ids, items): (Vec<Uuid>, Vec<i32>)| vec![Box::new(ids) as Param, Box::new(items)];
     plan.add(Part::Intents, reads::INTENTS_AGAIN, both(ops(requests))).await?;
     plan.add(Part::Outcomes, reads::OUTCOMES, both(ops(requests))).await?;
     plan.add(Part::Usage, reads::ROOM, Vec::new()).await
@@ -245,6 +293,10 @@ fn take(read: &mut Read, part: Part, cells: Cells<'_>) -> Result<(), Broken> {
                 let key = (BucketId(cells.get("bucket").map_err(all)?), cells.get("key").map_err(all)?);
                 read.unlocked.insert(key);
             }
+            Ok(())
+        }
+        Part::Held => {
+            read.held.insert(IntentRecord(cells).op().map_err(all)?);
             Ok(())
         }
         Part::Intents => take_intent(&mut facts.intents, cells),

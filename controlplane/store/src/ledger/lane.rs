@@ -4,9 +4,11 @@
 //! waits for nothing; every call is answered, by its outcome or, when its patience is over, retryably.
 
 use std::collections::{HashSet, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use s3o_core::call::{Outcome, Refusal, Request};
 use s3o_core::cleanup::CleanupTimes;
 use s3o_types::{BucketId, ErrorCode, Op};
@@ -36,6 +38,9 @@ const RECONNECT: Duration = Duration::from_millis(100);
 
 /// Connections lost in a row by one batch before it is halved: one of its calls may bring the server down.
 const LOSSES: u32 = 5;
+
+/// Times that the server may give a batch up as too slow, or refuse it, before it is halved.
+const CANCELS: u32 = 2;
 
 /// Times that a call may find its row inserted by somebody else. The second look finds that row.
 const DUPLICATES: u32 = 3;
@@ -170,14 +175,17 @@ impl Lane {
     async fn decide(&mut self, batch: Vec<Item>) {
         add(&self.counters.batches, 1);
         add(&self.counters.items, batch.len());
-        let mut groups = vec![Group { items: batch, locking: Locking::Wait, losses: 0 }];
+        // A lock that was held a moment ago is not waited for: that would hold up all the others.
+        let was_put_off = batch.iter().any(|item| item.not_before.is_some());
+        let locking = if was_put_off { Locking::Try } else { Locking::Wait };
+        let mut groups = vec![Group { items: batch, locking, losses: 0 }];
         let mut put_off = Vec::new();
         while let Some(group) = groups.pop() {
             let group = expire(group);
             if group.items.is_empty() {
                 continue;
             }
-            match self.attempt(&group).await {
+            match self.guarded(&group).await {
                 Ok(verdicts) => put_off.extend(settle(group.items, verdicts)),
                 Err(failure) => self.recover(group, failure, &mut groups, &mut put_off).await,
             }
@@ -189,9 +197,24 @@ impl Lane {
         }
     }
 
+    /// A panic ends the batch that it happened in, not the lane. The connection goes with it: what state it
+    /// is in is not known.
+    async fn guarded(&mut self, group: &Group) -> Result<Vec<Verdict>, Failure> {
+        let counters = self.counters.clone();
+        let result = survive(self.attempt(group), &counters).await;
+        if matches!(result, Err(Failure::Panicked(_))) {
+            self.connection = None;
+        }
+        result
+    }
+
     async fn attempt(&mut self, group: &Group) -> Result<Vec<Verdict>, Failure> {
         if self.connection.as_ref().is_none_or(Connection::is_closed) {
-            self.connection = Some(self.connect().await?);
+            let connected = tokio::select! {
+                connected = self.connect() => connected?,
+                () = self.stop.cancelled() => return Err(Failure::Lost("the control plane is shutting down".to_owned())),
+            };
+            self.connection = Some(connected);
         }
         let Some(connection) = &self.connection else {
             return Err(Failure::Lost("not connected".to_owned()));
@@ -217,6 +240,12 @@ impl Lane {
         put_off: &mut Vec<Item>,
     ) {
         match failure {
+            // Nobody will be here to try again; another replica, or the next start, finds it by op.
+            Failure::Lost(_) | Failure::Busy(_) if self.stop.is_cancelled() => {
+                self.connection = None;
+                let refused = || Outcome::from(unavailable("the control plane is shutting down"));
+                group.items.into_iter().for_each(|item| item.answer(refused()));
+            }
             Failure::Lost(why) => {
                 tracing::debug!(
                     lane = self.name,
@@ -236,15 +265,25 @@ impl Lane {
             Failure::Busy(why) => {
                 tracing::warn!(lane = self.name, why, "the database is busy");
                 self.pause(RECONNECT).await;
-                groups.push(group);
+                group.losses += 1;
+                // One slow call must not take the others along until their patience is over.
+                if group.losses >= CANCELS && group.items.len() > 1 {
+                    halve(group, groups);
+                } else {
+                    groups.push(group);
+                }
             }
             Failure::Locked(_) if group.locking == Locking::Wait => {
                 groups.push(Group { locking: Locking::Try, ..group });
             }
+            // A row or a bucket that is locked without its key: the halves tell whose it is.
+            Failure::Locked(_) if group.items.len() > 1 => halve(group, groups),
             Failure::Locked(_) => put_off.append(&mut group.items),
-            Failure::Data(_) | Failure::Corrupt(_) if group.items.len() > 1 => halve(group, groups),
+            Failure::Data(_) | Failure::Corrupt(_) | Failure::Panicked(_) if group.items.len() > 1 => {
+                halve(group, groups)
+            }
             Failure::Data(rejected) => refuse(group.items, &rejected, put_off),
-            Failure::Corrupt(why) => {
+            Failure::Corrupt(why) | Failure::Panicked(why) => {
                 tracing::error!(why, "a call cannot be decided");
                 group.items.into_iter().for_each(|item| item.answer(internal(&why)));
             }
@@ -258,6 +297,20 @@ impl Lane {
             () = self.stop.cancelled() => {}
         }
     }
+}
+
+/// Runs `work`; a panic in it becomes a failure.
+pub(super) async fn survive<T>(
+    work: impl Future<Output = Result<T, Failure>>,
+    counters: &LaneCounters,
+) -> Result<T, Failure> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+        add(&counters.panics, 1);
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let why = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        tracing::error!(why, "a batch panicked");
+        Err(Failure::Panicked(format!("the call could not be decided: {why}")))
+    })
 }
 
 /// The second half is decided after the first: it is pushed first.
@@ -304,5 +357,20 @@ fn refuse(items: Vec<Item>, rejected: &Rejected, put_off: &mut Vec<Item>) {
             tracing::error!(op = %item.request.op, table, constraint, %rejected, "a call was refused by the database");
             item.answer(internal("the database refused the rows of this call"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_becomes_a_failure_and_is_counted() {
+        let counters = LaneCounters::default();
+        let torn = survive(async { panic!("torn {}", 1) as Result<(), Failure> }, &counters).await;
+        assert!(matches!(torn, Err(Failure::Panicked(why)) if why.contains("torn 1")));
+        let fine = survive(async { Ok::<_, Failure>(7) }, &counters).await;
+        assert!(matches!(fine, Ok(7)));
+        assert_eq!(counters.read("l").panics, 1);
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::flight::{Flight, Param};
-use super::lane::unavailable;
+use super::lane::{survive, unavailable};
 use super::reads;
 use crate::connection::{Connection, Connector, Profile};
 use crate::error::Failure;
@@ -75,14 +75,23 @@ impl LocateLane {
             if readers.is_empty() {
                 return;
             }
-            match self.ask(&readers).await {
+            let counters = self.counters.clone();
+            match survive(self.ask(&readers), &counters).await {
                 Ok(answers) => return answer(readers, &answers),
                 Err(failure) if failure.is_passing() && !self.stop.is_cancelled() => {
                     self.connection = None;
                     add(&self.counters.reconnects, 1);
-                    sleep(RECONNECT).await;
+                    tokio::select! {
+                        () = sleep(RECONNECT) => {}
+                        () = self.stop.cancelled() => {}
+                    }
+                }
+                Err(failure) if failure.is_passing() => {
+                    let refused = || Err(unavailable("the control plane is shutting down"));
+                    return readers.into_iter().for_each(|reader| drop(reader.reply.send(refused())));
                 }
                 Err(failure) => {
+                    self.connection = None;
                     tracing::error!(%failure, "objects cannot be located");
                     let refused =
                         || Err(Refusal::new(ErrorCode::InternalError, "the object cannot be located"));

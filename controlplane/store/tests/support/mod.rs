@@ -8,7 +8,9 @@ use std::time::Duration;
 use s3o_core::call::{
     Abort, Begin, Call, CarriedIntent, Commit, Delete, FinishedTarget, Outcome, Request, StoredCopy,
 };
-use s3o_core::config::{Declared, DeclaredBackend, DeclaredBucket, DeclaredCredential, MarkerSeen, Routing};
+use s3o_core::config::{
+    Declared, DeclaredBackend, DeclaredBucket, DeclaredCredential, MarkerPlace, MarkerSeen, Routing,
+};
 use s3o_core::intent::{Target, TargetEnd, WriteKind};
 use s3o_core::ports::{Configs, Ledger, Sessions};
 use s3o_core::session::Hello;
@@ -122,7 +124,8 @@ impl World {
         store.apply_declared(&declared(quotas), &format!("{quotas:?}")).await.unwrap();
         let config = store.newer_than(0).await;
         for backend in &config.backends {
-            store.attach(MarkerSeen { backend: backend.spec.id, etag: EtagProof::Md5 }).await.unwrap();
+            let place = MarkerPlace::of(&backend.spec);
+            store.attach(MarkerSeen { place, etag: EtagProof::Md5 }).await.unwrap();
         }
         let bucket = config.buckets[0].id;
         let session = Uuid::new_v4();
@@ -210,7 +213,8 @@ impl World {
         begun: &(VersionId, Vec<Target>),
         end: TargetEnd,
     ) -> Request {
-        let targets = begun.1.iter().map(|t| FinishedTarget { target: t.id(), end }).collect();
+        let finished = |t: &Target| FinishedTarget { target: t.id(), end, backend_version: None };
+        let targets = begun.1.iter().map(finished).collect();
         self.request(op, Call::Abort(Abort { intent: self.carried(key, size, begun), targets }))
     }
 

@@ -1,0 +1,75 @@
+//! What the queues do with rows that were not even tried, with sessions that are not there yet, and when a
+//! backend is full.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use s3o_core::call::{Call, Found, Outcome, Resolution, Resolve};
+use s3o_core::cleanup::{Claim, CleanupResult};
+use s3o_core::ports::{Ledger, Queues};
+use s3o_types::{Etag, ObjectAttributes};
+use support::{World, op};
+use uuid::Uuid;
+
+fn claim(owner: Uuid) -> Claim {
+    Claim { owner, lasts_us: 60_000_000, limit: 100 }
+}
+
+#[tokio::test]
+async fn a_deferred_row_is_put_off_and_no_attempt_is_counted() {
+    let world = World::new(&[None]).await;
+    world.put("k", 10).await;
+    world.put("k", 20).await;
+    let owner = Uuid::new_v4();
+    // Far more often than a failing row may fail.
+    for _ in 0..15 {
+        world.make_everything_due().await;
+        let claimed = world.store.claim_cleanup(claim(owner)).await.unwrap();
+        assert_eq!((claimed.len(), claimed[0].attempts), (1, 0));
+        let result = CleanupResult::Deferred("the backend is down".to_owned());
+        let counts = world.store.finish_cleanup(owner, vec![(claimed[0].clone(), result)]).await.unwrap();
+        assert_eq!(counts, BTreeMap::from([("deferred".to_owned(), 1)]));
+        assert!(world.store.claim_cleanup(claim(owner)).await.unwrap().is_empty());
+    }
+    let waiting = "SELECT count(*) FROM cleanup_queue WHERE claimed_by IS NULL AND last_error LIKE '%down%'
+                   AND not_before BETWEEN now() + interval '50 s' AND now() + interval '60 s'";
+    assert_eq!(world.count(waiting).await, 1);
+    world.audit().await;
+}
+
+#[tokio::test]
+async fn an_intent_of_a_session_without_a_row_has_a_lease_all_the_same() {
+    let world = World::new(&[None]).await;
+    world.begun(op(), "k", 1).await;
+    world.sql.batch_execute("DELETE FROM sessions").await.unwrap();
+    let reaper = Uuid::new_v4();
+    assert!(world.store.claim_expired_intents(claim(reaper)).await.unwrap().is_empty());
+    world.sql.batch_execute("UPDATE intents SET begun = now() - interval '1 hour'").await.unwrap();
+    assert_eq!(world.store.claim_expired_intents(claim(reaper)).await.unwrap().len(), 1);
+}
+
+/// The log is read for an intent from its floor on; one that is too old to be promoted does not have it read.
+#[tokio::test]
+async fn an_intent_of_yesterday_is_dropped_though_its_blob_is_whole() {
+    let world = World::new(&[None]).await;
+    let op = op();
+    world.begun(op, "k", 5).await;
+    world.sql.batch_execute("UPDATE intents SET begun = now() - interval '14 hours'").await.unwrap();
+    let reaper = Uuid::new_v4();
+    let intent = world.store.claim_expired_intents(claim(reaper)).await.unwrap().remove(0);
+    let blob = Found::Blob {
+        stored_size: 5,
+        size: 5,
+        etag: Some(Etag::new("d41d8cd98f00b204e9800998ecf8427e")),
+        attributes: Some(ObjectAttributes::default()),
+        backend_version: None,
+    };
+    let found = vec![(intent.targets[0].id(), blob)];
+    let resolve = Call::Resolve(Box::new(Resolve { intent, owner: reaper, found }));
+    let mut request = world.request(op, resolve);
+    request.bulk = true;
+    assert_eq!(world.store.submit(request).await, Outcome::Resolved(Resolution::Dropped));
+    world.audit().await;
+}
