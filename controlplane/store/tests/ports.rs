@@ -245,6 +245,42 @@ async fn partitions_are_made_under_rows_of_the_default_and_dropped_when_old() {
     assert_eq!(world.store.submit(world.commit(op, "k", 1, &a)).await, first, "found in its own partition");
 }
 
+/// A running `pg_dump` holds every table; today's and tomorrow's partitions are there.
+#[tokio::test]
+async fn somebody_who_reads_the_log_keeps_no_control_plane_from_starting() {
+    let world = World::new(&[None]).await;
+    let partition = async |n: i32| {
+        let sql = format!("SELECT 'changes_' || to_char((now() AT TIME ZONE 'UTC')::date + {n}, 'YYYYMMDD')");
+        world.sql.query_one(&sql, &[]).await.unwrap().get::<_, String>(0)
+    };
+    let drop = async |n: i32| {
+        let sql = format!("DROP TABLE {}", partition(n).await);
+        world.sql.batch_execute(&sql).await.unwrap();
+    };
+    drop(5).await;
+    let old =
+        "CREATE TABLE changes_20200101 PARTITION OF changes FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')";
+    world.sql.batch_execute(old).await.unwrap();
+    world.sql.batch_execute("BEGIN; LOCK TABLE changes, changes_default IN ACCESS SHARE MODE").await.unwrap();
+    Store::migrate(&world.url).await.unwrap();
+    assert!(world.store.rotate_changes().await.is_err());
+    world.sql.batch_execute("COMMIT").await.unwrap();
+    // One old partition that cannot be dropped does not stop the new ones.
+    let dumping = raw(&world.url).await;
+    dumping.batch_execute("BEGIN; LOCK TABLE ONLY changes_20200101 IN ACCESS SHARE MODE").await.unwrap();
+    assert!(world.store.rotate_changes().await.is_err());
+    let made = format!("SELECT count(*) FROM pg_class WHERE relname = '{}'", partition(5).await);
+    assert_eq!(world.count(&made).await, 1);
+    dumping.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(world.store.rotate_changes().await.unwrap()["dropped"], 1);
+    // Without tomorrow's, it has to be made.
+    drop(1).await;
+    world.sql.batch_execute("BEGIN; LOCK TABLE changes_default IN ACCESS SHARE MODE").await.unwrap();
+    assert!(Store::migrate(&world.url).await.is_err());
+    world.sql.batch_execute("COMMIT").await.unwrap();
+    Store::migrate(&world.url).await.unwrap();
+}
+
 #[tokio::test]
 async fn ticks_are_recorded_and_a_closed_store_refuses() {
     let world = World::new(&[None]).await;

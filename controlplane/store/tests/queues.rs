@@ -7,10 +7,11 @@ mod support;
 use std::collections::BTreeMap;
 
 use s3o_core::call::{Call, Found, Outcome, Resolution, Resolve};
-use s3o_core::cleanup::{Claim, CleanupResult};
+use s3o_core::cleanup::{Claim, CleanupResult, CleanupTimes};
 use s3o_core::ports::{Ledger, Queues};
-use s3o_types::{Etag, ObjectAttributes};
-use support::{World, op};
+use s3o_store::{Store, StoreOptions};
+use s3o_types::{ErrorCode, Etag, ObjectAttributes};
+use support::{World, eventually, op};
 use uuid::Uuid;
 
 fn claim(owner: Uuid) -> Claim {
@@ -72,4 +73,44 @@ async fn an_intent_of_yesterday_is_dropped_though_its_blob_is_whole() {
     request.bulk = true;
     assert_eq!(world.store.submit(request).await, Outcome::Resolved(Resolution::Dropped));
     world.audit().await;
+}
+
+fn is_full(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused(refusal) if refusal.code == ErrorCode::InsufficientStorage)
+}
+
+#[tokio::test]
+async fn a_begin_without_room_makes_deleted_blobs_due_at_once() {
+    let world = World::new(&[Some(100)]).await;
+    world.put("k", 90).await;
+    world.store.submit(world.delete(op(), "k")).await;
+    let owner = Uuid::new_v4();
+    assert!(world.store.claim_cleanup(claim(owner)).await.unwrap().is_empty(), "read_grace holds");
+    assert!(is_full(&world.store.submit(world.begin(op(), "new", 50)).await));
+    let due =
+        || async { world.count("SELECT count(*) FROM cleanup_queue WHERE not_before <= now()").await == 1 };
+    eventually("due", due).await;
+    let claimed = world.store.claim_cleanup(claim(owner)).await.unwrap();
+    let results = vec![(claimed[0].clone(), CleanupResult::Deleted)];
+    world.store.finish_cleanup(owner, results).await.unwrap();
+    world.begun(op(), "new", 50).await;
+    world.audit().await;
+}
+
+#[tokio::test]
+async fn pressure_never_shortens_the_delay_for_restores() {
+    let world = World::new(&[Some(100)]).await;
+    const HOUR: i64 = 3600 * 1_000_000;
+    let cleanup_times =
+        CleanupTimes { read_grace_us: 2 * HOUR, cleanup_delay_us: HOUR, late_put_window_us: HOUR };
+    let store =
+        Store::connect(StoreOptions { cleanup_times, ..StoreOptions::new(&world.url) }).await.unwrap();
+    let first = op();
+    let a = support::begun(store.submit(world.begin(first, "k", 90)).await);
+    store.submit(world.commit(first, "k", 90, &a)).await;
+    store.submit(world.delete(op(), "k")).await;
+    assert!(is_full(&store.submit(world.begin(op(), "new", 50)).await));
+    let moved = "SELECT count(*) FROM cleanup_queue WHERE not_before = queued + interval '1 hour'";
+    eventually("pulled forward to the delay", || async { world.count(moved).await == 1 }).await;
+    assert!(store.claim_cleanup(claim(Uuid::new_v4())).await.unwrap().is_empty());
 }

@@ -52,3 +52,20 @@ async fn a_closed_parent_directory_is_no_obstacle() {
     assert_eq!(std::fs::metadata(password).unwrap().permissions().mode() & 0o777, 0o600);
     postgres.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_looks_like_a_damaged_cluster_is_never_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pgdata/base/1/2");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, "rows").unwrap();
+    let refused = LocalPostgres::start(options(dir.path())).await.err().unwrap();
+    assert!(refused.to_string().contains("PG_VERSION"), "{refused}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "rows");
+    // An empty one, and what an interrupted initdb left, are no clusters.
+    std::fs::remove_dir_all(dir.path().join("pgdata/base")).unwrap();
+    std::fs::create_dir_all(dir.path().join("pgdata.new/base")).unwrap();
+    let mut postgres = LocalPostgres::start(options(dir.path())).await.unwrap();
+    assert!(listens(&postgres));
+    postgres.stop().await.unwrap();
+}

@@ -13,13 +13,14 @@ use s3o_core::call::{Outcome, Refusal, Request};
 use s3o_core::cleanup::CleanupTimes;
 use s3o_types::{BucketId, ErrorCode, Op};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Desk, Verdict, attempt, internal};
 use super::effects;
 use super::facts::{self, Locking};
-use crate::connection::{Connection, Connector, Profile};
+use super::pressure::{Pressure, relieve};
+use crate::connection::{ANSWER_PATIENCE, Connection, Connector, Profile};
 use crate::error::{Failure, Rejected};
 use crate::stats::{LaneCounters, add};
 
@@ -101,6 +102,7 @@ pub(crate) struct Lane {
     pub(crate) stop: CancellationToken,
     pub(crate) connection: Option<Connection>,
     pub(crate) pending: VecDeque<Item>,
+    pub(crate) pressure: Pressure,
 }
 
 impl Lane {
@@ -186,7 +188,7 @@ impl Lane {
                 continue;
             }
             match self.guarded(&group).await {
-                Ok(verdicts) => put_off.extend(settle(group.items, verdicts)),
+                Ok(verdicts) => put_off.extend(settle(group.items, verdicts, &mut self.pressure)),
                 Err(failure) => self.recover(group, failure, &mut groups, &mut put_off).await,
             }
         }
@@ -194,6 +196,21 @@ impl Lane {
         for mut item in put_off.into_iter().rev() {
             item.not_before = Some(Instant::now() + PUT_OFF.mul_f64(1.0 + rand::random::<f64>()));
             self.pending.push_front(item);
+        }
+        if let Some(bytes) = self.pressure.take() {
+            self.make_room(bytes).await;
+        }
+    }
+
+    async fn make_room(&mut self, bytes: u64) {
+        let Some(connection) = &mut self.connection else { return };
+        match timeout(ANSWER_PATIENCE, relieve(connection, bytes, &self.times)).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(rows)) => {
+                tracing::info!(rows, "room is short: blobs are deleted without waiting for readers")
+            }
+            Ok(Err(failure)) => tracing::debug!(%failure, "queued blobs could not be pulled forward"),
+            Err(_) => self.connection = None,
         }
     }
 
@@ -332,11 +349,14 @@ fn expire(group: Group) -> Group {
 }
 
 /// Answers what was decided and returns the rest.
-fn settle(items: Vec<Item>, verdicts: Vec<Verdict>) -> Vec<Item> {
+fn settle(items: Vec<Item>, verdicts: Vec<Verdict>, pressure: &mut Pressure) -> Vec<Item> {
     let mut later = Vec::new();
     for (item, verdict) in items.into_iter().zip(verdicts) {
         match verdict {
-            Verdict::Decided(outcome) => item.answer(outcome),
+            Verdict::Decided(outcome) => {
+                pressure.note(&item.request, &outcome);
+                item.answer(outcome);
+            }
             Verdict::Later => later.push(item),
         }
     }

@@ -12,6 +12,7 @@ mod flight;
 mod lane;
 mod list;
 mod locate;
+mod pressure;
 mod reads;
 
 use std::collections::VecDeque;
@@ -34,6 +35,7 @@ use crate::Store;
 use crate::connection::{Connector, Profile};
 use crate::ledger::lane::{Item, Lane, unavailable};
 use crate::ledger::locate::{LocateLane, Reader};
+use crate::ledger::pressure::Pressure;
 use crate::slots::Slots;
 use crate::stats::{LaneCounters, LaneStats};
 
@@ -80,6 +82,7 @@ impl Workshop<'_> {
             stop: self.stop.clone(),
             connection: None,
             pending: VecDeque::new(),
+            pressure: Pressure::default(),
         };
         self.tasks.spawn(lane.run(queue));
         Entrance { name, sender, counters }
