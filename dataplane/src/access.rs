@@ -1,7 +1,7 @@
 //! May this key do that: grants come from the snapshot.
 //!
 //! Invariants: no operation runs without a signature that covers `host`; a bucket that the key has no
-//! grant for is refused like one that does not exist, so that names cannot be probed; an operation
+//! grant for is refused with AccessDenied, one that does not exist with NoSuchBucket, as S3 does; an operation
 //! that this release does not have answers NotImplemented to whoever is authenticated.
 
 use std::sync::Arc;
@@ -41,10 +41,18 @@ impl S3Access for Grants {
             return Err(s3_error!(AccessDenied, "Signature is required"));
         };
         let access_key = credentials.access_key.clone();
-        if !signs_host(cx.headers(), cx.uri().query()) {
+        if !signs("host", cx.headers(), cx.uri().query()) {
             return Err(s3_error!(AccessDenied, "The host header must be signed"));
         }
         let operation = cx.s3_op().name();
+        // Tools create a bucket before they copy to it, and take "it is yours" for an answer.
+        if operation == "CreateBucket" {
+            let bucket = cx.s3_path().get_bucket_name().unwrap_or_default();
+            return Err(match granted(&self.0, &access_key, bucket, true) {
+                Ok(_) => s3_error!(BucketAlreadyOwnedByYou),
+                Err(_) => s3_error!(AccessDenied, "Buckets are made by the cluster's operator"),
+            });
+        }
         let Some((name, need)) = known(operation) else {
             return Err(s3_error!(NotImplemented, "{operation} is not implemented"));
         };
@@ -73,7 +81,8 @@ pub(crate) fn granted(plane: &Plane, access_key: &str, bucket: &str, write: bool
         let key = snapshot.keys.get(access_key);
         key.and_then(|key| key.grants.get(&bucket.id)).is_some_and(|may_write| *may_write || !write)
     };
-    snapshot.buckets.get(bucket).filter(may).cloned().ok_or_else(|| s3_error!(AccessDenied))
+    let bucket = snapshot.buckets.get(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
+    if may(&bucket) { Ok(bucket.clone()) } else { Err(s3_error!(AccessDenied)) }
 }
 
 fn known(operation: &str) -> Option<(&'static str, Need)> {
@@ -94,23 +103,23 @@ fn known(operation: &str) -> Option<(&'static str, Need)> {
     })
 }
 
-/// Whether `host` is among the signed headers, of the header or of the presigned URL. `s3s` lets it be
-/// missing, and then a request could be replayed against another bucket's host.
-fn signs_host(headers: &HeaderMap, query: Option<&str>) -> bool {
-    let lists_host = |list: &str| list.split(';').any(|name| name.trim().eq_ignore_ascii_case("host"));
+/// Whether `wanted` is among the signed headers, of the header or of the presigned URL. `s3s` lets
+/// `host` be missing, and then a request could be replayed against another bucket's host.
+pub(crate) fn signs(wanted: &str, headers: &HeaderMap, query: Option<&str>) -> bool {
+    let lists_it = |list: &str| list.split(';').any(|name| name.trim().eq_ignore_ascii_case(wanted));
     if let Some(authorization) =
         headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok())
     {
         let signed =
             authorization.split([',', ' ']).find_map(|part| part.trim().strip_prefix("SignedHeaders="));
-        return signed.is_some_and(lists_host);
+        return signed.is_some_and(lists_it);
     }
     let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
     let signed: Vec<_> =
         pairs.filter(|(name, _)| *name == "X-Amz-SignedHeaders").map(|(_, value)| value).collect();
     // Twice would let the signature be checked with one list and this with the other.
     let [signed] = signed.as_slice() else { return false };
-    percent_encoding::percent_decode_str(signed).decode_utf8().is_ok_and(|list| lists_host(&list))
+    percent_encoding::percent_decode_str(signed).decode_utf8().is_ok_and(|list| lists_it(&list))
 }
 
 fn streaming_variant(headers: &HeaderMap) -> Option<&'static str> {
@@ -130,6 +139,7 @@ mod tests {
 
     #[test]
     fn host_must_be_signed() {
+        let signs_host = |headers: &HeaderMap, query| signs("host", headers, query);
         let with = |authorization: &'static str| {
             HeaderMap::from_iter([(http::header::AUTHORIZATION, HeaderValue::from_static(authorization))])
         };

@@ -139,7 +139,7 @@ pub struct TimeoutConfig {
     pub backend_connect: HumanDuration,
     /// For the next chunk that a backend takes or gives.
     pub backend_idle: HumanDuration,
-    /// For the next chunk of a client's body.
+    /// For the next chunk of a client's body, and for the client to take the next part of an answer.
     pub client_idle: HumanDuration,
     /// For a backend's answer after the whole body.
     pub backend_response: HumanDuration,

@@ -15,7 +15,7 @@ use s3s::S3Request;
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::region::Region;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -40,6 +40,8 @@ const MAX_XML_BYTES: usize = 2 * 1024 * 1024;
 /// The largest chunk of a signed `aws-chunked` body: its signature stands before it and holds for all of
 /// it, so it is collected before a byte goes on. SDKs send 64 or 128 KiB; S3 itself names no limit.
 const MAX_SIGNED_CHUNK: usize = 1024 * 1024;
+/// Connections that wait for accept.
+const BACKLOG: u32 = 1024;
 /// Connections to health and metrics.
 const MAX_HEALTH_CONNECTIONS: usize = 256;
 
@@ -138,8 +140,8 @@ impl DataPlane {
         reload: &Reload,
     ) -> anyhow::Result<Self> {
         let log = s3o_runtime::telemetry::init(&config.log)?;
-        let s3_listener = bind(config.s3.listen, "s3.listen").await?;
-        let http_listener = bind(config.http.listen, "http.listen").await?;
+        let s3_listener = bind(config.s3.listen, "s3.listen")?;
+        let http_listener = bind(config.http.listen, "http.listen")?;
         let tls =
             config.s3.tls.clone().map(|files| TlsServer::load(files, &["h2", "http/1.1"])).transpose()?;
         if let Some(tls) = &tls {
@@ -219,10 +221,13 @@ impl DataPlane {
         let probing = Arc::clone(plane);
         plane.shutdown.spawn(async move {
             while !probing.shutdown.is_stopping() {
-                probing.backends.probe_due().await;
+                let round = async {
+                    probing.backends.probe_due().await;
+                    tokio::time::sleep(PROBE_EVERY).await;
+                };
                 tokio::select! {
                     () = probing.shutdown.stopping() => {}
-                    () = tokio::time::sleep(PROBE_EVERY) => {}
+                    () = round => {}
                 }
             }
         });
@@ -237,17 +242,25 @@ impl DataPlane {
     ) -> anyhow::Result<()> {
         let plane = &self.plane;
         let (header_timeout, shutdown) = (plane.config.timeouts.header.get(), plane.shutdown.clone());
-        let max_connections = plane.config.limits.max_connections;
+        let (max_connections, write_idle) =
+            (plane.config.limits.max_connections, plane.config.timeouts.client_idle.get());
         let stop = shutdown.soft_token();
-        let serving = Serving { tls, max_connections, header_timeout, shutdown: shutdown.clone(), stop };
+        let serving =
+            Serving { tls, max_connections, header_timeout, write_idle, shutdown: shutdown.clone(), stop };
         let service = Arc::new(Service::new(Arc::clone(plane), s3_service(plane)?));
         shutdown.spawn(serve(s3, serving, move |request, peer| {
             let service = Arc::clone(&service);
             async move { service.call(request, peer).await }
         }));
         let max_connections = MAX_HEALTH_CONNECTIONS;
-        let serving =
-            Serving { tls: None, max_connections, header_timeout, shutdown: shutdown.clone(), stop: idle };
+        let serving = Serving {
+            tls: None,
+            max_connections,
+            header_timeout,
+            write_idle,
+            shutdown: shutdown.clone(),
+            stop: idle,
+        };
         let plane = Arc::clone(plane);
         shutdown.spawn(serve(http, serving, move |request, _| {
             let plane = Arc::clone(&plane);
@@ -272,8 +285,16 @@ impl Plane {
     }
 }
 
-async fn bind(address: SocketAddr, what: &'static str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("{what}: cannot listen on {address}"))
+/// Accepted connections inherit the keep-alive.
+fn bind(address: SocketAddr, what: &'static str) -> anyhow::Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.set_keepalive(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().with_context(|| format!("{what}: cannot listen on {address}"))
 }
 
 fn plane(

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use prost::Message as _;
@@ -78,17 +79,32 @@ impl Snapshot {
         Ok(Some(configuration.with_context(|| format!("{} is no snapshot", path.display()))?))
     }
 
-    /// Keeps a configuration on disk.
+    /// Keeps a configuration on disk, unless a newer one of the same cluster is there already.
     pub(crate) fn store(path: &Path, configuration: &v1::Configuration) -> anyhow::Result<()> {
+        static WRITER: Mutex<()> = Mutex::new(());
+        let _one_at_a_time = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
+        // What cannot be read is replaced.
+        let kept = Self::load(path).ok().flatten();
+        if kept.is_some_and(|kept| {
+            kept.cluster == configuration.cluster && kept.generation > configuration.generation
+        }) {
+            return Ok(());
+        }
         let mut name = path.file_name().context("snapshot_path names no file")?.to_owned();
-        name.push(format!(".{}", std::process::id()));
+        name.push(format!(".{}", uuid::Uuid::new_v4().simple()));
         let beside = path.with_file_name(name);
-        // Whatever a crash left there may have other permissions.
-        let _ = std::fs::remove_file(&beside);
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        let written = Self::write(&beside, path, configuration);
+        if written.is_err() {
+            let _ = std::fs::remove_file(&beside);
+        }
+        written
+    }
+
+    fn write(beside: &Path, path: &Path, configuration: &v1::Configuration) -> anyhow::Result<()> {
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
         file.write_all(&configuration.encode_to_vec())?;
         file.sync_all()?;
-        std::fs::rename(&beside, path)?;
+        std::fs::rename(beside, path)?;
         Ok(())
     }
 }
@@ -189,6 +205,9 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
         assert_eq!(Snapshot::load(&path).expect("read"), Some(configuration()));
         assert_eq!(std::fs::read_dir(dir.path()).expect("a directory").count(), 1);
+        let older = v1::Configuration { generation: 6, ..configuration() };
+        Snapshot::store(&path, &older).expect("nothing to do");
+        assert_eq!(Snapshot::load(&path).expect("read"), Some(configuration()));
         std::fs::write(&path, b"\xff\xff\xff").expect("written");
         assert!(Snapshot::load(&path).is_err());
     }

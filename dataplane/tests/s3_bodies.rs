@@ -241,3 +241,62 @@ async fn metadata_with_control_characters_is_refused_before_begin() {
     }
     assert!(world.fake.with(|model| model.begins.is_empty()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ranges_as_s3_reads_them() {
+    let world = world().await;
+    assert!(world.put(HELLO, &[("content-length", "5")], b"hello").await.starts_with("HTTP/1.1 200"));
+    let host = world.plane.s3_addr().to_string();
+    let etag = "\"5d41402abc4b2a76b9719d911017c592\"";
+    let cases = [
+        ("range: bytes=1-2\r\n".to_owned(), 206, "el"),
+        ("range: bytes=1-99999999999999999999\r\n".to_owned(), 206, "ello"),
+        ("range: bytes=0-0,2-3\r\n".to_owned(), 200, "hello"),
+        ("range: bytes=3-1\r\n".to_owned(), 200, "hello"),
+        (format!("range: bytes=1-2\r\nif-range: {etag}\r\n"), 206, "el"),
+        ("range: bytes=1-2\r\nif-range: \"old\"\r\n".to_owned(), 200, "hello"),
+        (format!("range: bytes=9-\r\nif-range: W/{etag}\r\n"), 200, "hello"),
+    ];
+    for (header, status, body) in cases {
+        for method in ["GET", "HEAD"] {
+            let head = signed(method, (&host, "/photos/k"), EMPTY, &[]) + &header;
+            let answer = world.send(&head, b"").await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{method} {header}: {answer}");
+            let expected = if method == "GET" { body } else { "" };
+            assert!(answer.ends_with(&format!("\r\n\r\n{expected}")), "{method} {header}: {answer}");
+            assert!(answer.contains(&format!("content-length: {}", body.len())), "{method}: {answer}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_stops_sending_is_told() {
+    let (fake, backend) = (Fake::default(), FaultyBackend::start().await.unwrap());
+    fake.with(|model| model.backends = vec![backend.spec(1, "b1")]);
+    let control = fake.serve().await;
+    let mut config = config(control, "");
+    config.timeouts.client_idle = s3o_runtime::HumanDuration::from_secs(1);
+    let plane = DataPlane::start(config, Shutdown::new()).await.unwrap();
+    plane.ready().await;
+    let world = World { fake, backend, plane };
+    let host = world.plane.s3_addr().to_string();
+    let put = [("content-length", "10")];
+    let empty = [
+        ("transfer-encoding", "chunked"),
+        ("x-amz-decoded-content-length", "0"),
+        ("content-encoding", "aws-chunked"),
+    ];
+    let delete = [("content-length", "10"), ("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==")];
+    for head in [
+        signed("PUT", (&host, "/photos/k"), "UNSIGNED-PAYLOAD", &put),
+        signed("PUT", (&host, "/photos/k"), "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", &empty),
+        signed("POST", (&host, "/photos?delete="), "UNSIGNED-PAYLOAD", &delete),
+    ] {
+        let answer = world.send(&head, b"1").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 400") && answer.contains("<Code>RequestTimeout</Code>"),
+            "{answer}"
+        );
+    }
+    world.assert_nothing_left().await;
+}

@@ -58,6 +58,13 @@ impl World {
         Ok(got.body.collect().await.map_err(|error| error.to_string())?.to_vec())
     }
 
+    /// The client's error does not wait for the Abort.
+    async fn settled(&self) {
+        while self.fake.with(|model| !model.intents.is_empty()) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+
     /// Blobs of objects, markers left out.
     fn blobs(&self) -> usize {
         let keys = self.backends.iter().flat_map(FaultyBackend::keys);
@@ -122,9 +129,15 @@ async fn objects_come_back_as_they_went() {
 #[tokio::test(flavor = "multi_thread")]
 async fn grants_hold() {
     let world = World::start().await;
-    for bucket in ["secret", "no-such-bucket"] {
+    for (bucket, code, create) in [
+        ("secret", "AccessDenied", "AccessDenied"),
+        ("no-such-bucket", "NoSuchBucket", "AccessDenied"),
+        ("photos", "NoSuchKey", "BucketAlreadyOwnedByYou"),
+    ] {
         let error = world.client.get_object().bucket(bucket).key("k").send().await.unwrap_err();
-        assert_eq!(error.code(), Some("AccessDenied"), "{bucket}");
+        assert_eq!(error.code(), Some(code), "{bucket}");
+        let error = world.client.create_bucket().bucket(bucket).send().await.unwrap_err();
+        assert_eq!(error.code(), Some(create), "{bucket}");
     }
     let listed = world.client.list_buckets().send().await.unwrap();
     let names: Vec<_> = listed.buckets().iter().filter_map(|bucket| bucket.name()).collect();
@@ -213,6 +226,7 @@ async fn a_large_body_that_was_sent_cannot_be_sent_again() {
     world.backends[0].inject(Rule::new(Fault::ResetReceiving { after: 1 << 20 }).on(Operation::Put));
     assert_eq!(world.put("large", &bytes(12 << 20)).await, Err("ServiceUnavailable".to_owned()));
     world.backends[0].heal();
+    world.settled().await;
     let (aborts, open) = world.fake.with(|model| (model.aborts.clone(), model.intents.len()));
     assert_eq!((aborts.len(), open), (1, 0));
     assert_eq!(aborts[0].targets[0].end(), v1::TargetEnd::Cut);
@@ -288,6 +302,7 @@ async fn refused_before_the_body_is_read() {
     let wrong = world.client.put_object().bucket("photos").key("w").checksum_crc32("AAAAAA==");
     let error = wrong.body(ByteStream::from_static(b"not empty")).send().await.unwrap_err();
     assert_eq!(error.code(), Some("BadDigest"));
+    world.settled().await;
     assert_eq!(world.fake.with(|model| (model.aborts.len(), model.intents.len())), (2, 0));
     assert_eq!(world.blobs(), 1);
 }

@@ -132,6 +132,22 @@ impl Breaker {
         };
     }
 
+    /// A probe that says something of this breaker only in part worked: one more failure opens it again.
+    pub fn probe_worked(&self) {
+        let mut inner = self.lock();
+        if matches!(*inner, Inner::Probing { .. }) {
+            *inner = Inner::Closed { failures: self.config.threshold.saturating_sub(1) };
+        }
+    }
+
+    /// A probe failed. Says nothing to a breaker that is not probing.
+    pub fn probe_failed(&self, now: Instant, jitter: f64) {
+        let is_probing = matches!(*self.lock(), Inner::Probing { .. });
+        if is_probing {
+            self.failed(now, jitter);
+        }
+    }
+
     fn pause(&self, trips: u32, jitter: f64) -> Duration {
         let doubled = self.config.open_for.saturating_mul(2_u32.saturating_pow(trips.min(16)));
         let pause = doubled.min(self.config.open_at_most);

@@ -14,8 +14,9 @@ use tokio::time::{Instant, Sleep};
 
 use crate::error::{BackendError, BackendErrorKind, Certainty};
 
-/// Called once when a body ends or is dropped, with the bytes it gave and its error.
-pub(crate) type OnEnd = Box<dyn FnOnce(u64, Option<&BackendError>) + Send>;
+/// Called once when a body ends or is dropped, with the bytes it gave, its error, and whether it gave
+/// all that was promised.
+pub(crate) type OnEnd = Box<dyn FnOnce(u64, Option<&BackendError>, bool) + Send>;
 
 /// The bytes of a GET, as they come.
 pub struct DownloadBody {
@@ -43,7 +44,7 @@ impl DownloadBody {
     fn end(&mut self, error: Option<BackendError>) -> Poll<Option<Result<Bytes, BackendError>>> {
         self.done = true;
         if let Some(on_end) = self.on_end.take() {
-            on_end(self.given, error.as_ref());
+            on_end(self.given, error.as_ref(), error.is_none() && self.left == 0);
         }
         Poll::Ready(error.map(Err))
     }
@@ -110,7 +111,7 @@ impl Stream for DownloadBody {
 impl Drop for DownloadBody {
     fn drop(&mut self) {
         if let Some(on_end) = self.on_end.take() {
-            on_end(self.given, None);
+            on_end(self.given, None, !self.done && self.left == 0);
         }
     }
 }

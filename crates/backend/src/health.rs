@@ -9,10 +9,21 @@ use crate::error::BackendError;
 /// Weight of the newest sample: about the last ten answers count.
 const NEWEST: f64 = 0.2;
 
-/// Health of one backend, as this process sees it.
+/// What a call says something of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Whether the backend answers and gives what it holds: every call but these two.
+    Read,
+    /// Whether it takes blobs: PUT and COPY. A success counts only once it is verified.
+    Write,
+}
+
+/// Health of one backend, as this process sees it. Each side has a count of its own: a backend that
+/// answers reads may still lose writes.
 #[derive(Debug)]
 pub struct Health {
-    breaker: Breaker,
+    reads: Breaker,
+    writes: Breaker,
     /// Bits of an `f64` in seconds; 0 = no sample yet.
     latency: AtomicU64,
 }
@@ -20,40 +31,79 @@ pub struct Health {
 impl Health {
     /// Of a backend nothing is known of.
     pub fn new(config: BreakerConfig) -> Self {
-        Self { breaker: Breaker::new(config), latency: AtomicU64::new(0) }
+        Self { reads: Breaker::new(config), writes: Breaker::new(config), latency: AtomicU64::new(0) }
     }
 
-    /// Whether placement and readers may count on it. Asking takes no probe's place.
+    /// Whether placement may count on it. Asking takes no probe's place.
     pub fn is_up(&self, now: Instant) -> bool {
-        self.breaker.state(now) == BreakerState::Closed
+        self.state(now) == BreakerState::Closed
     }
 
-    /// The breaker's state.
+    /// Whether readers may count on it.
+    pub fn is_readable(&self, now: Instant) -> bool {
+        self.reads.state(now) == BreakerState::Closed
+    }
+
+    /// The worse of both sides.
     pub fn state(&self, now: Instant) -> BreakerState {
-        self.breaker.state(now)
+        match (self.reads.state(now), self.writes.state(now)) {
+            (BreakerState::Open, _) | (_, BreakerState::Open) => BreakerState::Open,
+            (BreakerState::HalfOpen, _) | (_, BreakerState::HalfOpen) => BreakerState::HalfOpen,
+            (BreakerState::Closed, BreakerState::Closed) => BreakerState::Closed,
+        }
     }
 
     /// Asks to probe a backend that is not up.
     pub fn admit(&self, now: Instant) -> Admission {
-        self.breaker.admit(now)
-    }
-
-    /// A call worked; `first_byte` is how long its answer took to begin, where that says something.
-    pub fn succeeded(&self, first_byte: Option<Duration>) {
-        self.breaker.succeeded();
-        if let Some(sample) = first_byte {
-            self.sample(sample.as_secs_f64());
+        match (self.reads.admit(now), self.writes.admit(now)) {
+            (Admission::Probe, _) | (_, Admission::Probe) => Admission::Probe,
+            (Admission::Allowed, Admission::Allowed) => Admission::Allowed,
+            _ => Admission::Refused,
         }
     }
 
-    /// A call failed. What is not the backend's fault is an answer like any other, except a body of
-    /// ours that failed: it says nothing.
-    pub fn failed(&self, error: &BackendError, now: Instant, jitter: f64) {
+    /// The probe that was admitted has ended. It reads, so a side that failed to write stays on
+    /// probation.
+    pub fn probed(&self, worked: bool, now: Instant, jitter: f64) {
+        if worked {
+            self.reads.succeeded();
+            self.writes.probe_worked();
+        } else {
+            self.reads.probe_failed(now, jitter);
+            self.writes.probe_failed(now, jitter);
+        }
+    }
+
+    /// A call worked, to its end.
+    pub fn succeeded(&self, side: Side) {
+        self.side(side).succeeded();
+    }
+
+    /// A call failed. What is not the backend's fault is an answer like any other to the side that
+    /// reads, except a body of ours that failed: it says nothing.
+    pub fn failed_on(&self, side: Side, error: &BackendError, now: Instant, jitter: f64) {
         if error.counts_against_health() {
-            self.breaker.failed(now, jitter);
-        } else if error.status.is_some() {
-            self.breaker.succeeded();
+            self.side(side).failed(now, jitter);
+        } else if error.status.is_some() && side == Side::Read {
+            self.reads.succeeded();
         }
+    }
+
+    /// [`Self::failed_on`] the side that reads.
+    pub fn failed(&self, error: &BackendError, now: Instant, jitter: f64) {
+        self.failed_on(Side::Read, error, now, jitter);
+    }
+
+    const fn side(&self, side: Side) -> &Breaker {
+        match side {
+            Side::Read => &self.reads,
+            Side::Write => &self.writes,
+        }
+    }
+
+    /// How long an answer took to begin.
+    pub fn answered_in(&self, first_byte: Duration) {
+        self.sample(first_byte.as_secs_f64());
     }
 
     /// Moving average of the time to the first byte. `None` before the first answer.
@@ -97,12 +147,30 @@ mod tests {
     }
 
     #[test]
+    fn reads_that_work_do_not_hide_writes_that_fail() {
+        let (health, now) =
+            (Health::new(BreakerConfig { threshold: 2, ..BreakerConfig::default() }), Instant::now());
+        let mismatch = BackendError::new(BackendErrorKind::Mismatch, Certainty::Unknown, "");
+        for _ in 0..2 {
+            health.failed_on(Side::Write, &mismatch, now, 1.0);
+            health.succeeded(Side::Read);
+        }
+        assert!(!health.is_up(now) && health.is_readable(now));
+        let later = now + Duration::from_secs(10);
+        assert_eq!(health.admit(later), Admission::Probe);
+        health.probed(true, later, 1.0);
+        assert!(health.is_up(later));
+        health.failed_on(Side::Write, &mismatch, later, 1.0);
+        assert!(!health.is_up(later), "on probation");
+    }
+
+    #[test]
     fn latency_follows() {
         let health = Health::new(BreakerConfig::default());
         assert_eq!(health.latency(), None);
-        health.succeeded(Some(Duration::from_secs(1)));
+        health.answered_in(Duration::from_secs(1));
         assert_eq!(health.latency(), Some(Duration::from_secs(1)));
-        (0..50).for_each(|_| health.succeeded(Some(Duration::from_secs(3))));
+        (0..50).for_each(|_| health.answered_in(Duration::from_secs(3)));
         assert!(health.latency().is_some_and(|latency| latency > Duration::from_millis(2990)));
     }
 }

@@ -27,7 +27,7 @@ pub use breaker::{Admission, Breaker, BreakerConfig, BreakerState};
 pub use client::{BackendClient, ByteRange, Deleted, GetDone, HeadDone, ListDone, ListEntry, PutDone};
 pub use download::DownloadBody;
 pub use error::{BackendError, BackendErrorKind, Certainty};
-pub use health::Health;
+pub use health::{Health, Side};
 pub use marker::{MarkerCheck, read_marker, write_marker_if_absent};
 pub use meter::{ApiClass, BackendMetrics, Meters, Operation, UsageSink};
 pub use pool::{HttpPool, Timeouts};

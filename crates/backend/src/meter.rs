@@ -36,6 +36,14 @@ impl Operation {
         }
     }
 
+    /// What it says something of.
+    pub const fn side(self) -> crate::health::Side {
+        match self {
+            Self::Put | Self::Copy => crate::health::Side::Write,
+            Self::Get | Self::Head | Self::Delete | Self::List => crate::health::Side::Read,
+        }
+    }
+
     /// How providers bill it.
     pub const fn class(self) -> ApiClass {
         match self {

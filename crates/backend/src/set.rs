@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -19,12 +19,15 @@ use s3o_types::{BackendId, BackendSpec, Etag, EtagProof};
 use crate::breaker::{Admission, BreakerConfig};
 use crate::client::{BackendClient, ByteRange, Deleted, GetDone, HeadDone, ListDone, PutDone};
 use crate::error::{BackendError, BackendErrorKind};
-use crate::health::Health;
+use crate::health::{Health, Side};
 use crate::marker::{MarkerCheck, write_marker_if_absent};
 use crate::meter::{Meters, Operation};
 use crate::pool::HttpPool;
 use crate::upload::{BoxError, UploadWatch};
-use crate::verify::verify_put;
+use crate::verify::{by_etag, read_back};
+
+/// How long a probe may take. The round waits for the slowest, so it must be short.
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A backend as both planes use it.
 pub struct Backend {
@@ -121,10 +124,13 @@ impl Backend {
         let call = Call::start(self, Operation::Get);
         let mut got = call.end(self.client.get(storage_key, range, if_match).await, true)?;
         let backend = Arc::clone(self);
-        got.body.on_end(Box::new(move |bytes, error| {
+        got.body.on_end(Box::new(move |bytes, error, is_whole| {
             backend.meters.usage.egress(backend.id(), bytes);
-            if let Some(error) = error {
-                backend.health.failed(error, Instant::now(), jitter());
+            match error {
+                Some(error) => backend.health.failed(error, Instant::now(), jitter()),
+                None if is_whole => backend.health.succeeded(Side::Read),
+                // Whoever read it had enough.
+                None => {}
             }
         }));
         Ok(got)
@@ -165,16 +171,21 @@ impl Backend {
         call.end(self.client.list(prefix, start_after, max_keys).await, false)
     }
 
-    /// [`verify_put`], by what is known of this backend's ETags.
+    /// [`crate::verify_put`], by what is known of this backend's ETags. Only what is verified counts as
+    /// a write that worked.
     pub async fn verify_put(
-        &self,
+        self: &Arc<Self>,
         storage_key: &str,
         put: &PutDone,
         digests: &BodyDigests,
     ) -> Result<(), BackendError> {
-        let verified = verify_put(&self.client, storage_key, put, digests, self.etag_proof()).await;
-        if let Err(error) = &verified {
-            self.health.failed(error, Instant::now(), jitter());
+        let verified = match by_etag(put, digests, self.etag_proof()) {
+            Some(verdict) => verdict,
+            None => read_back(self.get(storage_key, None, None).await, digests).await,
+        };
+        match &verified {
+            Ok(()) => self.health.succeeded(Side::Write),
+            Err(error) => self.health.failed_on(Side::Write, error, Instant::now(), jitter()),
         }
         verified
     }
@@ -194,7 +205,15 @@ impl Backend {
         if self.health.admit(Instant::now()) != Admission::Probe {
             return;
         }
-        match self.head(s3o_types::storage_key::MARKER).await {
+        let head = self.head(s3o_types::storage_key::MARKER);
+        let Ok(answer) = tokio::time::timeout(PROBE_PATIENCE, head).await else {
+            tracing::debug!(backend = self.name(), "backend does not answer");
+            self.health.probed(false, Instant::now(), jitter());
+            return;
+        };
+        let worked = answer.as_ref().map_or_else(|error| error.kind == BackendErrorKind::NotFound, |_| true);
+        self.health.probed(worked, Instant::now(), jitter());
+        match answer {
             Ok(_) => tracing::info!(backend = self.name(), "backend answers again"),
             Err(error) if error.kind == BackendErrorKind::NotFound => {
                 tracing::info!(backend = self.name(), "backend answers again, without a marker");
@@ -221,11 +240,18 @@ impl<'a> Call<'a> {
         let took = self.started.elapsed();
         let status = match &outcome {
             Ok(_) => {
-                self.backend.health.succeeded(samples_latency.then_some(took));
+                if samples_latency {
+                    self.backend.health.answered_in(took);
+                }
+                // A GET has worked when its body has come, a PUT and a COPY when they are verified.
+                if matches!(self.operation, Operation::Head | Operation::Delete | Operation::List) {
+                    self.backend.health.succeeded(Side::Read);
+                }
                 "200".to_owned()
             }
             Err(error) => {
-                self.backend.health.failed(error, Instant::now(), jitter());
+                let side = self.operation.side();
+                self.backend.health.failed_on(side, error, Instant::now(), jitter());
                 error.status_label()
             }
         };

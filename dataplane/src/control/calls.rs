@@ -68,6 +68,8 @@ impl Caller {
         down: &[BackendId],
         prefer: &[BackendId],
     ) -> Result<Begun, Failure> {
+        let welcomed = tokio::time::timeout(self.call_patience, self.control.welcomed()).await;
+        welcomed.map_err(|_| Failure::Unknown)?;
         let begin = v1::Begin {
             bucket: bucket.0,
             key: key.to_owned(),

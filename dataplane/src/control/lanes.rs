@@ -76,8 +76,9 @@ impl Dialer {
     /// Runs until `stop`; the lanes run under `shutdown`.
     pub(crate) async fn run(self, stop: CancellationToken, shutdown: Shutdown) {
         let mut running: HashMap<SocketAddr, (Arc<Lane>, CancellationToken)> = HashMap::new();
+        let mut last = HashMap::new();
         while !stop.is_cancelled() {
-            let found = self.resolve().await;
+            let found = self.resolve(&mut last).await;
             for (socket, address) in &found {
                 if running.contains_key(socket) {
                     continue;
@@ -102,15 +103,21 @@ impl Dialer {
         }
     }
 
-    /// All addresses behind all names. A name that cannot be resolved now keeps its lanes: see
-    /// [`retire_missing`].
-    async fn resolve(&self) -> HashMap<SocketAddr, Address> {
+    /// All addresses behind all names. A name that cannot be resolved now has those of the `last` time.
+    async fn resolve(
+        &self,
+        last: &mut HashMap<(String, u16), Vec<SocketAddr>>,
+    ) -> HashMap<SocketAddr, Address> {
         let mut found = HashMap::new();
         for address in &self.addresses {
             match tokio::net::lookup_host((address.host.as_str(), address.port)).await {
-                Ok(sockets) => found.extend(sockets.map(|socket| (socket, address.clone()))),
+                Ok(sockets) => {
+                    last.insert((address.host.clone(), address.port), sockets.collect());
+                }
                 Err(error) => tracing::warn!(host = address.host, %error, "cannot resolve the control plane"),
             }
+            let sockets = last.get(&(address.host.clone(), address.port)).into_iter().flatten();
+            found.extend(sockets.map(|socket| (*socket, address.clone())));
         }
         found
     }

@@ -50,6 +50,8 @@ struct Shared {
     lacks_feature: AtomicBool,
     /// What the control plane last said of its database.
     database: AtomicBool,
+    /// The control plane knows this session: its leases hold.
+    welcomed: watch::Sender<bool>,
     /// Writes whose lease must not run out.
     open: OpenOps,
 }
@@ -65,6 +67,7 @@ impl Control {
             lanes: watch::Sender::new(Arc::new(Vec::new())),
             lacks_feature: AtomicBool::new(false),
             database: AtomicBool::new(true),
+            welcomed: watch::Sender::new(false),
             open: OpenOps::default(),
         }))
     }
@@ -91,6 +94,16 @@ impl Control {
 
     fn set_database_reachable(&self, reachable: bool) {
         self.0.database.store(reachable, Ordering::Relaxed);
+    }
+
+    fn welcome(&self) {
+        self.0.welcomed.send_replace(true);
+    }
+
+    /// Returns once the session was welcomed. An intent before that would be a lease of nobody.
+    async fn welcomed(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.0.welcomed.subscribe().wait_for(|welcomed| *welcomed).await;
     }
 
     /// Whether the cluster requires something of the wire that this build does not know.

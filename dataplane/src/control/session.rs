@@ -128,6 +128,7 @@ impl SessionContext {
             Down::Welcome(v1::Welcome { control_plane, lease_ms }) => {
                 tracing::info!(control_plane, lease_ms, "session open");
                 heartbeats.set_lease(Duration::from_millis(lease_ms));
+                self.control.welcome();
             }
             Down::Configuration(configuration) => {
                 if configuration.generation > (self.generation)() {

@@ -5,7 +5,7 @@
 //! us, so there is nothing to read, and reading would ask for it.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -45,6 +45,33 @@ impl SmallBody {
     }
 }
 
+/// How long a client may send nothing while we wait for it.
+pub(crate) struct Idle {
+    limit: Duration,
+    /// Runs while nothing comes.
+    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    stalled: Arc<AtomicBool>,
+}
+
+impl Idle {
+    /// `stalled` is set when the limit is over.
+    pub(crate) fn new(limit: Duration, stalled: Arc<AtomicBool>) -> Self {
+        Self { limit, timer: None, stalled }
+    }
+
+    /// Nothing came. Ready when that lasts for too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        let limit = self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        std::task::ready!(timer.as_mut().poll(cx));
+        self.stalled.store(true, Ordering::Relaxed);
+        Poll::Ready("the client stopped sending".into())
+    }
+}
+
+/// Why a body ended early.
+type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
 /// A body that drains itself when it is dropped early.
 pub(crate) struct Draining {
     inner: Option<Incoming>,
@@ -53,6 +80,7 @@ pub(crate) struct Draining {
     waits_for_us: bool,
     read: Arc<AtomicU64>,
     digests: Option<SmallBody>,
+    idle: Idle,
 }
 
 impl Draining {
@@ -63,23 +91,30 @@ impl Draining {
         shutdown: Shutdown,
         read: Arc<AtomicU64>,
         digests: Option<SmallBody>,
+        idle: Idle,
     ) -> Self {
-        Self { inner: Some(inner), shutdown, waits_for_us: expects_continue, read, digests }
+        Self { inner: Some(inner), shutdown, waits_for_us: expects_continue, read, digests, idle }
     }
 }
 
 impl Body for Draining {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         this.waits_for_us = false;
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
-        let polled = std::task::ready!(Pin::new(inner).poll_frame(cx));
+        let Poll::Ready(polled) = Pin::new(inner).poll_frame(cx) else {
+            let error = std::task::ready!(this.idle.poll(cx));
+            // Nothing to drain either.
+            this.inner = None;
+            return Poll::Ready(Some(Err(error)));
+        };
+        this.idle.timer = None;
         match &polled {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -90,7 +125,7 @@ impl Body for Draining {
             }
             Some(Err(_)) | None => this.inner = None,
         }
-        Poll::Ready(polled)
+        Poll::Ready(polled.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {

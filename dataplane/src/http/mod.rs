@@ -2,6 +2,8 @@
 
 pub(crate) mod drain;
 pub(crate) mod errors;
+mod progress;
+mod ranges;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod server;

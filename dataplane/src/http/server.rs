@@ -23,6 +23,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::progress::Progress;
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Read and write buffer of a connection: what 10,000 of them hold is bounded by it.
@@ -38,6 +40,8 @@ pub(crate) struct Serving {
     pub tls: Option<TlsServer>,
     pub max_connections: usize,
     pub header_timeout: Duration,
+    /// How long a client may take nothing of its answer.
+    pub write_idle: Duration,
     pub shutdown: Shutdown,
     /// No connection is accepted after it, and those there are end with their request.
     pub stop: CancellationToken,
@@ -89,6 +93,7 @@ where
     B::Error: Into<BoxError>,
 {
     stream.set_nodelay(true)?;
+    let stream = Progress::new(stream, serving.write_idle);
     let Some(tls) = &serving.tls else { return over_http1(stream, peer, serving, handler).await };
     let acceptor = tokio_rustls::TlsAcceptor::from(tls.current());
     let stream = tokio::time::timeout(serving.header_timeout, acceptor.accept(stream)).await??;

@@ -6,18 +6,20 @@
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt as _;
-use http::header::{CONTENT_TYPE, EXPECT};
-use http::{Method, Request, Response};
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, EXPECT};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use s3s::service::S3Service;
 use s3s::{Body, S3Error, s3_error};
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
-use super::drain::{Draining, SmallBody};
+use super::drain::{Draining, Idle, SmallBody};
 use super::errors;
+use super::ranges;
 use super::request::RequestInfo;
 use super::response::{Accounted, Accounting};
 use crate::pipeline::faults;
@@ -45,13 +47,28 @@ impl Service {
         let mut accounting =
             Accounting::start(Arc::clone(&self.plane), Arc::clone(&info), method, path, place);
         let span = tracing::info_span!("request", request_id = info.id);
-        let mut response = match self.refusal(&request, admitted) {
+        let (stalled, is_head) = (Arc::new(AtomicBool::new(false)), request.method() == Method::HEAD);
+        let refusal = self.refusal(&request, admitted);
+        let mut request = self.draining(request, &accounting, &stalled);
+        let mut response = match refusal {
             Some(error) => {
-                drop(self.draining(request, &accounting));
+                drop(request);
                 errors::respond(error)
             }
-            None => self.serve(self.draining(request, &accounting), &info).instrument(span).await,
+            None => {
+                ranges::settle(&mut request);
+                self.serve(request, &info).instrument(span).await
+            }
         };
+        // `s3s` has no words for a body that stopped coming, and reads some bodies itself.
+        let failed = response.status().is_client_error() || response.status().is_server_error();
+        if failed && stalled.load(Ordering::Relaxed) {
+            response = errors::respond(s3_error!(RequestTimeout));
+        }
+        // `s3s` knows the status of a part for GET only.
+        if is_head && response.status() == StatusCode::OK && response.headers().contains_key(CONTENT_RANGE) {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        }
         errors::stamp(&mut response, &info.id);
         accounting.status = response.status().as_u16();
         response.map(|body| Accounted::new(body, accounting))
@@ -79,15 +96,22 @@ impl Service {
         None
     }
 
-    fn draining(&self, request: Request<Incoming>, accounting: &Accounting) -> Request<Body> {
+    fn draining(
+        &self,
+        request: Request<Incoming>,
+        accounting: &Accounting,
+        stalled: &Arc<AtomicBool>,
+    ) -> Request<Body> {
         let expects = request.headers().contains_key(EXPECT);
         // Chunked bodies have their checksums in the trailer, where only the stream's reader sees them.
         let chunked = request.headers().contains_key("x-amz-decoded-content-length");
         let digests = (request.method() == Method::POST && !chunked).then(SmallBody::new);
         let (shutdown, received) = (self.plane.shutdown.clone(), Arc::clone(&accounting.received));
         let small = digests.clone();
-        let mut request = request
-            .map(|body| Body::http_body_unsync(Draining::new(body, expects, shutdown, received, digests)));
+        let idle = Idle::new(self.plane.config.timeouts.client_idle.get(), Arc::clone(stalled));
+        let mut request = request.map(|body| {
+            Body::http_body_unsync(Draining::new(body, expects, shutdown, received, digests, idle))
+        });
         if let Some(small) = small {
             request.extensions_mut().insert(small);
         }

@@ -45,17 +45,20 @@ pub(super) async fn answer(
         cache_control: input.response_cache_control.take(),
         expires: input.response_expires.take(),
     };
+    let if_range = if_range(&req.headers);
     let mut gone: Option<VersionId> = None;
     for _ in 0..MAX_LOCATES {
         // A caller of its own each time: a repeat by the same op may get the same answer.
-        let located =
-            plane.caller(&req).locate(bucket.id, &req.input.key, bounds(req.input.range.as_ref())).await;
+        // With If-Range it is not known yet whether the whole object is wanted.
+        let bounds = if if_range.is_none() { bounds(req.input.range.as_ref()) } else { None };
+        let located = plane.caller(&req).locate(bucket.id, &req.input.key, bounds).await;
         let located = located.map_err(faults::of_failure)?;
         if gone == Some(located.version) {
             return Err(faults::unavailable("No copy of the object can be found. Please try again."));
         }
         check_conditions(&conditions, &located)?;
-        let slice = resolve(req.input.range.as_ref(), located.size)?;
+        let range = req.input.range.as_ref().filter(|_| is_current(if_range.as_ref(), &located));
+        let slice = resolve(range, located.size)?;
         let opened = read::open(plane, &located, slice.unwrap_or(Slice::all(located.size))).await;
         match opened {
             Ok(stream) => {
@@ -119,6 +122,19 @@ fn bounds(range: Option<&Range>) -> Option<(u64, u64)> {
         }
         Range::Suffix { .. } => None,
     }
+}
+
+/// `If-Range`, which `s3s` does not know.
+pub(super) fn if_range(headers: &http::HeaderMap) -> Option<HeaderValue> {
+    headers.get(http::header::IF_RANGE).cloned()
+}
+
+/// Whether the range is of this version: the strong ETag or the very date (RFC 9110, 13.1.5).
+pub(super) fn is_current(if_range: Option<&HeaderValue>, located: &Located) -> bool {
+    let Some(wanted) = if_range else { return true };
+    let mut identity = http::HeaderMap::new();
+    headers::identity(&mut identity, &located.etag, located.modified);
+    identity.values().any(|value| value == wanted)
 }
 
 /// 304 and 412, with what identifies the object.

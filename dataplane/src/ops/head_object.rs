@@ -6,7 +6,7 @@ use s3s::dto::{HeadObjectInput, HeadObjectOutput};
 use s3s::{S3Request, S3Response};
 
 use super::conditions::ReadConditions;
-use super::get_object::{check_conditions, check_part, resolve};
+use super::get_object::{check_conditions, check_part, if_range, is_current, resolve};
 use super::headers::{self, Overrides};
 use super::{Answer, bucket_of, check_key, check_version, refuse_unsupported};
 use crate::pipeline::faults;
@@ -40,7 +40,9 @@ pub(super) async fn answer(
     };
     let located = caller.locate(bucket.id, &input.key, Some((0, 0))).await.map_err(faults::of_failure)?;
     check_conditions(&conditions, &located)?;
-    let slice = resolve(input.range.as_ref(), located.size)?;
+    let if_range = if_range(&req.headers);
+    let range = input.range.as_ref().filter(|_| is_current(if_range.as_ref(), &located));
+    let slice = resolve(range, located.size)?;
     let headers = headers::of_object(&located, slice, input.checksum_mode.is_some(), &overrides);
     let content_range = slice.map(|slice| slice.content_range(located.size));
     Ok(S3Response::with_headers(HeadObjectOutput { content_range, ..Default::default() }, headers))

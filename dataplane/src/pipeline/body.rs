@@ -34,6 +34,7 @@ pub(crate) enum Payload {
 pub(crate) struct ClientBody {
     shared: Arc<Mutex<Shared>>,
     verdict: GuardVerdict,
+    md5: Option<[u8; 16]>,
 }
 
 struct Shared {
@@ -48,9 +49,10 @@ struct Shared {
 impl ClientBody {
     /// Guards a body. With `replay` it survives attempts that took bytes.
     pub(crate) fn new(body: ByteStream, expected: Expected, replay: Option<Replay>) -> Self {
+        let md5 = expected.md5;
         let (guard, verdict) = Guard::new(body, expected);
         let shared = Shared { guard, attempt: 0, released: false, replay };
-        Self { shared: Arc::new(Mutex::new(shared)), verdict }
+        Self { shared: Arc::new(Mutex::new(shared)), verdict, md5 }
     }
 }
 
@@ -72,6 +74,14 @@ impl Payload {
             }
         };
         (with_failpoint(stream, size), verdict)
+    }
+
+    /// The MD5 that the whole body is known to have: said by the client or kept from before.
+    pub(crate) const fn md5(&self) -> Option<[u8; 16]> {
+        match self {
+            Self::Client(body) => body.md5,
+            Self::Object { md5, .. } => *md5,
+        }
     }
 
     /// Whether another attempt would find the whole body.

@@ -9,6 +9,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http::{HeaderName, HeaderValue};
 use s3o_blob::{BodyDigests, SelfDescription, to_blob_headers};
 use s3o_proto::v1::WriteKind;
 use s3o_types::{BackendId, Checksums, Conditions, ErrorCode, Etag, ObjectAttributes, Timestamp};
@@ -184,7 +187,7 @@ async fn attempt(plane: &Plane, write: &Write, target: &Target) -> Attempted {
         );
     };
     let description = SelfDescription::plain(write.size);
-    let headers = match to_blob_headers(&write.bucket.name, &write.key, &write.attributes, &description) {
+    let mut headers = match to_blob_headers(&write.bucket.name, &write.key, &write.attributes, &description) {
         Ok(headers) => headers,
         Err(error) => {
             let (kind, certainty) =
@@ -193,6 +196,12 @@ async fn attempt(plane: &Plane, write: &Write, target: &Target) -> Attempted {
             return Attempted::BackendFailed(End::NotSent.into(), error);
         }
     };
+    // Sent where it is known and the backend's quirks ask for it; nothing is buffered to find it out.
+    if let Some(md5) = write.payload.md5()
+        && let Ok(value) = HeaderValue::try_from(BASE64.encode(md5))
+    {
+        headers.push((HeaderName::from_static("content-md5"), value));
+    }
     let near = write.server_side.iter().find(|(id, _)| *id == target.backend);
     if let Some((_, source)) = near {
         match target::copy(&backend, target, source, headers.clone()).await {

@@ -171,7 +171,7 @@ impl Reader {
             extent.copies.iter().filter(|copy| copy.encoding.is_plain()).cloned().collect();
         copies.sort_by_cached_key(|copy| {
             let backend = self.plane.backends.get(copy.backend);
-            let is_up = backend.as_ref().is_some_and(|backend| backend.health().is_up(now));
+            let is_up = backend.as_ref().is_some_and(|backend| backend.health().is_readable(now));
             let latency = backend.and_then(|backend| backend.health().latency()).unwrap_or_default();
             let failed = self.failed.as_ref().is_some_and(|failed| same(failed, copy));
             (failed, copy.uncertain, !is_up, latency)

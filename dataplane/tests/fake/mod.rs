@@ -75,7 +75,9 @@ impl Model {
         if let Some(outcome) = self.outcomes.get(&id) {
             return outcome.clone();
         }
-        if let (Call::Commit(_), Some(code)) = (call, self.refuse_commit.take()) {
+        if matches!(call, Call::Commit(_))
+            && let Some(code) = self.refuse_commit.take()
+        {
             return refused(code);
         }
         let outcome = self.decided(operation, call);
