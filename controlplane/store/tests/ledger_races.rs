@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
-use s3o_core::call::Outcome;
+use s3o_core::call::{Outcome, Refusal};
 use s3o_core::object::Locate;
 use s3o_core::ports::Ledger;
 use s3o_localpg::{LocalPostgres, Options};
@@ -145,4 +145,29 @@ async fn a_server_killed_under_load_loses_nothing_acknowledged() {
     }
     world.audit().await;
     server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_while_the_database_is_down_answers_everybody() {
+    let mut server = LocalPostgres::start(Options::new(scratch("closing"))).await.unwrap();
+    Store::migrate(&server.url()).await.unwrap();
+    let world = World::on(server.url(), &[None]).await;
+    world.put("k", 1).await;
+    server.kill().await.unwrap();
+    let begin = world.store.submit(world.begin(op(), "k", 1));
+    let delete = world.store.submit(world.delete(op(), "k"));
+    let query = Locate { bucket: world.bucket, key: "k".to_owned(), range: None };
+    let locate = world.store.locate(query);
+    let close = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Store::close(&world.store).await;
+    };
+    let (begun, deleted, located, ()) = tokio::join!(begin, delete, locate, close);
+    let says_so = |refusal: &Refusal| {
+        refusal.code == ErrorCode::ServiceUnavailable && refusal.message.contains("shutting down")
+    };
+    for outcome in [begun, deleted] {
+        assert!(matches!(&outcome, Outcome::Refused(refusal) if says_so(refusal)), "{outcome:?}");
+    }
+    assert!(located.is_err_and(|refusal| says_so(&refusal)));
 }

@@ -75,6 +75,8 @@ async fn an_intent_of_yesterday_is_dropped_though_its_blob_is_whole() {
     world.audit().await;
 }
 
+const HOUR: i64 = 3600 * 1_000_000;
+
 fn is_full(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Refused(refusal) if refusal.code == ErrorCode::InsufficientStorage)
 }
@@ -100,7 +102,6 @@ async fn a_begin_without_room_makes_deleted_blobs_due_at_once() {
 #[tokio::test]
 async fn pressure_never_shortens_the_delay_for_restores() {
     let world = World::new(&[Some(100)]).await;
-    const HOUR: i64 = 3600 * 1_000_000;
     let cleanup_times =
         CleanupTimes { read_grace_us: 2 * HOUR, cleanup_delay_us: HOUR, late_put_window_us: HOUR };
     let store =
