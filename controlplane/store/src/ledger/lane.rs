@@ -207,7 +207,7 @@ impl Lane {
         match timeout(ANSWER_PATIENCE, relieve(connection, bytes, &self.times)).await {
             Ok(Ok(0)) => {}
             Ok(Ok(rows)) => {
-                tracing::info!(rows, "room is short: blobs are deleted without waiting for readers")
+                tracing::info!(rows, "room is short: blobs are deleted without waiting for readers");
             }
             Ok(Err(failure)) => tracing::debug!(%failure, "queued blobs could not be pulled forward"),
             Err(_) => self.connection = None,
@@ -297,7 +297,7 @@ impl Lane {
             Failure::Locked(_) if group.items.len() > 1 => halve(group, groups),
             Failure::Locked(_) => put_off.append(&mut group.items),
             Failure::Data(_) | Failure::Corrupt(_) | Failure::Panicked(_) if group.items.len() > 1 => {
-                halve(group, groups)
+                halve(group, groups);
             }
             Failure::Data(rejected) => refuse(group.items, &rejected, put_off),
             Failure::Corrupt(why) | Failure::Panicked(why) => {
