@@ -50,15 +50,12 @@ impl Service {
         let (stalled, is_head) = (Arc::new(AtomicBool::new(false)), request.method() == Method::HEAD);
         let refusal = self.refusal(&request, admitted);
         let mut request = self.draining(request, &accounting, &stalled);
-        let mut response = match refusal {
-            Some(error) => {
-                drop(request);
-                errors::respond(error)
-            }
-            None => {
-                ranges::settle(&mut request);
-                self.serve(request, &info).instrument(span).await
-            }
+        let mut response = if let Some(error) = refusal {
+            drop(request);
+            errors::respond(error)
+        } else {
+            ranges::settle(&mut request);
+            self.serve(request, &info).instrument(span).await
         };
         // `s3s` has no words for a body that stopped coming, and reads some bodies itself.
         let failed = response.status().is_client_error() || response.status().is_server_error();
