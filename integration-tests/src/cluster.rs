@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::backend::Backend;
 use crate::binaries::binaries;
-use crate::config::{self, BackendEntry, Times};
+use crate::config::{self, BackendEntry, Times, Tls};
 use crate::database::Database;
 use crate::process::Process;
 use crate::proxy::Proxy;
@@ -44,6 +44,8 @@ pub struct Options {
     pub skew: Option<&'static str>,
     /// The waits of the cleanup queue.
     pub times: Times,
+    /// TLS; none by default.
+    pub tls: Tls,
 }
 
 impl Default for Options {
@@ -57,6 +59,7 @@ impl Default for Options {
             failpoint: None,
             skew: None,
             times: Times { read_grace_s: 1, late_put_window_s: 1, worker_interval_s: 3600 },
+            tls: Tls::default(),
         }
     }
 }
@@ -141,8 +144,22 @@ impl Cluster {
     }
 
     async fn add_data_plane(&mut self, index: usize) -> Result<()> {
+        let point = self.options.failpoint.filter(|_| index + 1 == self.options.data_planes);
+        let data = self.spawn_data_plane(&format!("data{index}"), point, |_| {}).await?;
+        let http = data.http;
+        self.data.push(data);
+        wait::ready(http).await
+    }
+
+    /// Starts one more data plane, with its file changed, and does not wait for it. It is no part of
+    /// the cluster and ends when it is dropped.
+    pub async fn spawn_data_plane(
+        &self,
+        name: &str,
+        failpoint: Option<&str>,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<DataPlane> {
         let (s3, http) = (ports::free()?, ports::free()?);
-        let name = format!("data{index}");
         let mut links = Vec::new();
         for control in &self.control {
             links.push(Proxy::start(control.grpc).await?);
@@ -150,16 +167,18 @@ impl Cluster {
         let addresses: Vec<SocketAddr> = links.iter().map(Proxy::address).collect();
         let path = self.folder.path().join(format!("{name}.yaml"));
         let snapshot = self.folder.path().join(format!("{name}.snapshot"));
-        write(&path, &config::data_plane(&name, s3, http, &addresses, &snapshot))?;
+        let mut file = config::data_plane(name, s3, http, &addresses, &snapshot);
+        self.options.tls.add_to_data_plane(&mut file);
+        change(&mut file);
+        write(&path, &file)?;
         let log = self.folder.path().join(format!("{name}.log"));
         let arguments = ["--config", path.to_str().context("the temporary folder is not UTF-8")?];
-        let mut process = Process::new(&name, &binaries()?.data_plane, &arguments, log);
-        if let Some(point) = self.options.failpoint.filter(|_| index + 1 == self.options.data_planes) {
+        let mut process = Process::new(name, &binaries()?.data_plane, &arguments, log);
+        if let Some(point) = failpoint {
             process.set_environment(&[("S3O_FAILPOINT", point)]);
         }
         process.start()?;
-        self.data.push(DataPlane { process, s3, http, links });
-        wait::ready(http).await
+        Ok(DataPlane { process, s3, http, links })
     }
 
     /// The file of a control plane as the cluster is now.
@@ -167,7 +186,7 @@ impl Cluster {
         let entries: Vec<BackendEntry> =
             self.backends.iter().map(|backend| backend.entry(self.options.quota_bytes)).collect();
         let options = &self.options;
-        config::control_plane(
+        let mut file = config::control_plane(
             name,
             grpc,
             http,
@@ -175,7 +194,9 @@ impl Cluster {
             &entries,
             options.routing,
             &options.times,
-        )
+        );
+        options.tls.add_to_control_plane(&mut file);
+        file
     }
 
     /// Writes every control plane's file anew, after `change`, and sends SIGHUP.
@@ -222,7 +243,12 @@ impl Cluster {
 
     /// The admin service of a control plane.
     pub async fn admin(&self, control: usize) -> Result<AdminClient<wire::Authorized>> {
-        wire::admin(self.control[control].grpc, config::TOKEN).await
+        let (address, tls) = (self.control[control].grpc, &self.options.tls);
+        if tls.grpc.is_some() {
+            wire::admin_over_tls(address, config::TOKEN, &tls.dial).await
+        } else {
+            wire::admin(address, config::TOKEN).await
+        }
     }
 
     /// A session of our own at a control plane's gRPC port.

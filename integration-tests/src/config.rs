@@ -4,7 +4,7 @@
 //! workers that run only when they are asked to.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -46,6 +46,63 @@ pub struct Times {
     /// Seconds between the ticks of the reaper and of cleanup; a test that decides itself when they run
     /// sets an hour.
     pub worker_interval_s: u64,
+}
+
+/// TLS of a cluster's listeners; what is `None` is plain.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// `s3.tls` of data planes.
+    pub s3: Option<Value>,
+    /// `grpc.tls` of control planes.
+    pub grpc: Option<Value>,
+    /// How data planes, and the test's own admin client, dial a control plane that has `grpc`.
+    pub dial: Dial,
+}
+
+/// `tls` of a data plane.
+#[derive(Debug, Clone, Default)]
+pub struct Dial {
+    /// The authority of the control plane's certificate.
+    pub ca: PathBuf,
+    /// Certificate and key to show.
+    pub pair: Option<(PathBuf, PathBuf)>,
+    /// The name in the control plane's certificate.
+    pub domain: String,
+}
+
+impl Dial {
+    /// The section.
+    pub fn section(&self) -> Value {
+        let mut section = json!({"ca": self.ca, "domain": self.domain});
+        if let Some((cert, key)) = &self.pair {
+            section["cert"] = json!(cert);
+            section["key"] = json!(key);
+        }
+        section
+    }
+}
+
+impl Tls {
+    /// Puts its sections into a control plane's file.
+    pub fn add_to_control_plane(&self, file: &mut Value) {
+        if let Some(grpc) = &self.grpc {
+            file["grpc"]["tls"] = grpc.clone();
+        }
+    }
+
+    /// Puts its sections into a data plane's file.
+    pub fn add_to_data_plane(&self, file: &mut Value) {
+        if let Some(s3) = &self.s3 {
+            file["s3"]["tls"] = s3.clone();
+        }
+        if self.grpc.is_none() {
+            return;
+        }
+        file["tls"] = self.dial.section();
+        for address in file["control_planes"].as_array_mut().into_iter().flatten() {
+            *address = json!(address.as_str().unwrap_or_default().replacen("http:", "https:", 1));
+        }
+    }
 }
 
 /// `s3o-controlplane --config`.

@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod backend;
 pub mod binaries;
+pub mod certificates;
 pub mod cluster;
 pub mod config;
 pub mod database;

@@ -8,22 +8,51 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    StalledStreamProtectionConfig,
+    SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
 use bytes::Bytes;
 use md5::{Digest, Md5};
 
 /// A client that gives up after `patience`.
 pub fn client(address: SocketAddr, access_key: &str, secret: &str, patience: Duration) -> Client {
+    let http = aws_smithy_http_client::Builder::new().build_http();
+    client_over(http, &format!("http://{address}"), access_key, secret, patience)
+}
+
+/// A client over TLS that trusts the authority whose certificate is `ca`, PEM, and no other.
+pub fn client_over_tls(
+    address: SocketAddr,
+    ca: &[u8],
+    (access_key, secret): (&str, &str),
+    patience: Duration,
+) -> anyhow::Result<Client> {
+    let trust =
+        TlsContext::builder().with_trust_store(TrustStore::empty().with_pem_certificate(ca)).build()?;
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc))
+        .tls_context(trust)
+        .build_https();
+    Ok(client_over(http, &format!("https://{address}"), access_key, secret, patience))
+}
+
+fn client_over(
+    http: SharedHttpClient,
+    endpoint: &str,
+    access_key: &str,
+    secret: &str,
+    patience: Duration,
+) -> Client {
     let timeouts = TimeoutConfig::builder().operation_timeout(patience).connect_timeout(patience).build();
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .http_client(http)
         .credentials_provider(Credentials::new(access_key, secret, None, None, "test"))
         .region(Region::new("us-east-1"))
-        .endpoint_url(format!("http://{address}"))
+        .endpoint_url(endpoint)
         .force_path_style(true)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)

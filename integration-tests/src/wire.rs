@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 use uuid::Uuid;
 
@@ -49,6 +49,22 @@ async fn connect(address: SocketAddr, token: &str) -> Result<(Channel, Token)> {
 pub async fn admin(address: SocketAddr, token: &str) -> Result<AdminClient<Authorized>> {
     let (channel, token) = connect(address, token).await?;
     Ok(AdminClient::with_interceptor(channel, token))
+}
+
+/// The admin service of a control plane with TLS.
+pub async fn admin_over_tls(
+    address: SocketAddr,
+    token: &str,
+    dial: &crate::config::Dial,
+) -> Result<AdminClient<Authorized>> {
+    let ca = Certificate::from_pem(tokio::fs::read(&dial.ca).await?);
+    let mut tls = ClientTlsConfig::new().ca_certificate(ca).domain_name(&dial.domain);
+    if let Some((cert, key)) = &dial.pair {
+        tls = tls.identity(Identity::from_pem(tokio::fs::read(cert).await?, tokio::fs::read(key).await?));
+    }
+    let endpoint = Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?;
+    let token = Token(format!("Bearer {token}").parse()?);
+    Ok(AdminClient::with_interceptor(endpoint.connect().await?, token))
 }
 
 /// A session with its operation stream.

@@ -17,3 +17,4 @@ mod s3_get_object;
 mod s3_list_objects;
 mod s3_put_object;
 mod snapshot;
+mod tls;
