@@ -73,11 +73,11 @@ fn ordinary_attributes_are_complete_and_readable() {
 
 #[test]
 fn clients_cannot_pose_as_us() {
-    let mut attributes = ObjectAttributes::default();
-    attributes.metadata = BTreeMap::from([
+    let metadata = BTreeMap::from([
         ("s3o".to_owned(), "1 k=blob s=999".to_owned()),
         ("s3o-key".to_owned(), "x".to_owned()),
     ]);
+    let attributes = ObjectAttributes { metadata, ..ObjectAttributes::default() };
     let sent: HeaderMap =
         to_blob_headers("b", "k", &attributes, &SelfDescription::plain(1)).unwrap().into_iter().collect();
     let stored = from_blob_headers(&sent).unwrap();

@@ -38,7 +38,7 @@ async fn begin_and_begun() {
         bucket: 1,
         key: "k".into(),
         size: 9,
-        conditions: wire_conditions(),
+        conditions: Some(wire_conditions()),
         kind: v1::WriteKind::Copy.into(),
         down: vec![4],
         prefer: vec![5],
@@ -124,7 +124,7 @@ async fn abort_and_aborted() {
 async fn outcomes_return_as_they_are_decided() {
     let plane = Plane::requiring(vec!["f1".into()]).await;
     let mut stream = Stream::open(&plane).await;
-    let delete = v1::Delete { bucket: 1, key: "k".into(), conditions: wire_conditions() };
+    let delete = v1::Delete { bucket: 1, key: "k".into(), conditions: Some(wire_conditions()) };
     let locate = v1::Locate { bucket: 1, key: "k".into(), range_start: Some(1), range_end: Some(4) };
     stream.send(vec![(1, Some(WireCall::Delete(delete))), (2, Some(WireCall::Locate(locate)))]).await;
     let first = stream.outcomes(1).await;

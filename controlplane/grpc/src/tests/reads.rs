@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use s3o_core::listing::{ListEntry, ListQuery, ListedObject, Page};
 use s3o_core::object::{CopyRow, CopyState, Located, LocatedExtent, ObjectRow};
 use s3o_proto::v1;
+use s3o_proto::v1::list_entry::Entry;
 use s3o_proto::v1::operation::Call as WireCall;
 use s3o_proto::v1::outcome::Result as WireResult;
 use s3o_types::{BackendId, BlobName, BucketId, Checksums, Etag, Extent, Seq, Timestamp};
@@ -120,7 +121,6 @@ async fn a_listing_there_and_back() {
         storage_class: "GLACIER".into(),
         checksum_algorithms: vec!["CRC32".into()],
     };
-    use v1::list_entry::Entry;
     let entry = |entry| v1::ListEntry { entry: Some(entry) };
     let expected = v1::ListReply {
         entries: vec![entry(Entry::Object(object)), entry(Entry::CommonPrefix("p/q/".into()))],

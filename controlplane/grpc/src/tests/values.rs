@@ -28,8 +28,8 @@ pub(super) fn target() -> Target {
     }
 }
 
-pub(super) fn wire_conditions() -> Option<v1::Conditions> {
-    Some(v1::Conditions { if_absent: true, if_match: Some("\"e\"".into()) })
+pub(super) fn wire_conditions() -> v1::Conditions {
+    v1::Conditions { if_absent: true, if_match: Some("\"e\"".into()) }
 }
 
 pub(super) fn conditions() -> Conditions {
@@ -42,7 +42,7 @@ pub(super) fn wire_intent() -> v1::Intent {
         key: "k".into(),
         version: id().to_uuid().as_bytes().to_vec().into(),
         size: 9,
-        conditions: wire_conditions(),
+        conditions: Some(wire_conditions()),
         targets: vec![wire_target()],
     }
 }
