@@ -15,7 +15,6 @@ def rclone(cluster, environment, tmp_path):
         f"endpoint = {cluster.endpoint}\naccess_key_id = {cluster.access_key}\n"
         f"secret_access_key = {cluster.secret_key}\n"
         # Before it copies a single file rclone would create the bucket, which is not implemented.
-        "no_check_bucket = true\n"
     )
 
     def run(*arguments):

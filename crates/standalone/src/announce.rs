@@ -74,7 +74,7 @@ boto3:
   s3.put_object(Bucket="{bucket}", Key="hello.txt", Body=b"hello")
 
 rclone:
-  rclone copy README.md :s3:{bucket} --s3-provider Other --s3-no-check-bucket --s3-endpoint {endpoint} \
+  rclone copy README.md :s3:{bucket} --s3-provider Other --s3-endpoint {endpoint} \
     --s3-access-key-id {access_key_id} --s3-secret-access-key {secret_access_key}
 
 status:
