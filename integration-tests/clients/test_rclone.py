@@ -14,7 +14,6 @@ def rclone(cluster, environment, tmp_path):
         "[suite]\ntype = s3\nprovider = Other\nregion = us-east-1\n"
         f"endpoint = {cluster.endpoint}\naccess_key_id = {cluster.access_key}\n"
         f"secret_access_key = {cluster.secret_key}\n"
-        # Before it copies a single file rclone would create the bucket, which is not implemented.
     )
 
     def run(*arguments):
