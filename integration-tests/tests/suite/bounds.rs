@@ -91,7 +91,7 @@ fn malformed() -> Vec<(&'static str, Request, Vec<u16>)> {
         ("tagging", get("/data?tagging"), vec![501]),
         ("uploads", Request::new("POST", "/data/k?uploads"), vec![501]),
         ("upload part", put("/data/k?partNumber=1&uploadId=x"), vec![501]),
-        ("create bucket", Request::new("PUT", "/brand-new"), vec![501]),
+        ("create bucket", Request::new("PUT", "/brand-new"), vec![403]),
         ("delete bucket", Request::new("DELETE", "/data"), vec![501]),
         ("lifecycle", get("/data?lifecycle"), vec![501]),
         ("versions", get("/data?versions"), vec![501]),

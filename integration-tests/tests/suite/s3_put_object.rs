@@ -88,7 +88,7 @@ async fn limits(client: &aws_sdk_s3::Client) {
     let over = s3::put(client, OTHER, "over", body("m", max + 1)).await;
     assert_eq!(over, Err(Failure::Answer { status: 400, code: "EntityTooLarge".into() }));
     let nowhere = s3::put(client, "nowhere", "k", body("m", 1)).await;
-    assert_eq!(nowhere, Err(Failure::Answer { status: 403, code: "AccessDenied".into() }));
+    assert_eq!(nowhere, Err(Failure::Answer { status: 404, code: "NoSuchBucket".into() }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
