@@ -3,7 +3,7 @@
 //! Invariant: a queued blob's bytes count as orphaned until a backend has said that they are gone,
 //! and, for an uncertain key, has said so twice with `late_put_window` between.
 
-use s3o_types::{BackendId, BlobName, Timestamp};
+use s3o_types::{BackendId, BlobName};
 use uuid::Uuid;
 
 /// Why something is queued; the label of `s3o_cleanup_queue_enqueued_total`.
@@ -162,9 +162,6 @@ pub struct QueueDepths {
     /// Unresolved intents.
     pub intents: u64,
 }
-
-/// When a row was put off until.
-pub type NotBefore = Timestamp;
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::etag::Etag;
-use crate::ids::BackendId;
 
 /// The standard headers that S3 stores and returns.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -100,6 +99,3 @@ impl Encoding {
         self.cipher.is_empty() && self.compression.is_empty()
     }
 }
-
-/// Backends in the order in which a caller would like them.
-pub type Preference = Vec<BackendId>;
