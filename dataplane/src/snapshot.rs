@@ -153,6 +153,7 @@ fn quirks_of(quirks: v1::Quirks) -> Quirks {
         etag: match etag {
             v1::EtagProof::Unspecified => EtagProof::Unknown,
             v1::EtagProof::Md5 => EtagProof::Md5,
+            v1::EtagProof::Md5Trailer => EtagProof::Md5Trailer,
             v1::EtagProof::Opaque => EtagProof::Opaque,
         },
     }

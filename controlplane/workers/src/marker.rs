@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use s3o_backend::{Backend, MarkerCheck, read_marker};
+use s3o_backend::{Backend, MarkerCheck, read_marker, takes_trailers, write_marker_if_absent};
 use s3o_core::config::{BackendConfig, ClusterConfig, MarkerPlace, MarkerSeen};
 use s3o_core::ports::{Configs, Overview};
 use s3o_core::worker::Counts;
 use s3o_types::{BackendId, EtagProof};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::Deps;
 use crate::backends::Backends;
@@ -37,6 +37,8 @@ pub(crate) struct Marker {
     complaints: Mutex<HashMap<BackendId, (String, Instant)>>,
     /// Places that showed a marker once and none later: it is not made again, even where nothing is stored.
     vanished: Mutex<HashSet<(BackendId, String)>>,
+    /// Places that were asked whether they take a checksum behind the body, and what they showed.
+    trailers: Mutex<HashMap<(BackendId, String), bool>>,
     /// Markers are made one after the other: of two backends that are one bucket, the second finds the
     /// first one's.
     making: Mutex<()>,
@@ -62,6 +64,7 @@ impl Marker {
             good: Mutex::default(),
             complaints: Mutex::default(),
             vanished: Mutex::default(),
+            trailers: Mutex::default(),
             making: Mutex::default(),
         }
     }
@@ -156,11 +159,36 @@ impl Marker {
         if none && !self.may_be_made(row).await? {
             return Ok(Seen::Vanished);
         }
-        let check = backend.check_marker(&config.cluster.to_string()).await;
+        let check = write_marker_if_absent(backend.client(), &config.cluster.to_string(), row.spec.id).await;
         Ok(match check.map_err(|error| error.to_string())? {
-            MarkerCheck::Ours(etag) | MarkerCheck::Created(etag) => Seen::Ours(etag),
+            MarkerCheck::Ours(etag) | MarkerCheck::Created(etag) => {
+                Seen::Ours(self.with_trailer(row, backend, etag).await)
+            }
             MarkerCheck::Foreign { cluster_id, backend_id } => Seen::Foreign { cluster_id, backend_id },
         })
+    }
+
+    /// What a PUT's answer proves, where the marker's ETag is `etag`. Asked once a place.
+    async fn with_trailer(&self, row: &BackendConfig, backend: &Backend, etag: EtagProof) -> EtagProof {
+        if etag != EtagProof::Md5 {
+            return etag;
+        }
+        let place = (row.spec.id, place_of(row));
+        let known = self.trailers.lock().await.get(&place).copied();
+        let takes = match known {
+            Some(takes) => takes,
+            None => match takes_trailers(backend.client()).await {
+                Ok(takes) => {
+                    self.trailers.lock().await.insert(place, takes);
+                    takes
+                }
+                Err(error) => {
+                    debug!(backend = backend.name(), %error, "it could not be seen whether it takes trailers");
+                    row.spec.quirks.etag == EtagProof::Md5Trailer
+                }
+            },
+        };
+        if takes { EtagProof::Md5Trailer } else { EtagProof::Md5 }
     }
 
     /// Only where nothing of ours can be: nothing is stored there, and no marker was seen there before.

@@ -37,6 +37,8 @@ pub struct PutDone {
     pub etag: Option<Etag>,
     /// The backend's version id, if it keeps versions.
     pub version_id: Option<String>,
+    /// The CRC-64/NVME, base64, that the backend says the blob has; only one that was sent a checksum says it.
+    pub crc64nvme: Option<String>,
 }
 
 /// A GET whose body is still to come.

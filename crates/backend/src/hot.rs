@@ -15,6 +15,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use s3o_types::{ChecksumMode, Etag};
 
+use crate::aws_chunked::{self, AwsChunked, CRC64NVME, Trailer};
 use crate::client::{BackendClient, ByteRange, Deleted, GetDone, HeadDone, PutDone};
 use crate::download::DownloadBody;
 use crate::error::{BackendError, BackendErrorKind, Certainty};
@@ -63,6 +64,25 @@ impl BackendClient {
         self.send_put(storage_key, headers, PutBody::Stream(body, content_length), watch).await
     }
 
+    /// As [`Self::put_watched`] for a body that is not empty; behind it the backend gets a CRC-64/NVME to
+    /// compare, and [`PutDone::crc64nvme`] is what it then says.
+    pub async fn put_with_trailer<S, E>(
+        &self,
+        storage_key: &str,
+        content_length: u64,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        body: S,
+        trailer: Trailer,
+        watch: &UploadWatch,
+    ) -> Result<PutDone, BackendError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Into<BoxError> + 'static,
+    {
+        let body = AwsChunked::new(Box::pin(body.map_err(Into::into)), content_length, trailer);
+        self.send_put(storage_key, headers, PutBody::Trailer(body, content_length), watch).await
+    }
+
     /// Stores bytes that are at hand; their hash is signed unless the backend's quirks forbid it.
     pub async fn put_bytes(
         &self,
@@ -86,6 +106,7 @@ impl BackendClient {
             PutBody::Whole(bytes) if !quirks.unsigned_payload => (bytes.len() as u64, Payload::Whole(bytes)),
             PutBody::Whole(bytes) => (bytes.len() as u64, Payload::Unsigned),
             PutBody::Stream(_, length) => (*length, Payload::Unsigned),
+            PutBody::Trailer(_, size) => (aws_chunked::encoded_length(*size), Payload::UnsignedTrailer),
         };
         let mut request = self.request(Method::PUT, storage_key, None)?;
         request.headers_mut().insert(CONTENT_LENGTH, length.into());
@@ -94,10 +115,15 @@ impl BackendClient {
                 request.headers_mut().append(name, value);
             }
         }
+        if let PutBody::Trailer(_, size) = &body {
+            let announced = aws_chunked::announce(request.headers_mut(), *size);
+            announced.map_err(|_| not_a_header())?;
+        }
         self.sign(&mut request, payload).await?;
         let body = match body {
             PutBody::Whole(bytes) => UploadBody::whole(bytes, watch.clone()),
             PutBody::Stream(stream, length) => UploadBody::stream(stream, length, watch.clone()),
+            PutBody::Trailer(stream, _) => UploadBody::stream(Box::pin(stream), length, watch.clone()),
         };
         let mut cut = CutOnDrop(Some(watch.clone()));
         watch.dispatch(length == 0);
@@ -121,7 +147,9 @@ impl BackendClient {
             return Err(BackendError::new(BackendErrorKind::Server, Certainty::Unknown, message));
         }
         cut.0 = None;
-        Ok(PutDone { etag: etag_of(response.headers()), version_id: text_of(response.headers(), VERSION_ID) })
+        let headers = response.headers();
+        let (version_id, crc64nvme) = (text_of(headers, VERSION_ID), text_of(headers, CRC64NVME));
+        Ok(PutDone { etag: etag_of(headers), version_id, crc64nvme })
     }
 
     /// Reads a blob or a range of it.
@@ -221,6 +249,8 @@ impl BackendClient {
 enum PutBody {
     Whole(Bytes),
     Stream(ByteStream, u64),
+    /// With the size of what is encoded.
+    Trailer(AwsChunked, u64),
 }
 
 /// Reads a body that must be empty: a guard's last word counts before the request is sent.
@@ -266,8 +296,11 @@ async fn unexpected(response: Response<Incoming>) -> BackendError {
 }
 
 fn header_value(text: &str) -> Result<HeaderValue, BackendError> {
-    HeaderValue::try_from(text)
-        .map_err(|_| BackendError::new(BackendErrorKind::Rejected, Certainty::NotSent, "not a header value"))
+    HeaderValue::try_from(text).map_err(|_| not_a_header())
+}
+
+fn not_a_header() -> BackendError {
+    BackendError::new(BackendErrorKind::Rejected, Certainty::NotSent, "not a header value")
 }
 
 fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {

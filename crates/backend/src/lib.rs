@@ -5,11 +5,13 @@
 //! may do; every error of a write says whether the blob may still appear ([`Certainty`]); no request
 //! has a total time limit, since a large object takes as long as it takes, but none may stand still.
 
+mod aws_chunked;
 mod credentials;
 mod download;
 mod errors;
 mod hot;
 mod pool;
+mod probe;
 mod sdk;
 mod sign;
 mod upload;
@@ -23,6 +25,7 @@ pub mod meter;
 pub mod set;
 pub mod verify;
 
+pub use aws_chunked::Trailer;
 pub use breaker::{Admission, Breaker, BreakerConfig, BreakerState};
 pub use client::{BackendClient, ByteRange, Deleted, GetDone, HeadDone, ListDone, ListEntry, PutDone};
 pub use download::DownloadBody;
@@ -31,6 +34,7 @@ pub use health::{Health, Side};
 pub use marker::{MarkerCheck, read_marker, write_marker_if_absent};
 pub use meter::{ApiClass, BackendMetrics, Meters, Operation, UsageSink};
 pub use pool::{HttpPool, Timeouts};
+pub use probe::takes_trailers;
 pub use set::{Backend, BackendSet};
 pub use upload::UploadWatch;
 pub use verify::verify_put;

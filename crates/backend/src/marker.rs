@@ -103,7 +103,7 @@ fn compare(ours: &Marker, found: Result<Marker, String>, proof: EtagProof) -> Ma
 
 fn proof_of(etag: Option<&Etag>, bytes: &[u8]) -> EtagProof {
     let md5 = BodyHasher::digest(bytes, AlgorithmSet::NONE).etag();
-    if etag.is_some_and(|etag| etag.as_str().eq_ignore_ascii_case(md5.as_str())) {
+    if etag.zip(md5).is_some_and(|(etag, md5)| etag.as_str().eq_ignore_ascii_case(md5.as_str())) {
         EtagProof::Md5
     } else {
         EtagProof::Opaque

@@ -72,7 +72,7 @@ impl BackendClient {
         let sent = Box::pin(async { copy.send().await.map_err(|error| from_sdk(&error)) });
         let done = within(COPY_PATIENCE, sent).await?;
         let etag = done.copy_object_result().and_then(|result| result.e_tag()).map(Etag::new);
-        Ok(PutDone { etag, version_id: done.version_id().map(str::to_owned) })
+        Ok(PutDone { etag, version_id: done.version_id().map(str::to_owned), crc64nvme: None })
     }
 
     /// One page of the keys that begin with `prefix`, behind `start_after`.

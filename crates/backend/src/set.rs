@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -16,15 +15,15 @@ use http::header::{HeaderName, HeaderValue};
 use s3o_blob::BodyDigests;
 use s3o_types::{BackendId, BackendSpec, Etag, EtagProof};
 
+use crate::aws_chunked::Trailer;
 use crate::breaker::{Admission, BreakerConfig};
 use crate::client::{BackendClient, ByteRange, Deleted, GetDone, HeadDone, ListDone, PutDone};
 use crate::error::{BackendError, BackendErrorKind};
 use crate::health::{Health, Side};
-use crate::marker::{MarkerCheck, write_marker_if_absent};
 use crate::meter::{Meters, Operation};
 use crate::pool::HttpPool;
 use crate::upload::{BoxError, UploadWatch};
-use crate::verify::{by_etag, read_back};
+use crate::verify::{by_answer, read_back};
 
 /// How long a probe may take. The round waits for the slowest, so it must be short.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
@@ -34,15 +33,13 @@ pub struct Backend {
     client: BackendClient,
     health: Arc<Health>,
     meters: Meters,
-    /// What the marker showed: 0 nothing yet, 1 MD5, 2 opaque.
-    shown: AtomicU8,
 }
 
 impl Backend {
     /// One backend on its own.
     pub fn new(spec: BackendSpec, pool: HttpPool, meters: Meters, breaker: BreakerConfig) -> Self {
         let client = BackendClient::new(spec, pool);
-        Self { client, health: Arc::new(Health::new(breaker)), meters, shown: AtomicU8::new(0) }
+        Self { client, health: Arc::new(Health::new(breaker)), meters }
     }
 
     /// Its row.
@@ -70,13 +67,9 @@ impl Backend {
         &self.client
     }
 
-    /// What its ETags prove: as configured, else as the marker showed.
+    /// What its answer to a PUT proves.
     pub fn etag_proof(&self) -> EtagProof {
-        match (self.spec().quirks.etag, self.shown.load(Ordering::Relaxed)) {
-            (EtagProof::Unknown, 1) => EtagProof::Md5,
-            (EtagProof::Unknown, 2) => EtagProof::Opaque,
-            (configured, _) => configured,
-        }
+        self.spec().quirks.etag
     }
 
     /// [`BackendClient::put`].
@@ -111,6 +104,28 @@ impl Backend {
         let _ingress = CountOnDrop { backend: self, watch };
         let outcome = self.client.put_watched(storage_key, content_length, headers, body, watch).await;
         // How long a PUT takes says more of its body than of the backend: no latency sample.
+        call.end(outcome, false)
+    }
+
+    /// [`BackendClient::put_with_trailer`].
+    pub async fn put_with_trailer<S, E>(
+        &self,
+        storage_key: &str,
+        content_length: u64,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        body: S,
+        trailer: Trailer,
+        watch: &UploadWatch,
+    ) -> Result<PutDone, BackendError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Into<BoxError> + 'static,
+    {
+        let call = Call::start(self, Operation::Put);
+        let _ingress = CountOnDrop { backend: self, watch };
+        let client = &self.client;
+        let outcome =
+            client.put_with_trailer(storage_key, content_length, headers, body, trailer, watch).await;
         call.end(outcome, false)
     }
 
@@ -178,25 +193,16 @@ impl Backend {
         storage_key: &str,
         put: &PutDone,
         digests: &BodyDigests,
-    ) -> Result<(), BackendError> {
-        let verified = match by_etag(put, digests, self.etag_proof()) {
+    ) -> Result<Etag, BackendError> {
+        let verified = match by_answer(put, digests, self.etag_proof()) {
             Some(verdict) => verdict,
             None => read_back(self.get(storage_key, None, None).await, digests).await,
         };
         match &verified {
-            Ok(()) => self.health.succeeded(Side::Write),
+            Ok(_) => self.health.succeeded(Side::Write),
             Err(error) => self.health.failed_on(Side::Write, error, Instant::now(), jitter()),
         }
         verified
-    }
-
-    /// [`write_marker_if_absent`]; remembers what the marker shows of the ETags.
-    pub async fn check_marker(&self, cluster_id: &str) -> Result<MarkerCheck, BackendError> {
-        let check = write_marker_if_absent(&self.client, cluster_id, self.id()).await?;
-        if let MarkerCheck::Ours(proof) | MarkerCheck::Created(proof) = &check {
-            self.shown.store(if *proof == EtagProof::Md5 { 1 } else { 2 }, Ordering::Relaxed);
-        }
-        Ok(check)
     }
 
     /// Tries a backend that is not up, if it is time to: a HEAD of the marker, whose absence is an

@@ -17,6 +17,7 @@ use http::{Request, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3o_types::BackendSpec;
 
+use crate::aws_chunked::UNSIGNED_TRAILER;
 use crate::error::{BackendError, BackendErrorKind, Certainty};
 
 /// What S3's canonical URI leaves as it is, besides the slash (Amazon S3 API reference, "Signature
@@ -33,6 +34,7 @@ pub(crate) enum Payload<'a> {
     Empty,
     Whole(&'a [u8]),
     Unsigned,
+    UnsignedTrailer,
 }
 
 /// Scheme, authority and path up to the key.
@@ -121,6 +123,7 @@ pub(crate) fn sign_request<B>(
         Payload::Empty => SignableBody::Precomputed(EMPTY_SHA256.to_owned()),
         Payload::Whole(bytes) => SignableBody::Bytes(bytes),
         Payload::Unsigned => SignableBody::UnsignedPayload,
+        Payload::UnsignedTrailer => SignableBody::Precomputed(UNSIGNED_TRAILER.to_owned()),
     };
     let url = request.uri().to_string();
     let signable = SignableRequest::new(request.method().as_str(), url, headers.into_iter(), body)

@@ -1,4 +1,5 @@
-//! Digests of a body while it passes by: MD5 always (it is the ETag), others on request.
+//! Digests of a body while it passes by: the MD5 (it is the ETag) unless somebody else computes it, others
+//! on request.
 //!
 //! Invariant: each byte is looked at once and kept never.
 
@@ -113,7 +114,7 @@ impl Running {
 
 /// Computes the digests of a body incrementally.
 pub struct BodyHasher {
-    md5: Md5,
+    md5: Option<Md5>,
     running: Vec<(Algorithm, Running)>,
     size: u64,
 }
@@ -121,8 +122,13 @@ pub struct BodyHasher {
 impl BodyHasher {
     /// Of an empty body so far.
     pub fn new(algorithms: AlgorithmSet) -> Self {
+        Self { md5: Some(Md5::new()), ..Self::without_md5(algorithms) }
+    }
+
+    /// The same without the MD5, which costs more than all others together: no processor helps with it.
+    pub fn without_md5(algorithms: AlgorithmSet) -> Self {
         let wanted = Algorithm::ALL.into_iter().filter(|&algorithm| algorithms.contains(algorithm));
-        Self { md5: Md5::new(), running: wanted.map(|a| (a, Running::start(a))).collect(), size: 0 }
+        Self { md5: None, running: wanted.map(|a| (a, Running::start(a))).collect(), size: 0 }
     }
 
     /// The digests of a body that is at hand whole.
@@ -134,7 +140,9 @@ impl BodyHasher {
 
     /// The next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.md5.update(bytes);
+        if let Some(md5) = &mut self.md5 {
+            md5.update(bytes);
+        }
         for (_, running) in &mut self.running {
             running.update(bytes);
         }
@@ -150,7 +158,8 @@ impl BodyHasher {
                 (algorithm.name().to_owned(), BASE64.encode(running.finish(algorithm)))
             })
             .collect();
-        BodyDigests { size: self.size, md5: self.md5.finalize().into(), checksums: Checksums { values } }
+        let md5 = self.md5.map(|md5| md5.finalize().into());
+        BodyDigests { size: self.size, md5, hop: None, checksums: Checksums { values } }
     }
 }
 
@@ -159,21 +168,18 @@ impl BodyHasher {
 pub struct BodyDigests {
     /// Bytes.
     pub size: u64,
-    /// MD5, raw.
-    pub md5: [u8; 16],
+    /// MD5, raw. Absent where the backend's ETag is taken for it: then `hop` is there.
+    pub md5: Option<[u8; 16]>,
+    /// CRC-64/NVME, base64, which the backend compares in the MD5's place: see [`crate::Guard::skip_md5`].
+    pub hop: Option<String>,
     /// The additional checksums that were asked for, base64.
     pub checksums: Checksums,
 }
 
 impl BodyDigests {
-    /// The ETag S3 gives to such a body in a single PUT.
-    pub fn etag(&self) -> Etag {
-        Etag::new(&hex::encode(self.md5))
-    }
-
-    /// As `Content-MD5` writes it.
-    pub fn content_md5(&self) -> String {
-        BASE64.encode(self.md5)
+    /// The ETag S3 gives to such a body in a single PUT, where the MD5 is known.
+    pub fn etag(&self) -> Option<Etag> {
+        self.md5.map(|md5| Etag::new(&hex::encode(md5)))
     }
 
     /// One of the checksums, base64, if it was asked for.
@@ -193,7 +199,7 @@ mod tests {
     #[test]
     fn known_values() {
         let digests = BodyHasher::digest(b"123456789", Algorithm::ALL.into_iter().collect());
-        assert_eq!(digests.etag().as_str(), "25f9e794323b453885f5181f1b624d0b");
+        assert_eq!(digests.etag().expect("an MD5").as_str(), "25f9e794323b453885f5181f1b624d0b");
         let hex_of = |algorithm| {
             hex::encode(BASE64.decode(digests.checksum(algorithm).expect("asked for")).expect("base64"))
         };
@@ -206,7 +212,8 @@ mod tests {
             "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"
         );
         let empty = BodyHasher::digest(b"", AlgorithmSet::NONE);
-        assert_eq!((empty.etag().as_str(), empty.size), ("d41d8cd98f00b204e9800998ecf8427e", 0));
+        assert_eq!(empty.etag(), Some(Etag::new("d41d8cd98f00b204e9800998ecf8427e")));
+        assert_eq!(empty.size, 0);
         assert!(empty.checksums.values.is_empty());
     }
 

@@ -59,7 +59,7 @@ fn expected(body: &[u8]) -> Expected {
     let values = digests.checksums.values.into_iter().filter(|(name, _)| name != "crc64nvme").collect();
     Expected {
         size: body.len() as u64,
-        md5: Some(digests.md5),
+        md5: digests.md5,
         sha256: Some(sha256),
         checksums: Checksums { values },
         also: AlgorithmSet::NONE,
@@ -81,7 +81,7 @@ proptest! {
         let (out, failed, verdict) = run(chunks(&body, &cuts), expected(&body));
         prop_assert!(!failed);
         prop_assert_eq!(&out, &body);
-        prop_assert_eq!(verdict.digests().map(s3o_blob::BodyDigests::etag), Some(BodyHasher::digest(&body, AlgorithmSet::NONE).etag()));
+        prop_assert_eq!(verdict.digests().and_then(s3o_blob::BodyDigests::etag), BodyHasher::digest(&body, AlgorithmSet::NONE).etag());
     }
 
     #[test]
@@ -159,4 +159,30 @@ fn an_empty_body_is_verified_before_its_end() {
     let (_, failed, verdict) = run(vec![], wrong);
     assert!(failed && matches!(verdict.fault(), Some(BodyFault::BadMd5)));
     assert!(!run(vec![], expected(b"")).1);
+}
+
+#[test]
+fn without_an_md5_the_hop_has_a_crc() {
+    let guarded = |expected: Expected| {
+        Guard::new(stream::iter(vec![Item::Ok(Bytes::from_static(b"123456789"))]), expected)
+    };
+    let (mut guard, verdict) = guarded(Expected::of_size(9));
+    assert!(guard.skip_md5() && guard.skip_md5());
+    assert!(block_on(guard.next()).is_some_and(|chunk| chunk.is_ok()));
+    let digests = verdict.digests().unwrap();
+    // The check value of CRC-64/NVME, ae8b14860a799888.
+    assert_eq!((digests.md5, digests.hop.as_deref()), (None, Some("rosUhgp5mIg=")));
+    assert!(digests.checksums.values.is_empty(), "nobody asked for it");
+    assert!(!guard.skip_md5() || digests.hop.is_some());
+
+    let (mut guard, _) = guarded(Expected { md5: Some([0; 16]), ..Expected::of_size(9) });
+    assert!(!guard.skip_md5(), "the client's MD5 must be compared");
+    let (mut guard, verdict) =
+        guarded(Expected { also: AlgorithmSet::NONE.with(Algorithm::Crc64nvme), ..Expected::of_size(9) });
+    assert!(guard.skip_md5());
+    assert!(block_on(guard.next()).is_some_and(|chunk| chunk.is_ok()));
+    assert_eq!(verdict.digests().unwrap().checksum(Algorithm::Crc64nvme), Some("rosUhgp5mIg="));
+    let (mut guard, verdict) = guarded(Expected::of_size(9));
+    assert!(block_on(guard.next()).is_some());
+    assert!(!guard.skip_md5() && verdict.digests().unwrap().md5.is_some(), "too late");
 }

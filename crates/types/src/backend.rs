@@ -70,8 +70,18 @@ pub enum EtagProof {
     Unknown,
     /// Seen to be the MD5 of the body: it verifies a PUT.
     Md5,
+    /// That, and the backend was seen to take a CRC-64/NVME behind the body, to refuse a wrong one and to
+    /// answer with the right one: then a PUT is verified, and its MD5 known, without computing one here.
+    Md5Trailer,
     /// Something else: every PUT is read back before it counts.
     Opaque,
+}
+
+impl EtagProof {
+    /// Whether the ETag of a PUT is the MD5 of its body.
+    pub const fn is_md5(self) -> bool {
+        matches!(self, Self::Md5 | Self::Md5Trailer)
+    }
 }
 
 /// Which new-style checksum goes to the backend with a PUT.

@@ -16,6 +16,9 @@ use crate::version::VersionId;
 
 /// Where a backend keeps the marker that says whose it is.
 pub const MARKER: &str = ".s3o/backend";
+
+/// What is written for a moment to find out what a backend can do.
+pub const PROBE: &str = ".s3o/probe";
 /// Everything under it is ours on every backend.
 pub const RESERVED_PREFIX: &str = ".s3o/";
 /// Prefix of the hashed form.

@@ -180,7 +180,8 @@ fn server_side(located: &Located) -> Vec<(s3o_types::BackendId, ServerSide)> {
     let ([extent], Some(md5)) = (located.extents.as_slice(), md5_of(&located.etag)) else {
         return Vec::new();
     };
-    let digests = BodyDigests { size: located.size, md5, checksums: Checksums { values: BTreeMap::new() } };
+    let checksums = Checksums { values: BTreeMap::new() };
+    let digests = BodyDigests { size: located.size, md5: Some(md5), hop: None, checksums };
     let usable =
         extent.copies.iter().filter(|copy| copy.encoding.is_plain() && !copy.uncertain && !copy.foreign_key);
     usable

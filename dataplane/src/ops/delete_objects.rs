@@ -88,7 +88,7 @@ fn check_body(req: &S3Request<DeleteObjectsInput>) -> S3Result<()> {
     else {
         return Ok(());
     };
-    if upload::content_md5(&req.headers)?.is_some_and(|expected| expected != md5) {
+    if upload::content_md5(&req.headers)?.is_some_and(|expected| Some(expected) != md5) {
         return Err(s3_error!(BadDigest));
     }
     let expected = upload::checksums(&req.headers)?;

@@ -57,23 +57,26 @@ impl ClientBody {
 }
 
 impl Payload {
-    /// The body for the next attempt, and where its verdict will be. It ends all attempts before.
-    pub(crate) fn attempt(&self) -> (ByteStream, GuardVerdict) {
-        let (stream, size, verdict): (ByteStream, u64, _) = match self {
+    /// The body for the next attempt. It ends all attempts before. `takes_trailers`: the backend compares
+    /// a checksum behind the body and knows the MD5, so that none need be computed here.
+    pub(crate) fn attempt(&self, takes_trailers: bool) -> Outgoing {
+        let (stream, size, by_trailer, verdict): (ByteStream, u64, bool, _) = match self {
             Self::Client(body) => {
                 let mut shared = lock(&body.shared);
                 shared.attempt += 1;
+                let by_trailer = takes_trailers && shared.guard.skip_md5();
                 let attempt =
                     Attempt { shared: Arc::clone(&body.shared), number: shared.attempt, replayed: 0 };
-                (Box::pin(attempt), shared.guard.size(), body.verdict.clone())
+                (Box::pin(attempt), shared.guard.size(), by_trailer, body.verdict.clone())
             }
             Self::Object { size, md5, also, reopen } => {
                 let expected = Expected { md5: *md5, also: *also, ..Expected::of_size(*size) };
-                let (guard, verdict) = Guard::new(reopen(), expected);
-                (Box::pin(guard.map(|chunk| chunk.map_err(BoxError::from))), *size, verdict)
+                let (mut guard, verdict) = Guard::new(reopen(), expected);
+                let by_trailer = takes_trailers && guard.skip_md5();
+                (Box::pin(guard.map(|chunk| chunk.map_err(BoxError::from))), *size, by_trailer, verdict)
             }
         };
-        (with_failpoint(stream, size), verdict)
+        Outgoing { body: with_failpoint(stream, size), verdict, by_trailer }
     }
 
     /// The MD5 that the whole body is known to have: said by the client or kept from before.
@@ -94,6 +97,15 @@ impl Payload {
             Self::Object { .. } => true,
         }
     }
+}
+
+/// What one attempt sends.
+pub(crate) struct Outgoing {
+    pub body: ByteStream,
+    /// Where the guard says how it ended.
+    pub verdict: GuardVerdict,
+    /// The digests will have a checksum to send behind the body, in the place of the MD5.
+    pub by_trailer: bool,
 }
 
 /// One attempt at a client's body.
@@ -178,11 +190,10 @@ mod tests {
     #[tokio::test]
     async fn nothing_released_nothing_lost() {
         let payload = client(&["a", "b"], false);
-        let (first, _) = payload.attempt();
-        drop(first);
+        drop(payload.attempt(false));
         assert!(payload.can_be_sent());
-        let (second, verdict) = payload.attempt();
-        assert_eq!(all(second).await.as_deref(), Ok("ab"));
+        let Outgoing { body, verdict, .. } = payload.attempt(false);
+        assert_eq!(all(body).await.as_deref(), Ok("ab"));
         assert!(verdict.digests().is_some());
         assert!(!payload.can_be_sent());
     }
@@ -190,13 +201,13 @@ mod tests {
     #[tokio::test]
     async fn replay_sends_again_from_the_start() {
         let payload = client(&["a", "b", "c"], true);
-        let (mut first, _) = payload.attempt();
+        let mut first = payload.attempt(false).body;
         assert!(first.next().await.is_some());
         assert!(payload.can_be_sent());
-        let (second, _) = payload.attempt();
+        let second = payload.attempt(false).body;
         assert!(all(first).await.is_err(), "the old attempt is dead");
         assert_eq!(all(second).await.as_deref(), Ok("abc"));
-        let (third, verdict) = payload.attempt();
+        let Outgoing { body: third, verdict, .. } = payload.attempt(false);
         assert_eq!(all(third).await.as_deref(), Ok("abc"), "also after the end");
         assert!(verdict.digests().is_some());
     }
@@ -204,7 +215,7 @@ mod tests {
     #[tokio::test]
     async fn without_replay_released_bytes_are_gone() {
         let payload = client(&["a", "b", "c"], false);
-        let (mut first, _) = payload.attempt();
+        let mut first = payload.attempt(false).body;
         assert!(first.next().await.is_some());
         assert!(!payload.can_be_sent());
     }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{HeaderName, HeaderValue};
-use s3o_blob::{BodyDigests, SelfDescription, to_blob_headers};
+use s3o_blob::{SelfDescription, to_blob_headers};
 use s3o_proto::v1::WriteKind;
 use s3o_types::{BackendId, Checksums, Conditions, ErrorCode, Etag, ObjectAttributes, Timestamp};
 use s3s::{S3Error, S3Result, s3_error};
@@ -56,6 +56,13 @@ pub(crate) struct Written {
     pub modified: Timestamp,
 }
 
+/// A verified copy, and what the body turned out to be.
+struct Stored {
+    copy: StoredCopy,
+    md5: Etag,
+    checksums: Checksums,
+}
+
 /// Where the client's answer goes; the write may go on after it.
 type Answer = oneshot::Sender<S3Result<Written>>;
 
@@ -89,7 +96,7 @@ async fn run(plane: &Plane, write: Write, answer: Answer) {
     pause_at(Point::AfterBegin).await;
     let mut ends = Vec::new();
     match send(plane, &write, &mut intent, &mut ends).await {
-        Ok((copy, digests)) => commit(&write, &intent, copy, &digests, ends, answer).await,
+        Ok(stored) => commit(&write, &intent, stored, ends, answer).await,
         Err(error) => {
             tell(answer, Err(error));
             let _ = abort(&write.caller, &intent, ends).await;
@@ -129,18 +136,18 @@ async fn send(
     write: &Write,
     intent: &mut Intent,
     ends: &mut Vec<Finished>,
-) -> S3Result<(StoredCopy, BodyDigests)> {
+) -> S3Result<Stored> {
     let mut current = 0;
     loop {
         let Some(target) = intent.targets.get(current).cloned() else {
             return Err(faults::unavailable("No backend took the object. Please try again."));
         };
         let end = match attempt(plane, write, &target).await {
-            Attempted::Stored(copy, digests) => {
+            Attempted::Stored(copy, md5, digests) => {
                 // Targets that were not needed.
                 let unused = intent.targets.iter().skip(current + 1);
                 ends.extend(unused.map(|target| finished(target.clone(), End::NotSent.into())));
-                return Ok((copy, digests));
+                return Ok(Stored { copy, md5, checksums: digests.checksums });
             }
             Attempted::BodyFailed(end, fault) => {
                 plane.metrics.body_fault(&fault);
@@ -215,16 +222,10 @@ async fn attempt(plane: &Plane, write: &Write, target: &Target) -> Attempted {
     target::stream(&backend, target, &write.payload, write.size, headers).await
 }
 
-async fn commit(
-    write: &Write,
-    intent: &Intent,
-    copy: StoredCopy,
-    digests: &BodyDigests,
-    failed: Vec<Finished>,
-    answer: Answer,
-) {
-    let etag = write.etag.clone().unwrap_or_else(|| digests.etag());
-    let checksums = write.checksums.clone().unwrap_or_else(|| digests.checksums.clone());
+async fn commit(write: &Write, intent: &Intent, stored: Stored, failed: Vec<Finished>, answer: Answer) {
+    let Stored { copy, md5, checksums } = stored;
+    let etag = write.etag.clone().unwrap_or(md5);
+    let checksums = write.checksums.clone().unwrap_or(checksums);
     let (attributes, copies) = (&write.attributes, &[copy]);
     let request =
         CommitRequest { intent, etag: &etag, attributes, checksums: &checksums, copies, failed: &failed };

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use s3o_backend::{Backend, BackendError, BackendErrorKind, Certainty, PutDone, UploadWatch};
 use s3o_blob::{BodyDigests, BodyFault};
+use s3o_types::{Etag, EtagProof};
 
-use super::body::Payload;
+use super::body::{Outgoing, Payload};
 use crate::control::{End, StoredCopy, Target};
 use crate::failpoints::{Point, pause_at};
+
+/// From how many bytes on an MD5 costs more than the framing of a trailer: docs/performance.md.
+const TRAILER_FROM: u64 = 16 * 1024;
 
 /// A copy's source where it can be copied without passing through us.
 #[derive(Debug, Clone)]
@@ -40,8 +44,8 @@ impl From<End> for Ended {
 
 /// How an attempt ended.
 pub(crate) enum Attempted {
-    /// The backend holds the verified blob.
-    Stored(StoredCopy, BodyDigests),
+    /// The backend holds the verified blob, whose MD5 is this ETag.
+    Stored(StoredCopy, Etag, BodyDigests),
     /// The backend failed; another may do better.
     BackendFailed(Ended, BackendError),
     /// The body failed: no backend would do better.
@@ -58,9 +62,16 @@ pub(crate) async fn stream(
     size: u64,
     headers: Vec<(HeaderName, HeaderValue)>,
 ) -> Attempted {
-    let (body, verdict) = payload.attempt();
-    let watch = UploadWatch::new();
-    let put = backend.put_watched(&target.storage_key, size, headers, body, &watch).await;
+    let takes_trailers = size >= TRAILER_FROM && backend.etag_proof() == EtagProof::Md5Trailer;
+    let Outgoing { body, verdict, by_trailer } = payload.attempt(takes_trailers);
+    let (key, watch) = (&target.storage_key, UploadWatch::new());
+    let put = if by_trailer {
+        let digests = verdict.clone();
+        let trailer = Box::new(move || digests.digests().and_then(|digests| digests.hop.clone()));
+        backend.put_with_trailer(key, size, headers, body, trailer, &watch).await
+    } else {
+        backend.put_watched(key, size, headers, body, &watch).await
+    };
     match (put, verdict.get()) {
         // An answer without the whole body having been read would be a backend that lies.
         (Ok(put), Some(Ok(digests))) => {
@@ -101,7 +112,7 @@ pub(crate) async fn copy(
 
 async fn verify(backend: &Arc<Backend>, target: &Target, put: PutDone, digests: BodyDigests) -> Attempted {
     match backend.verify_put(&target.storage_key, &put, &digests).await {
-        Ok(()) => {
+        Ok(etag) => {
             let backend_etag = put.etag.as_ref().map(|etag| etag.as_str().to_owned()).unwrap_or_default();
             let backend_version = put.version_id.unwrap_or_default();
             let copy = StoredCopy {
@@ -110,7 +121,7 @@ async fn verify(backend: &Arc<Backend>, target: &Target, put: PutDone, digests: 
                 backend_etag,
                 backend_version,
             };
-            Attempted::Stored(copy, digests)
+            Attempted::Stored(copy, etag, digests)
         }
         Err(error) => {
             let version = put.version_id.unwrap_or_default();

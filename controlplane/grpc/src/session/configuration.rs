@@ -64,6 +64,7 @@ fn quirks_to_wire(quirks: &Quirks) -> v1::Quirks {
         etag: match etag {
             EtagProof::Unknown => v1::EtagProof::Unspecified,
             EtagProof::Md5 => v1::EtagProof::Md5,
+            EtagProof::Md5Trailer => v1::EtagProof::Md5Trailer,
             EtagProof::Opaque => v1::EtagProof::Opaque,
         }
         .into(),

@@ -117,6 +117,7 @@ const fn proof_word(proof: EtagProof) -> &'static str {
     match proof {
         EtagProof::Unknown => "unknown",
         EtagProof::Md5 => "md5",
+        EtagProof::Md5Trailer => "md5_trailer",
         EtagProof::Opaque => "opaque",
     }
 }

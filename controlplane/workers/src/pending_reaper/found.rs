@@ -84,7 +84,7 @@ fn describe(head: &HeadDone, kind: WriteKind, proof: EtagProof) -> Found {
     let plain = description.kind == BlobKind::Blob && description.encoding == Encoding::default();
     // Both kinds send the whole object in one request; a kind that does not has another ETag.
     let in_one = matches!(kind, WriteKind::Put | WriteKind::Copy);
-    let proven = |etag: &Etag| plain && in_one && proof == EtagProof::Md5 && etag.is_md5();
+    let proven = |etag: &Etag| plain && in_one && proof.is_md5() && etag.is_md5();
     Found::Blob {
         stored_size,
         size: description.size,

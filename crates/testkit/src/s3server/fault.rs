@@ -56,6 +56,8 @@ pub enum Fault {
     Late(Duration),
     /// PUT: stores the blob, answers a wrong MD5 as its ETag.
     WrongEtag,
+    /// PUT with a checksum behind the body: stores the blob, answers another checksum.
+    WrongChecksum,
     /// PUT, GET, HEAD: answers an ETag that is no MD5, as with server-side encryption by key.
     OpaqueEtag,
     /// Reads nothing, answers nothing.

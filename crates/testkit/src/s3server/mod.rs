@@ -19,9 +19,12 @@
 //! `GetObject` (Range, If-Match), `HeadObject`, `DeleteObject`, `CopyObject`, `ListObjectsV2`, `HeadBucket` and
 //! `CreateBucket`. Without a rule it is a plain, honest S3 server ("null backend").
 //!
-//! Invariant: a PUT is stored only when its body arrived whole (and matches its Content-MD5), exactly
+//! A body in `aws-chunked` with a CRC-64/NVME behind it is compared with that, and the answer says it.
+//!
+//! Invariant: a PUT is stored only when its body arrived whole (and matches its Content-MD5 or trailer), exactly
 //! as S3 does it; every departure from S3 is a [`Fault`] that some test asked for.
 
+mod aws_chunked;
 mod control;
 mod fault;
 mod objects;

@@ -8,9 +8,10 @@ use http::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_MATCH, IF_NONE_MATCH, LAST_MODIFIED,
     RANGE,
 };
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 
+use super::aws_chunked;
 use super::control::flip_bit;
 use super::fault::{Fault, Operation};
 use super::serve::{Answer, Call, HangUp, document, empty, error, streamed, value};
@@ -36,7 +37,10 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-fn put(shared: &Arc<Shared>, call: Call, body: Bytes) -> Result<Answer, HangUp> {
+fn put(shared: &Arc<Shared>, mut call: Call, body: Bytes) -> Result<Answer, HangUp> {
+    let Ok((body, crc)) = aws_chunked::decode(&mut call.headers, body) else {
+        return Ok(error(400, &call.place.1));
+    };
     let mut blob = Blob::new(body, &call.headers);
     if let Some(md5) = text(&call.headers, "content-md5") {
         let sent = base64::engine::general_purpose::STANDARD.decode(md5).map(hex::encode);
@@ -49,6 +53,8 @@ fn put(shared: &Arc<Shared>, call: Call, body: Bytes) -> Result<Answer, HangUp> 
         return Ok(error(412, &call.place.1));
     }
     let etag = shown_etag(&blob, call.fault.as_ref());
+    let crc =
+        crc.map(|crc| if call.fault == Some(Fault::WrongChecksum) { "AAAAAAAAAAA=".to_owned() } else { crc });
     match call.fault {
         Some(Fault::Late(delay)) => {
             shared.store_late(call.place, blob, delay);
@@ -60,6 +66,8 @@ fn put(shared: &Arc<Shared>, call: Call, body: Bytes) -> Result<Answer, HangUp> 
     shared.store(call.place, blob);
     let mut answer = empty(StatusCode::OK);
     answer.headers_mut().extend(etag.map(|etag| (ETAG, etag)));
+    let crc = crc.and_then(|crc| HeaderValue::try_from(crc).ok());
+    answer.headers_mut().extend(crc.map(|crc| (HeaderName::from_static("x-amz-checksum-crc64nvme"), crc)));
     Ok(answer)
 }
 
