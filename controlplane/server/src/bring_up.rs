@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::ControlPlaneConfig;
 use crate::no_workers::NoWorkers;
 use crate::start::{Http, Phase};
-use crate::store;
+use crate::{store, store_meters};
 
 /// Waits between two tries to reach the database.
 const TRIES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
@@ -92,6 +92,7 @@ impl BringUp {
     }
 
     fn serve(&self, store: &Arc<Store>) {
+        store_meters::register(&self.metrics, store);
         let workers: Arc<dyn WorkerControl> =
             if self.config.workers.enabled { Workers::start(self.deps(store)) } else { Arc::new(NoWorkers) };
         self.wiring.ready(Ports {

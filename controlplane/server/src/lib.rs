@@ -9,6 +9,7 @@ pub mod config;
 mod no_workers;
 mod start;
 mod store;
+mod store_meters;
 
 use anyhow::Context;
 

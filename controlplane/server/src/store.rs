@@ -11,6 +11,9 @@ pub(crate) async fn open(config: &ControlPlaneConfig) -> Result<Store, StoreErro
     let options = StoreOptions {
         instance: config.instance.clone(),
         cleanup_times: config.cleanup.times(),
+        lanes: config.database.lanes,
+        begin_lanes: config.database.begin_lanes,
+        batch_items: config.database.batch_items,
         ..StoreOptions::new(url)
     };
     let store = Store::connect(options).await?;

@@ -83,11 +83,11 @@ impl Store {
 
     /// Connects to a database whose schema is within [`SCHEMA`], and starts the lanes.
     pub async fn connect(options: StoreOptions) -> Result<Self, StoreError> {
-        let StoreOptions { url, lanes, instance, cleanup_times, pool } = options;
+        let (pool, cleanup_times) = (options.pool, options.cleanup_times);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let stop_on_drop = stop.clone().drop_guard();
         let breaker = Arc::new(Breaker::default());
-        let connector = Connector::new(&url, &instance, tasks.clone(), breaker.clone())?;
+        let connector = Connector::new(&options.url, &options.instance, tasks.clone(), breaker.clone())?;
         schema::check(&connector).await?;
 
         let general = Arc::new(Pool::new(connector.clone(), Profile::General, pool));
@@ -104,7 +104,7 @@ impl Store {
         );
         tasks.spawn(watcher);
         let slots = Slots::random();
-        let lanes = Lanes::start(&connector, lanes, slots, cleanup_times, &tasks, &stop);
+        let lanes = Lanes::start(&connector, &options, slots, &tasks, &stop);
         let inner = Inner {
             lanes,
             lookup,
@@ -135,7 +135,9 @@ impl Store {
 
     /// What the store has counted since its start.
     pub fn stats(&self) -> StoreStats {
-        StoreStats { lanes: self.inner.lanes.stats(), database_reachable: self.inner.breaker.is_closed() }
+        let mut lanes = self.inner.lanes.stats();
+        lanes.push(self.inner.lookup.stats("lookup"));
+        StoreStats { lanes, database_reachable: self.inner.breaker.is_closed() }
     }
 }
 

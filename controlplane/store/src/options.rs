@@ -2,6 +2,9 @@
 
 use s3o_core::cleanup::CleanupTimes;
 
+/// DESIGN §6: at most 256 items a batch.
+pub(crate) const BATCH_ITEMS: u16 = 256;
+
 /// How the store is opened.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
@@ -9,6 +12,10 @@ pub struct StoreOptions {
     pub url: String,
     /// Commit lanes, each with a connection. A key always meets the same one.
     pub lanes: u16,
+    /// Begin lanes. One is enough: Begins wait for each other at the backend's usage row anyway.
+    pub begin_lanes: u16,
+    /// Calls in one transaction, at most. 1 is no group commit: for comparison.
+    pub batch_items: u16,
     /// Name of this replica in `pg_stat_activity` and in the log.
     pub instance: String,
     /// The waits of the cleanup queue.
@@ -23,6 +30,8 @@ impl StoreOptions {
         Self {
             url: url.into(),
             lanes: 2,
+            begin_lanes: 1,
+            batch_items: BATCH_ITEMS,
             instance: "s3o".to_owned(),
             cleanup_times: CleanupTimes::default(),
             pool: 4,

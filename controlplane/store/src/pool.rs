@@ -13,6 +13,7 @@ use tokio_postgres::{Row, Transaction};
 
 use crate::connection::{ANSWER_PATIENCE, Connection, Connector, Profile};
 use crate::error::Failure;
+use crate::stats::{LaneCounters, LaneStats, add};
 
 /// How long work of the pool is tried again while the database is away. Its callers (heartbeats, workers,
 /// operators) come back by themselves; this covers a dropped connection and a lost lock.
@@ -26,11 +27,19 @@ pub(crate) struct Pool {
     profile: Profile,
     idle: Mutex<Vec<Connection>>,
     permits: Semaphore,
+    counters: LaneCounters,
 }
 
 impl Pool {
     pub(crate) fn new(connector: Connector, profile: Profile, size: u16) -> Self {
-        Self { connector, profile, idle: Mutex::default(), permits: Semaphore::new(usize::from(size.max(1))) }
+        let permits = Semaphore::new(usize::from(size.max(1)));
+        Self { connector, profile, idle: Mutex::default(), permits, counters: LaneCounters::default() }
+    }
+
+    /// What it has counted: each piece of work as a batch of one, with one transaction and one round trip
+    /// (statements that have to be prepared, and transactions of several statements, take more).
+    pub(crate) fn stats(&self, name: &str) -> LaneStats {
+        self.counters.read(name)
     }
 
     /// Closes idle connections and gives out no more.
@@ -89,6 +98,14 @@ impl Pool {
             Some(connection) => connection,
             None => self.connector.open(self.profile).await?,
         };
+        for counter in [
+            &self.counters.batches,
+            &self.counters.items,
+            &self.counters.transactions,
+            &self.counters.round_trips,
+        ] {
+            add(counter, 1);
+        }
         let hangs = || Failure::Lost("the database does not answer".to_owned());
         let value = timeout(ANSWER_PATIENCE, work(&mut connection)).await.map_err(|_| hangs())??;
         if !self.permits.is_closed() {

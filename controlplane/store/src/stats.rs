@@ -22,7 +22,7 @@ pub(crate) fn add(counter: &AtomicU64, n: usize) {
 /// One lane's counters since the start of the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneStats {
-    /// `begin`, `commit-0`…, `bulk`, `locate`.
+    /// `begin`, `commit-0`…, `bulk`, `locate`, and `lookup` for listings.
     pub lane: String,
     /// Batches that were decided.
     pub batches: u64,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use s3o_core::cleanup::CleanupTimes;
 use s3o_runtime::{HumanDuration, TlsFiles};
+use s3o_store::StoreOptions;
 use s3o_types::Secret;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,15 @@ pub struct DatabaseSection {
     /// `postgres://user:password@host:port/database`. The connection must not go through a pooler that
     /// pools transactions.
     pub url: Secret,
+    /// Commit lanes, each with a connection. A key always meets the same one.
+    #[serde(default = "default_lanes")]
+    pub lanes: u16,
+    /// Begin lanes.
+    #[serde(default = "default_begin_lanes")]
+    pub begin_lanes: u16,
+    /// Calls that one transaction decides, at most; 1 turns group commit off.
+    #[serde(default = "default_batch_items")]
+    pub batch_items: u16,
 }
 
 /// `grpc`.
@@ -120,6 +130,23 @@ impl Default for WorkersSection {
     fn default() -> Self {
         Self { enabled: true }
     }
+}
+
+/// As the store has them.
+fn store_options() -> StoreOptions {
+    StoreOptions::new(String::new())
+}
+
+fn default_lanes() -> u16 {
+    store_options().lanes
+}
+
+fn default_begin_lanes() -> u16 {
+    store_options().begin_lanes
+}
+
+fn default_batch_items() -> u16 {
+    store_options().batch_items
 }
 
 fn default_grpc() -> SocketAddr {

@@ -6,7 +6,8 @@ use s3o_runtime::{ByteSize, HumanDuration, Problems, Validate};
 use s3o_types::{AckLevel, BucketName, Secret};
 
 use super::{
-    BackendCredentials, BackendSection, BucketSection, ControlPlaneConfig, CredentialSection, StaticKeys,
+    BackendCredentials, BackendSection, BucketSection, ControlPlaneConfig, CredentialSection,
+    DatabaseSection, StaticKeys,
 };
 
 /// Tables hold byte counts as signed 64 bits.
@@ -17,7 +18,7 @@ impl Validate for ControlPlaneConfig {
         if self.instance.is_empty() {
             problems.at("instance", "must not be empty");
         }
-        problems.field("database", |p| database_url(p, &self.database.url));
+        problems.field("database", |p| database(p, &self.database));
         problems.field("grpc", |p| {
             secret(p, "dataplane_token", &self.grpc.dataplane_token);
             optional_secret(p, "admin_token", self.grpc.admin_token.as_ref());
@@ -42,8 +43,23 @@ impl Validate for ControlPlaneConfig {
     }
 }
 
-fn database_url(problems: &mut Problems, url: &Secret) {
-    let url = url.expose();
+/// A lane has a row of `backend_usage` for each backend, and there are 63 of them.
+const MOST_LANES: u16 = 62;
+
+/// DESIGN §6: larger transactions hold locks for too long.
+const MOST_ITEMS: u16 = 256;
+
+fn database(problems: &mut Problems, section: &DatabaseSection) {
+    let url = section.url.expose();
+    for (field, value, most) in [
+        ("lanes", section.lanes, MOST_LANES),
+        ("begin_lanes", section.begin_lanes, MOST_LANES),
+        ("batch_items", section.batch_items, MOST_ITEMS),
+    ] {
+        if !(1..=most).contains(&value) {
+            problems.at(field, format!("must be from 1 to {most}"));
+        }
+    }
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         problems.at("url", "must begin with postgres://");
     }

@@ -22,14 +22,14 @@ use super::facts::{self, Locking};
 use super::pressure::{Pressure, relieve};
 use crate::connection::{ANSWER_PATIENCE, Connection, Connector, Profile};
 use crate::error::{Failure, Rejected};
+use crate::options::BATCH_ITEMS;
 use crate::stats::{LaneCounters, add};
 
-/// DESIGN §6: at most 256 items or 1 MiB a batch.
-const BATCH_ITEMS: usize = 256;
+/// DESIGN §6: at most 1 MiB a batch.
 const BATCH_BYTES: usize = 1 << 20;
 
 /// Calls that a lane holds beyond its channel: enough to fill a batch past calls that must wait.
-const PENDING: usize = 4 * BATCH_ITEMS;
+const PENDING: usize = 4 * BATCH_ITEMS as usize;
 
 /// A call put off because of a lock comes back after this long, and up to twice it.
 const PUT_OFF: Duration = Duration::from_millis(20);
@@ -98,6 +98,8 @@ pub(crate) struct Lane {
     pub(crate) connector: Connector,
     pub(crate) slot: i16,
     pub(crate) times: CleanupTimes,
+    /// Calls in a batch, at most.
+    pub(crate) batch_items: usize,
     pub(crate) counters: Arc<LaneCounters>,
     pub(crate) stop: CancellationToken,
     pub(crate) connection: Option<Connection>,
@@ -159,7 +161,8 @@ impl Lane {
             if item.reply.is_closed() {
                 continue;
             }
-            let full = batch.len() >= BATCH_ITEMS || (bytes + item.bytes > BATCH_BYTES && !batch.is_empty());
+            let full =
+                batch.len() >= self.batch_items || (bytes + item.bytes > BATCH_BYTES && !batch.is_empty());
             let first = turns.insert(item.turn());
             if full || !first || item.not_before.is_some_and(|at| at > now) {
                 left.push_back(item);

@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Store;
+use crate::StoreOptions;
 use crate::connection::{Connector, Profile};
 use crate::ledger::lane::{Item, Lane, unavailable};
 use crate::ledger::locate::{LocateLane, Reader};
@@ -54,7 +55,7 @@ struct Entrance<T> {
 
 /// The ways into the lanes.
 pub(crate) struct Lanes {
-    begin: Entrance<Item>,
+    begin: Vec<Entrance<Item>>,
     commit: Vec<Entrance<Item>>,
     bulk: Entrance<Item>,
     locate: Entrance<Reader>,
@@ -64,6 +65,7 @@ pub(crate) struct Lanes {
 struct Workshop<'a> {
     connector: &'a Connector,
     times: CleanupTimes,
+    batch_items: usize,
     tasks: &'a TaskTracker,
     stop: &'a CancellationToken,
 }
@@ -78,6 +80,7 @@ impl Workshop<'_> {
             connector: self.connector.clone(),
             slot,
             times: self.times,
+            batch_items: self.batch_items,
             counters: counters.clone(),
             stop: self.stop.clone(),
             connection: None,
@@ -105,16 +108,18 @@ impl Workshop<'_> {
 impl Lanes {
     pub(crate) fn start(
         connector: &Connector,
-        lanes: u16,
+        options: &StoreOptions,
         slots: Slots,
-        times: CleanupTimes,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
-        let works = Workshop { connector, times, tasks, stop };
-        let lanes = lanes.max(1);
+        let (lanes, begin_lanes) = (options.lanes.max(1), options.begin_lanes.max(1));
+        let batch_items = usize::from(options.batch_items.max(1));
+        let works = Workshop { connector, times: options.cleanup_times, batch_items, tasks, stop };
+        // With one there is nothing to tell apart.
+        let begin_name = |n: u16| if begin_lanes == 1 { "begin".to_owned() } else { format!("begin-{n}") };
         Self {
-            begin: works.lane("begin".to_owned(), Profile::BeginLane, 0),
+            begin: (0..begin_lanes).map(|n| works.lane(begin_name(n), Profile::BeginLane, 0)).collect(),
             commit: (0..lanes)
                 .map(|n| works.lane(format!("commit-{n}"), Profile::Lane, slots.lane(n)))
                 .collect(),
@@ -125,7 +130,7 @@ impl Lanes {
 
     pub(crate) fn stats(&self) -> Vec<LaneStats> {
         let Self { begin, commit, bulk, locate } = self;
-        let lanes = std::iter::once(begin).chain(commit).chain(std::iter::once(bulk));
+        let lanes = begin.iter().chain(commit).chain(std::iter::once(bulk));
         lanes
             .map(|lane| lane.counters.read(&lane.name))
             .chain(std::iter::once(locate.counters.read(&locate.name)))
@@ -134,17 +139,21 @@ impl Lanes {
 
     fn of(&self, request: &Request) -> &mpsc::Sender<Item> {
         if !request.call.locks_key() {
-            return &self.begin.sender;
+            return &chosen(&self.begin, &request.op).sender;
         }
         if request.bulk {
             return &self.bulk.sender;
         }
-        let mut hasher = DefaultHasher::new();
-        request.call.bucket_and_key().hash(&mut hasher);
-        let lanes = u64::try_from(self.commit.len()).unwrap_or(1);
-        let index = usize::try_from(hasher.finish() % lanes).unwrap_or(0);
-        &self.commit[index].sender
+        &chosen(&self.commit, &request.call.bucket_and_key()).sender
     }
+}
+
+/// Always the same one for the same `by`.
+fn chosen<'a>(lanes: &'a [Entrance<Item>], by: &impl Hash) -> &'a Entrance<Item> {
+    let mut hasher = DefaultHasher::new();
+    by.hash(&mut hasher);
+    let count = u64::try_from(lanes.len()).unwrap_or(1);
+    &lanes[usize::try_from(hasher.finish() % count).unwrap_or(0)]
 }
 
 /// Puts `item` into a queue and waits for its answer.
