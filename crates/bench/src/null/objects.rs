@@ -1,0 +1,93 @@
+//! What is stored: by bucket and key, in shards, so that many connections seldom meet at a lock.
+//!
+//! Invariant: a key is in the shard of its hash and nowhere else.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use http::{HeaderName, HeaderValue};
+
+use super::bodies::Body;
+
+/// More than cores that a machine for measuring has.
+const SHARDS: usize = 32;
+
+/// An object.
+#[derive(Debug, Clone)]
+pub(super) struct Object {
+    pub(super) body: Arc<Body>,
+    /// What the PUT said and a GET repeats: metadata and content headers.
+    pub(super) headers: Arc<[(HeaderName, HeaderValue)]>,
+    /// HTTP date.
+    pub(super) modified: HeaderValue,
+}
+
+/// A bucket.
+#[derive(Debug)]
+pub(super) struct Bucket([RwLock<BTreeMap<String, Object>>; SHARDS]);
+
+impl Default for Bucket {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| RwLock::default()))
+    }
+}
+
+impl Bucket {
+    fn shard(&self, key: &str) -> &RwLock<BTreeMap<String, Object>> {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let index = usize::try_from(hasher.finish() % SHARDS as u64).unwrap_or(0);
+        &self.0[index]
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<Object> {
+        self.shard(key).read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    pub(super) fn put(&self, key: String, object: Object) {
+        self.shard(&key).write().unwrap_or_else(PoisonError::into_inner).insert(key, object);
+    }
+
+    pub(super) fn delete(&self, key: &str) {
+        self.shard(key).write().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// Forgets every key that begins so.
+    pub(super) fn clear(&self, prefix: &str) {
+        for shard in &self.0 {
+            shard.write().unwrap_or_else(PoisonError::into_inner).retain(|key, _| !key.starts_with(prefix));
+        }
+    }
+
+    /// The first `limit` keys after `after` that begin with `prefix`, in order.
+    pub(super) fn list(&self, prefix: &str, after: &str, limit: usize) -> Vec<(String, Object)> {
+        // A key that is equal to the prefix is one of its keys; one that is equal to `after` is not.
+        let from = if after >= prefix { Bound::Excluded(after) } else { Bound::Included(prefix) };
+        let mut found = Vec::new();
+        for shard in &self.0 {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            let range = shard.range::<str, _>((from, Bound::Unbounded));
+            let keys = range.take_while(|(key, _)| key.starts_with(prefix)).take(limit);
+            found.extend(keys.map(|(key, object)| (key.clone(), object.clone())));
+        }
+        found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        found.truncate(limit);
+        found
+    }
+}
+
+/// All buckets; one that is named for the first time is made.
+#[derive(Debug, Default)]
+pub(super) struct Buckets(RwLock<HashMap<String, Arc<Bucket>>>);
+
+impl Buckets {
+    pub(super) fn get(&self, name: &str) -> Arc<Bucket> {
+        if let Some(bucket) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Arc::clone(bucket);
+        }
+        let mut buckets = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(buckets.entry(name.to_owned()).or_default())
+    }
+}
