@@ -16,6 +16,7 @@ use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::region::Region;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -50,6 +51,8 @@ pub(crate) struct Plane {
     pub config: DataPlaneConfig,
     pub control: Control,
     pub snapshot: ArcSwap<Snapshot>,
+    /// The generation in use, for those that wait for the next.
+    pub configured: watch::Sender<i64>,
     pub backends: Arc<BackendSet>,
     pub metrics: Arc<DataPlaneMetrics>,
     pub replay: ReplayPool,
@@ -104,6 +107,7 @@ impl Plane {
         tracing::info!(generation, backends, buckets, "configuration in use");
         self.backends.rebuild(snapshot.backends.clone());
         self.snapshot.store(Arc::new(snapshot));
+        self.configured.send_replace(generation);
     }
 }
 
@@ -315,7 +319,19 @@ fn plane(
     let replay = ReplayPool::new(config.limits.replay_pool.0, config.limits.replay_max.0);
     let (draining, in_flight) = (AtomicBool::new(false), AtomicU32::new(0));
     let snapshot = ArcSwap::from_pointee(Snapshot::default());
-    Arc::new(Plane { config, control, snapshot, backends, metrics, replay, shutdown, draining, in_flight })
+    let configured = watch::Sender::new(0);
+    Arc::new(Plane {
+        config,
+        control,
+        snapshot,
+        configured,
+        backends,
+        metrics,
+        replay,
+        shutdown,
+        draining,
+        in_flight,
+    })
 }
 
 fn session(plane: &Arc<Plane>, usage: Arc<UsageLedger>, log: LogHandle) -> SessionContext {

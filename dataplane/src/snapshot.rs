@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use prost::Message as _;
 use s3o_proto::v1;
 use s3o_types::{
-    BackendId, BackendSpec, BucketId, ChecksumMode, Credentials, EtagProof, Quirks, Secret, Timestamp,
+    BackendId, BackendSpec, BucketId, ChecksumMode, Credentials, EtagProof, Place, Quirks, Secret, Timestamp,
 };
 
 /// A virtual bucket.
@@ -110,7 +110,7 @@ impl Snapshot {
 }
 
 fn backend(backend: v1::Backend) -> Option<BackendSpec> {
-    let v1::Backend { id, name, endpoint, region, bucket, credentials, quirks, state } = backend;
+    let v1::Backend { id, name, endpoint, region, bucket, credentials, quirks, state, place } = backend;
     match v1::BackendState::try_from(state) {
         Ok(v1::BackendState::Removed) => return None,
         Ok(v1::BackendState::Active | v1::BackendState::Draining) => {}
@@ -136,7 +136,8 @@ fn backend(backend: v1::Backend) -> Option<BackendSpec> {
         },
     };
     let quirks = quirks.map_or_else(Quirks::default, quirks_of);
-    Some(BackendSpec { id: BackendId(id), name, endpoint, region, bucket, credentials, quirks })
+    let (id, place) = (BackendId(id), Place::from_number(place));
+    Some(BackendSpec { id, name, endpoint, region, bucket, place, credentials, quirks })
 }
 
 fn quirks_of(quirks: v1::Quirks) -> Quirks {

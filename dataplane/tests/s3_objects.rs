@@ -14,7 +14,7 @@ use s3o_dataplane::{DataPlane, DataPlaneConfig};
 use s3o_proto::v1;
 use s3o_runtime::Shutdown;
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
-use s3o_types::ErrorCode;
+use s3o_types::{ErrorCode, Place};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 struct World {
@@ -218,6 +218,37 @@ async fn a_backend_that_fails_is_replaced() {
     }
     let last = world.fake.with(|model| model.commits.last().cloned().unwrap());
     assert_eq!(last.failed[0].end(), v1::TargetEnd::Stored, "a wrong ETag is of a blob that is there");
+}
+
+/// The backend was moved, and this data plane may not know it yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_goes_to_a_place_that_the_target_does_not_name() {
+    let world = World::start().await;
+    let moved = |n| world.fake.with(|model| model.backends[0].place = Place::from_number(n));
+    // Begin knows the new place, the configuration does not come: another backend takes the object.
+    moved(2);
+    world.put("held", &bytes(1000)).await.unwrap();
+    let commit = world.fake.with(|model| model.commits.last().cloned().unwrap());
+    assert_eq!(commit.failed[0].end(), v1::TargetEnd::NotSent);
+    assert_eq!(commit.intent.unwrap().targets.iter().map(|t| t.place).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!((world.backends[0].count(Operation::Put), commit.copies[0].backend), (0, 2));
+    // It comes while the write waits for it.
+    let write = world.put("waits", b"w");
+    let configure = async {
+        while world.fake.with(|model| model.begins.len() < 2) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        world.fake.reconfigure();
+    };
+    let (written, ()) = tokio::join!(write, configure);
+    written.unwrap();
+    let commit = world.fake.with(|model| model.commits.last().cloned().unwrap());
+    assert_eq!((commit.copies[0].backend, commit.failed.len()), (1, 0));
+    // A target of the past, by a control plane that was behind, is not waited for.
+    moved(1);
+    world.put("past", b"p").await.unwrap();
+    let commit = world.fake.with(|model| model.commits.last().cloned().unwrap());
+    assert_eq!((commit.copies[0].backend, commit.failed[0].end()), (2, v1::TargetEnd::NotSent));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use s3o_types::{AckLevel, BackendId, BackendState, BlobName, BucketId, Op, Seq, Timestamp};
+use s3o_types::{AckLevel, BackendId, BackendState, BlobName, BucketId, Op, Place, Seq, Timestamp};
 
 use crate::config::{BucketState, Routing};
 use crate::intent::Intent;
@@ -30,6 +30,8 @@ pub struct BucketFacts {
 pub struct BackendFacts {
     /// Its number.
     pub id: BackendId,
+    /// Where it is now.
+    pub place: Place,
     /// Whether it takes blobs.
     pub state: BackendState,
     /// Whether its marker is known to be ours.
@@ -69,6 +71,9 @@ pub struct Facts {
     pub writers: HashSet<(String, BucketId)>,
     /// All backends, for Begin and Retarget.
     pub backends: Vec<BackendFacts>,
+    /// Where the backends are that the batch's Commits and Resolves name, read under the lock that whoever
+    /// moves one takes.
+    pub places: HashMap<BackendId, Place>,
     /// Outcomes in the change log.
     pub outcomes: HashMap<Op, LoggedOutcome>,
     /// Intents of the batch, locked.

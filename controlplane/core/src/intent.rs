@@ -6,7 +6,7 @@
 use std::str::FromStr;
 
 use s3o_types::{
-    BackendId, BlobName, BucketId, Conditions, Extent, Gen, Op, Seq, StorageKey, Timestamp, VersionId,
+    BackendId, BlobName, BucketId, Conditions, Extent, Gen, Op, Place, Seq, StorageKey, Timestamp, VersionId,
 };
 use uuid::Uuid;
 
@@ -48,6 +48,8 @@ impl FromStr for WriteKind {
 pub struct Target {
     /// The backend.
     pub backend: BackendId,
+    /// Where the backend was when the target was chosen. A blob that went elsewhere does not count.
+    pub place: Place,
     /// The piece of the version.
     pub extent: Extent,
     /// The attempt at it.
@@ -57,11 +59,12 @@ pub struct Target {
 }
 
 impl Target {
-    /// A client's own write of a whole object to `backend`.
-    pub fn whole(backend: BackendId, bucket: &str, key: &str, version: VersionId) -> Self {
+    /// A client's own write of a whole object to a backend where it is now.
+    pub fn whole((backend, place): (BackendId, Place), bucket: &str, key: &str, version: VersionId) -> Self {
         let blob = BlobName::first(version);
         Self {
             backend,
+            place,
             extent: blob.extent,
             r#gen: blob.r#gen,
             storage_key: StorageKey::format(bucket, key, blob),

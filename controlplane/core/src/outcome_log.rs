@@ -34,10 +34,12 @@ pub enum Logged {
     TooFewCopies,
     /// Refused at commit: `If-Match`, and the key was gone.
     MatchMissing,
+    /// Refused at commit: a copy was made where its backend is not any more.
+    BackendMoved,
 }
 
 impl Logged {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Committed,
         Self::Promoted,
         Self::Deleted,
@@ -50,6 +52,7 @@ impl Logged {
         Self::BucketGone,
         Self::TooFewCopies,
         Self::MatchMissing,
+        Self::BackendMoved,
     ];
 
     /// Its number in the change log.
@@ -67,6 +70,7 @@ impl Logged {
             Self::BucketGone => 10,
             Self::TooFewCopies => 11,
             Self::MatchMissing => 12,
+            Self::BackendMoved => 14,
         }
     }
 
@@ -110,6 +114,9 @@ impl LoggedOutcome {
             .into(),
             Logged::MatchMissing => {
                 Refusal::new(ErrorCode::NoSuchKey, "If-Match was sent and the key does not exist").into()
+            }
+            Logged::BackendMoved => {
+                lost("a backend was moved to another endpoint or bucket while the object was written to it")
             }
             Logged::BucketGone => Refusal::new(ErrorCode::NoSuchBucket, "the bucket does not exist").into(),
             Logged::TooFewCopies => Refusal::new(

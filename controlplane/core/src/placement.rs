@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use s3o_types::{BackendId, BackendState, ErrorCode};
+use s3o_types::{BackendId, BackendState, ErrorCode, Place};
 
 use crate::call::Refusal;
 use crate::config::Routing;
@@ -27,12 +27,12 @@ pub struct Wanted<'a> {
     pub count: usize,
 }
 
-/// Chooses `count` different backends, best first.
+/// Chooses `count` different backends, best first, and says where each is.
 pub fn choose(
     backends: &[BackendFacts],
     routing: Routing,
     wanted: Wanted<'_>,
-) -> Result<Vec<BackendId>, Refusal> {
+) -> Result<Vec<(BackendId, Place)>, Refusal> {
     let mut candidates: Vec<&BackendFacts> = backends
         .iter()
         .filter(|b| {
@@ -43,7 +43,7 @@ pub fn choose(
     if candidates.len() < wanted.count {
         return Err(no_place(backends, wanted));
     }
-    Ok(candidates[..wanted.count].iter().map(|b| b.id).collect())
+    Ok(candidates[..wanted.count].iter().map(|b| (b.id, b.place)).collect())
 }
 
 fn takes_writes(backend: &BackendFacts) -> bool {
@@ -112,6 +112,7 @@ mod tests {
     fn backend(id: i32, quota: Option<u64>, used: i64) -> BackendFacts {
         BackendFacts {
             id: BackendId(id),
+            place: Place::from_number(id),
             state: BackendState::Active,
             attached: true,
             priority: 0,
@@ -126,27 +127,32 @@ mod tests {
         Wanted { size, down: &[], prefer: &[], exclude: &[], count: 1 }
     }
 
-    fn code(result: Result<Vec<BackendId>, Refusal>) -> ErrorCode {
+    /// Each test backend is at the place of its own number.
+    fn at(ids: &[i32]) -> Result<Vec<(BackendId, Place)>, Refusal> {
+        Ok(ids.iter().map(|&id| (BackendId(id), Place::from_number(id))).collect())
+    }
+
+    fn code(result: Result<Vec<(BackendId, Place)>, Refusal>) -> ErrorCode {
         result.expect_err("no place").code
     }
 
     #[test]
     fn pack_fills_in_configured_order() {
         let mut backends = vec![backend(1, Some(100), 90), backend(2, Some(100), 0), backend(3, None, 0)];
-        assert_eq!(choose(&backends, Routing::Pack, wanted(10)), Ok(vec![BackendId(1)]));
-        assert_eq!(choose(&backends, Routing::Pack, wanted(11)), Ok(vec![BackendId(2)]));
-        assert_eq!(choose(&backends, Routing::Pack, wanted(101)), Ok(vec![BackendId(3)]));
+        assert_eq!(choose(&backends, Routing::Pack, wanted(10)), at(&[1]));
+        assert_eq!(choose(&backends, Routing::Pack, wanted(11)), at(&[2]));
+        assert_eq!(choose(&backends, Routing::Pack, wanted(101)), at(&[3]));
         backends[2].priority = -1;
-        assert_eq!(choose(&backends, Routing::Pack, wanted(10)), Ok(vec![BackendId(3)]));
+        assert_eq!(choose(&backends, Routing::Pack, wanted(10)), at(&[3]));
     }
 
     #[test]
     fn spread_takes_the_emptiest_share() {
         let backends = [backend(1, Some(1000), 300), backend(2, Some(100), 20), backend(3, Some(10), 9)];
-        assert_eq!(choose(&backends, Routing::Spread, wanted(1)), Ok(vec![BackendId(2)]));
+        assert_eq!(choose(&backends, Routing::Spread, wanted(1)), at(&[2]));
         let Wanted { .. } = wanted(1);
         let two = Wanted { count: 2, ..wanted(1) };
-        assert_eq!(choose(&backends, Routing::Spread, two), Ok(vec![BackendId(2), BackendId(1)]));
+        assert_eq!(choose(&backends, Routing::Spread, two), at(&[2, 1]));
     }
 
     #[test]
@@ -175,7 +181,7 @@ mod tests {
     fn a_preferred_backend_goes_first_only_if_it_qualifies() {
         let backends = [backend(1, None, 0), backend(2, Some(10), 0)];
         let prefer = |size| Wanted { prefer: &[BackendId(2)], ..wanted(size) };
-        assert_eq!(choose(&backends, Routing::Pack, prefer(10)), Ok(vec![BackendId(2)]));
-        assert_eq!(choose(&backends, Routing::Pack, prefer(11)), Ok(vec![BackendId(1)]));
+        assert_eq!(choose(&backends, Routing::Pack, prefer(10)), at(&[2]));
+        assert_eq!(choose(&backends, Routing::Pack, prefer(11)), at(&[1]));
     }
 }

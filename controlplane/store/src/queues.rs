@@ -104,7 +104,7 @@ const CLAIM_INTENTS: &str = "
     FROM expired e WHERE i.op = e.op AND i.item = e.item
     RETURNING i.op, i.item, i.session, i.bucket, i.key, i.version, i.size, i.kind, i.if_absent, i.if_match,
         i.required_copies, i.log_floor, i.begun, i.target_backend, i.target_extent, i.target_gen,
-        i.target_key, i.claimed_by";
+        i.target_key, i.target_place, i.claimed_by";
 
 const RELEASE_INTENTS: &str = "
     UPDATE intents i SET claimed_by = NULL, claimed_until = NULL

@@ -17,7 +17,7 @@ mod embedded {
 }
 
 /// The schema versions that this release works with.
-pub const SCHEMA: RangeInclusive<i32> = 1..=1;
+pub const SCHEMA: RangeInclusive<i32> = 2..=2;
 
 /// The first half of our two-part advisory lock keys ("s3o" and a number); the one-part keys are objects'.
 pub(crate) const LOCK_MIGRATION: i32 = 0x7333_6F00;
@@ -26,6 +26,8 @@ pub(crate) const LOCK_MIGRATION: i32 = 0x7333_6F00;
 pub(crate) const LOCK_BUCKET: i32 = 0x7333_6F01;
 /// Making and dropping partitions.
 pub(crate) const LOCK_PARTITIONS: i32 = 0x7333_6F02;
+/// Where backends are: shared by those who decide by it, exclusive for who moves one.
+pub(crate) const LOCK_PLACES: i32 = 0x7333_6F03;
 
 /// Brings the schema of the database at `url` up to date. Safe to run by several at once and again.
 pub(crate) async fn migrate(url: &str) -> Result<(), StoreError> {

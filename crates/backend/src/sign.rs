@@ -136,7 +136,7 @@ pub(crate) fn sign_request<B>(
 
 #[cfg(test)]
 mod tests {
-    use s3o_types::{BackendId, Credentials, Quirks};
+    use s3o_types::{BackendId, Credentials, Place, Quirks};
 
     use super::*;
 
@@ -147,6 +147,7 @@ mod tests {
             endpoint: endpoint.to_owned(),
             region: "us-east-1".to_owned(),
             bucket: "data".to_owned(),
+            place: Place::FIRST,
             credentials: Credentials::AwsDefaultChain,
             quirks: Quirks { path_style, ..Quirks::default() },
         }

@@ -10,7 +10,7 @@ use futures::{TryStreamExt as _, stream};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper_util::rt::TokioIo;
 use s3o_backend::{BackendClient, BackendErrorKind, ByteRange, HttpPool};
-use s3o_types::{BackendId, BackendSpec, Credentials, Quirks, Secret};
+use s3o_types::{BackendId, BackendSpec, Credentials, Place, Quirks, Secret};
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 
@@ -61,6 +61,7 @@ fn client(server: &Server, secret: &str, quirks: Quirks) -> BackendClient {
         endpoint: format!("http://{}", server.address),
         region: "eu-central-1".to_owned(),
         bucket: "data".to_owned(),
+        place: Place::FIRST,
         credentials,
         quirks,
     };

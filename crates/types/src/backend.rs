@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::BackendId;
+use crate::ids::{BackendId, Place};
 use crate::secret::Secret;
 
 /// Whether a backend takes new blobs.
@@ -137,6 +137,9 @@ pub struct BackendSpec {
     pub region: String,
     /// The real bucket there.
     pub bucket: String,
+    /// Which of its places endpoint and bucket are.
+    #[serde(default)]
+    pub place: Place,
     /// Who we are there.
     pub credentials: Credentials,
     /// In what it differs.

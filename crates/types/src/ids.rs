@@ -15,6 +15,33 @@ pub struct BucketId(pub i32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BackendId(pub i32);
 
+/// Which of the places that a backend has had in its life: every edit of its endpoint or real bucket begins
+/// another. Counted from 1. Credentials and quirks are no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place(i32);
+
+impl Place {
+    /// Where a backend was first.
+    pub const FIRST: Self = Self(1);
+
+    /// By its number. Whoever names none (0) does not count places, and so can mean no other than the
+    /// first: read like that, nothing of theirs counts at a backend that has moved since.
+    pub const fn from_number(n: i32) -> Self {
+        if n > 1 { Self(n) } else { Self::FIRST }
+    }
+
+    /// Its number, never below 1.
+    pub const fn number(self) -> i32 {
+        self.0
+    }
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::FIRST
+    }
+}
+
 /// The change-log number of a commit or delete. It alone orders the versions of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Seq(pub i64);

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use s3o_proto::v1;
 use s3o_types::{
-    BackendId, BucketId, Checksums, Conditions, ContentHeaders, Encoding, Etag, ObjectAttributes, Timestamp,
-    VersionId,
+    BackendId, BucketId, Checksums, Conditions, ContentHeaders, Encoding, Etag, ObjectAttributes, Place,
+    Timestamp, VersionId,
 };
 use uuid::Uuid;
 
@@ -15,6 +15,8 @@ use uuid::Uuid;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub backend: BackendId,
+    /// Where the backend must be for the blob to count.
+    pub place: Place,
     pub extent: u32,
     pub r#gen: u32,
     pub storage_key: String,
@@ -117,13 +119,19 @@ pub(crate) fn conditions_to_wire(conditions: &Conditions) -> v1::Conditions {
 }
 
 fn target_to_wire(target: &Target) -> v1::Target {
-    let Target { backend, extent, r#gen, storage_key } = target;
-    v1::Target { backend: backend.0, extent: *extent, r#gen: *r#gen, storage_key: storage_key.clone() }
+    let Target { backend, place, extent, r#gen, storage_key } = target;
+    v1::Target {
+        backend: backend.0,
+        extent: *extent,
+        r#gen: *r#gen,
+        storage_key: storage_key.clone(),
+        place: place.number(),
+    }
 }
 
 pub(super) fn target_of(target: v1::Target) -> Target {
-    let v1::Target { backend, extent, r#gen, storage_key } = target;
-    Target { backend: BackendId(backend), extent, r#gen, storage_key }
+    let v1::Target { backend, extent, r#gen, storage_key, place } = target;
+    Target { backend: BackendId(backend), place: Place::from_number(place), extent, r#gen, storage_key }
 }
 
 pub(super) fn intent_to_wire(intent: &Intent) -> v1::Intent {
@@ -139,8 +147,8 @@ pub(super) fn intent_to_wire(intent: &Intent) -> v1::Intent {
 }
 
 pub(super) fn finished_to_wire(finished: &Finished) -> v1::FinishedTarget {
-    let Finished { target: Target { backend, extent, r#gen, storage_key: _ }, end, backend_version } =
-        finished;
+    let Finished { target, end, backend_version } = finished;
+    let Target { backend, place: _, extent, r#gen, storage_key: _ } = target;
     let end = match end {
         End::NotSent => v1::TargetEnd::NotSent,
         End::Cut => v1::TargetEnd::Cut,
@@ -158,7 +166,7 @@ pub(super) fn finished_to_wire(finished: &Finished) -> v1::FinishedTarget {
 
 pub(super) fn copy_to_wire(copy: &StoredCopy) -> v1::StoredCopy {
     let StoredCopy { target, stored_size, backend_etag, backend_version } = copy;
-    let Target { backend, extent, r#gen, storage_key: _ } = target;
+    let Target { backend, place: _, extent, r#gen, storage_key: _ } = target;
     v1::StoredCopy {
         backend: backend.0,
         extent: *extent,

@@ -6,6 +6,7 @@
 
 pub(crate) mod body;
 pub(crate) mod faults;
+mod place;
 pub(crate) mod put;
 pub(crate) mod read;
 pub(crate) mod replay;

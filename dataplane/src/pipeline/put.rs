@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use super::body::Payload;
 use super::faults;
+use super::place;
 use super::target::{self, Attempted, Ended};
 use crate::control::{Caller, CommitRequest, End, Failure, Finished, Intent, StoredCopy, Target};
 use crate::failpoints::{Point, pause_at};
@@ -185,13 +186,9 @@ async fn send(
 }
 
 async fn attempt(plane: &Plane, write: &Write, target: &Target) -> Attempted {
-    let Some(backend) = plane.backends.get(target.backend) else {
-        let message = format!("backend {} is not in this configuration", target.backend.0);
-        let (kind, certainty) = (s3o_backend::BackendErrorKind::Connection, s3o_backend::Certainty::NotSent);
-        return Attempted::BackendFailed(
-            End::NotSent.into(),
-            s3o_backend::BackendError::new(kind, certainty, message),
-        );
+    let backend = match place::backend_of(plane, target).await {
+        Ok(backend) => backend,
+        Err(error) => return Attempted::BackendFailed(End::NotSent.into(), error),
     };
     let description = SelfDescription::plain(write.size);
     let mut headers = match to_blob_headers(&write.bucket.name, &write.key, &write.attributes, &description) {

@@ -42,6 +42,10 @@ pub struct Model {
     /// Answer this to the next Commit, without settling anything.
     pub refuse_commit: Option<ErrorCode>,
     pub required_features: Vec<String>,
+    /// How often the configuration was changed.
+    pub generation: i64,
+    /// The ways down.
+    pub sessions: Vec<tokio::sync::mpsc::UnboundedSender<v1::SessionDown>>,
     next: u64,
 }
 
@@ -52,9 +56,10 @@ fn refused(code: ErrorCode) -> Outcome {
     Outcome::Refused(v1::Refused { code: code.info().wire, message: "refused by the test".to_owned() })
 }
 
-fn target(key: &str, version: VersionId, backend: i32) -> v1::Target {
+fn target(key: &str, version: VersionId, backend: &BackendSpec) -> v1::Target {
     v1::Target {
-        backend,
+        backend: backend.id.0,
+        place: backend.place.number(),
         extent: 0,
         r#gen: 0,
         storage_key: StorageKey::format("photos", key, BlobName::first(version)),
@@ -107,7 +112,7 @@ impl Model {
                 self.retargets += 1;
                 let intent = retarget.intent.as_ref().unwrap();
                 let used: Vec<_> = intent.targets.iter().map(|target| target.backend).collect();
-                let free = self.backends.iter().map(|spec| spec.id.0).find(|id| !used.contains(id));
+                let free = self.backends.iter().find(|spec| !used.contains(&spec.id.0));
                 let Some(backend) = free else { return refused(ErrorCode::InsufficientStorage) };
                 let version = self.intents[&operation.op].version.clone();
                 let version = VersionId::from_uuid(uuid::Uuid::from_slice(&version).unwrap());
@@ -131,7 +136,9 @@ impl Model {
         }
         self.next += 1;
         let version = VersionId::mint(self.next, 7);
-        let backend = begin.prefer.first().copied().unwrap_or(self.backends[0].id.0);
+        let preferred = begin.prefer.first();
+        let preferred = preferred.and_then(|id| self.backends.iter().find(|spec| spec.id.0 == *id));
+        let backend = preferred.unwrap_or(&self.backends[0]);
         let begun = v1::Begun {
             version: bytes::Bytes::copy_from_slice(version.to_uuid().as_bytes()),
             targets: vec![target(&begin.key, version, backend)],
@@ -204,11 +211,12 @@ impl Model {
                     ..Default::default()
                 }),
                 state: v1::BackendState::Active.into(),
+                place: spec.place.number(),
             }
         });
         let bucket = |id, name: &str| v1::Bucket { id, name: name.to_owned(), ..Default::default() };
         v1::Configuration {
-            generation: 1,
+            generation: 1 + self.generation,
             cluster: "00000000-0000-0000-0000-000000000001".to_owned(),
             backends: backends.collect(),
             buckets: vec![bucket(1, "photos"), bucket(2, "secret")],
@@ -289,7 +297,15 @@ impl DataPlane for Fake {
             let down = |message| Ok(v1::SessionDown { message: Some(message), required_features: vec![] });
             futures::stream::iter(say.into_iter().map(down).collect::<Vec<_>>())
         });
-        Ok(Response::new(Box::pin(answers)))
+        let (push, pushed) = tokio::sync::mpsc::unbounded_channel();
+        self.with(|model| model.sessions.push(push));
+        // Ends with what the data plane says.
+        let answers = answers.map(Some).chain(futures::stream::iter([None]));
+        let pushed = tokio_stream::wrappers::UnboundedReceiverStream::new(pushed).map(|down| Some(Ok(down)));
+        let all = futures::stream::select(answers, pushed);
+        let all =
+            all.take_while(|one| futures::future::ready(one.is_some())).filter_map(futures::future::ready);
+        Ok(Response::new(Box::pin(all)))
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListReply>, Status> {
@@ -335,6 +351,16 @@ impl Fake {
         let server = tonic::transport::Server::builder().add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         address
+    }
+
+    /// Tells everybody the configuration as it is now, as a newer one.
+    pub fn reconfigure(&self) {
+        self.with(|model| {
+            model.generation += 1;
+            let configuration = v1::session_down::Message::Configuration(model.configuration());
+            let down = v1::SessionDown { message: Some(configuration), required_features: vec![] };
+            model.sessions.retain(|session| session.send(down.clone()).is_ok());
+        });
     }
 
     /// Looks at the state.

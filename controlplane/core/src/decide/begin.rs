@@ -48,7 +48,7 @@ fn place(batch: &mut Batch, request: &Request, begin: &Begin) -> Result<Intent, 
         return Err(internal("fewer version numbers were drawn than writes began"));
     };
     let version = VersionId::mint(sequence, random);
-    let targets = backends.iter().map(|&b| Target::whole(b, &facts.name, key, version)).collect();
+    let targets = backends.iter().map(|&at| Target::whole(at, &facts.name, key, version)).collect();
     Ok(Intent {
         op: request.op,
         session: request.session,

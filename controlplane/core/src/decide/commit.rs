@@ -9,7 +9,7 @@ use super::settle::{Ended, Ends, displace, end_intent, ends, lose, queue_forgott
 use super::{Batch, Slot, Subject, busy, conditions};
 use crate::call::{Commit, Outcome, Refusal, StoredCopy, TargetId};
 use crate::cleanup::Reason;
-use crate::intent::{Intent, TargetEnd};
+use crate::intent::{Intent, Target, TargetEnd};
 use crate::object::{CopyRow, CopyState, ObjectRow};
 use crate::outcome_log::Logged;
 use crate::usage::{Usage, signed};
@@ -31,6 +31,9 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, commit: &Commit) -> Outcome 
     if has_forgotten_copy(&intent, commit) {
         queue_forgotten(batch, &intent, &commit.intent, &ends);
         return refuse(batch, slot, &intent, &ends, Logged::TooFewCopies);
+    }
+    if let Some(ends) = ends_of_moved(batch, &intent, commit, &ends) {
+        return refuse(batch, slot, &intent, &ends, Logged::BackendMoved);
     }
     match refusal(batch, &intent, commit) {
         Some(logged) => refuse(batch, slot, &intent, &ends, logged),
@@ -73,6 +76,30 @@ fn check_copies(intent: &Intent, commit: &Commit) -> Result<(), Refusal> {
 /// crash, and with it the reservation, so the copy must not count.
 fn has_forgotten_copy(intent: &Intent, commit: &Commit) -> bool {
     commit.copies.iter().any(|copy| !intent.targets.iter().any(|target| target.id() == copy.target))
+}
+
+/// How the targets ended, when a copy was made where its backend is not, or may not be, any more: at a
+/// place that was edited away since, or by a caller that does not say which place it used. What stands
+/// there is out of our reach, but may be copied to the new place yet: its key is uncertain.
+fn ends_of_moved(batch: &Batch, intent: &Intent, commit: &Commit, ends: &Ends) -> Option<Ends> {
+    let moved: Vec<&StoredCopy> =
+        commit.copies.iter().filter(|copy| !is_in_place(batch, intent, commit, copy.target)).collect();
+    if moved.is_empty() {
+        return None;
+    }
+    let mut ends = ends.clone();
+    for copy in moved {
+        let backend_version = copy.backend_version.clone();
+        ends.insert(copy.target, Ended { end: TargetEnd::Unknown, backend_version });
+    }
+    Some(ends)
+}
+
+/// Whether the place that was meant, the one that was used and the one that is are all the same.
+fn is_in_place(batch: &Batch, intent: &Intent, commit: &Commit, target: TargetId) -> bool {
+    let place = |targets: &[Target]| targets.iter().find(|t| t.id() == target).map(|t| t.place);
+    let now = batch.facts.places.get(&target.backend).copied();
+    now.is_some() && place(&intent.targets) == now && place(&commit.intent.targets) == now
 }
 
 /// What stands against the write now that its key is locked.

@@ -2,7 +2,7 @@
 //!
 //! The write was never acknowledged, so giving it up is always right. It is promoted where that is
 //! surely right too: nobody asked for a condition, the blob is whole and tells all that a version
-//! needs, and nothing has happened to the key since the write began.
+//! needs, its backend is where it was, and nothing has happened to the key since the write began.
 
 use s3o_types::{Checksums, Etag, ObjectAttributes};
 
@@ -63,7 +63,8 @@ fn promotable(batch: &Batch, intent: &Intent, resolve: &Resolve, overtaken: bool
     }
     let mut whole: Option<Whole> = None;
     for (target, found) in &resolve.found {
-        let Some((etag, attributes, copy)) = whole_blob(intent, *target, found) else {
+        let seen = whole_blob(intent, *target, found).filter(|_| is_in_place(batch, intent, *target));
+        let Some((etag, attributes, copy)) = seen else {
             continue;
         };
         let whole = whole.get_or_insert_with(|| Whole {
@@ -81,6 +82,12 @@ fn promotable(batch: &Batch, intent: &Intent, resolve: &Resolve, overtaken: bool
 /// The change log keeps a day at least: of what came after an older intent it may know nothing any more.
 fn is_too_old(batch: &Batch, intent: &Intent) -> bool {
     batch.facts.now.0.saturating_sub(intent.begun.0) > PROMOTABLE_US
+}
+
+/// Whether the target's backend is still where the write was meant to go.
+fn is_in_place(batch: &Batch, intent: &Intent, target: TargetId) -> bool {
+    let meant = intent.targets.iter().find(|t| t.id() == target).map(|t| t.place);
+    meant.is_some() && meant == batch.facts.places.get(&target.backend).copied()
 }
 
 /// The key's current version came after the write began, whatever the log still holds.

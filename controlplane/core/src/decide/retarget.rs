@@ -4,7 +4,7 @@
 use s3o_types::{BackendId, ErrorCode, Op};
 
 use super::{Batch, busy};
-use crate::call::{Outcome, Refusal, Retarget};
+use crate::call::{CarriedIntent, Outcome, Refusal, Retarget};
 use crate::intent::{Intent, Target};
 use crate::outcome_log::lost;
 use crate::placement::{self, Wanted};
@@ -20,7 +20,7 @@ pub(super) fn decide(batch: &mut Batch, op: Op, retarget: &Retarget) -> Outcome 
     if intent.claimed_by.is_some() {
         return busy("the write's lease ran out and it is being cleaned up");
     }
-    if let Some(added) = intent.targets.iter().find(|t| !retarget.intent.targets.contains(t)) {
+    if let Some(added) = intent.targets.iter().find(|t| !carries(&retarget.intent, t)) {
         return Outcome::Retargeted(added.clone());
     }
     match replacement(batch, &intent, retarget) {
@@ -29,16 +29,21 @@ pub(super) fn decide(batch: &mut Batch, op: Op, retarget: &Retarget) -> Outcome 
     }
 }
 
+/// By name: a caller that does not count places carries a target without its own.
+fn carries(carried: &CarriedIntent, target: &Target) -> bool {
+    carried.targets.iter().any(|known| known.id() == target.id())
+}
+
 fn replacement(batch: &Batch, intent: &Intent, retarget: &Retarget) -> Result<Target, Refusal> {
     let bucket = batch.writable_bucket(intent.bucket)?;
     let exclude: Vec<BackendId> =
         intent.targets.iter().map(|t| t.backend).chain(std::iter::once(retarget.failed)).collect();
     let wanted = Wanted { size: intent.size, down: &retarget.down, prefer: &[], exclude: &exclude, count: 1 };
     let chosen = placement::choose(&batch.facts.backends, batch.facts.routing, wanted)?;
-    let backend = chosen.first().copied().ok_or_else(|| {
+    let at = chosen.first().copied().ok_or_else(|| {
         Refusal::new(ErrorCode::InternalError, "placement answered with fewer backends than asked for")
     })?;
-    Ok(Target::whole(backend, &bucket.name, &intent.key, intent.version))
+    Ok(Target::whole(at, &bucket.name, &intent.key, intent.version))
 }
 
 fn record(batch: &mut Batch, op: Op, intent: &Intent, target: Target) -> Outcome {

@@ -1,12 +1,14 @@
 //! The rules against a model of the tables: random histories of calls, repeats and crashes keep every
 //! byte accounted for, and each rule has its own small case.
 
+mod places;
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;
 use s3o_types::{
     AckLevel, BackendId, BackendState, BlobName, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag,
-    ObjectAttributes, Op, Seq, Timestamp,
+    ObjectAttributes, Op, Place, Seq, Timestamp,
 };
 use uuid::Uuid;
 
@@ -37,12 +39,15 @@ struct World {
     changes: Vec<Change>,
     drawn: i64,
     quota: Option<u64>,
+    /// How often each backend was moved.
+    moves: HashMap<BackendId, i32>,
 }
 
 impl World {
     fn facts(&mut self, requests: &[Request]) -> Facts {
         let backends = [1, 2, 3].map(|id| BackendFacts {
             id: BackendId(id),
+            place: self.place(BackendId(id)),
             state: BackendState::Active,
             attached: true,
             priority: 0,
@@ -73,6 +78,7 @@ impl World {
             buckets: HashMap::from([(BUCKET, bucket)]),
             writers: std::iter::once(("writer".to_owned(), BUCKET)).collect(),
             backends: backends.to_vec(),
+            places: [1, 2, 3].map(|id| (BackendId(id), self.place(BackendId(id)))).into(),
             outcomes: self.outcomes(),
             intents: self.intents.clone(),
             objects: self
@@ -88,6 +94,27 @@ impl World {
                 .iter()
                 .map(|r| (self.drawn.unsigned_abs(), r.op.id.as_u64_pair().1))
                 .collect(),
+        }
+    }
+
+    fn place(&self, backend: BackendId) -> Place {
+        Place::from_number(1 + self.moves.get(&backend).copied().unwrap_or_default())
+    }
+
+    fn move_backend(&mut self, backend: BackendId) {
+        *self.moves.entry(backend).or_default() += 1;
+    }
+
+    /// A write counts only where its caller sent it and where its backend is.
+    fn assert_in_place(&self, call: &Call, copies: &[CopyRow]) {
+        let targets = match call {
+            Call::Commit(commit) => &commit.intent.targets,
+            Call::Resolve(resolve) => &resolve.intent.targets,
+            _ => return,
+        };
+        for copy in copies {
+            let target = targets.iter().find(|target| target.backend == copy.backend).expect("a target");
+            assert_eq!(target.place, self.place(copy.backend), "a blob counts at a place of the past");
         }
     }
 
@@ -112,6 +139,7 @@ impl World {
     fn run(&mut self, request: Request) -> Outcome {
         let requests = [request];
         let Decision { mut outcomes, effects } = decide(self.facts(&requests), &requests);
+        self.assert_in_place(&requests[0].call, &effects.add_copies);
         for row in effects.put_objects {
             self.objects.insert(row.key.clone(), row);
         }
@@ -336,7 +364,7 @@ fn a_lost_abort_never_touches_a_live_blob() {
     let mut world = World::default();
     world.put(1, "k", 10);
     let copy = world.copies[0].clone();
-    let target = Target::whole(copy.backend, "bucket", "k", copy.blob.version);
+    let target = Target::whole((copy.backend, Place::FIRST), "bucket", "k", copy.blob.version);
     let abort =
         Call::Abort(Abort { intent: carried("k", 10, copy.blob.version, vec![target]), targets: vec![] });
     world.run(request(99, abort));
@@ -444,7 +472,7 @@ fn a_target_that_the_database_forgot_is_queued_and_never_committed() {
     let Outcome::Begun { version, targets, .. } = world.begin(1, "k", 10, Conditions::default()) else {
         panic!("not begun");
     };
-    let forgotten = Target::whole(BackendId(3), "bucket", "k", version);
+    let forgotten = Target::whole((BackendId(3), Place::FIRST), "bucket", "k", version);
     assert_ne!(targets[0].backend, forgotten.backend);
     let all = [targets, vec![forgotten.clone()]].concat();
     let outcome = world.run(request(1, commit_call(carried("k", 10, version, all), 1)));
@@ -486,12 +514,13 @@ fn access_size_and_key_are_checked_before_anything_moves() {
 enum Step {
     Begin { write: u8, key: u8, size: u64, absent: bool },
     Retarget { write: u8 },
-    Commit { write: u8, copies: usize },
+    Commit { write: u8, copies: usize, counts_places: bool },
     Abort { write: u8, end: u8 },
     Delete { op: u8, key: u8 },
     Claim { write: u8 },
     Resolve { write: u8, whole: bool },
     Clean,
+    Move { backend: i32 },
 }
 
 fn steps() -> impl Strategy<Value = Step> {
@@ -499,12 +528,14 @@ fn steps() -> impl Strategy<Value = Step> {
         4 => (0_u8..12, 0_u8..3, 1_u64..40, any::<bool>())
             .prop_map(|(write, key, size, absent)| Step::Begin { write, key, size, absent }),
         2 => (0_u8..12).prop_map(|write| Step::Retarget { write }),
-        4 => (0_u8..12, 0_usize..3).prop_map(|(write, copies)| Step::Commit { write, copies }),
+        4 => (0_u8..12, 0_usize..3, prop::bool::weighted(0.8))
+            .prop_map(|(write, copies, counts_places)| Step::Commit { write, copies, counts_places }),
         2 => (0_u8..12, 0_u8..4).prop_map(|(write, end)| Step::Abort { write, end }),
         2 => (100_u8..108, 0_u8..3).prop_map(|(op, key)| Step::Delete { op, key }),
         1 => (0_u8..12).prop_map(|write| Step::Claim { write }),
         1 => (0_u8..12, any::<bool>()).prop_map(|(write, whole)| Step::Resolve { write, whole }),
         1 => Just(Step::Clean),
+        1 => (1_i32..4).prop_map(|backend| Step::Move { backend }),
     ]
 }
 
@@ -529,9 +560,12 @@ fn take(world: &mut World, known: &mut Known, step: Step) {
                 intent.targets.push(target);
             }
         }
-        Step::Commit { write, copies } => {
-            let Some(intent) = known.get(&write) else { return };
-            world.run(request(write.into(), commit_call(intent.clone(), copies)));
+        Step::Commit { write, copies, counts_places } => {
+            let Some(mut intent) = known.get(&write).cloned() else { return };
+            if !counts_places {
+                intent.targets.iter_mut().for_each(|target| target.place = Place::from_number(0));
+            }
+            world.run(request(write.into(), commit_call(intent, copies)));
         }
         Step::Abort { write, end } => {
             let Some(intent) = known.get(&write).cloned() else { return };
@@ -557,6 +591,7 @@ fn take(world: &mut World, known: &mut Known, step: Step) {
                 world.run(request(write.into(), resolve_call(intent, whole)));
             }
         }
+        Step::Move { backend } => world.move_backend(BackendId(backend)),
         Step::Clean => {
             for entry in std::mem::take(&mut world.cleanup) {
                 let freed = Usage { orphaned: -signed(entry.size), ..Usage::default() };
@@ -567,7 +602,8 @@ fn take(world: &mut World, known: &mut Known, step: Step) {
 }
 
 proptest! {
-    /// `World::run` audits after every step: bytes, quotas, one outcome an operation, no blob queued twice.
+    /// `World::run` audits after every step: bytes, quotas, one outcome an operation, no blob queued twice, no
+    /// blob that counts where its backend is not.
     #[test]
     fn every_byte_is_accounted_for(history in prop::collection::vec(steps(), 1..80)) {
         let mut world = World { quota: Some(100), ..World::default() };

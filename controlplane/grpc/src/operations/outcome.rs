@@ -33,11 +33,12 @@ pub(super) fn refused(refusal: Refusal) -> Wire {
 }
 
 fn target(target: Target) -> v1::Target {
-    let Target { backend, extent, r#gen, storage_key } = target;
+    let Target { backend, place, extent, r#gen, storage_key } = target;
     v1::Target {
         backend: backend.0,
         extent: u32::from(extent.get()),
         r#gen: u32::from(r#gen.get()),
         storage_key,
+        place: place.number(),
     }
 }

@@ -6,7 +6,7 @@ use s3o_core::call::{
 use s3o_core::intent::{Target, TargetEnd, WriteKind};
 use s3o_core::object::Locate;
 use s3o_proto::v1;
-use s3o_types::{BackendId, BucketId, Op};
+use s3o_types::{BackendId, BucketId, Op, Place};
 
 use super::commit;
 use crate::field::{self, Bad};
@@ -124,9 +124,10 @@ pub(super) fn carried_intent(wire: Option<v1::Intent>) -> Result<CarriedIntent, 
 }
 
 fn target(wire: v1::Target) -> Result<Target, Bad> {
-    let v1::Target { backend, extent, r#gen, storage_key } = wire;
+    let v1::Target { backend, extent, r#gen, storage_key, place } = wire;
     Ok(Target {
         backend: BackendId(backend),
+        place: Place::from_number(place),
         extent: field::extent(extent)?,
         r#gen: field::generation(r#gen)?,
         storage_key: field::no_nul("storage_key", storage_key)?,

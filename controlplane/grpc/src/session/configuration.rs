@@ -19,7 +19,7 @@ pub(super) fn configuration(config: &ClusterConfig) -> v1::Configuration {
 fn backend(config: &BackendConfig) -> v1::Backend {
     // Limits, order and attachment are placement's.
     let BackendConfig { spec, state, quota_bytes: _, max_object_size: _, priority: _, attached: _ } = config;
-    let BackendSpec { id, name, endpoint, region, bucket, credentials, quirks } = spec;
+    let BackendSpec { id, name, endpoint, region, bucket, place, credentials, quirks } = spec;
     v1::Backend {
         id: id.0,
         name: name.clone(),
@@ -34,6 +34,7 @@ fn backend(config: &BackendConfig) -> v1::Backend {
             BackendState::Removed => v1::BackendState::Removed,
         }
         .into(),
+        place: place.number(),
     }
 }
 

@@ -19,8 +19,8 @@ use s3o_core::session::{BackendUsage, Hello, UsageReport};
 use s3o_core::usage::Usage;
 use s3o_core::worker::{Counts, WorkerStatus};
 use s3o_types::{
-    AckLevel, BackendId, BackendSpec, BackendState, BucketId, Credentials, ErrorCode, Op, Quirks, Secret,
-    Timestamp,
+    AckLevel, BackendId, BackendSpec, BackendState, BucketId, Credentials, ErrorCode, Op, Place, Quirks,
+    Secret, Timestamp,
 };
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -83,6 +83,7 @@ pub(super) fn config(generation: i64) -> ClusterConfig {
                 endpoint: "http://127.0.0.1:1".into(),
                 region: "r".into(),
                 bucket: "real".into(),
+                place: Place::from_number(2),
                 credentials: Credentials::Static {
                     access_key_id: "ak".into(),
                     secret_access_key: Secret::new("sk"),

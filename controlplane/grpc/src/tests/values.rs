@@ -8,7 +8,7 @@ use s3o_proto::v1;
 use s3o_proto::v1::outcome::Result as WireResult;
 use s3o_types::{
     BackendId, BucketId, Conditions, ContentHeaders, Encoding, ErrorCode, Etag, Extent, ObjectAttributes,
-    VersionId,
+    Place, VersionId,
 };
 
 pub(super) fn id() -> VersionId {
@@ -16,12 +16,13 @@ pub(super) fn id() -> VersionId {
 }
 
 pub(super) fn wire_target() -> v1::Target {
-    v1::Target { backend: 3, extent: 0, r#gen: 1, storage_key: "photos/k~x".into() }
+    v1::Target { backend: 3, extent: 0, r#gen: 1, storage_key: "photos/k~x".into(), place: 2 }
 }
 
 pub(super) fn target() -> Target {
     Target {
         backend: BackendId(3),
+        place: Place::from_number(2),
         extent: Extent::ZERO,
         r#gen: s3o_types::Gen::new(1).unwrap(),
         storage_key: "photos/k~x".into(),

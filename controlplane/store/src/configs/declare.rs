@@ -12,7 +12,7 @@ use tokio_postgres::Transaction;
 use crate::Store;
 use crate::error::{Failure, StoreError};
 use crate::rows::spec_json;
-use crate::schema::LOCK_MIGRATION;
+use crate::schema::{LOCK_MIGRATION, LOCK_PLACES};
 
 impl Store {
     /// Applies `declared` unless a declaration of the same `hash` was the last one applied. Replicas that
@@ -84,17 +84,55 @@ async fn buckets(
     Ok(ids)
 }
 
+/// Whoever decides whether a blob counts holds its lock shared: the commits under way finish first, at the
+/// old places, and every later one sees the new. Other declarations are kept out by the migration lock, so
+/// what is compared here is what will be changed.
+async fn lock_places(transaction: &Transaction<'_>, declared: &[DeclaredBackend]) -> Result<(), Failure> {
+    let moves = "
+        SELECT EXISTS (
+            SELECT FROM unnest($1::text[], $2::text[], $3::text[]) AS d (name, endpoint, bucket)
+            JOIN backends b ON b.name = d.name AND b.state <> 'removed'
+            WHERE b.spec->>'endpoint' <> d.endpoint OR b.spec->>'bucket' <> d.bucket)";
+    let column = |of: fn(&DeclaredBackend) -> &str| declared.iter().map(of).collect::<Vec<&str>>();
+    let (names, endpoints, buckets) = (column(|d| &d.name), column(|d| &d.endpoint), column(|d| &d.bucket));
+    if transaction.query_one(moves, &[&names, &endpoints, &buckets]).await?.get(0) {
+        let lock = format!("SELECT pg_advisory_xact_lock({LOCK_PLACES}, 0)");
+        transaction.batch_execute(&lock).await?;
+    }
+    Ok(())
+}
+
+/// A backend that was emptied, removed, and is declared again where it was, is itself again: the marker there
+/// names it. What may have been left of it in the meantime (the cleanup of a write that nobody knew) names
+/// storage keys, which are never used twice.
+async fn take_up_again(
+    transaction: &Transaction<'_>,
+    DeclaredBackend { name, endpoint, bucket, .. }: &DeclaredBackend,
+) -> Result<(), Failure> {
+    let again = "
+        UPDATE backends SET state = 'active'
+        WHERE id = (SELECT max(id) FROM backends WHERE name = $1 AND state = 'removed'
+                      AND spec->>'endpoint' = $2 AND spec->>'bucket' = $3)
+          AND NOT EXISTS (SELECT FROM backends WHERE name = $1 AND state <> 'removed')";
+    transaction.execute(again, &[name, endpoint, bucket]).await?;
+    Ok(())
+}
+
 async fn backends(transaction: &Transaction<'_>, declared: &[DeclaredBackend]) -> Result<(), Failure> {
+    lock_places(transaction, declared).await?;
     // A Begin that is placing on one of them finishes first, and the next sees what is written here.
     let lock = "SELECT backend FROM backend_usage WHERE slot = 0 ORDER BY backend FOR UPDATE";
     transaction.query(lock, &[]).await?;
-    // Another endpoint or bucket is another place: nothing is placed there before its marker was read.
+    // Another endpoint or bucket is another place: nothing is placed there before its marker was read, and
+    // nothing counts any more that goes to the one before.
     let upsert = "
         INSERT INTO backends AS b (name, spec, quota_bytes, max_object_size, priority, position, declared)
         VALUES ($1, $2, $3, $4, $5, $6, true)
         ON CONFLICT (name) WHERE state <> 'removed' DO UPDATE SET
             spec = excluded.spec, quota_bytes = excluded.quota_bytes, max_object_size = excluded.max_object_size,
             priority = excluded.priority, position = excluded.position, declared = true, state = 'active',
+            place = b.place + CASE WHEN b.spec->'endpoint' = excluded.spec->'endpoint'
+                                    AND b.spec->'bucket' = excluded.spec->'bucket' THEN 0 ELSE 1 END,
             attached = b.attached AND b.spec->'endpoint' = excluded.spec->'endpoint'
                        AND b.spec->'bucket' = excluded.spec->'bucket',
             etag_proof = CASE WHEN b.spec->'endpoint' = excluded.spec->'endpoint'
@@ -103,6 +141,7 @@ async fn backends(transaction: &Transaction<'_>, declared: &[DeclaredBackend]) -
     let slot = "INSERT INTO backend_usage (backend, slot) VALUES ($1, 0) ON CONFLICT DO NOTHING";
     let mut names = Vec::new();
     for (position, backend) in declared.iter().enumerate() {
+        take_up_again(transaction, backend).await?;
         let spec = spec_json(backend)?;
         let quota = optional(backend.quota_bytes);
         let max = optional(backend.max_object_size);

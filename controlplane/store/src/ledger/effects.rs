@@ -52,21 +52,25 @@ const ADD_COPIES: &str = "
 
 const ADD_INTENTS: &str = "
     INSERT INTO intents (op, item, session, bucket, key, version, size, kind, if_absent, if_match,
-                         required_copies, log_floor, begun, target_backend, target_extent, target_gen, target_key)
+                         required_copies, log_floor, begun, target_backend, target_extent, target_gen, target_key,
+                         target_place)
     SELECT op, item, session, bucket, key, version, size, kind, if_absent, if_match, required_copies, log_floor,
-           begun, backends::int[], extents::smallint[], gens::smallint[], keys::text[]
+           begun, backends::int[], extents::smallint[], gens::smallint[], keys::text[], places::int[]
     FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::int[], $5::text[], $6::uuid[], $7::bigint[], $8::text[],
                 $9::boolean[], $10::text[], $11::smallint[], $12::bigint[], $13::timestamptz[], $14::text[],
-                $15::text[], $16::text[], $17::text[])
+                $15::text[], $16::text[], $17::text[], $18::text[])
          AS t (op, item, session, bucket, key, version, size, kind, if_absent, if_match, required_copies,
-               log_floor, begun, backends, extents, gens, keys)";
+               log_floor, begun, backends, extents, gens, keys, places)";
 
+/// The places may be fewer than the targets: a release that does not count them left theirs out.
 const ADD_TARGETS: &str = "
     UPDATE intents i SET
         target_backend = i.target_backend || t.backend, target_extent = i.target_extent || t.extent,
-        target_gen = i.target_gen || t.gen, target_key = i.target_key || t.key
-    FROM unnest($1::uuid[], $2::int[], $3::int[], $4::smallint[], $5::smallint[], $6::text[])
-         AS t (op, item, backend, extent, gen, key)
+        target_gen = i.target_gen || t.gen, target_key = i.target_key || t.key,
+        target_place = i.target_place
+            || array_fill(1, ARRAY[cardinality(i.target_backend) - cardinality(i.target_place)]) || t.place
+    FROM unnest($1::uuid[], $2::int[], $3::int[], $4::smallint[], $5::smallint[], $6::text[], $7::int[])
+         AS t (op, item, backend, extent, gen, key, place)
     WHERE i.op = t.op AND i.item = t.item";
 
 const ADD_CLEANUP: &str = "
@@ -261,6 +265,7 @@ fn intents(rows: &[Intent]) -> Vec<Param> {
         column(rows, |row| ints(row, |target| i64::from(target.extent.get()))),
         column(rows, |row| ints(row, |target| i64::from(target.r#gen.get()))),
         column(rows, |row| text_array(row.targets.iter().map(|target| target.storage_key.as_str()))),
+        column(rows, |row| ints(row, |target| i64::from(target.place.number()))),
     ]
 }
 
@@ -272,6 +277,7 @@ fn targets(rows: &[(Op, Target)]) -> Vec<Param> {
         column(rows, |(_, target)| fifteen(target.extent.get())),
         column(rows, |(_, target)| fifteen(target.r#gen.get())),
         column(rows, |(_, target)| target.storage_key.clone()),
+        column(rows, |(_, target)| target.place.number()),
     ]
 }
 

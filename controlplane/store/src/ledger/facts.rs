@@ -13,7 +13,7 @@ use s3o_core::facts::{BackendFacts, BucketFacts, CurrentObject, Facts};
 use s3o_core::intent::{Intent, Target};
 use s3o_core::object::{CopyRow, ObjectRow};
 use s3o_core::outcome_log::{Logged, LoggedOutcome};
-use s3o_types::{BackendId, BlobName, BucketId, Op, Seq};
+use s3o_types::{BackendId, BlobName, BucketId, Op, Place, Seq};
 use uuid::Uuid;
 
 use super::flight::{Flight, Param};
@@ -64,6 +64,7 @@ enum Part {
     Buckets,
     Writers,
     Named,
+    Places,
     Overtaken,
     Numbers,
     Versions,
@@ -172,7 +173,21 @@ async fn locks(plan: &mut Plan<'_>, requests: &[&Request], locking: Locking) -> 
         plan.add(part, sql, vec![Box::new(ids), Box::new(names)]).await?;
     }
     let lock = vec![Box::new(buckets(requests)) as Param];
-    plan.add(Part::Nothing, reads::LOCK_BUCKETS, lock).await
+    plan.add(Part::Nothing, reads::LOCK_BUCKETS, lock).await?;
+    if requests.iter().copied().any(|request| placed(request).next().is_some()) {
+        plan.add(Part::Nothing, reads::LOCK_PLACES, Vec::new()).await?;
+    }
+    Ok(())
+}
+
+/// The backends where the call says that its blobs are: what decides whether they count.
+fn placed(request: &Request) -> impl Iterator<Item = i32> + '_ {
+    let targets = match &request.call {
+        Call::Commit(commit) => commit.intent.targets.as_slice(),
+        Call::Resolve(resolve) => resolve.intent.targets.as_slice(),
+        _ => &[],
+    };
+    targets.iter().map(|target| target.backend.0)
 }
 
 fn both((ids, items): (Vec<Uuid>, Vec<i32>)) -> Vec<Param> {
@@ -212,6 +227,11 @@ async fn rows_of_kinds(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(),
         let backends: Vec<i32> = blobs.iter().map(|(_, target)| target.backend.0).collect();
         let params: Vec<Param> = vec![Box::new(versions), Box::new(extents), Box::new(backends)];
         plan.add(Part::Named, reads::NAMED, params).await?;
+    }
+    let places: HashSet<i32> = requests.iter().copied().flat_map(placed).collect();
+    if !places.is_empty() {
+        let ids: Vec<i32> = places.into_iter().collect();
+        plan.add(Part::Places, reads::PLACES, vec![Box::new(ids)]).await?;
     }
     overtaken(plan, requests).await
 }
@@ -305,6 +325,11 @@ fn take(read: &mut Read, part: Part, cells: Cells<'_>) -> Result<(), Broken> {
         Part::Buckets => take_bucket(&mut facts.buckets, cells).map_err(all),
         Part::Writers => take_writer(&mut facts.writers, cells).map_err(all),
         Part::Named => take_named(&mut facts.named_blobs, cells).map_err(all),
+        Part::Places => {
+            let id = BackendId(cells.get("id").map_err(all)?);
+            facts.places.insert(id, Place::from_number(cells.get("place").map_err(all)?));
+            Ok(())
+        }
         Part::Overtaken => {
             let op = Op { id: cells.get("op").map_err(all)?, item: cells.get("item").map_err(all)? };
             facts.overtaken.insert(op);
@@ -411,6 +436,7 @@ fn take_number(facts: &mut Facts, cells: Cells<'_>) -> Result<(), String> {
 fn backend(cells: Cells<'_>) -> Result<BackendFacts, String> {
     Ok(BackendFacts {
         id: BackendId(cells.get("id")?),
+        place: Place::from_number(cells.get("place")?),
         state: cells.word("state")?,
         attached: cells.get("attached")?,
         priority: cells.get("priority")?,

@@ -24,10 +24,19 @@ pub(super) const LOCK_BUCKETS: &str = "
         SELECT t.id FROM unnest($1::int[]) AS t (id) ORDER BY t.id OFFSET 0
     ) AS ids";
 
+/// Taken by batches whose outcome depends on where backends are; whoever moves one takes it alone, before slot
+/// 0 of any usage. 1932750595 = `schema::LOCK_PLACES`.
+pub(super) const LOCK_PLACES: &str = "SELECT pg_advisory_xact_lock_shared(1932750595, 0)";
+
+pub(super) const PLACES: &str = "
+    SELECT b.id, b.place
+    FROM unnest($1::int[]) AS t (id),
+    LATERAL (SELECT id, place FROM backends WHERE backends.id = t.id AND state <> 'removed' LIMIT 1) AS b";
+
 pub(super) const INTENTS: &str = "
     SELECT i.op, i.item, i.session, i.bucket, i.key, i.version, i.size, i.kind, i.if_absent, i.if_match,
            i.required_copies, i.log_floor, i.begun, i.target_backend, i.target_extent, i.target_gen,
-           i.target_key, i.claimed_by
+           i.target_key, i.target_place, i.claimed_by
     FROM unnest($1::uuid[], $2::int[]) AS t (op, item) JOIN intents i ON i.op = t.op AND i.item = t.item
     ORDER BY i.op, i.item FOR UPDATE OF i";
 
@@ -35,7 +44,7 @@ pub(super) const INTENTS: &str = "
 pub(super) const INTENTS_AGAIN: &str = "
     SELECT i.op, i.item, i.session, i.bucket, i.key, i.version, i.size, i.kind, i.if_absent, i.if_match,
            i.required_copies, i.log_floor, i.begun, i.target_backend, i.target_extent, i.target_gen,
-           i.target_key, i.claimed_by
+           i.target_key, i.target_place, i.claimed_by
     FROM unnest($1::uuid[], $2::int[]) AS t (op, item) JOIN intents i ON i.op = t.op AND i.item = t.item";
 
 /// No ORDER BY within: it would invite a walk along the index of numbers. An operation has one row.
@@ -115,7 +124,7 @@ pub(super) const LOCK_ROOM: &str =
     "SELECT backend FROM backend_usage WHERE slot = 0 ORDER BY backend FOR UPDATE";
 
 pub(super) const ROOM: &str = "
-    SELECT b.id, b.state, b.attached, b.priority, b.position, b.quota_bytes, b.max_object_size,
+    SELECT b.id, b.place, b.state, b.attached, b.priority, b.position, b.quota_bytes, b.max_object_size,
            u.used, u.reserved, u.orphaned, u.objects
     FROM backends b,
     LATERAL (
@@ -125,10 +134,12 @@ pub(super) const ROOM: &str = "
     ) AS u
     WHERE b.state <> 'removed'";
 
-pub(super) const ALL: [&str; 17] = [
+pub(super) const ALL: [&str; 19] = [
     LOCK_KEYS,
     TRY_LOCK_KEYS,
     LOCK_BUCKETS,
+    LOCK_PLACES,
+    PLACES,
     INTENTS,
     INTENTS_AGAIN,
     HELD_INTENTS,
@@ -153,6 +164,7 @@ mod tests {
     #[test]
     fn numbers_in_the_text_are_those_of_the_code() {
         assert!(LOCK_BUCKETS.contains(&crate::schema::LOCK_BUCKET.to_string()));
+        assert!(LOCK_PLACES.contains(&crate::schema::LOCK_PLACES.to_string()));
         let changing: Vec<String> = (0..100)
             .filter(|&code| Logged::from_code(code).is_some_and(Logged::changed_key))
             .map(|code| code.to_string())

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 
 use s3o_core::config::{BackendConfig, BucketConfig, ClusterConfig, CredentialConfig, DeclaredBackend};
-use s3o_types::{BackendId, BackendSpec, BucketId, BucketName, Credentials, EtagProof, Quirks, Secret};
+use s3o_types::{
+    BackendId, BackendSpec, BucketId, BucketName, Credentials, EtagProof, Place, Quirks, Secret,
+};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
 use super::{Cells, corrupt};
 use crate::error::Failure;
 
-/// `backends.spec`: what stands in [`BackendSpec`] without id and name.
+/// `backends.spec`: what stands in [`BackendSpec`] without id, name and place.
 #[derive(Serialize, Deserialize)]
 struct SpecJson {
     endpoint: String,
@@ -93,6 +95,7 @@ fn backend(cells: Cells<'_>) -> Result<BackendConfig, String> {
             endpoint: spec.endpoint,
             region: spec.region,
             bucket: spec.bucket,
+            place: Place::from_number(cells.get("place")?),
             credentials: spec.credentials,
             quirks,
         },

@@ -2,7 +2,7 @@
 
 use s3o_core::cleanup::{CleanupEntry, CleanupItem, Reason};
 use s3o_core::intent::{Intent, Target};
-use s3o_types::{BackendId, BlobName, BucketId, Conditions, Etag, Extent, Gen, Op, Seq, VersionId};
+use s3o_types::{BackendId, BlobName, BucketId, Conditions, Etag, Extent, Gen, Op, Place, Seq, VersionId};
 
 use super::{Cells, small};
 
@@ -22,10 +22,14 @@ impl IntentRecord<'_> {
         if backends.len() != extents.len() || backends.len() != gens.len() || backends.len() != keys.len() {
             return Err("the arrays of targets have different lengths".to_owned());
         }
-        let rows = backends.into_iter().zip(extents).zip(gens).zip(keys);
-        rows.map(|(((backend, extent), attempt), storage_key)| {
+        // A release that does not count places leaves theirs out.
+        let places: Vec<i32> = self.0.get("target_place")?;
+        let places = places.into_iter().map(Place::from_number).chain(std::iter::repeat(Place::FIRST));
+        let rows = backends.into_iter().zip(extents).zip(gens).zip(keys).zip(places);
+        rows.map(|((((backend, extent), attempt), storage_key), place)| {
             Ok(Target {
                 backend: BackendId(backend),
+                place,
                 extent: small(extent, Extent::new)?,
                 r#gen: small(attempt, Gen::new)?,
                 storage_key,

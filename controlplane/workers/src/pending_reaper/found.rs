@@ -64,6 +64,11 @@ async fn look(checked: &Checked, target: &Target, kind: WriteKind) -> Result<(Ta
         Some(Err(why)) => return Err(why.clone()),
         None => return Err(format!("backend {} was not looked at", target.backend.0)),
     };
+    let known = backend.spec().place;
+    if known < target.place {
+        // This replica does not know yet that the backend moved: what it would find is the past.
+        return Err(format!("backend {}: its new place is not known here yet", backend.name()));
+    }
     match backend.head(&target.storage_key).await {
         Ok(head) => Ok((target.id(), describe(&head, kind, backend.etag_proof()))),
         Err(error) if error.kind == BackendErrorKind::NotFound => Ok((target.id(), Found::Nothing)),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use s3o_types::{BackendId, BackendSpec, Credentials, Quirks, Secret};
+use s3o_types::{BackendId, BackendSpec, Credentials, Place, Quirks, Secret};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -56,6 +56,7 @@ impl FaultyBackend {
             endpoint: self.endpoint(),
             region: "us-east-1".to_owned(),
             bucket: Self::BUCKET.to_owned(),
+            place: Place::FIRST,
             credentials: Credentials::Static {
                 access_key_id: "test".to_owned(),
                 secret_access_key: Secret::new("test-secret"),
