@@ -11,7 +11,7 @@ ARGS ?=
 RUSTC_MINOR := $(shell rustc --version 2>/dev/null | sed -nE 's/^rustc 1\.([0-9]+)\..*/\1/p')
 FLAGS := $(if $(RUSTC_MINOR),$(if $(filter 1,$(shell echo $$(( $(RUSTC_MINOR) < 96 )))),--ignore-rust-version))
 
-.PHONY: help setup demo build test test-units test-clients test-slow lint doc advisories
+.PHONY: help setup demo build test test-units test-clients test-slow bench lint doc advisories
 
 help: ## This list.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -47,6 +47,15 @@ test-slow: ## The slow parts alone.
 	@scripts/setup.sh demo
 	$(CARGO) build --locked $(FLAGS) $(UNDER_TEST) --bins
 	$(RUN_TESTS) -- --ignored
+
+# `run` compares; `commits` and `list` are the other two (docs/performance.md).
+BENCH ?= run
+
+bench: ## Ours beside nginx and the backend itself, in 10 minutes; ARGS="--quick" in 2. BENCH=commits, BENCH=list.
+	@scripts/setup.sh demo
+	@scripts/setup.sh bench
+	$(CARGO) build --release --locked $(FLAGS) -p s3o-controlplane -p s3o-dataplane -p s3o-bench --bins
+	exec $(TARGET)/release/s3o-bench $(BENCH) $(ARGS)
 
 lint: ## Format, clippy, cargo-deny, cargo-machete.
 	@scripts/lint.sh

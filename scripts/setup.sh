@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing: `setup.sh demo` for building and running, `setup.sh test`
-# for the client suite too, `setup.sh skew` for the integration tests' second clock. Nothing missing: nothing is done, and no network is needed. Not root and
+# Installs the Debian packages that are missing: `setup.sh demo` for building and running, `setup.sh bench`
+# for measuring, `setup.sh test` for the client suite too, `setup.sh skew` for the integration tests' second clock. Nothing missing: nothing is done, and no network is needed. Not root and
 # no passwordless sudo: the line to run is printed.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -33,6 +33,11 @@ need ca-certificates test -s /etc/ssl/certs/ca-certificates.crt
 need postgresql postgres_found
 if [ "$what" = skew ]; then
     need faketime have faketime # the clock of one control plane of the race test
+fi
+nginx_found() { PATH=$PATH:/usr/sbin:/usr/local/sbin have nginx; }
+if [ "$what" = bench ]; then
+    need nginx-light nginx_found # what a plain proxy costs; it is started with a configuration of its own
+    need util-linux have setpriv
 fi
 if [ "$what" = test ]; then
     need python3 have python3
