@@ -42,6 +42,13 @@ impl Backend {
         Ok(Self { name: name.to_owned(), server, proxy })
     }
 
+    /// The same backend elsewhere: a server of its own with a copy of everything, the marker too.
+    pub async fn moved(&self) -> Result<Self> {
+        let new = Self::start(&self.name).await?;
+        new.server.copy_from(&self.server);
+        Ok(new)
+    }
+
     /// As the control plane is told of it.
     pub fn entry(&self, quota_bytes: Option<u64>) -> BackendEntry {
         BackendEntry {

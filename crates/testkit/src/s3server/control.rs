@@ -129,6 +129,12 @@ impl FaultyBackend {
         self.shared.store((Self::BUCKET.to_owned(), key.to_owned()), blob);
     }
 
+    /// Takes over all blobs of another server, as an operator copies a bucket.
+    pub fn copy_from(&self, other: &Self) {
+        let blobs = other.shared.lock().blobs.clone();
+        self.shared.lock().blobs.extend(blobs);
+    }
+
     /// Removes a blob behind everybody's back; says whether it was there.
     pub fn remove(&self, key: &str) -> bool {
         self.shared.lock().blobs.remove(&(Self::BUCKET.to_owned(), key.to_owned())).is_some()
