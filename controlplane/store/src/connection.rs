@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, NoTls, Row, Statement};
+use tokio_postgres::{Client, Config, Row, Statement};
 use tokio_util::task::TaskTracker;
 
 use crate::error::{Failure, StoreError};
 use crate::stats::Breaker;
+use crate::tls::{self, MakeTls};
 
 /// How long a connection attempt may take, per host.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
@@ -69,22 +71,13 @@ impl Profile {
     }
 }
 
-fn asks_for(url: &str, mode: &str) -> bool {
-    url.split(['?', '&', ' ']).any(|option| option.strip_prefix("sslmode=") == Some(mode))
-}
-
-/// Better no start than a password and rows in the clear where the operator asked for TLS.
-fn no_tls(mode: &str) -> StoreError {
-    StoreError::Config(format!(
-        "url: sslmode={mode} asks for TLS, which this release does not speak to PostgreSQL; \
-         use sslmode=disable on a network of your own, or a tunnel"
-    ))
-}
-
 /// Opens connections.
 #[derive(Clone)]
 pub(crate) struct Connector {
     config: Arc<Config>,
+    /// The same without TLS, for `prefer`.
+    fallback: Option<Arc<Config>>,
+    tls: MakeTls,
     tasks: TaskTracker,
     breaker: Arc<Breaker>,
 }
@@ -96,21 +89,24 @@ impl Connector {
         tasks: TaskTracker,
         breaker: Arc<Breaker>,
     ) -> Result<Self, StoreError> {
-        if let Some(mode) = ["verify-ca", "verify-full"].into_iter().find(|mode| asks_for(url, mode)) {
-            return Err(no_tls(mode));
-        }
-        let mut config: Config = url.parse().map_err(|error| StoreError::Config(format!("url: {error}")))?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(no_tls("require"));
-        }
+        let wrong = |why: &dyn std::fmt::Display| StoreError::Config(format!("url: {why}"));
+        let (url, options) = tls::split(url).map_err(|why| wrong(&why))?;
+        let tls = tls::client(&options).map_err(|why| wrong(&why))?;
+        let mut config: Config = url.parse().map_err(|error| wrong(&error))?;
         // A host that vanished is noticed by the kernel's probes, one that hangs by ANSWER_PATIENCE.
         config
             .application_name(format!("s3o {instance}"))
             .connect_timeout(CONNECT_PATIENCE)
             .tcp_user_timeout(Duration::from_secs(10))
             .keepalives_idle(Duration::from_secs(5))
-            .target_session_attrs(TargetSessionAttrs::ReadWrite);
-        Ok(Self { config: Arc::new(config), tasks, breaker })
+            .target_session_attrs(TargetSessionAttrs::ReadWrite)
+            .ssl_mode(options.mode.driver());
+        let fallback = (options.mode == tls::Mode::Prefer).then(|| {
+            let mut plain = config.clone();
+            plain.ssl_mode(SslMode::Disable);
+            Arc::new(plain)
+        });
+        Ok(Self { config: Arc::new(config), fallback, tls, tasks, breaker })
     }
 
     /// A new connection, ready for use.
@@ -125,7 +121,13 @@ impl Connector {
     }
 
     async fn try_open(&self, profile: Profile) -> Result<Connection, Failure> {
-        let connected = self.config.connect(NoTls).await;
+        let mut connected = self.config.connect(self.tls.clone()).await;
+        if let (Err(error), Some(plain)) = (&connected, &self.fallback)
+            && is_about_tls(error)
+        {
+            tracing::debug!(%error, "no TLS with the database; it is only preferred");
+            connected = plain.connect(self.tls.clone()).await;
+        }
         // Whatever stands in the way of connecting passes or is the operator's to mend.
         let (client, driver) = connected.map_err(|error| match Failure::from(error) {
             lost @ Failure::Lost(_) => lost,
@@ -139,6 +141,12 @@ impl Connector {
         client.batch_execute(&profile.settings()).await?;
         Ok(Connection { client, statements: HashMap::new() })
     }
+}
+
+/// Whether it may go better without: the handshake failed, or the server takes this user without only.
+fn is_about_tls(error: &tokio_postgres::Error) -> bool {
+    let refused = error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
+    refused || error.to_string().starts_with("error performing TLS handshake")
 }
 
 /// A connection and the statements that were prepared on it.
@@ -190,18 +198,26 @@ impl Connection {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn tls_that_is_asked_for_is_never_silently_left_out() {
-        let open = |url: &str| Connector::new(url, "t", TaskTracker::new(), Arc::default());
-        for mode in ["require", "verify-ca", "verify-full"] {
-            let url = format!("postgres://u:p@h/d?connect_timeout=1&sslmode={mode}");
-            let refused = open(&url).err().map(|error| error.to_string()).unwrap_or_default();
-            assert!(refused.contains("TLS") && refused.contains(mode), "{refused}");
-            assert!(open(&format!("host=h user=u sslmode={mode}")).is_err());
+    #[test]
+    fn what_is_wrong_in_a_url_is_named() {
+        let why = |url: &str| match Connector::new(url, "t", TaskTracker::new(), Arc::default()) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        for (url, says) in [
+            ("postgres://h/d?sslmode=verify", "url: sslmode: `verify` is none of"),
+            ("postgres://h/d?sslmode=verify-ca&sslrootcert=/no/ca", "url: sslrootcert: /no/ca: "),
+            ("postgres://h/d?sslcert=/no/crt&sslkey=/no/key", "url: sslcert: /no/crt: "),
+            ("host=h sslmode=require sslkey=/no/key", "url: sslcert: is missing beside sslkey"),
+            ("postgres://h/d?ssl=on", "url: "),
+        ] {
+            assert!(why(url).contains(says), "{url}: {}", why(url));
         }
-        assert!(open("postgres://u:p@h/d?sslmode=disable").is_ok());
-        assert!(open("postgres://u:p@h/d").is_ok());
+        for url in ["postgres://u:p@h/d", "postgres://u:p@h/d?sslmode=disable", "host=h sslmode=require"] {
+            assert_eq!(why(url), "");
+        }
     }
+
     /// A replica that is frozen between its two flights: its locks go, and what it held is free for others.
     #[tokio::test]
     async fn a_lane_that_stands_still_in_a_transaction_loses_it() {

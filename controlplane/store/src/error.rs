@@ -127,7 +127,10 @@ fn is_local(error: &tokio_postgres::Error) -> bool {
 
 fn sort(db: &tokio_postgres::error::DbError) -> Failure {
     let code = db.code();
-    let text = format!("{} ({})", db.message(), code.code());
+    // As the server ends the sentence in which it refuses a connection by `pg_hba.conf`.
+    let hint =
+        if db.message().ends_with("no encryption") { "; does the server want TLS? See sslmode" } else { "" };
+    let text = format!("{} ({}){hint}", db.message(), code.code());
     let locked =
         [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE];
     // A read-only server is a standby: the primary is elsewhere now. A cached plan that does not fit any

@@ -23,6 +23,7 @@ mod schema;
 mod sessions;
 mod slots;
 mod stats;
+mod tls;
 
 use std::sync::Arc;
 
@@ -43,6 +44,13 @@ use crate::ledger::Lanes;
 use crate::pool::Pool;
 use crate::slots::Slots;
 use crate::stats::Breaker;
+
+/// Says what is wrong with a database URL and the files that it names, without connecting.
+pub fn check_url(url: &str) -> Result<(), String> {
+    let (url, options) = tls::split(url)?;
+    tls::client(&options)?;
+    url.parse::<tokio_postgres::Config>().map(|_| ()).map_err(|error| error.to_string())
+}
 
 /// Connections for heartbeats, which are short and come in turn.
 const LEASE_CONNECTIONS: u16 = 2;

@@ -62,6 +62,8 @@ fn database(problems: &mut Problems, section: &DatabaseSection) {
     }
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         problems.at("url", "must begin with postgres://");
+    } else if let Err(why) = s3o_store::check_url(url) {
+        problems.at("url", why);
     }
 }
 
