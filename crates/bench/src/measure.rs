@@ -27,6 +27,9 @@ const WARM_AHEAD: u64 = 4_000;
 /// Requests that are signed before an interval, at most; each takes about a kilobyte.
 const MOST_AHEAD: u64 = 150_000;
 
+/// Objects that are made to be deleted, at least: three requests of 1,000.
+const LEAST_VICTIMS: u64 = 3_000;
+
 /// Where keys go that an interval makes; the null backend forgets them after it.
 const NEW: &str = "new";
 
@@ -176,6 +179,10 @@ impl<'a> Meter<'a> {
         let feed = Feed::endless(0, move |n| workshop.put(&source.key(n), payloads.upload(n)))?;
         let lap = Lap::start(connect_all(&target.addresses, 32, false).await?, feed);
         lap.run(duration).await;
+        // A slow target makes a few pages of them all the same.
+        while lap.count().requests < LEAST_VICTIMS && lap.count().seconds < 60.0 {
+            lap.run(Duration::from_millis(100)).await;
+        }
         let ended = lap.end().await?;
         let failed = ended.failed;
         ensure!(failed.count == 0, "{}: objects to delete were not stored: {:?}", target.name, failed.first);

@@ -2,7 +2,8 @@
 //!
 //! Invariant: a key is in the shard of its hash and nowhere else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -65,16 +66,50 @@ impl Bucket {
     pub(super) fn list(&self, prefix: &str, after: &str, limit: usize) -> Vec<(String, Object)> {
         // A key that is equal to the prefix is one of its keys; one that is equal to `after` is not.
         let from = if after >= prefix { Bound::Excluded(after) } else { Bound::Included(prefix) };
-        let mut found = Vec::new();
-        for shard in &self.0 {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            let range = shard.range::<str, _>((from, Bound::Unbounded));
-            let keys = range.take_while(|(key, _)| key.starts_with(prefix)).take(limit);
-            found.extend(keys.map(|(key, object)| (key.clone(), object.clone())));
+        let shards: Vec<_> =
+            self.0.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner)).collect();
+        let mut ranges: Vec<_> =
+            shards.iter().map(|shard| shard.range::<str, _>((from, Bound::Unbounded))).collect();
+        // The next key of each shard, least first.
+        let mut heads: BinaryHeap<_> = ranges
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(index, range)| {
+                range.next().map(|(key, object)| Reverse((key, index, ByKey(object))))
+            })
+            .collect();
+        let mut found = Vec::with_capacity(limit.min(1001));
+        while let Some(Reverse((key, index, ByKey(object)))) = heads.pop() {
+            if found.len() == limit || !key.starts_with(prefix) {
+                break;
+            }
+            found.push((key.clone(), object.clone()));
+            heads.extend(ranges[index].next().map(|(key, object)| Reverse((key, index, ByKey(object)))));
         }
-        found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        found.truncate(limit);
         found
+    }
+}
+
+/// An object beside its key, which alone decides the order.
+struct ByKey<'a>(&'a Object);
+
+impl PartialEq for ByKey<'_> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for ByKey<'_> {}
+
+impl PartialOrd for ByKey<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByKey<'_> {
+    fn cmp(&self, _: &Self) -> Ordering {
+        Ordering::Equal
     }
 }
 

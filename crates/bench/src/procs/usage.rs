@@ -147,7 +147,9 @@ impl Groups {
     pub(crate) fn memory(&self) -> Memory {
         let processes = Processes::read();
         let sum = |roots: &[u32], file: &str, field: &str| -> f64 {
-            roots.iter().flat_map(|root| processes.tree(*root)).filter_map(|pid| mib(pid, file, field)).sum()
+            let pids = roots.iter().flat_map(|root| processes.tree(*root));
+            // Folded: the sum of nothing would be minus zero.
+            pids.filter_map(|pid| mib(pid, file, field)).fold(0.0, |sum, mib| sum + mib)
         };
         let peak = |roots: &[u32]| sum(roots, "status", "VmHWM");
         Memory {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Report, Row, align};
 use crate::lanes;
 use crate::procs::{Cpu, Memory};
-use crate::stats::{Percentiles, Spread, float};
+use crate::stats::{self, Percentiles, Spread, float};
 
 /// The backend takes this much of a core: what is measured may be the backend.
 const BUSY_BACKEND: f64 = 0.4;
@@ -16,7 +16,7 @@ const NEAR_LIMIT: f64 = 1.5;
 /// Other programs took this much of a core.
 const DISTURBED: f64 = 0.2;
 
-const HEAD: [&str; 20] = [
+const SPEED: [&str; 11] = [
     "scenario",
     "conns",
     "target",
@@ -28,15 +28,24 @@ const HEAD: [&str; 20] = [
     "p95",
     "p99",
     "p99.9",
+];
+
+const COST: [&str; 15] = [
+    "scenario",
+    "conns",
+    "target",
     "CPU µs: loader",
     "front",
     "control",
     "postgres",
     "backend",
-    "MiB front",
+    "MiB: front",
     "control",
     "postgres",
-    "batch · tx · trips · backend req",
+    "calls/batch",
+    "tx/req",
+    "trips/req",
+    "backend req",
 ];
 
 /// Text columns.
@@ -66,18 +75,23 @@ pub(super) fn render(report: &Report) -> String {
         settings.payload.name(),
         settings.share * 100.0
     );
-    let mut rows = vec![HEAD.map(str::to_owned).to_vec()];
-    rows.extend(report.rows.iter().map(|row| cells(report, row)));
-    out.push_str(&align(&rows, TEXT));
-    out.push('\n');
+    let mut speed = vec![SPEED.map(str::to_owned).to_vec()];
+    speed.extend(report.rows.iter().map(|row| speed_cells(report, row)));
+    let mut cost = vec![COST.map(str::to_owned).to_vec()];
+    cost.extend(report.rows.iter().map(cost_cells));
+    let _ = writeln!(out, "{}\n{}", align(&speed, TEXT), align(&cost, TEXT));
     notes(report, &mut out);
     out
 }
 
-fn cells(report: &Report, row: &Row) -> Vec<String> {
+fn name_cells(row: &Row) -> Vec<String> {
+    vec![row.scenario.clone(), row.concurrency.to_string(), row.target.clone()]
+}
+
+fn speed_cells(report: &Report, row: &Row) -> Vec<String> {
     let unit = if row.counts_bytes { "MB/s" } else { "/s" };
     let rate = row.over_rounds(|round| Some(if row.counts_bytes { round.mb_per_second } else { round.rate }));
-    let mut cells = vec![row.scenario.clone(), row.concurrency.to_string(), row.target.clone()];
+    let mut cells = name_cells(row);
     let failed = row.failed();
     let mark = if failed > 0 { format!(" FAILED×{failed}") } else { String::new() };
     cells.push(rate.map_or("-".to_owned(), |rate| format!("{} {unit}{mark}", figure(rate.median))));
@@ -91,6 +105,12 @@ fn cells(report: &Report, row: &Row) -> Vec<String> {
         let value = row.over_rounds(|round| round.latency().map(percentile));
         cells.push(value.map_or("-".to_owned(), |micros| figure(micros.median / 1000.0)));
     }
+    cells
+}
+
+/// Per request; memory in all.
+fn cost_cells(row: &Row) -> Vec<String> {
+    let mut cells = name_cells(row);
     let roles: [fn(Cpu) -> f64; 5] =
         [|c| c.loader, |c| c.front, |c| c.control, |c| c.postgres, |c| c.backend];
     for role in roles {
@@ -103,25 +123,26 @@ fn cells(report: &Report, row: &Row) -> Vec<String> {
             row.over_rounds(|round| Some(role(round.memory))).map(|s| Spread { median: s.max, ..s }),
         ));
     }
-    cells.push(database(row));
+    cells.extend(database(row));
     cells
 }
 
-fn database(row: &Row) -> String {
-    let of_round =
-        |f: fn(&lanes::Lane) -> Option<f64>| row.over_rounds(|round| f(&lanes::total(&round.lanes)));
-    let per_request = |f: fn(&lanes::Lane) -> u64| {
-        row.over_rounds(|round| Some(float(f(&lanes::total(&round.lanes))) / float(round.requests.max(1))))
+/// Calls in a batch; transactions, round trips and requests to the backend for each request.
+fn database(row: &Row) -> [String; 4] {
+    let of_lanes = |figure: &dyn Fn(lanes::Lane, f64) -> Option<f64>| {
+        let with_lanes = row.rounds.iter().filter(|round| !round.lanes.is_empty());
+        let figures =
+            with_lanes.filter_map(|round| figure(lanes::total(&round.lanes), float(round.requests.max(1))));
+        stats::spread(figures)
     };
-    let backend = row.over_rounds(|round| round.backend_requests);
-    if row.rounds.iter().all(|round| round.lanes.is_empty()) {
-        return backend.map_or("-".to_owned(), |backend| format!("- · - · - · {:.2}", backend.median));
-    }
     let text =
         |spread: Option<Spread>| spread.map_or("-".to_owned(), |spread| format!("{:.2}", spread.median));
-    let (batch, backend) = (of_round(lanes::Lane::batch), text(backend));
-    let (transactions, trips) = (per_request(|lane| lane.transactions), per_request(|lane| lane.round_trips));
-    format!("{} · {} · {} · {backend}", text(batch), text(transactions), text(trips))
+    [
+        text(of_lanes(&|lane, _| lane.batch())),
+        text(of_lanes(&|lane, requests| Some(float(lane.transactions) / requests))),
+        text(of_lanes(&|lane, requests| Some(float(lane.round_trips) / requests))),
+        text(row.over_rounds(|round| round.backend_requests)),
+    ]
 }
 
 /// What is nobody's is left empty.

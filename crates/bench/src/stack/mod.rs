@@ -121,7 +121,7 @@ impl Stack {
 
     /// The null backend itself: the limit.
     pub(crate) fn direct(&self) -> Target {
-        self.null_target("direct", self.backend, self.backend_group())
+        null_target("direct", self.backend, self.backend_group())
     }
 
     /// Nobody but the backend.
@@ -134,23 +134,7 @@ impl Stack {
         let (nginx, address) = nginx::start(&self.folder, self.backend).await?;
         let groups = Groups { front: vec![nginx.pid()], ..self.backend_group() };
         self.nginx = Some(nginx);
-        Ok(self.null_target("nginx", address, groups))
-    }
-
-    #[allow(clippy::unused_self)] // It is the backend of this stack that the address leads to.
-    fn null_target(&self, name: &str, address: SocketAddr, groups: Groups) -> Target {
-        Target {
-            name: name.to_owned(),
-            addresses: vec![address],
-            host: address.to_string(),
-            access_key: config::KEY.0.to_owned(),
-            secret: config::KEY.1.to_owned(),
-            region: "us-east-1".to_owned(),
-            bucket: format!("bench-{name}"),
-            groups,
-            metrics: Vec::new(),
-            is_null: true,
-        }
+        Ok(null_target("nginx", address, groups))
     }
 
     /// Forgets objects at the null backend.
@@ -173,6 +157,21 @@ impl Stack {
         let services = self.data_planes.iter().map(|plane| &plane.process);
         let services = services.chain(self.control_planes.iter().map(|plane| &plane.process));
         services.chain(&self.null).chain(&self.nginx).try_for_each(Child::check)
+    }
+}
+
+fn null_target(name: &str, address: SocketAddr, groups: Groups) -> Target {
+    Target {
+        name: name.to_owned(),
+        addresses: vec![address],
+        host: address.to_string(),
+        access_key: config::KEY.0.to_owned(),
+        secret: config::KEY.1.to_owned(),
+        region: "us-east-1".to_owned(),
+        bucket: format!("bench-{name}"),
+        groups,
+        metrics: Vec::new(),
+        is_null: true,
     }
 }
 

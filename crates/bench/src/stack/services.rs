@@ -103,7 +103,7 @@ impl Stack {
             addresses.push(s3);
             self.data_planes.push(DataPlane { process, s3 });
         }
-        Ok(self.ours(name, addresses, groups, metrics))
+        Ok(ours(name, addresses, groups, metrics))
     }
 
     /// The first data planes of a target, as a target of their own.
@@ -112,30 +112,23 @@ impl Stack {
         let front = self.data_planes.iter().filter(|plane| addresses.contains(&plane.s3));
         let groups =
             Groups { front: front.map(|plane| plane.process.pid()).collect(), ..whole.groups.clone() };
-        self.ours(name, addresses, groups, whole.metrics.clone())
+        ours(name, addresses, groups, whole.metrics.clone())
     }
+}
 
-    #[allow(clippy::unused_self)] // The processes are this stack's.
-    fn ours(
-        &self,
-        name: &str,
-        addresses: Vec<SocketAddr>,
-        groups: Groups,
-        metrics: Vec<SocketAddr>,
-    ) -> Target {
-        Target {
-            name: name.to_owned(),
-            // One host for all, so that a request is signed for all of them.
-            host: addresses.first().map(ToString::to_string).unwrap_or_default(),
-            addresses,
-            access_key: config::KEY.0.to_owned(),
-            secret: config::KEY.1.to_owned(),
-            region: "us-east-1".to_owned(),
-            bucket: BUCKET.to_owned(),
-            groups,
-            metrics,
-            is_null: false,
-        }
+fn ours(name: &str, addresses: Vec<SocketAddr>, groups: Groups, metrics: Vec<SocketAddr>) -> Target {
+    Target {
+        name: name.to_owned(),
+        // One host for all, so that a request is signed for all of them.
+        host: addresses.first().map(ToString::to_string).unwrap_or_default(),
+        addresses,
+        access_key: config::KEY.0.to_owned(),
+        secret: config::KEY.1.to_owned(),
+        region: "us-east-1".to_owned(),
+        bucket: BUCKET.to_owned(),
+        groups,
+        metrics,
+        is_null: false,
     }
 }
 
