@@ -3,6 +3,8 @@
 //! Invariant: a call is idempotent by its [`Op`]; whatever it needs to be decided a second time, when
 //! its rows are gone, it carries itself.
 
+use std::collections::BTreeMap;
+
 use s3o_types::{
     BackendId, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag, ObjectAttributes, Op, Seq,
     Timestamp, VersionId,
@@ -43,6 +45,8 @@ pub enum Call {
     Abort(Abort),
     /// Remove the current version.
     Delete(Delete),
+    /// Give the current version other tags.
+    SetTags(SetTags),
     /// Settle an expired intent that the reaper has claimed.
     Resolve(Box<Resolve>),
 }
@@ -56,6 +60,7 @@ impl Call {
             Self::Commit(c) => (c.intent.bucket, &c.intent.key),
             Self::Abort(c) => (c.intent.bucket, &c.intent.key),
             Self::Delete(c) => (c.bucket, &c.key),
+            Self::SetTags(c) => (c.bucket, &c.key),
             Self::Resolve(c) => (c.intent.bucket, &c.intent.key),
         }
     }
@@ -187,6 +192,18 @@ pub struct Delete {
     pub conditions: Conditions,
 }
 
+/// Gives the current version of a key other tags. Whichever version is current when the call is decided
+/// gets them; its ETag, its time and its place in the key's order stay.
+#[derive(Debug, Clone)]
+pub struct SetTags {
+    /// The virtual bucket.
+    pub bucket: BucketId,
+    /// The object's key.
+    pub key: String,
+    /// All its tags from now on; none removes them.
+    pub tags: BTreeMap<String, String>,
+}
+
 /// What the reaper found at a target's storage key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "a handful live at a time, one a target of a reaped intent")]
@@ -248,6 +265,8 @@ pub enum Outcome {
         /// Whether there was one.
         existed: bool,
     },
+    /// The current version has the tags.
+    TagsSet,
     /// The reaper's intent is settled.
     Resolved(Resolution),
     /// Not done.

@@ -13,6 +13,8 @@ use crate::usage::UsageDeltas;
 pub struct Effects {
     /// Current versions, inserted or put in the place of the key's row.
     pub put_objects: Vec<ObjectRow>,
+    /// Current versions whose tags are others now; nothing else of the row changed.
+    pub set_tags: Vec<ObjectRow>,
     /// Keys that have no current version any more.
     pub drop_objects: Vec<(BucketId, String)>,
     /// New copies.

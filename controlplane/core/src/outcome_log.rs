@@ -34,12 +34,14 @@ pub enum Logged {
     TooFewCopies,
     /// Refused at commit: `If-Match`, and the key was gone.
     MatchMissing,
+    /// The current version got other tags.
+    TagsSet,
     /// Refused at commit: a copy was made where its backend is not any more.
     BackendMoved,
 }
 
 impl Logged {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Committed,
         Self::Promoted,
         Self::Deleted,
@@ -52,6 +54,7 @@ impl Logged {
         Self::BucketGone,
         Self::TooFewCopies,
         Self::MatchMissing,
+        Self::TagsSet,
         Self::BackendMoved,
     ];
 
@@ -70,6 +73,7 @@ impl Logged {
             Self::BucketGone => 10,
             Self::TooFewCopies => 11,
             Self::MatchMissing => 12,
+            Self::TagsSet => 13,
             Self::BackendMoved => 14,
         }
     }
@@ -79,7 +83,7 @@ impl Logged {
         Self::ALL.into_iter().find(|logged| logged.code() == code)
     }
 
-    /// Whether the key's rows changed: only such changes supersede an intent.
+    /// Whether the key has another version, or none, since: only such changes supersede an intent.
     pub const fn changed_key(self) -> bool {
         matches!(self, Self::Committed | Self::Promoted | Self::Deleted)
     }
@@ -104,6 +108,7 @@ impl LoggedOutcome {
             Logged::Deleted => Outcome::Deleted { existed: true },
             Logged::DeletedNothing => Outcome::Deleted { existed: false },
             Logged::Aborted => Outcome::Aborted,
+            Logged::TagsSet => Outcome::TagsSet,
             Logged::Dropped | Logged::Superseded | Logged::Lost => {
                 lost("the write was given up before it was committed")
             }

@@ -26,6 +26,11 @@ impl Bad {
         Self { field: field.to_owned(), message: message.into(), code: ErrorCode::InvalidArgument }
     }
 
+    /// Refused with another code than `InvalidArgument`.
+    pub(crate) fn with_code(self, code: ErrorCode) -> Self {
+        Self { code, ..self }
+    }
+
     /// The same field seen from one message further out.
     pub(crate) fn within(mut self, outer: &str) -> Self {
         self.field = format!("{outer}.{}", self.field);

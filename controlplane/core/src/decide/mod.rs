@@ -12,6 +12,7 @@ mod conditions;
 mod delete;
 mod resolve;
 mod retarget;
+mod set_tags;
 mod settle;
 
 use s3o_types::{BackendId, ErrorCode, Op, Seq, VersionId};
@@ -63,6 +64,7 @@ impl Batch {
             Call::Commit(commit) => commit::decide(self, slot, commit),
             Call::Abort(abort) => abort::decide(self, slot, abort),
             Call::Delete(delete) => delete::decide(self, slot, &request.access_key, delete),
+            Call::SetTags(set) => set_tags::decide(self, slot, &request.access_key, set),
             Call::Resolve(resolve) => resolve::decide(self, slot, resolve),
         }
     }

@@ -2,6 +2,7 @@
 //! byte accounted for, and each rule has its own small case.
 
 mod places;
+mod set_tags;
 
 use std::collections::HashMap;
 
@@ -142,6 +143,9 @@ impl World {
         self.assert_in_place(&requests[0].call, &effects.add_copies);
         for row in effects.put_objects {
             self.objects.insert(row.key.clone(), row);
+        }
+        for row in effects.set_tags {
+            assert!(self.objects.insert(row.key.clone(), row).is_some());
         }
         for (_, key) in effects.drop_objects {
             assert!(self.objects.remove(&key).is_some());
@@ -517,6 +521,7 @@ enum Step {
     Commit { write: u8, copies: usize, counts_places: bool },
     Abort { write: u8, end: u8 },
     Delete { op: u8, key: u8 },
+    SetTags { op: u8, key: u8 },
     Claim { write: u8 },
     Resolve { write: u8, whole: bool },
     Clean,
@@ -532,6 +537,7 @@ fn steps() -> impl Strategy<Value = Step> {
             .prop_map(|(write, copies, counts_places)| Step::Commit { write, copies, counts_places }),
         2 => (0_u8..12, 0_u8..4).prop_map(|(write, end)| Step::Abort { write, end }),
         2 => (100_u8..108, 0_u8..3).prop_map(|(op, key)| Step::Delete { op, key }),
+        1 => (110_u8..114, 0_u8..3).prop_map(|(op, key)| Step::SetTags { op, key }),
         1 => (0_u8..12).prop_map(|write| Step::Claim { write }),
         1 => (0_u8..12, any::<bool>()).prop_map(|(write, whole)| Step::Resolve { write, whole }),
         1 => Just(Step::Clean),
@@ -580,6 +586,9 @@ fn take(world: &mut World, known: &mut Known, step: Step) {
         }
         Step::Delete { op, key } => {
             world.run(request(op.into(), delete_call(&format!("k{key}"))));
+        }
+        Step::SetTags { op, key } => {
+            world.run(request(op.into(), set_tags::call(&format!("k{key}"), &[("n", &op.to_string())])));
         }
         Step::Claim { write } => {
             if world.intents.contains_key(&op(write.into())) {

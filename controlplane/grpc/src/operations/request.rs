@@ -1,12 +1,12 @@
 //! A call as it comes from the wire.
 
 use s3o_core::call::{
-    Abort, Begin, Call, CarriedIntent, Delete, FinishedTarget, Request, Retarget, TargetId,
+    Abort, Begin, Call, CarriedIntent, Delete, FinishedTarget, Request, Retarget, SetTags, TargetId,
 };
 use s3o_core::intent::{Target, TargetEnd, WriteKind};
 use s3o_core::object::Locate;
 use s3o_proto::v1;
-use s3o_types::{BackendId, BucketId, Op, Place};
+use s3o_types::{BackendId, BucketId, ErrorCode, Op, Place};
 
 use super::commit;
 use crate::field::{self, Bad};
@@ -37,7 +37,7 @@ pub(super) fn work(operation: v1::Operation) -> Result<Work, Bad> {
         bulk,
         call,
     } = operation;
-    let call = match field::present("call", call)? {
+    let call = match call.ok_or_else(unknown_call)? {
         Wire::Locate(wire) => return locate(wire).map(Work::Locate).map_err(|bad| bad.within("locate")),
         Wire::Begin(wire) => begin(wire).map(Call::Begin).map_err(|bad| bad.within("begin"))?,
         Wire::Retarget(wire) => retarget(wire).map(Call::Retarget).map_err(|bad| bad.within("retarget"))?,
@@ -46,6 +46,7 @@ pub(super) fn work(operation: v1::Operation) -> Result<Work, Bad> {
         }
         Wire::Abort(wire) => abort(wire).map(Call::Abort).map_err(|bad| bad.within("abort"))?,
         Wire::Delete(wire) => delete(wire).map(Call::Delete).map_err(|bad| bad.within("delete"))?,
+        Wire::SetTags(wire) => set_tags(wire).map(Call::SetTags).map_err(|bad| bad.within("set_tags"))?,
     };
     if item < 0 {
         return Err(Bad::new("item", format!("{item} is negative")));
@@ -59,6 +60,11 @@ pub(super) fn work(operation: v1::Operation) -> Result<Work, Bad> {
         bulk,
         call,
     })))
+}
+
+/// A newer data plane asks for what this release cannot do. It hears so by a code that nothing else has.
+fn unknown_call() -> Bad {
+    Bad::new("call", "is missing, or not known to this release").with_code(ErrorCode::FeatureRequired)
 }
 
 fn begin(wire: v1::Begin) -> Result<Begin, Bad> {
@@ -95,6 +101,11 @@ fn abort(wire: v1::Abort) -> Result<Abort, Bad> {
 fn delete(wire: v1::Delete) -> Result<Delete, Bad> {
     let v1::Delete { bucket, key, conditions } = wire;
     Ok(Delete { bucket: BucketId(bucket), key: field::key(key)?, conditions: field::conditions(conditions) })
+}
+
+fn set_tags(wire: v1::SetTags) -> Result<SetTags, Bad> {
+    let v1::SetTags { bucket, key, tags } = wire;
+    Ok(SetTags { bucket: BucketId(bucket), key: field::key(key)?, tags: tags.into_iter().collect() })
 }
 
 fn locate(wire: v1::Locate) -> Result<Locate, Bad> {

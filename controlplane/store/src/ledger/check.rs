@@ -92,6 +92,12 @@ impl Texts {
                 self.add(&delete.key);
                 self.add_all(delete.conditions.if_match.iter().map(s3o_types::Etag::as_str));
             }
+            Call::SetTags(set) => {
+                self.add(&set.key);
+                for (name, value) in &set.tags {
+                    self.add_all([name.as_str(), value.as_str()]);
+                }
+            }
             Call::Resolve(resolve) => {
                 self.found(&resolve.intent.key, resolve.found.iter().map(|(_, found)| found));
             }

@@ -28,6 +28,12 @@ const DROP_OBJECTS: &str = "
     DELETE FROM objects o USING unnest($1::int[], $2::text[]) AS t (bucket, key)
     WHERE o.bucket = t.bucket AND o.key = t.key";
 
+/// By the version too: it cannot be another under the key's lock, and a row that is not there must not be made.
+const SET_TAGS: &str = "
+    UPDATE objects o SET tags = t.tags::jsonb
+    FROM unnest($1::int[], $2::text[], $3::uuid[], $4::text[]) AS t (bucket, key, version, tags)
+    WHERE o.bucket = t.bucket AND o.key = t.key AND o.version = t.version";
+
 const PUT_OBJECTS: &str = "
     INSERT INTO objects (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null)
     SELECT bucket, key, seq, version, size, etag, modified, attributes::jsonb, checksums::jsonb, tags::jsonb, is_null
@@ -98,11 +104,12 @@ const ADD_USAGE: &str = "
         used = backend_usage.used + excluded.used, reserved = backend_usage.reserved + excluded.reserved,
         orphaned = backend_usage.orphaned + excluded.orphaned, objects = backend_usage.objects + excluded.objects";
 
-const ALL: [&str; 10] = [
+const ALL: [&str; 11] = [
     DROP_INTENTS,
     DROP_COPIES,
     DROP_OBJECTS,
     PUT_OBJECTS,
+    SET_TAGS,
     ADD_COPIES,
     ADD_INTENTS,
     ADD_TARGETS,
@@ -128,6 +135,7 @@ pub(crate) async fn write(
 ) -> Result<(), Failure> {
     let Effects {
         put_objects,
+        set_tags,
         drop_objects,
         add_copies,
         drop_copies,
@@ -138,11 +146,12 @@ pub(crate) async fn write(
         cleanup,
         changes,
     } = effects;
-    let statements: [(bool, &'static str, Vec<Param>); 10] = [
+    let statements: [(bool, &'static str, Vec<Param>); 11] = [
         (drop_intents.is_empty(), DROP_INTENTS, ops(drop_intents.iter())),
         (drop_copies.is_empty(), DROP_COPIES, versions(drop_copies)),
         (drop_objects.is_empty(), DROP_OBJECTS, dropped(drop_objects)),
         (put_objects.is_empty(), PUT_OBJECTS, objects(put_objects)?),
+        (set_tags.is_empty(), SET_TAGS, tagged(set_tags)?),
         (add_copies.is_empty(), ADD_COPIES, copies(add_copies)?),
         (add_intents.is_empty(), ADD_INTENTS, intents(add_intents)),
         (add_targets.is_empty(), ADD_TARGETS, targets(add_targets)),
@@ -223,6 +232,17 @@ fn objects(rows: &[ObjectRow]) -> Result<Vec<Param>, Failure> {
         Box::new(checksums),
         Box::new(tags),
         column(rows, |row| row.is_null),
+    ])
+}
+
+fn tagged(rows: &[ObjectRow]) -> Result<Vec<Param>, Failure> {
+    let tags: Vec<Option<String>> =
+        rows.iter().map(|row| json("objects", &row.key, &row.attributes.tags)).collect::<Result<_, _>>()?;
+    Ok(vec![
+        column(rows, |row| row.bucket.0),
+        column(rows, |row| row.key.clone()),
+        column(rows, |row| row.version.to_uuid()),
+        Box::new(tags),
     ])
 }
 

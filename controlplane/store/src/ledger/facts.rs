@@ -211,7 +211,7 @@ fn carried(request: &Request) -> Option<&CarriedIntent> {
 }
 
 async fn rows_of_kinds(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
-    let asks = |call: &Call| matches!(call, Call::Begin(_) | Call::Delete(_));
+    let asks = |call: &Call| matches!(call, Call::Begin(_) | Call::Delete(_) | Call::SetTags(_));
     let writers: Vec<&Request> = requests.iter().copied().filter(|r| asks(&r.call)).collect();
     if !writers.is_empty() {
         let names: Vec<String> = writers.iter().map(|r| r.access_key.clone()).collect();

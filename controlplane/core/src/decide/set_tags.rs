@@ -1,0 +1,34 @@
+//! SetTags: the current version gets other tags. No blob is touched, and nothing is superseded: the version,
+//! its place in the key's order (`seq`), its ETag and its time stay. The row as it is now goes into the log, so that
+//! a replay has the tags too.
+
+use super::{Batch, Slot, Subject};
+use crate::call::{Outcome, Refusal, SetTags};
+use crate::object::ObjectRow;
+use crate::outcome_log::Logged;
+use s3o_types::ErrorCode;
+
+pub(super) fn decide(batch: &mut Batch, slot: Slot, access_key: &str, set: &SetTags) -> Outcome {
+    if let Some(outcome) = batch.logged(slot.op) {
+        return outcome.replay();
+    }
+    match changed(batch, access_key, set) {
+        Ok(row) => {
+            batch.effects.set_tags.push(row.clone());
+            let subject =
+                Subject { bucket: set.bucket, key: &set.key, version: Some(row.version), object: Some(row) };
+            batch.log(slot, Logged::TagsSet, subject)
+        }
+        Err(refusal) => refusal.into(),
+    }
+}
+
+fn changed(batch: &mut Batch, access_key: &str, set: &SetTags) -> Result<ObjectRow, Refusal> {
+    let SetTags { bucket, key, tags } = set;
+    batch.may_write(access_key, *bucket)?;
+    batch.writable_bucket(*bucket)?;
+    let current = batch.facts.objects.get_mut(&(*bucket, key.clone()));
+    let current = current.ok_or_else(|| Refusal::new(ErrorCode::NoSuchKey, "the key does not exist"))?;
+    current.row.attributes.tags.clone_from(tags);
+    Ok(current.row.clone())
+}
