@@ -11,6 +11,7 @@ use s3s::access::{S3Access, S3AccessContext};
 use s3s::{S3Result, s3_error};
 
 use crate::http::request::RequestInfo;
+use crate::ops::bucket_settings::{absent, absent_name};
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
 
@@ -69,6 +70,9 @@ impl S3Access for Grants {
         if let Some(variant) = streaming_variant(cx.headers()) {
             self.0.metrics.streaming_request(variant);
         }
+        if let Some(nothing) = absent(name) {
+            return Err(nothing);
+        }
         cx.extensions_mut().insert(Tenant { access_key, bucket });
         Ok(())
     }
@@ -99,7 +103,21 @@ fn known(operation: &str) -> Option<(&'static str, Need)> {
         "CopyObject" => ("CopyObject", Need::Write),
         "DeleteObject" => ("DeleteObject", Need::Write),
         "DeleteObjects" => ("DeleteObjects", Need::Write),
-        _ => return None,
+        "GetObjectAttributes" => ("GetObjectAttributes", Need::Read),
+        "GetObjectTagging" => ("GetObjectTagging", Need::Read),
+        "PutObjectTagging" => ("PutObjectTagging", Need::Write),
+        "DeleteObjectTagging" => ("DeleteObjectTagging", Need::Write),
+        "GetBucketAcl" => ("GetBucketAcl", Need::Read),
+        "PutBucketAcl" => ("PutBucketAcl", Need::Write),
+        "GetObjectAcl" => ("GetObjectAcl", Need::Read),
+        "PutObjectAcl" => ("PutObjectAcl", Need::Write),
+        "GetBucketOwnershipControls" => ("GetBucketOwnershipControls", Need::Read),
+        "GetPublicAccessBlock" => ("GetPublicAccessBlock", Need::Read),
+        "GetBucketRequestPayment" => ("GetBucketRequestPayment", Need::Read),
+        "GetBucketLogging" => ("GetBucketLogging", Need::Read),
+        "GetBucketAccelerateConfiguration" => ("GetBucketAccelerateConfiguration", Need::Read),
+        "GetBucketNotificationConfiguration" => ("GetBucketNotificationConfiguration", Need::Read),
+        other => (absent_name(other)?, Need::Read),
     })
 }
 
@@ -162,6 +180,8 @@ mod tests {
     fn only_what_exists_is_known() {
         assert_eq!(known("GetObject").map(|(_, need)| need), Some(Need::Read));
         assert_eq!(known("CopyObject").map(|(_, need)| need), Some(Need::Write));
+        assert_eq!(known("PutObjectTagging").map(|(_, need)| need), Some(Need::Write));
+        assert_eq!(known("GetBucketTagging").map(|(_, need)| need), Some(Need::Read));
         assert_eq!(known("CreateMultipartUpload"), None);
         assert_eq!(known("PostObject"), None);
     }

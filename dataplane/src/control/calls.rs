@@ -4,6 +4,7 @@
 //! outcome in time, an outcome of a kind or code that this release does not know, or one that does
 //! not answer the call.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use s3o_proto::v1;
@@ -156,6 +157,29 @@ impl Caller {
         match self.call(item, bulk, Call::Delete(delete), self.call_patience, BUSY_PATIENCE).await? {
             Outcome::Deleted(v1::Deleted { existed: _ }) => Ok(()),
             _ => Err(Failure::Unknown),
+        }
+    }
+
+    /// Gives a key's current version other tags. A control plane of before this call refuses it, by whatever code
+    /// it has for what it cannot read: nothing was done then, and another one may know it.
+    pub(crate) async fn set_tags(
+        &self,
+        bucket: BucketId,
+        key: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<(), Failure> {
+        let tags = tags.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let set = v1::SetTags { bucket: bucket.0, key: key.to_owned(), tags };
+        match self.call(0, false, Call::SetTags(set), self.call_patience, BUSY_PATIENCE).await {
+            Ok(Outcome::TagsSet(v1::TagsSet {})) => Ok(()),
+            Ok(_) => Err(Failure::Unknown),
+            Err(Failure::Refused {
+                code: ErrorCode::InvalidArgument | ErrorCode::FeatureRequired, ..
+            }) => {
+                let message = "The control plane is of an older release and cannot set tags yet.".to_owned();
+                Err(Failure::Refused { code: ErrorCode::FeatureRequired, message })
+            }
+            Err(failure) => Err(failure),
         }
     }
 

@@ -1,8 +1,10 @@
 //! Errors that are raised outside of `s3s`, and the request id in all of them.
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use s3s::{Body, S3Error};
+
+use super::documents::is_xml;
 
 /// S3's name for the request id.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
@@ -26,8 +28,7 @@ pub(crate) fn stamp(response: &mut Response<Body>, id: &str) {
     if response.status() == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().entry(RETRY_AFTER).or_insert(RETRY_SECONDS);
     }
-    let is_xml = response.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().ends_with(b"xml"));
-    if !(response.status().is_client_error() || response.status().is_server_error()) || !is_xml {
+    if !(response.status().is_client_error() || response.status().is_server_error()) || !is_xml(response) {
         return;
     }
     let Some(with_id) = response.body().bytes().and_then(|xml| insert_id(&xml, id)) else { return };

@@ -91,7 +91,17 @@ impl Accounting {
             "CopyObject" => line!("s3.CopyObject"),
             "DeleteObject" => line!("s3.DeleteObject"),
             "DeleteObjects" => line!("s3.DeleteObjects"),
-            _ => line!("s3.Refused"),
+            "GetObjectAttributes" => line!("s3.GetObjectAttributes"),
+            "GetObjectTagging" => line!("s3.GetObjectTagging"),
+            "PutObjectTagging" => line!("s3.PutObjectTagging"),
+            "DeleteObjectTagging" => line!("s3.DeleteObjectTagging"),
+            "GetBucketAcl" => line!("s3.GetBucketAcl"),
+            "PutBucketAcl" => line!("s3.PutBucketAcl"),
+            "GetObjectAcl" => line!("s3.GetObjectAcl"),
+            "PutObjectAcl" => line!("s3.PutObjectAcl"),
+            "" => line!("s3.Refused"),
+            // What tools ask of a bucket's settings: constant answers.
+            _ => line!("s3.GetBucketSettings"),
         }
     }
 }

@@ -17,11 +17,13 @@ use s3s::{Body, S3Error, s3_error};
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
+use super::documents::escape_controls;
 use super::drain::{Draining, Idle, SmallBody};
 use super::errors;
 use super::ranges;
 use super::request::RequestInfo;
 use super::response::{Accounted, Accounting};
+use crate::ops::document::is_document;
 use crate::pipeline::faults;
 use crate::plane::Plane;
 
@@ -66,6 +68,7 @@ impl Service {
         if is_head && response.status() == StatusCode::OK && response.headers().contains_key(CONTENT_RANGE) {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         }
+        escape_controls(&mut response);
         errors::stamp(&mut response, &info.id);
         accounting.status = response.status().as_u16();
         response.map(|body| Accounted::new(body, accounting))
@@ -102,7 +105,7 @@ impl Service {
         let expects = request.headers().contains_key(EXPECT);
         // Chunked bodies have their checksums in the trailer, where only the stream's reader sees them.
         let chunked = request.headers().contains_key("x-amz-decoded-content-length");
-        let digests = (request.method() == Method::POST && !chunked).then(SmallBody::new);
+        let digests = (is_document(&request) && !chunked).then(SmallBody::new);
         let (shutdown, received) = (self.plane.shutdown.clone(), Arc::clone(&accounting.received));
         let small = digests.clone();
         let idle = Idle::new(self.plane.config.timeouts.client_idle.get(), Arc::clone(stalled));

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use http::StatusCode;
-use percent_encoding::percent_decode_str;
 use s3o_types::ContentHeaders;
 use s3s::dto::Metadata;
 use s3s::{S3Result, s3_error};
@@ -16,10 +15,6 @@ use crate::pipeline::faults;
 /// S3's limit for user metadata: names and values together (Amazon S3 User Guide, "Working with object
 /// metadata").
 const MAX_METADATA_BYTES: usize = 2048;
-/// S3's limits for tags (Amazon S3 User Guide, "Categorizing your objects").
-const MAX_TAGS: usize = 10;
-const MAX_TAG_KEY_CHARS: usize = 128;
-const MAX_TAG_VALUE_CHARS: usize = 256;
 /// The classes that S3 knows. They are stored and shown, and change nothing.
 const STORAGE_CLASSES: [&str; 10] = [
     "STANDARD",
@@ -50,33 +45,6 @@ pub(super) fn metadata(metadata: Option<Metadata>) -> S3Result<BTreeMap<String, 
         return Err(faults::invalid_argument("User metadata must not contain control characters."));
     }
     Ok(metadata)
-}
-
-/// The `x-amz-tagging` header: `key=value&…`, percent-encoded.
-pub(super) fn tags(header: Option<&str>) -> S3Result<BTreeMap<String, String>> {
-    let mut tags = BTreeMap::new();
-    for pair in header.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (key, value) = (decode(key)?, decode(value)?);
-        let fits = !key.is_empty()
-            && key.chars().count() <= MAX_TAG_KEY_CHARS
-            && value.chars().count() <= MAX_TAG_VALUE_CHARS
-            && !key.contains('\0')
-            && !value.contains('\0');
-        if !fits || tags.insert(key, value).is_some() {
-            return Err(s3_error!(InvalidTag));
-        }
-    }
-    if tags.len() > MAX_TAGS {
-        return Err(s3_error!(InvalidTag, "Object tags cannot be greater than 10"));
-    }
-    Ok(tags)
-}
-
-fn decode(text: &str) -> S3Result<String> {
-    let spaced = text.replace('+', " ");
-    let decoded = percent_decode_str(&spaced).decode_utf8().map_err(|_| s3_error!(InvalidTag))?;
-    Ok(decoded.into_owned())
 }
 
 /// `x-amz-storage-class`: one of S3's.
@@ -136,19 +104,6 @@ pub(super) fn check_redirect(headers: &ContentHeaders) -> S3Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tag_headers() {
-        let found = tags(Some("a=1&b%20c=%C3%BC+x&d")).expect("three tags");
-        assert_eq!(found["b c"], "ü x");
-        assert_eq!(found["d"], "");
-        assert!(tags(None).expect("none").is_empty());
-        assert!(tags(Some("a=1&a=2")).is_err());
-        assert!(tags(Some("=1")).is_err());
-        let many: Vec<_> = (0..11).map(|i| format!("k{i}=v")).collect();
-        assert!(tags(Some(&many.join("&"))).is_err());
-        assert!(tags(Some(&format!("k={}", "v".repeat(257)))).is_err());
-    }
 
     #[test]
     fn the_transfer_leaves_no_trace() {

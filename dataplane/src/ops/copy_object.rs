@@ -8,7 +8,7 @@ use s3o_blob::{Algorithm, AlgorithmSet, BodyDigests};
 use s3o_proto::v1::WriteKind;
 use s3o_types::{Checksums, Etag, ObjectAttributes};
 use s3s::dto::{
-    CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, MetadataDirective,
+    ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, MetadataDirective,
     ObjectCannedACL, TaggingDirective,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
@@ -16,7 +16,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::attributes::{self, content_headers};
 use super::conditions::{self, ReadConditions, Verdict};
 use super::headers::timestamp;
-use super::{Answer, bucket_of, check_acl, check_key, check_version, refuse_unsupported};
+use super::{Answer, bucket_of, check_acl, check_key, check_version, refuse_unsupported, tags};
 use crate::access::{Tenant, granted};
 use crate::control::Located;
 use crate::pipeline::body::Payload;
@@ -33,8 +33,10 @@ pub(super) async fn answer(
     let target = bucket_of(&req)?;
     check(&req.input)?;
     let (source, source_key) = source(plane, &req)?;
-    let replace_metadata = directive(req.input.metadata_directive.as_ref().map(MetadataDirective::as_str))?;
-    let replace_tags = directive(req.input.tagging_directive.as_ref().map(TaggingDirective::as_str))?;
+    let said = req.input.metadata_directive.as_ref().map(MetadataDirective::as_str);
+    let replace_metadata = directive(said, "Unknown metadata directive.")?;
+    let said = req.input.tagging_directive.as_ref().map(TaggingDirective::as_str);
+    let replace_tags = directive(said, "Unknown tagging directive.")?;
     check_changes(&req.input, (&source, &source_key), &target, replace_metadata)?;
     let conditions = conditions::of_write(req.input.if_match.as_ref(), req.input.if_none_match.as_ref());
     let conditions = conditions.map_err(|message| s3_error!(NotImplemented, "{message}"))?;
@@ -103,11 +105,11 @@ fn source(plane: &Plane, req: &S3Request<CopyObjectInput>) -> S3Result<(Bucket, 
 }
 
 /// Whether a directive says REPLACE.
-fn directive(directive: Option<&str>) -> S3Result<bool> {
+fn directive(directive: Option<&str>, unknown: &'static str) -> S3Result<bool> {
     match directive {
         None | Some("COPY") => Ok(false),
         Some("REPLACE") => Ok(true),
-        Some(_) => Err(faults::invalid_argument("Unknown directive.")),
+        Some(_) => Err(faults::invalid_argument(unknown)),
     }
 }
 
@@ -160,7 +162,7 @@ fn attributes_of(
         attributes.metadata = attributes::metadata(input.metadata.take())?;
     }
     if replace_tags {
-        attributes.tags = attributes::tags(input.tagging.as_deref())?;
+        attributes.tags = tags::of_header(input.tagging.as_deref())?;
     }
     Ok(attributes)
 }
@@ -207,6 +209,8 @@ fn set_checksums(result: &mut CopyObjectResult, checksums: &Checksums) {
     result.checksum_crc64nvme = of("crc64nvme");
     result.checksum_sha1 = of("sha1");
     result.checksum_sha256 = of("sha256");
+    result.checksum_type =
+        (!checksums.values.is_empty()).then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT));
 }
 
 #[cfg(test)]
@@ -215,9 +219,9 @@ mod tests {
 
     #[test]
     fn directives() {
-        assert!(directive(Some("REPLACE")).expect("known"));
-        assert!(!directive(None).expect("the default"));
-        assert!(directive(Some("MERGE")).is_err());
+        assert!(directive(Some("REPLACE"), "").expect("known"));
+        assert!(!directive(None, "").expect("the default"));
+        assert!(directive(Some("MERGE"), "").is_err());
     }
 
     #[test]

@@ -4,16 +4,14 @@
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use s3o_blob::BodyDigests;
 use s3o_types::{Conditions, Etag};
 use s3s::dto::{
     DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, Error as DeleteError, ObjectIdentifier,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::{Answer, bucket_of, check_key, check_version, upload};
+use super::{Answer, bucket_of, check_key, check_version, document};
 use crate::control::Caller;
-use crate::http::drain::SmallBody;
 use crate::pipeline::faults;
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
@@ -29,7 +27,7 @@ pub(super) async fn answer(
     req: S3Request<DeleteObjectsInput>,
 ) -> Answer<DeleteObjectsOutput> {
     let bucket = bucket_of(&req)?;
-    check_body(&req)?;
+    document::check(&req)?;
     let caller = plane.caller(&req);
     let delete = req.input.delete;
     if delete.objects.is_empty() || delete.objects.len() > MAX_OBJECTS {
@@ -79,21 +77,4 @@ async fn one(caller: &Caller, bucket: &Bucket, item: i32, object: &ObjectIdentif
     let if_match = object.e_tag.as_ref().map(|etag| Etag::new(etag.value()));
     let conditions = Conditions { if_absent: false, if_match };
     caller.delete((item, true), bucket.id, &object.key, &conditions).await.map_err(faults::of_failure)
-}
-
-/// `s3s` has parsed the body and compared nothing but the signature.
-fn check_body(req: &S3Request<DeleteObjectsInput>) -> S3Result<()> {
-    let Some(BodyDigests { md5, checksums, .. }) =
-        req.extensions.get::<SmallBody>().and_then(SmallBody::digests)
-    else {
-        return Ok(());
-    };
-    if upload::content_md5(&req.headers)?.is_some_and(|expected| Some(expected) != md5) {
-        return Err(s3_error!(BadDigest));
-    }
-    let expected = upload::checksums(&req.headers)?;
-    if expected.values.iter().any(|(name, value)| checksums.values.get(name) != Some(value)) {
-        return Err(s3_error!(BadDigest, "A checksum you specified did not match what we received."));
-    }
-    Ok(())
 }

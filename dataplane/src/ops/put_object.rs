@@ -10,7 +10,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::attributes::{self, content_headers};
 use super::headers::add_checksums;
-use super::{Answer, bucket_of, check_acl, check_key, conditions, refuse_unsupported, upload};
+use super::{Answer, bucket_of, check_acl, check_key, conditions, refuse_unsupported, tags, upload};
 use crate::pipeline::body::{ByteStream, ClientBody, Payload};
 use crate::pipeline::faults::invalid_argument;
 use crate::pipeline::put::{Write, write};
@@ -92,6 +92,6 @@ fn attributes_of(input: &mut PutObjectInput) -> S3Result<ObjectAttributes> {
     let headers = content_headers!(input);
     attributes::check_redirect(&headers)?;
     let metadata = attributes::metadata(input.metadata.take())?;
-    let tags = attributes::tags(input.tagging.as_deref())?;
+    let tags = tags::of_header(input.tagging.as_deref())?;
     Ok(ObjectAttributes { headers, metadata, tags })
 }

@@ -42,6 +42,8 @@ pub struct Model {
     /// Answer this to the next Commit, without settling anything.
     pub refuse_commit: Option<ErrorCode>,
     pub required_features: Vec<String>,
+    /// A control plane of before tagging: it cannot read the call.
+    pub knows_no_tags: bool,
     /// How often the configuration was changed.
     pub generation: i64,
     /// The ways down.
@@ -75,6 +77,7 @@ impl Model {
             Call::Commit(_) => COMMIT,
             Call::Abort(_) => 4,
             Call::Delete(_) => 5,
+            Call::SetTags(_) => 6,
         };
         let id = (operation.op.clone(), operation.item, kind);
         if let Some(outcome) = self.outcomes.get(&id) {
@@ -102,6 +105,7 @@ impl Model {
             Call::Delete(delete) => {
                 Outcome::Deleted(v1::Deleted { existed: self.objects.remove(&delete.key).is_some() })
             }
+            Call::SetTags(set) => self.set_tags(set),
             Call::Retarget(_) | Call::Locate(_) => unreachable!(),
         }
     }
@@ -124,6 +128,15 @@ impl Model {
             },
             _ => unreachable!(),
         }
+    }
+
+    fn set_tags(&mut self, set: &v1::SetTags) -> Outcome {
+        if self.knows_no_tags {
+            return refused(ErrorCode::InvalidArgument);
+        }
+        let Some(located) = self.objects.get_mut(&set.key) else { return refused(ErrorCode::NoSuchKey) };
+        located.attributes.get_or_insert_default().tags = set.tags.clone();
+        Outcome::TagsSet(v1::TagsSet {})
     }
 
     fn begin(&mut self, operation: &v1::Operation, begin: &v1::Begin) -> Outcome {

@@ -1,0 +1,123 @@
+//! ACLs as a bucket with "bucket owner enforced" has them: the owner may do everything, nobody else is in them, and
+//! what would change that is refused.
+
+use std::sync::Arc;
+
+use s3s::dto::{
+    AccessControlPolicy, BucketCannedACL, GetBucketAclInput, GetBucketAclOutput, GetObjectAclInput,
+    GetObjectAclOutput, Grant, Grantee, ObjectCannedACL, Permission, PutBucketAclInput, PutBucketAclOutput,
+    PutObjectAclInput, PutObjectAclOutput, Type,
+};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+
+use super::buckets::owner;
+use super::{Answer, bucket_of, check_acl, check_key, check_version, document};
+use crate::control::Caller;
+use crate::pipeline::faults;
+use crate::plane::Plane;
+use crate::snapshot::Bucket;
+
+/// The one grant there is.
+fn grants() -> Vec<Grant> {
+    let grantee = Grantee {
+        display_name: None,
+        email_address: None,
+        id: owner().id,
+        type_: Type::from_static(Type::CANONICAL_USER),
+        uri: None,
+    };
+    let permission = Some(Permission::from_static(Permission::FULL_CONTROL));
+    vec![Grant { grantee: Some(grantee), permission }]
+}
+
+/// GetBucketAcl.
+pub(super) fn of_bucket(req: &S3Request<GetBucketAclInput>) -> Answer<GetBucketAclOutput> {
+    bucket_of(req)?;
+    Ok(S3Response::new(GetBucketAclOutput { grants: Some(grants()), owner: Some(owner()) }))
+}
+
+/// GetObjectAcl.
+pub(super) async fn of_object(
+    plane: &Arc<Plane>,
+    req: S3Request<GetObjectAclInput>,
+) -> Answer<GetObjectAclOutput> {
+    let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
+    check_version(req.input.version_id.as_deref())?;
+    exists(&caller, &bucket, &req.input.key).await?;
+    Ok(S3Response::new(GetObjectAclOutput {
+        grants: Some(grants()),
+        owner: Some(owner()),
+        request_charged: None,
+    }))
+}
+
+/// PutBucketAcl.
+pub(super) fn set_of_bucket(req: &S3Request<PutBucketAclInput>) -> Answer<PutBucketAclOutput> {
+    bucket_of(req)?;
+    document::check(req)?;
+    let input = &req.input;
+    let others = input.grant_full_control.is_some()
+        || input.grant_read.is_some()
+        || input.grant_read_acp.is_some()
+        || input.grant_write.is_some()
+        || input.grant_write_acp.is_some();
+    check_acl(input.acl.as_ref().map(BucketCannedACL::as_str), others)?;
+    check_policy(input.access_control_policy.as_ref())?;
+    Ok(S3Response::new(PutBucketAclOutput::default()))
+}
+
+/// PutObjectAcl.
+pub(super) async fn set_of_object(
+    plane: &Arc<Plane>,
+    req: S3Request<PutObjectAclInput>,
+) -> Answer<PutObjectAclOutput> {
+    let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
+    document::check(&req)?;
+    let input = &req.input;
+    check_version(input.version_id.as_deref())?;
+    let others = input.grant_full_control.is_some()
+        || input.grant_read.is_some()
+        || input.grant_read_acp.is_some()
+        || input.grant_write.is_some()
+        || input.grant_write_acp.is_some();
+    check_acl(input.acl.as_ref().map(ObjectCannedACL::as_str), others)?;
+    check_policy(input.access_control_policy.as_ref())?;
+    exists(&caller, &bucket, &input.key).await?;
+    Ok(S3Response::new(PutObjectAclOutput::default()))
+}
+
+/// Only the ACL that we answer with may be put.
+fn check_policy(policy: Option<&AccessControlPolicy>) -> S3Result<()> {
+    let Some(AccessControlPolicy { grants, owner: named }) = policy else { return Ok(()) };
+    let ours = |grant: &Grant| {
+        let Grant { grantee, permission } = grant;
+        grantee.as_ref().is_some_and(|grantee| grantee.id == owner().id)
+            && permission.as_ref().is_some_and(|p| p.as_str() == Permission::FULL_CONTROL)
+    };
+    let changes_nothing = named.as_ref().is_none_or(|named| named.id == owner().id)
+        && grants.as_ref().is_none_or(|grants| grants.iter().all(ours));
+    if changes_nothing { Ok(()) } else { Err(s3_error!(AccessControlListNotSupported)) }
+}
+
+async fn exists(caller: &Caller, bucket: &Bucket, key: &str) -> S3Result<()> {
+    check_key(key)?;
+    caller.locate(bucket.id, key, Some((0, 0))).await.map(|_| ()).map_err(faults::of_failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_changes_nothing_is_taken() {
+        let policy = |grants| AccessControlPolicy { grants: Some(grants), owner: Some(owner()) };
+        assert!(check_policy(None).is_ok());
+        assert!(check_policy(Some(&policy(grants()))).is_ok());
+        let mut stranger = grants();
+        stranger[0].grantee.as_mut().expect("one").id = Some("stranger".to_owned());
+        assert!(check_policy(Some(&policy(stranger))).is_err());
+        let mut less = grants();
+        less[0].permission = Some(Permission::from_static(Permission::READ));
+        assert!(check_policy(Some(&policy(less))).is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! GetObjectAttributes: the database alone answers. ObjectParts is of multipart uploads, which there are none of.
+
+use std::sync::Arc;
+
+use s3o_types::Checksums;
+use s3s::dto::{
+    Checksum, ChecksumType, ETag, GetObjectAttributesInput, GetObjectAttributesOutput, StorageClass,
+};
+use s3s::{S3Request, S3Response, S3Result};
+
+use super::headers::timestamp;
+use super::{Answer, bucket_of, check_key, check_version, refuse_unsupported};
+use crate::pipeline::faults::{self, invalid_argument};
+use crate::plane::Plane;
+
+/// What a request may name (GetObjectAttributes reference, `x-amz-object-attributes`).
+#[derive(Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one name of a set")]
+struct Wanted {
+    etag: bool,
+    checksum: bool,
+    parts: bool,
+    storage_class: bool,
+    size: bool,
+}
+
+/// Answers with what was named and what there is.
+pub(super) async fn answer(
+    plane: &Arc<Plane>,
+    req: S3Request<GetObjectAttributesInput>,
+) -> Answer<GetObjectAttributesOutput> {
+    let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
+    let input = req.input;
+    check_key(&input.key)?;
+    check_version(input.version_id.as_deref())?;
+    refuse_unsupported(&[(input.sse_customer_key.is_some(), "Encryption with customer keys")])?;
+    let wanted = wanted(input.object_attributes.iter().map(|name| name.as_str()))?;
+    let located = caller.locate(bucket.id, &input.key, Some((0, 0))).await.map_err(faults::of_failure)?;
+    let class = located.attributes.headers.storage_class.unwrap_or_else(|| "STANDARD".to_owned());
+    Ok(S3Response::new(GetObjectAttributesOutput {
+        checksum: if wanted.checksum { checksum(&located.checksums) } else { None },
+        e_tag: wanted.etag.then(|| ETag::Strong(located.etag)),
+        last_modified: timestamp(located.modified),
+        object_size: if wanted.size { i64::try_from(located.size).ok() } else { None },
+        storage_class: wanted.storage_class.then(|| StorageClass::from(class)),
+        ..Default::default()
+    }))
+}
+
+/// The names, each header's separated by commas: `s3s` splits the headers only.
+fn wanted<'a>(headers: impl Iterator<Item = &'a str>) -> S3Result<Wanted> {
+    let mut wanted = Wanted::default();
+    for name in headers.flat_map(|header| header.split(',')) {
+        let field = match name.trim() {
+            "ETag" => &mut wanted.etag,
+            "Checksum" => &mut wanted.checksum,
+            "ObjectParts" => &mut wanted.parts,
+            "StorageClass" => &mut wanted.storage_class,
+            "ObjectSize" => &mut wanted.size,
+            _ => return Err(invalid_argument("Invalid attribute name specified.")),
+        };
+        *field = true;
+    }
+    Ok(wanted)
+}
+
+fn checksum(checksums: &Checksums) -> Option<Checksum> {
+    let of = |name: &str| checksums.values.get(name).cloned();
+    (!checksums.values.is_empty()).then(|| Checksum {
+        checksum_crc32: of("crc32"),
+        checksum_crc32c: of("crc32c"),
+        checksum_crc64nvme: of("crc64nvme"),
+        checksum_sha1: of("sha1"),
+        checksum_sha256: of("sha256"),
+        checksum_type: Some(ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
+        ..Default::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let all =
+            wanted(["ETag, Checksum,ObjectParts", "StorageClass,ObjectSize"].into_iter()).expect("known");
+        assert_eq!(all, Wanted { etag: true, checksum: true, parts: true, storage_class: true, size: true });
+        assert_eq!(wanted(["ETag"].into_iter()).expect("known"), Wanted { etag: true, ..Wanted::default() });
+        for bad in ["etag", ",", "ETag,Owner", ""] {
+            assert!(wanted([bad].into_iter()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_checksum_is_no_element() {
+        assert!(checksum(&Checksums::default()).is_none());
+        let one = Checksums { values: [("sha256".to_owned(), "x".to_owned())].into() };
+        let one = checksum(&one).expect("one");
+        assert_eq!((one.checksum_sha256.as_deref(), one.checksum_crc32), (Some("x"), None));
+        assert_eq!(one.checksum_type.expect("said").as_str(), "FULL_OBJECT");
+    }
+}
