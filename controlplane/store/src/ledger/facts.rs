@@ -5,23 +5,20 @@
 //! an intent meanwhile is found there; the log's numbers are drawn after the locks; and the usage of
 //! backends comes last, its sums after the lock of slot 0.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use s3o_core::call::{Call, CarriedIntent, Found, Request, Resolve};
-use s3o_core::config::Routing;
-use s3o_core::facts::{BackendFacts, BucketFacts, CurrentObject, Facts};
+use s3o_core::facts::Facts;
 use s3o_core::intent::{Intent, Target};
-use s3o_core::object::{CopyRow, ObjectRow};
-use s3o_core::outcome_log::{Logged, LoggedOutcome};
-use s3o_types::{BackendId, BlobName, BucketId, Op, Place, Seq};
+use s3o_types::{BucketId, Op};
 use uuid::Uuid;
 
 use super::flight::{Flight, Param};
+use super::intake::take;
 use super::reads;
 use crate::connection::Connection;
 use crate::error::Failure;
-use crate::overview::usage;
-use crate::rows::{Cells, CopyRecord, IntentRecord, ObjectRecord, PgTime, corrupt, small};
+use crate::rows::{Cells, PgTime};
 
 /// How keys are locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +51,7 @@ pub(crate) enum Subject {
 
 /// Which statements a flight has, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     Nothing,
     Locks,
     Held,
@@ -299,152 +296,6 @@ async fn room(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure>
 /// Fifteen bits always fit.
 fn fifteen(n: u16) -> i16 {
     i16::try_from(n).unwrap_or(i16::MAX)
-}
-
-type Broken = (Subject, String);
-
-fn take(read: &mut Read, part: Part, cells: Cells<'_>) -> Result<(), Broken> {
-    let all = |why: String| (Subject::Everybody, why);
-    let facts = &mut read.facts;
-    match part {
-        Part::Nothing => Ok(()),
-        Part::Locks => {
-            if !cells.get::<bool>("locked").map_err(all)? {
-                let key = (BucketId(cells.get("bucket").map_err(all)?), cells.get("key").map_err(all)?);
-                read.unlocked.insert(key);
-            }
-            Ok(())
-        }
-        Part::Held => {
-            read.held.insert(IntentRecord(cells).op().map_err(all)?);
-            Ok(())
-        }
-        Part::Intents => take_intent(&mut facts.intents, cells),
-        Part::Outcomes => take_outcome(&mut facts.outcomes, cells),
-        Part::Objects => take_object(&mut facts.objects, cells),
-        Part::Buckets => take_bucket(&mut facts.buckets, cells).map_err(all),
-        Part::Writers => take_writer(&mut facts.writers, cells).map_err(all),
-        Part::Named => take_named(&mut facts.named_blobs, cells).map_err(all),
-        Part::Places => {
-            let id = BackendId(cells.get("id").map_err(all)?);
-            facts.places.insert(id, Place::from_number(cells.get("place").map_err(all)?));
-            Ok(())
-        }
-        Part::Overtaken => {
-            let op = Op { id: cells.get("op").map_err(all)?, item: cells.get("item").map_err(all)? };
-            facts.overtaken.insert(op);
-            Ok(())
-        }
-        Part::Numbers => take_number(facts, cells).map_err(all),
-        Part::Versions => {
-            let n = cells.unsigned("n").map_err(all)?;
-            facts.version_seeds.push((n, rand::random()));
-            Ok(())
-        }
-        Part::Routing => {
-            facts.routing = cells.word::<Routing>("routing").map_err(all)?;
-            Ok(())
-        }
-        Part::Usage => {
-            let backend = backend(cells).map_err(|why| all(corrupt("backends", "?", why).to_string()))?;
-            facts.backends.push(backend);
-            Ok(())
-        }
-    }
-}
-
-fn take_intent(intents: &mut HashMap<Op, Intent>, cells: Cells<'_>) -> Result<(), Broken> {
-    let op = IntentRecord(cells).op().map_err(|why| (Subject::Everybody, why))?;
-    let broken = |why| (Subject::Op(op), corrupt("intents", op, why).to_string());
-    intents.insert(op, Intent::try_from(IntentRecord(cells)).map_err(broken)?);
-    Ok(())
-}
-
-fn take_outcome(outcomes: &mut HashMap<Op, LoggedOutcome>, cells: Cells<'_>) -> Result<(), Broken> {
-    let all = |why: String| (Subject::Everybody, why);
-    let op = Op { id: cells.get("op").map_err(all)?, item: cells.get("item").map_err(all)? };
-    let read = || {
-        let code: i16 = cells.get("outcome")?;
-        let unknown = || format!("outcome {code} is not known to this release");
-        let logged = Logged::from_code(code).ok_or_else(unknown)?;
-        Ok::<_, String>(LoggedOutcome { logged, seq: Seq(cells.get("n")?), at: cells.time("at")? })
-    };
-    let broken = |why| (Subject::Op(op), corrupt("changes", op, why).to_string());
-    outcomes.insert(op, read().map_err(broken)?);
-    Ok(())
-}
-
-/// One row a copy, or one without a copy.
-fn take_object(
-    objects: &mut HashMap<(BucketId, String), CurrentObject>,
-    cells: Cells<'_>,
-) -> Result<(), Broken> {
-    let all = |why: String| (Subject::Everybody, why);
-    let key: (BucketId, String) =
-        (BucketId(cells.get("bucket").map_err(all)?), cells.get("key").map_err(all)?);
-    let broken = |table: &str, why: String| {
-        let subject = Subject::Key(key.0, key.1.clone());
-        (subject, corrupt(table, format!("{}/{}", key.0.0, key.1), why).to_string())
-    };
-    let row = ObjectRow::try_from(ObjectRecord(cells)).map_err(|why| broken("objects", why))?;
-    let copy = if CopyRecord(cells).is_present().map_err(|why| broken("copies", why))? {
-        Some(CopyRow::try_from(CopyRecord(cells)).map_err(|why| broken("copies", why))?)
-    } else {
-        None
-    };
-    let entry = objects.entry(key).or_insert_with(|| CurrentObject { row, copies: Vec::new() });
-    entry.copies.extend(copy);
-    Ok(())
-}
-
-fn take_bucket(buckets: &mut HashMap<BucketId, BucketFacts>, cells: Cells<'_>) -> Result<(), String> {
-    let factor: i16 = cells.get("replication_factor")?;
-    let facts = BucketFacts {
-        name: cells.get("name")?,
-        state: cells.word("state")?,
-        ack: cells.word("ack")?,
-        replication_factor: u16::try_from(factor).map_err(|error| error.to_string())?,
-        max_object_size: cells.optional_unsigned("max_object_size")?,
-    };
-    buckets.insert(BucketId(cells.get("id")?), facts);
-    Ok(())
-}
-
-fn take_writer(writers: &mut HashSet<(String, BucketId)>, cells: Cells<'_>) -> Result<(), String> {
-    writers.insert((cells.get("access_key_id")?, BucketId(cells.get("bucket")?)));
-    Ok(())
-}
-
-fn take_named(named: &mut HashSet<(BackendId, BlobName)>, cells: Cells<'_>) -> Result<(), String> {
-    let blob = BlobName {
-        version: s3o_types::VersionId::from_uuid(cells.get("version")?),
-        extent: small(cells.get("extent")?, s3o_types::Extent::new)?,
-        r#gen: small(cells.get("gen")?, s3o_types::Gen::new)?,
-    };
-    named.insert((BackendId(cells.get("backend")?), blob));
-    Ok(())
-}
-
-fn take_number(facts: &mut Facts, cells: Cells<'_>) -> Result<(), String> {
-    let seq = Seq(cells.get("n")?);
-    facts.now = cells.time("now")?;
-    facts.log_head = facts.log_head.max(seq);
-    facts.seqs.push(seq);
-    Ok(())
-}
-
-fn backend(cells: Cells<'_>) -> Result<BackendFacts, String> {
-    Ok(BackendFacts {
-        id: BackendId(cells.get("id")?),
-        place: Place::from_number(cells.get("place")?),
-        state: cells.word("state")?,
-        attached: cells.get("attached")?,
-        priority: cells.get("priority")?,
-        position: cells.get("position")?,
-        quota_bytes: cells.optional_unsigned("quota_bytes")?,
-        max_object_size: cells.optional_unsigned("max_object_size")?,
-        usage: usage(cells)?,
-    })
 }
 
 /// What a lane prepares when it connects.

@@ -9,6 +9,7 @@ mod check;
 mod effects;
 mod facts;
 mod flight;
+mod intake;
 mod lane;
 mod list;
 mod locate;
