@@ -13,17 +13,19 @@ use crate::stack::{BUCKET, Stack};
 pub(super) const PREFIX: &str = "gen";
 
 /// Keys `gen/abc/de/…`: 4,096 prefixes at the first level, all of them in use from 10,000 keys on.
+/// $1 bucket, $2 and $3 the first and last number.
 const OBJECTS: &str = "
     INSERT INTO objects (bucket, key, seq, version, size, etag, modified)
     SELECT $1::int, 'gen/' || substr(h, 1, 3) || '/' || substr(h, 4, 2) || '/' || substr(h, 6), n,
            (lpad(to_hex(n), 16, '0') || substr(h, 1, 16))::uuid, 4096, h, now()
     FROM generate_series($2::bigint, $3::bigint) AS n, LATERAL (SELECT md5('s3o' || n) AS h) AS hashed";
 
+/// Theirs; $4 backend.
 const COPIES: &str = "
     INSERT INTO copies (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag)
-    SELECT version, 0, $2::int, 0, bucket, key, 'verified', size, etag
-    FROM objects WHERE bucket = $1::int AND seq BETWEEN $3::bigint AND $4::bigint
-      AND key LIKE 'gen/%' ORDER BY version";
+    SELECT (lpad(to_hex(n), 16, '0') || substr(h, 1, 16))::uuid, 0, $4::int, 0, $1::int,
+           'gen/' || substr(h, 1, 3) || '/' || substr(h, 4, 2) || '/' || substr(h, 6), 'verified', 4096, h
+    FROM generate_series($2::bigint, $3::bigint) AS n, LATERAL (SELECT md5('s3o' || n) AS h) AS hashed";
 
 /// Random inserts leave the pages of a B-tree about 69 % full (ln 2).
 const INDEX: &str =
@@ -46,7 +48,7 @@ pub(super) async fn up_to(stack: &Stack, there: u64, wanted: u64, copies: bool) 
     sql.execute(OBJECTS, &[&bucket, &from, &to]).await.context("generating objects")?;
     sql.batch_execute(INDEX).await.context("the primary key")?;
     if copies {
-        sql.execute(COPIES, &[&bucket, &backend, &from, &to]).await.context("generating copies")?;
+        sql.execute(COPIES, &[&bucket, &from, &to, &backend]).await.context("generating copies")?;
     }
     for sequence in ["version_seq", "change_seq"] {
         let forward = format!("SELECT setval('{sequence}', greatest(nextval('{sequence}'), $1::bigint))");
