@@ -190,7 +190,7 @@ async fn rounds(meter: &mut Meter<'_>, works: &[Work], targets: &[Target], count
             scenario: work.scenario.name.clone(),
             concurrency: work.concurrency,
             target: target.name.clone(),
-            payload: meter.payload(target),
+            payload: meter.settings().payload,
             counts_bytes: work.scenario.counts_bytes(),
             rounds: Vec::new(),
         }));
@@ -201,7 +201,14 @@ async fn rounds(meter: &mut Meter<'_>, works: &[Work], targets: &[Target], count
                 let place = (turn + round) % targets.len();
                 let target = &targets[place];
                 let name = format!("{} @{} {}", work.scenario.name, work.concurrency, target.name);
-                let found = meter.interval(work, target).await.with_context(|| name.clone())?;
+                let found = match meter.interval(work, target).await {
+                    Ok(found) => found,
+                    // One target that is gone does not take the others' figures with it.
+                    Err(error) => {
+                        meter.check().with_context(|| name.clone())?;
+                        Interval::failed(format!("{error:#}"))
+                    }
+                };
                 tell(round, &name, &found);
                 rows[index * targets.len() + place].rounds.push(found);
             }

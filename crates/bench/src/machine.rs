@@ -63,6 +63,9 @@ fn said(program: &str, arguments: &[&str]) -> String {
 /// The first line that a program says, on either output; nothing where it cannot be run.
 fn said_by(program: &Path, arguments: &[&str]) -> String {
     let Ok(output) = Command::new(program).args(arguments).output() else { return String::new() };
+    if !output.status.success() {
+        return String::new();
+    }
     let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
     String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned()
 }

@@ -83,6 +83,11 @@ pub(crate) struct Interval {
 }
 
 impl Interval {
+    /// One that could not be measured at all.
+    pub(crate) fn failed(why: String) -> Self {
+        Self { failed: Failed { count: 1, first: vec![why] }, ..Self::default() }
+    }
+
     /// What the table shows: the open loop's, of a single connection the closed loop's.
     pub(crate) fn latency(&self) -> Option<Percentiles> {
         self.open_latency.or(self.closed_latency)
@@ -93,7 +98,7 @@ impl Interval {
 pub(crate) struct Meter<'a> {
     settings: Settings,
     stack: &'a Stack,
-    payloads: HashMap<(usize, Payload), Arc<Payloads>>,
+    payloads: HashMap<usize, Arc<Payloads>>,
     /// Tells the keys of one interval from those of the next.
     epoch: u64,
 }
@@ -103,21 +108,18 @@ impl<'a> Meter<'a> {
         Self { settings, stack, payloads: HashMap::new(), epoch: 0 }
     }
 
-    /// How bodies are signed for a target. The null backend, which checks no signature, takes bodies as
-    /// they are only.
-    pub(crate) fn payload(&self, target: &Target) -> Payload {
-        match self.settings.payload {
-            Payload::Trailer if target.is_null => Payload::Unsigned,
-            payload => payload,
-        }
+    pub(crate) const fn settings(&self) -> &Settings {
+        &self.settings
     }
 
-    fn payloads(&mut self, size: usize, target: &Target) -> Arc<Payloads> {
-        let (payload, seed) = (self.payload(target), self.settings.seed);
-        let made = self
-            .payloads
-            .entry((size, payload))
-            .or_insert_with(|| Arc::new(Payloads::new(payload, size, seed)));
+    /// Fails when a process of ours has ended.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.stack.check()
+    }
+
+    fn payloads(&mut self, size: usize) -> Arc<Payloads> {
+        let (payload, seed) = (self.settings.payload, self.settings.seed);
+        let made = self.payloads.entry(size).or_insert_with(|| Arc::new(Payloads::new(payload, size, seed)));
         Arc::clone(made)
     }
 
@@ -139,7 +141,7 @@ impl<'a> Meter<'a> {
     /// Makes the objects that the scenario reads.
     pub(crate) async fn fill(&mut self, scenario: &Scenario, target: &Target) -> Result<()> {
         let (keys, count) = self.set(scenario.size);
-        let (payloads, workshop) = (self.payloads(scenario.size, target), Self::workshop(target)?);
+        let (payloads, workshop) = (self.payloads(scenario.size), Self::workshop(target)?);
         let puts: Result<_> = (0..count).map(|n| workshop.put(&keys.key(n), payloads.upload(n))).collect();
         let connections = if scenario.size > 1 << 20 { 4 } else { 32 };
         let connections = connect_all(&target.addresses, connections, false).await?;
@@ -174,7 +176,7 @@ impl<'a> Meter<'a> {
 
     /// Makes objects for `duration`, to be deleted. Their keys.
     async fn victims(&mut self, work: &Work, target: &Target, duration: Duration) -> Result<Vec<String>> {
-        let (keys, payloads) = (self.new_keys("del"), self.payloads(work.scenario.size, target));
+        let (keys, payloads) = (self.new_keys("del"), self.payloads(work.scenario.size));
         let (workshop, source) = (Self::workshop(target)?, keys.clone());
         let feed = Feed::endless(0, move |n| workshop.put(&source.key(n), payloads.upload(n)))?;
         let lap = Lap::start(connect_all(&target.addresses, 32, false).await?, feed);
@@ -196,7 +198,7 @@ impl<'a> Meter<'a> {
 
     /// Requests of a scenario that makes or reads objects; the first `ahead` are signed now.
     fn feed(&mut self, scenario: &Scenario, target: &Target, ahead: u64) -> Result<Feed> {
-        let (payloads, workshop) = (self.payloads(scenario.size, target), Self::workshop(target)?);
+        let (payloads, workshop) = (self.payloads(scenario.size), Self::workshop(target)?);
         let (set, count) = self.set(scenario.size);
         match scenario.kind {
             Kind::Put => {

@@ -145,7 +145,10 @@ impl Workshop {
 
     /// `DeleteObjects`, quietly answered.
     pub(crate) fn delete_objects(&self, keys: &[String]) -> Result<Prepared> {
-        let objects: String = keys.iter().map(|key| format!("<Object><Key>{key}</Key></Object>")).collect();
+        let mut objects = String::with_capacity(keys.len() * 80);
+        for key in keys {
+            objects.extend(["<Object><Key>", key, "</Key></Object>"]);
+        }
         let wire = Bytes::from(format!(
             "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{objects}<Quiet>true</Quiet></Delete>"
         ));

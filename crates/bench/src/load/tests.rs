@@ -56,6 +56,19 @@ async fn what_is_put_is_got_listed_and_deleted() {
 }
 
 #[tokio::test]
+async fn every_way_to_sign_a_body_stores_the_same_object() {
+    let address = null().await;
+    let workshop = workshop(address);
+    for payload in [Payload::Unsigned, Payload::Signed, Payload::Trailer] {
+        let payloads = Payloads::new(payload, 70_000, 1);
+        let put = Feed::once(vec![workshop.put("k", payloads.upload(0)).expect("a put")]);
+        assert_eq!(lap(address, true, put).await.failed, Failed::default(), "{payload:?}");
+        let get = Feed::once(vec![workshop.get("k", payloads.plain(0)).expect("a get")]);
+        assert_eq!(lap(address, true, get).await.failed, Failed::default(), "{payload:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_length_or_content_fails() {
     let (address, payloads) = (null().await, Payloads::new(Payload::Signed, 1000, 1));
     let workshop = workshop(address);

@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use md5::{Digest as _, Md5};
@@ -26,6 +28,8 @@ pub(super) struct Body {
     pub(super) bytes: Bytes,
     /// In quotation marks.
     pub(super) etag: HeaderValue,
+    /// Base64.
+    pub(super) crc64nvme: HeaderValue,
 }
 
 /// Length and hash of the beginning.
@@ -52,6 +56,8 @@ impl Bodies {
     fn remember(&self, bytes: Bytes) -> Arc<Body> {
         let etag = format!("\"{}\"", hex::encode(Md5::digest(&bytes)));
         let etag = HeaderValue::try_from(etag).unwrap_or_else(|_| HeaderValue::from_static("\"\""));
+        let crc = BASE64.encode(hash(&bytes).to_be_bytes());
+        let crc64nvme = HeaderValue::try_from(crc).unwrap_or_else(|_| HeaderValue::from_static(""));
         let length = bytes.len() as u64;
         let likeness = (length, hash(&bytes[..bytes.len().min(HEAD)]));
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +65,7 @@ impl Bodies {
         if let Some(twin) = twins.iter().find(|twin| twin.bytes == bytes) {
             return Arc::clone(twin);
         }
-        let body = Arc::new(Body { bytes, etag });
+        let body = Arc::new(Body { bytes, etag, crc64nvme });
         twins.push(Arc::clone(&body));
         known.bytes += length;
         if known.bytes > KEPT_BYTES {
@@ -240,8 +246,15 @@ mod tests {
     #[test]
     fn unused_bodies_are_forgotten() {
         let mut known = Known::default();
-        let kept = Arc::new(Body { bytes: Bytes::from_static(b"a"), etag: HeaderValue::from_static("a") });
-        let loose = Arc::new(Body { bytes: Bytes::from_static(b"b"), etag: HeaderValue::from_static("b") });
+        let body = |text: &'static str| {
+            let value = HeaderValue::from_static(text);
+            Arc::new(Body {
+                bytes: Bytes::from_static(text.as_bytes()),
+                etag: value.clone(),
+                crc64nvme: value,
+            })
+        };
+        let (kept, loose) = (body("a"), body("b"));
         known.by_likeness.insert((1, 1), vec![Arc::clone(&kept), loose]);
         known.drop_unused();
         assert_eq!((known.bytes, known.by_likeness.len()), (1, 1));

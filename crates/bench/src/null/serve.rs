@@ -21,6 +21,7 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use tokio::net::TcpStream;
 
+use super::aws_chunked::Decoder;
 use super::bodies::{Bodies, Body, Intake};
 use super::objects::{Bucket, Buckets, Object};
 use super::xml;
@@ -30,6 +31,12 @@ type Answer = Response<Full<Bytes>>;
 /// Content headers that a GET repeats, besides the metadata.
 const KEPT: [HeaderName; 6] =
     [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_DISPOSITION, CONTENT_LANGUAGE, CACHE_CONTROL, EXPIRES];
+
+/// The checksum that may stand behind a body.
+pub(super) const CRC64NVME: &str = "x-amz-checksum-crc64nvme";
+
+/// Bytes of a body that is framed.
+const DECODED_LENGTH: HeaderName = HeaderName::from_static("x-amz-decoded-content-length");
 
 /// The path under which it is asked about itself; no bucket can have this name.
 const ITSELF: &str = "-";
@@ -109,8 +116,10 @@ impl Server {
         headers: &HeaderMap,
         mut body: Incoming,
     ) -> Result<Answer> {
-        if is_chunked(headers) {
-            let why = "The null backend takes bodies as they are, not in aws-chunked framing.";
+        let with_trailer = has(headers, "x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")
+            && has(headers, "x-amz-trailer", CRC64NVME);
+        if is_chunked(headers) && !with_trailer {
+            let why = "The null backend takes bodies as they are, or in aws-chunked with a CRC-64/NVME behind them.";
             return Ok(error(StatusCode::NOT_IMPLEMENTED, "NotImplemented", why));
         }
         if headers.contains_key("x-amz-copy-source") {
@@ -120,19 +129,31 @@ impl Server {
                 "The null backend does not copy.",
             ));
         }
-        let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let name = if with_trailer { DECODED_LENGTH } else { CONTENT_LENGTH };
+        let length = headers.get(name).and_then(|value| value.to_str().ok()?.parse().ok());
         let mut intake = Intake::new(&self.bodies, length);
+        let mut decoder = with_trailer.then(Decoder::default);
         while let Some(frame) = body.frame().await {
-            if let Ok(chunk) = frame?.into_data() {
-                intake.push(&chunk);
+            let Ok(chunk) = frame?.into_data() else { continue };
+            match &mut decoder {
+                Some(decoder) => decoder.push(&chunk, |data| intake.push(data))?,
+                None => intake.push(&chunk),
             }
         }
         let body = intake.end()?;
-        let etag = body.etag.clone();
+        if let Some(decoder) = decoder
+            && body.crc64nvme != decoder.end()?
+        {
+            return Ok(error(StatusCode::BAD_REQUEST, "BadDigest", "The checksum is another."));
+        }
+        let (etag, crc64nvme) = (body.etag.clone(), body.crc64nvme.clone());
         let object = Object { body, headers: kept(headers), modified: self.http_date() };
         bucket.put(key.to_owned(), object);
         let mut answer = empty(StatusCode::OK);
         answer.headers_mut().insert(ETAG, etag);
+        if with_trailer {
+            answer.headers_mut().insert(HeaderName::from_static(CRC64NVME), crc64nvme);
+        }
         Ok(answer)
     }
 
@@ -153,15 +174,18 @@ impl Server {
 fn kept(headers: &HeaderMap) -> Arc<[(HeaderName, HeaderValue)]> {
     let kept =
         headers.iter().filter(|(name, _)| name.as_str().starts_with("x-amz-meta-") || KEPT.contains(name));
-    kept.filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?)))
+    kept.filter(|(_, value)| *value != "aws-chunked")
+        .filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?)))
         .collect()
 }
 
 fn is_chunked(headers: &HeaderMap) -> bool {
-    let starts = |name: &str, with: &str| {
-        headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| value.starts_with(with))
-    };
-    starts("x-amz-content-sha256", "STREAMING-") || starts("content-encoding", "aws-chunked")
+    has(headers, "x-amz-content-sha256", "STREAMING-") || has(headers, "content-encoding", "aws-chunked")
+}
+
+/// Whether a header is there and begins so.
+fn has(headers: &HeaderMap, name: &str, with: &str) -> bool {
+    headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(|value| value.starts_with(with))
 }
 
 fn describe(object: &Object, headers: &mut HeaderMap) {

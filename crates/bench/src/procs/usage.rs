@@ -111,7 +111,7 @@ fn parse_ticks(stat: &str) -> Option<Ticks> {
     })
 }
 
-/// A field of /proc/PID/status or smaps_rollup, in MiB.
+/// A field of /proc/PID/status or `smaps_rollup`, in MiB.
 fn mib(pid: u32, file: &str, field: &str) -> Option<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;

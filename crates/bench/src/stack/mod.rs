@@ -83,16 +83,14 @@ impl Stack {
         }
         let options = s3o_localpg::Options { settings, ..s3o_localpg::Options::new(folder.join("postgres")) };
         let postgres = LocalPostgres::start(options).await?;
-        let (null, null_pid, backend) = match args.backend {
-            Some((address, pid)) => (None, pid, address),
-            None => {
-                let (child, address) = start_null(&me, &folder).await?;
-                let pid = child.pid();
-                (Some(child), Some(pid), address)
-            }
+        let (null, null_pid, backend) = if let Some((address, pid)) = args.backend {
+            (None, pid, address)
+        } else {
+            let (child, address) = start_null(&me, &folder).await?;
+            let pid = child.pid();
+            (Some(child), Some(pid), address)
         };
         let (data_planes, control_planes, nginx) = (Vec::new(), Vec::new(), None);
-        let _removed = removed;
         Ok(Self {
             data_planes,
             control_planes,
@@ -103,7 +101,7 @@ impl Stack {
             postgres,
             folder,
             binaries,
-            _removed,
+            _removed: removed,
         })
     }
 
