@@ -8,7 +8,7 @@ use s3o_core::ports::WorkerControl;
 use s3o_grpc::{Ports, Wiring};
 use s3o_runtime::{LogHandle, Metrics, Reload, Shutdown, config};
 use s3o_store::{Store, StoreError};
-use s3o_workers::{BackendSettings, Deps, WorkerSettings, Workers};
+use s3o_workers::{BackendSettings, Deps, IntentsResolved, WorkerSettings, Workers};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -92,9 +92,13 @@ impl BringUp {
     }
 
     fn serve(&self, store: &Arc<Store>) {
-        store_meters::register(&self.metrics, store);
-        let workers: Arc<dyn WorkerControl> =
-            if self.config.workers.enabled { Workers::start(self.deps(store)) } else { Arc::new(NoWorkers) };
+        let resolved = IntentsResolved::default();
+        store_meters::register(&self.metrics, store, &resolved);
+        let workers: Arc<dyn WorkerControl> = if self.config.workers.enabled {
+            Workers::start(self.deps(store, resolved))
+        } else {
+            Arc::new(NoWorkers)
+        };
         self.wiring.ready(Ports {
             ledger: store.clone(),
             sessions: store.clone(),
@@ -105,7 +109,7 @@ impl BringUp {
         });
     }
 
-    fn deps(&self, store: &Arc<Store>) -> Deps {
+    fn deps(&self, store: &Arc<Store>, intents_resolved: IntentsResolved) -> Deps {
         Deps {
             ledger: store.clone(),
             configs: store.clone(),
@@ -115,6 +119,7 @@ impl BringUp {
             sessions: store.clone(),
             backends: BackendSettings::default(),
             metrics: self.metrics.clone(),
+            intents_resolved,
             instance: self.config.instance.clone(),
             settings: WorkerSettings {
                 cleanup_queue: self.config.cleanup.interval.get(),

@@ -1,4 +1,4 @@
-//! What the store has counted, by lane, in `/metrics`.
+//! What the store has counted, by lane and over all, in `/metrics`.
 //!
 //! Invariant: read when somebody asks; nothing is added to the work itself.
 
@@ -10,7 +10,8 @@ use s3o_runtime::metrics::prometheus_client::collector::Collector;
 use s3o_runtime::metrics::prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use s3o_runtime::metrics::prometheus_client::metrics::MetricType;
 use s3o_runtime::metrics::prometheus_client::metrics::counter::ConstCounter;
-use s3o_store::{LaneStats, Store};
+use s3o_store::{LaneStats, Store, StoreStats, WriteStats};
+use s3o_workers::IntentsResolved;
 
 /// A counter's name without `s3o_` and `_total`, its help, and where it is read.
 type Meter = (&'static str, &'static str, fn(&LaneStats) -> u64);
@@ -26,7 +27,11 @@ const METERS: [Meter; 7] = [
     ("store_panics", "Batches that panicked", |lane| lane.panics),
 ];
 
-struct StoreMeters(Arc<Store>);
+struct StoreMeters {
+    store: Arc<Store>,
+    /// What the reaper counts; commits are counted by the store, and both are one family.
+    resolved: IntentsResolved,
+}
 
 impl fmt::Debug for StoreMeters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,7 +41,8 @@ impl fmt::Debug for StoreMeters {
 
 impl Collector for StoreMeters {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let lanes = self.0.stats().lanes;
+        let StoreStats { lanes, writes, database_reachable: _ } = self.store.stats();
+        self.writes(&mut encoder, &writes)?;
         for (name, help, read) in METERS {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for lane in &lanes {
@@ -48,7 +54,36 @@ impl Collector for StoreMeters {
     }
 }
 
-/// Shows the counters of `store` in `metrics`.
-pub(crate) fn register(metrics: &Metrics, store: &Arc<Store>) {
-    metrics.registry(|registry| registry.register_collector(Box::new(StoreMeters(store.clone()))));
+impl StoreMeters {
+    fn writes(&self, encoder: &mut DescriptorEncoder<'_>, writes: &WriteStats) -> Result<(), fmt::Error> {
+        let help = "In-flight PUT intents inserted before the backend write";
+        let counter = ConstCounter::new(writes.intents_enqueued);
+        counter.encode(encoder.encode_descriptor(
+            "pending_intents_enqueued",
+            help,
+            None,
+            MetricType::Counter,
+        )?)?;
+
+        let help = "Pending PUT intents resolved by status";
+        let mut family =
+            encoder.encode_descriptor("pending_intents_resolved", help, None, MetricType::Counter)?;
+        let committed = ConstCounter::new(writes.intents_committed);
+        committed.encode(family.encode_family(&[("status", "committed")])?)?;
+        self.resolved.encode(family)?;
+
+        let help = "Items added to the cleanup retry queue";
+        let mut family =
+            encoder.encode_descriptor("cleanup_queue_enqueued", help, None, MetricType::Counter)?;
+        for (reason, n) in writes.cleanup_enqueued() {
+            ConstCounter::new(n).encode(family.encode_family(&[("reason", reason.as_str())])?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Shows the counters of `store`, and those of the reaper in `resolved`, in `metrics`.
+pub(crate) fn register(metrics: &Metrics, store: &Arc<Store>, resolved: &IntentsResolved) {
+    let meters = StoreMeters { store: store.clone(), resolved: resolved.clone() };
+    metrics.registry(|registry| registry.register_collector(Box::new(meters)));
 }

@@ -37,7 +37,7 @@ pub use crate::audit::UsageAudit;
 pub use crate::error::StoreError;
 pub use crate::options::StoreOptions;
 pub use crate::schema::SCHEMA;
-pub use crate::stats::{LaneStats, StoreStats};
+pub use crate::stats::{LaneStats, StoreStats, WriteStats};
 
 use crate::connection::{Connector, Profile};
 use crate::ledger::Lanes;
@@ -145,7 +145,8 @@ impl Store {
     pub fn stats(&self) -> StoreStats {
         let mut lanes = self.inner.lanes.stats();
         lanes.push(self.inner.lookup.stats("lookup"));
-        StoreStats { lanes, database_reachable: self.inner.breaker.is_closed() }
+        let writes = self.inner.lanes.writes();
+        StoreStats { lanes, writes, database_reachable: self.inner.breaker.is_closed() }
     }
 }
 

@@ -2,6 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use s3o_core::cleanup::Reason;
+use s3o_core::effects::Effects;
+use s3o_core::outcome_log::Logged;
+
 /// Counters of one lane. Batches decided, calls in them, transactions tried (repeats and bisections
 /// included), round trips to the server, reconnects, calls put off because of a lock, and panics.
 #[derive(Debug, Default)]
@@ -13,6 +17,10 @@ pub(crate) struct LaneCounters {
     pub(crate) reconnects: AtomicU64,
     pub(crate) deferred: AtomicU64,
     pub(crate) panics: AtomicU64,
+    intents_enqueued: AtomicU64,
+    intents_committed: AtomicU64,
+    /// In the order of `Reason::ALL`.
+    cleanup_enqueued: [AtomicU64; Reason::ALL.len()],
 }
 
 pub(crate) fn add(counter: &AtomicU64, n: usize) {
@@ -41,6 +49,26 @@ pub struct LaneStats {
 }
 
 impl LaneCounters {
+    /// Counts what a transaction has written, once it is committed.
+    pub(crate) fn wrote(&self, effects: &Effects) {
+        add(&self.intents_enqueued, effects.add_intents.len());
+        let committed = effects.changes.iter().filter(|change| change.logged == Logged::Committed).count();
+        add(&self.intents_committed, committed);
+        for (reason, counter) in Reason::ALL.iter().zip(&self.cleanup_enqueued) {
+            add(counter, effects.cleanup.iter().filter(|entry| entry.reason == *reason).count());
+        }
+    }
+
+    /// Adds this lane's to `sum`.
+    pub(crate) fn read_writes(&self, sum: &mut WriteStats) {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        sum.intents_enqueued += get(&self.intents_enqueued);
+        sum.intents_committed += get(&self.intents_committed);
+        for (total, counter) in sum.cleanup_enqueued.iter_mut().zip(&self.cleanup_enqueued) {
+            *total += get(counter);
+        }
+    }
+
     pub(crate) fn read(&self, lane: &str) -> LaneStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         LaneStats {
@@ -56,11 +84,31 @@ impl LaneCounters {
     }
 }
 
+/// What all lanes have written since the start of the process. A transaction whose answer was lost, and
+/// that turns out to be committed, is not counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WriteStats {
+    /// Intents recorded.
+    pub intents_enqueued: u64,
+    /// Intents that ended in a commit by their writer.
+    pub intents_committed: u64,
+    cleanup_enqueued: [u64; Reason::ALL.len()],
+}
+
+impl WriteStats {
+    /// Blobs queued for deletion, by reason.
+    pub fn cleanup_enqueued(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL.into_iter().zip(self.cleanup_enqueued)
+    }
+}
+
 /// A snapshot of all counters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreStats {
     /// By lane.
     pub lanes: Vec<LaneStats>,
+    /// Of all lanes together.
+    pub writes: WriteStats,
     /// Whether the database has answered lately: the circuit breaker `database`.
     pub database_reachable: bool,
 }

@@ -5,6 +5,7 @@ mod support;
 
 use futures::future::join_all;
 use s3o_core::call::{Call, Outcome, Retarget};
+use s3o_core::cleanup::Reason;
 use s3o_core::intent::TargetEnd;
 use s3o_core::object::Locate;
 use s3o_core::ports::Ledger;
@@ -57,6 +58,22 @@ async fn repeats_get_the_first_outcome() {
     assert_eq!(world.count("SELECT count(*) FROM cleanup_queue").await, 1);
     assert_eq!(world.count("SELECT size FROM objects").await, 20);
     world.audit().await;
+}
+
+#[tokio::test]
+async fn what_is_written_is_counted_once() {
+    let world = World::new(&[None]).await;
+    world.put("k", 10).await;
+    world.put("k", 20).await;
+    let given_up = op();
+    let a = world.begun(given_up, "k", 5).await;
+    for _ in 0..2 {
+        world.store.submit(world.abort(given_up, "k", 5, &a, TargetEnd::Unknown)).await;
+    }
+    let writes = world.store.stats().writes;
+    assert_eq!((writes.intents_enqueued, writes.intents_committed), (3, 2));
+    let queued: Vec<_> = writes.cleanup_enqueued().filter(|(_, n)| *n > 0).collect();
+    assert_eq!(queued, [(Reason::Displaced, 1), (Reason::Aborted, 1)]);
 }
 
 #[tokio::test]

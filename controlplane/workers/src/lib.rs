@@ -31,6 +31,8 @@ mod usage;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use s3o_backend::{BreakerConfig, Timeouts};
 use s3o_core::ports::{Configs, Ledger, Maintenance, Overview, Queues, Sessions};
 use s3o_runtime::{Metrics, Shutdown};
@@ -74,6 +76,9 @@ impl Default for WorkerSettings {
     }
 }
 
+/// `s3o_pending_intents_resolved_total`, by `status`.
+pub type IntentsResolved = Family<[(&'static str, &'static str); 1], Counter>;
+
 /// Everything a start needs.
 #[derive(Clone)]
 pub struct Deps {
@@ -95,6 +100,8 @@ pub struct Deps {
     pub settings: WorkerSettings,
     /// Where the workers' metrics go.
     pub metrics: Metrics,
+    /// Counts what became of expired intents. Shown by whoever counts the commits too: one family.
+    pub intents_resolved: IntentsResolved,
     /// This replica's name, as operators see it.
     pub instance: String,
     /// The workers end with it.

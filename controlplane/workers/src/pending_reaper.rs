@@ -9,8 +9,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use s3o_core::call::{Call, Found, Outcome, Request, Resolution, Resolve, TargetId};
 use s3o_core::cleanup::Claim;
 use s3o_core::intent::Intent;
@@ -21,10 +19,10 @@ use s3o_types::Op;
 use tracing::info;
 use uuid::Uuid;
 
-use crate::Deps;
 use crate::backends::Backends;
 use crate::harness::Worker;
 use crate::marker_gate::MarkerGate;
+use crate::{Deps, IntentsResolved};
 
 /// Longer than a batch of HEADs that each take the client's 60 s, 8 at a time.
 const CLAIM_US: i64 = 15 * 60 * 1_000_000;
@@ -38,14 +36,11 @@ pub(crate) struct PendingReaper {
     owner: Uuid,
     concurrency: usize,
     shutdown: Shutdown,
-    resolved: Family<[(&'static str, &'static str); 1], Counter>,
+    resolved: IntentsResolved,
 }
 
 impl PendingReaper {
     pub(crate) fn new(deps: &Deps, backends: Arc<Backends>, owner: Uuid) -> Self {
-        let resolved = Family::default();
-        let help = "Pending PUT intents resolved by status";
-        deps.metrics.register("pending_intents_resolved", help, resolved.clone());
         Self {
             ledger: deps.ledger.clone(),
             queues: deps.queues.clone(),
@@ -53,7 +48,7 @@ impl PendingReaper {
             owner,
             concurrency: deps.settings.reaper_concurrency.max(1),
             shutdown: deps.shutdown.clone(),
-            resolved,
+            resolved: deps.intents_resolved.clone(),
         }
     }
 

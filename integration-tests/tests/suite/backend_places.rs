@@ -61,6 +61,14 @@ async fn a_body_that_went_to_the_old_place_is_not_acknowledged() -> Result<()> {
     put_until_stored(&cluster, "k").await?;
     put_until_stored(&cluster, "before").await?;
     ensure!(old.blob_count() == 2, "written to the old place: {:?}", old.stored()?);
+    let (_, metrics) = wait::http_get(cluster.control[0].http, "/metrics").await?;
+    for line in [
+        "s3o_cleanup_queue_enqueued_total{reason=\"refused\"} 1",
+        "s3o_pending_intents_resolved_total{status=\"committed\"} ",
+        "s3o_pending_intents_enqueued_total ",
+    ] {
+        ensure!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
     cluster.finish().await
 }
 

@@ -70,6 +70,7 @@ async fn transaction(
         .collect();
     let decision = decide(read.facts, &left);
     effects::write(desk.connection, &decision.effects, desk.slot, desk.times).await?;
+    desk.counters.wrote(&decision.effects);
     let mut outcomes = decision.outcomes.into_iter();
     for verdict in &mut verdicts {
         if verdict.is_none() {

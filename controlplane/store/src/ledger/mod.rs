@@ -39,7 +39,7 @@ use crate::ledger::lane::{Item, Lane, unavailable};
 use crate::ledger::locate::{LocateLane, Reader};
 use crate::ledger::pressure::Pressure;
 use crate::slots::Slots;
-use crate::stats::{LaneCounters, LaneStats};
+use crate::stats::{LaneCounters, LaneStats, WriteStats};
 
 /// How long a call waits for the database: a failover of PostgreSQL takes up to 40 s, and must not
 /// kill an upload whose bytes are already stored.
@@ -136,6 +136,15 @@ impl Lanes {
             .map(|lane| lane.counters.read(&lane.name))
             .chain(std::iter::once(locate.counters.read(&locate.name)))
             .collect()
+    }
+
+    pub(crate) fn writes(&self) -> WriteStats {
+        let Self { begin, commit, bulk, locate: _ } = self;
+        let mut sum = WriteStats::default();
+        for lane in begin.iter().chain(commit).chain(std::iter::once(bulk)) {
+            lane.counters.read_writes(&mut sum);
+        }
+        sum
     }
 
     fn of(&self, request: &Request) -> &mpsc::Sender<Item> {

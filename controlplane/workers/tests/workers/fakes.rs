@@ -21,7 +21,7 @@ use s3o_core::worker::{Counts, WorkerStatus};
 use s3o_runtime::{Metrics, Shutdown};
 use s3o_testkit::s3server::FaultyBackend;
 use s3o_types::{BackendId, BackendSpec, BackendState, EtagProof, Op};
-use s3o_workers::{BackendSettings, Deps, WorkerSettings, Workers};
+use s3o_workers::{BackendSettings, Deps, IntentsResolved, WorkerSettings, Workers};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -102,6 +102,8 @@ impl Fixture {
         let day = Duration::from_hours(24);
         let ms = Duration::from_millis;
         let timeouts = Timeouts { connect: ms(2000), idle: ms(500), source: ms(500), response: ms(500) };
+        let intents_resolved = IntentsResolved::default();
+        metrics.register("pending_intents_resolved", "As the server shows it", intents_resolved.clone());
         let workers = Workers::start(Deps {
             ledger: ports.clone(),
             configs: ports.clone(),
@@ -111,6 +113,7 @@ impl Fixture {
             sessions: ports.clone(),
             backends: BackendSettings { timeouts, breaker: BreakerConfig::default() },
             metrics: metrics.clone(),
+            intents_resolved: intents_resolved.clone(),
             instance: "cp-1".to_owned(),
             settings: WorkerSettings { cleanup_queue: day, pending_reaper: day, ..WorkerSettings::default() },
             shutdown: shutdown.clone(),
