@@ -90,27 +90,86 @@ async fn two_hundred_writers_of_one_key() -> Result<()> {
     cluster.finish().await
 }
 
+/// Two data planes, each with a control plane of its own, so that both decide.
+async fn two_sides() -> Result<Cluster> {
+    let options = Options { control_planes: 2, data_planes: 2, ..Options::default() };
+    let cluster = Cluster::start(options).await?;
+    for (data, control) in [(0, 1), (1, 0)] {
+        cluster.data[data].links[control].set(s3o_integration_tests::Mode::Refuse);
+        cluster.data[data].links[control].cut();
+    }
+    Ok(cluster)
+}
+
+/// One winner; the others hear that the condition did not hold.
+fn one_wins(answers: &[Result<(), u16>], heard: &[u16]) -> Result<()> {
+    let winners = answers.iter().filter(|answer| answer.is_ok()).count();
+    ensure!(winners == 1, "{winners} winners");
+    for status in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        ensure!(heard.contains(status), "a loser heard {status}");
+    }
+    Ok(())
+}
+
+async fn copies_of(cluster: &Cluster, key: &str) -> Result<i64> {
+    let count = "SELECT count(*) FROM copies WHERE key = $1";
+    Ok(cluster.sql().await?.query_one(count, &[&key]).await?.get(0))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_many_creators_wins() -> Result<()> {
-    let cluster = Cluster::start(Options { data_planes: 2, ..Options::default() }).await?;
+    let cluster = two_sides().await?;
     let clients = [cluster.s3(0), cluster.s3(1)];
-    for round in 0..5 {
+    for (round, racers) in [(0, WRITERS), (1, 20), (2, 20)] {
         let key = format!("lock/{round}");
-        let creations =
-            (0..20).map(|n| {
-                let put = clients[n % 2].put_object().bucket(BUCKET).key(&key).if_none_match("*");
-                let bytes = body(&format!("{round} {n}"), 5000);
-                async move {
-                    put.body(bytes.into()).send().await.map_err(|error| s3::Failure::of(&error).status())
-                }
-            });
+        let creations = (0..racers).map(|n| {
+            let put = clients[n % 2].put_object().bucket(BUCKET).key(&key).if_none_match("*");
+            let bytes = body(&format!("{round} {n}"), 5000);
+            async move {
+                let put = put.body(bytes.into()).send().await;
+                put.map(|_| ()).map_err(|error| s3::Failure::of(&error).status())
+            }
+        });
         let answers = futures::future::join_all(creations).await;
-        let winners = answers.iter().filter(|answer| answer.is_ok()).count();
-        ensure!(winners == 1, "{winners} winners");
-        let others = answers.iter().filter_map(|answer| answer.as_ref().err());
-        for status in others {
-            ensure!([409, 412].contains(status), "a loser heard {status}");
-        }
+        one_wins(&answers, &[409, 412])?;
+        let winner = answers.iter().position(Result::is_ok).context("a winner")?;
+        let (etag, bytes) = s3::get(&clients[0], BUCKET, &key).await.expect("get").expect("it exists");
+        ensure!(
+            etag == md5(&body(&format!("{round} {winner}"), 5000)) && md5(&bytes) == etag,
+            "not the winner's"
+        );
+        ensure!(copies_of(&cluster, &key).await? == 1, "a loser's blob counts");
     }
+    // Nothing of the losers remains on a backend: the audit sees to it.
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_many_swaps_and_deletes_wins() -> Result<()> {
+    let cluster = two_sides().await?;
+    let clients = [cluster.s3(0), cluster.s3(1)];
+    let first = s3::put(&clients[0], BUCKET, "swap", body("first", 10)).await.expect("put");
+    let status = |error: s3::Failure| error.status();
+    let swaps = (0..50).map(|n| {
+        let put = clients[n % 2].put_object().bucket(BUCKET).key("swap").if_match(format!("\"{first}\""));
+        let bytes = body(&format!("swap {n}"), 3000);
+        async move { put.body(bytes.into()).send().await.map(|_| ()).map_err(|e| status(s3::Failure::of(&e))) }
+    });
+    one_wins(&futures::future::join_all(swaps).await, &[409, 412])?;
+    // Copies are writes: of those onto a key that must not be there one counts.
+    let copies = (0..50).map(|n| {
+        let copy = clients[n % 2].copy_object().bucket(BUCKET).key("copied").if_none_match("*");
+        let copy = copy.copy_source(format!("{BUCKET}/swap"));
+        async move { copy.send().await.map(|_| ()).map_err(|e| status(s3::Failure::of(&e))) }
+    });
+    one_wins(&futures::future::join_all(copies).await, &[409, 412])?;
+    let (current, _) = s3::head(&clients[0], BUCKET, "swap").await.expect("head").expect("it exists");
+    let deletes = (0..50).map(|n| {
+        let delete =
+            clients[n % 2].delete_object().bucket(BUCKET).key("swap").if_match(format!("\"{current}\""));
+        async move { delete.send().await.map(|_| ()).map_err(|e| status(s3::Failure::of(&e))) }
+    });
+    // If-Match on a key that is gone is NoSuchKey.
+    one_wins(&futures::future::join_all(deletes).await, &[404, 409])?;
     cluster.finish().await
 }
