@@ -15,6 +15,8 @@ mod retarget;
 mod set_tags;
 mod settle;
 
+use std::borrow::Borrow;
+
 use s3o_types::{BackendId, ErrorCode, Op, Seq, VersionId};
 
 use crate::call::{Call, Outcome, Refusal, Request};
@@ -33,9 +35,10 @@ pub struct Decision {
 }
 
 /// Decides a batch. The caller has seen to it that no two requests that lock a key name the same one.
-pub fn decide(facts: Facts, requests: &[Request]) -> Decision {
+pub fn decide<R: Borrow<Request>>(facts: Facts, requests: &[R]) -> Decision {
     let mut batch = Batch { facts, effects: Effects::default() };
-    let outcomes = requests.iter().enumerate().map(|(index, request)| batch.decide(index, request)).collect();
+    let numbered = requests.iter().map(Borrow::borrow).enumerate();
+    let outcomes = numbered.map(|(index, request)| batch.decide(index, request)).collect();
     Decision { outcomes, effects: batch.effects }
 }
 

@@ -60,13 +60,14 @@ async fn transaction(
     locking: Locking,
 ) -> Result<Vec<Verdict>, Failure> {
     let read = facts::read(desk.connection, requests, locking).await?;
+    add(&desk.counters.round_trips, usize::from(read.late_trip));
     let mut verdicts: Vec<Option<Verdict>> =
         requests.iter().map(|request| set_aside(&read, request)).collect();
-    let left: Vec<Request> = requests
+    let left: Vec<&Request> = requests
         .iter()
         .zip(&verdicts)
         .filter(|(_, verdict)| verdict.is_none())
-        .map(|(request, _)| (*request).clone())
+        .map(|(request, _)| *request)
         .collect();
     let decision = decide(read.facts, &left);
     effects::write(desk.connection, &decision.effects, desk.slot, desk.times).await?;

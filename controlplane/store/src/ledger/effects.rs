@@ -1,4 +1,4 @@
-//! The second flight of a batch: its effects, one statement a table, and the commit.
+//! The second flight of a batch: its effects and the commit.
 //!
 //! Invariant: `backend_usage` is written last, its rows in ascending order of the backend, so that its
 //! locks are held for the shortest time and by everybody in one order.
@@ -14,113 +14,16 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::flight::{Flight, Param};
+use super::writes::{
+    self, ADD_CLEANUP, ADD_INTENTS, ADD_TARGETS, ADD_USAGE, DROP_COPIES, DROP_OBJECTS, SET_TAGS, SETTLE,
+};
 use crate::connection::Connection;
 use crate::error::Failure;
 use crate::rows::{PgTime, corrupt, int_array, object_json, text_array};
 
-const DROP_INTENTS: &str = "
-    DELETE FROM intents i USING unnest($1::uuid[], $2::int[]) AS t (op, item)
-    WHERE i.op = t.op AND i.item = t.item";
-
-const DROP_COPIES: &str = "DELETE FROM copies WHERE version = ANY ($1::uuid[])";
-
-const DROP_OBJECTS: &str = "
-    DELETE FROM objects o USING unnest($1::int[], $2::text[]) AS t (bucket, key)
-    WHERE o.bucket = t.bucket AND o.key = t.key";
-
-/// By the version too: it cannot be another under the key's lock, and a row that is not there must not be made.
-const SET_TAGS: &str = "
-    UPDATE objects o SET tags = t.tags::jsonb
-    FROM unnest($1::int[], $2::text[], $3::uuid[], $4::text[]) AS t (bucket, key, version, tags)
-    WHERE o.bucket = t.bucket AND o.key = t.key AND o.version = t.version";
-
-const PUT_OBJECTS: &str = "
-    INSERT INTO objects (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null)
-    SELECT bucket, key, seq, version, size, etag, modified, attributes::jsonb, checksums::jsonb, tags::jsonb, is_null
-    FROM unnest($1::int[], $2::text[], $3::bigint[], $4::uuid[], $5::bigint[], $6::text[], $7::timestamptz[],
-                $8::text[], $9::text[], $10::text[], $11::boolean[])
-         AS t (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null)
-    ON CONFLICT (bucket, key) DO UPDATE SET
-        seq = excluded.seq, version = excluded.version, size = excluded.size, etag = excluded.etag,
-        modified = excluded.modified, attributes = excluded.attributes, checksums = excluded.checksums,
-        tags = excluded.tags, is_null = excluded.is_null, retain_until = NULL, retain_mode = NULL,
-        legal_hold = false";
-
-const ADD_COPIES: &str = "
-    INSERT INTO copies (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag,
-                        backend_version, encoding, foreign_key)
-    SELECT version, extent, backend, gen, bucket, key, state, stored_size, backend_etag, backend_version,
-           encoding::jsonb, foreign_key
-    FROM unnest($1::uuid[], $2::smallint[], $3::int[], $4::smallint[], $5::int[], $6::text[], $7::text[],
-                $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[])
-         AS t (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag, backend_version,
-               encoding, foreign_key)";
-
-const ADD_INTENTS: &str = "
-    INSERT INTO intents (op, item, session, bucket, key, version, size, kind, if_absent, if_match,
-                         required_copies, log_floor, begun, target_backend, target_extent, target_gen, target_key,
-                         target_place)
-    SELECT op, item, session, bucket, key, version, size, kind, if_absent, if_match, required_copies, log_floor,
-           begun, backends::int[], extents::smallint[], gens::smallint[], keys::text[], places::int[]
-    FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::int[], $5::text[], $6::uuid[], $7::bigint[], $8::text[],
-                $9::boolean[], $10::text[], $11::smallint[], $12::bigint[], $13::timestamptz[], $14::text[],
-                $15::text[], $16::text[], $17::text[], $18::text[])
-         AS t (op, item, session, bucket, key, version, size, kind, if_absent, if_match, required_copies,
-               log_floor, begun, backends, extents, gens, keys, places)";
-
-/// The places may be fewer than the targets: a release that does not count them left theirs out.
-const ADD_TARGETS: &str = "
-    UPDATE intents i SET
-        target_backend = i.target_backend || t.backend, target_extent = i.target_extent || t.extent,
-        target_gen = i.target_gen || t.gen, target_key = i.target_key || t.key,
-        target_place = i.target_place
-            || array_fill(1, ARRAY[cardinality(i.target_backend) - cardinality(i.target_place)]) || t.place
-    FROM unnest($1::uuid[], $2::int[], $3::int[], $4::smallint[], $5::smallint[], $6::text[], $7::int[])
-         AS t (op, item, backend, extent, gen, key, place)
-    WHERE i.op = t.op AND i.item = t.item";
-
-const ADD_CLEANUP: &str = "
-    INSERT INTO cleanup_queue (backend, storage_key, version, extent, gen, backend_version, size, reason,
-                               uncertain, not_before)
-    SELECT backend, storage_key, version, extent, gen, backend_version, size, reason, uncertain,
-           now() + wait * interval '1 microsecond'
-    FROM unnest($1::int[], $2::text[], $3::uuid[], $4::smallint[], $5::smallint[], $6::text[], $7::bigint[],
-                $8::text[], $9::boolean[], $10::bigint[])
-         AS t (backend, storage_key, version, extent, gen, backend_version, size, reason, uncertain, wait)";
-
-const ADD_CHANGES: &str = "
-    INSERT INTO changes (n, op, item, outcome, bucket, key, version, object)
-    SELECT n, op, item, outcome, bucket, key, version, object::jsonb
-    FROM unnest($1::bigint[], $2::uuid[], $3::int[], $4::smallint[], $5::int[], $6::text[], $7::uuid[],
-                $8::text[]) AS t (n, op, item, outcome, bucket, key, version, object)";
-
-const ADD_USAGE: &str = "
-    INSERT INTO backend_usage (backend, slot, used, reserved, orphaned, objects)
-    SELECT backend, $1::smallint, used, reserved, orphaned, objects
-    FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-         AS t (backend, used, reserved, orphaned, objects)
-    ORDER BY backend
-    ON CONFLICT (backend, slot) DO UPDATE SET
-        used = backend_usage.used + excluded.used, reserved = backend_usage.reserved + excluded.reserved,
-        orphaned = backend_usage.orphaned + excluded.orphaned, objects = backend_usage.objects + excluded.objects";
-
-const ALL: [&str; 11] = [
-    DROP_INTENTS,
-    DROP_COPIES,
-    DROP_OBJECTS,
-    PUT_OBJECTS,
-    SET_TAGS,
-    ADD_COPIES,
-    ADD_INTENTS,
-    ADD_TARGETS,
-    ADD_CLEANUP,
-    ADD_CHANGES,
-    ADD_USAGE,
-];
-
 /// What a lane prepares when it connects.
 pub(crate) async fn prepare(connection: &mut Connection) -> Result<(), Failure> {
-    for sql in ALL {
+    for sql in writes::ALL {
         connection.prepare(sql).await?;
     }
     Ok(())
@@ -146,17 +49,20 @@ pub(crate) async fn write(
         cleanup,
         changes,
     } = effects;
-    let statements: [(bool, &'static str, Vec<Param>); 11] = [
-        (drop_intents.is_empty(), DROP_INTENTS, ops(drop_intents.iter())),
+    let settles_nothing =
+        drop_intents.is_empty() && put_objects.is_empty() && add_copies.is_empty() && changes.is_empty();
+    let mut settled = ops(drop_intents.iter());
+    settled.extend(objects(put_objects)?);
+    settled.extend(copies(add_copies)?);
+    settled.extend(logged(changes)?);
+    let statements: [(bool, &'static str, Vec<Param>); 8] = [
         (drop_copies.is_empty(), DROP_COPIES, versions(drop_copies)),
         (drop_objects.is_empty(), DROP_OBJECTS, dropped(drop_objects)),
-        (put_objects.is_empty(), PUT_OBJECTS, objects(put_objects)?),
         (set_tags.is_empty(), SET_TAGS, tagged(set_tags)?),
-        (add_copies.is_empty(), ADD_COPIES, copies(add_copies)?),
+        (settles_nothing, SETTLE, settled),
         (add_intents.is_empty(), ADD_INTENTS, intents(add_intents)),
         (add_targets.is_empty(), ADD_TARGETS, targets(add_targets)),
         (cleanup.is_empty(), ADD_CLEANUP, cleanups(cleanup, times)),
-        (changes.is_empty(), ADD_CHANGES, logged(changes)?),
         (usage.is_empty(), ADD_USAGE, usages(usage, slot)),
     ];
     let mut flight = Flight::new(connection);

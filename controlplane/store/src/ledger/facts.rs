@@ -2,8 +2,11 @@
 //!
 //! Invariant: each statement has a snapshot of its own, taken when it runs. So what is read under a
 //! lock comes after the statement that takes it; intents come before the log, so that whoever settled
-//! an intent meanwhile is found there; the log's numbers are drawn after the locks; and the usage of
-//! backends comes last, its sums after the lock of slot 0.
+//! an intent meanwhile is found there; the log's numbers are drawn after the locks; and calls that place
+//! are read after the lock of slot 0, which orders them among replicas.
+//!
+//! A statement costs PostgreSQL and us far more than a row: those that can share a snapshot are one, and
+//! what is hardly ever needed is fetched by a trip of its own (docs/performance.md).
 
 use std::collections::HashSet;
 
@@ -37,6 +40,8 @@ pub(crate) struct Read {
     pub(crate) unlocked: HashSet<(BucketId, String)>,
     /// Operations whose intent another transaction holds; empty unless they were tried.
     pub(crate) held: HashSet<Op>,
+    /// Whether it took one more round trip.
+    pub(crate) late_trip: bool,
     /// Rows that this release cannot read, by the call that needs them.
     pub(crate) broken: Vec<(Subject, String)>,
 }
@@ -56,17 +61,13 @@ pub(super) enum Part {
     Locks,
     Held,
     Intents,
-    Outcomes,
-    Objects,
+    Calls,
     Buckets,
-    Writers,
     Named,
     Places,
     Overtaken,
     Numbers,
-    Versions,
     Usage,
-    Routing,
 }
 
 struct Plan<'a> {
@@ -123,10 +124,14 @@ pub(crate) async fn read(
         requests.retain(|request| !read.is_held(request));
         plan = Plan::new(connection);
     }
+    intents(&mut plan, &requests).await?;
     rows_of_calls(&mut plan, &requests).await?;
     rows_of_kinds(&mut plan, &requests).await?;
-    room(&mut plan, &requests).await?;
+    if requests.iter().any(|request| places(&request.call)) {
+        plan.add(Part::Usage, reads::ROOM, Vec::new()).await?;
+    }
     plan.land(&mut read).await?;
+    named(connection, &requests, &mut read).await?;
     Ok(read)
 }
 
@@ -161,18 +166,36 @@ fn buckets(requests: &[&Request]) -> Vec<i32> {
 
 async fn locks(plan: &mut Plan<'_>, requests: &[&Request], locking: Locking) -> Result<(), Failure> {
     let locked: Vec<&Request> = requests.iter().copied().filter(|r| r.call.locks_key()).collect();
-    if !locked.is_empty() {
-        let (ids, names) = keys(&locked);
-        let (part, sql) = match locking {
-            Locking::Wait => (Part::Nothing, reads::LOCK_KEYS),
-            Locking::Try => (Part::Locks, reads::TRY_LOCK_KEYS),
-        };
-        plan.add(part, sql, vec![Box::new(ids), Box::new(names)]).await?;
+    let (mut ids, mut names) = keys(&locked);
+    if locking == Locking::Try && !locked.is_empty() {
+        let tried = (std::mem::take(&mut ids), std::mem::take(&mut names));
+        plan.add(Part::Locks, reads::TRY_LOCK_KEYS, vec![Box::new(tried.0), Box::new(tried.1)]).await?;
     }
-    let lock = vec![Box::new(buckets(requests)) as Param];
-    plan.add(Part::Nothing, reads::LOCK_BUCKETS, lock).await?;
-    if requests.iter().copied().any(|request| placed(request).next().is_some()) {
-        plan.add(Part::Nothing, reads::LOCK_PLACES, Vec::new()).await?;
+    let by_place = requests.iter().copied().any(|request| placed(request).next().is_some());
+    let params: Vec<Param> =
+        vec![Box::new(ids), Box::new(names), Box::new(buckets(requests)), Box::new(by_place)];
+    plan.add(Part::Nothing, reads::LOCKS, params).await
+}
+
+/// Calls that take room on a backend.
+const fn places(call: &Call) -> bool {
+    matches!(call, Call::Begin(_) | Call::Retarget(_))
+}
+
+/// Intents, locked; for calls that place, slot 0 then, and the intents as they are under it: while we waited,
+/// the same Begin may have been decided through another replica, and even its Commit. From here on it would
+/// wait for us; so whatever it left is seen now, and no intent is made twice.
+async fn intents(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
+    // A Begin has no intent to lock, or one that it leaves as it is.
+    let locking: Vec<&Request> =
+        requests.iter().copied().filter(|request| !matches!(request.call, Call::Begin(_))).collect();
+    if !locking.is_empty() {
+        plan.add(Part::Intents, reads::INTENTS, both(ops(&locking))).await?;
+    }
+    let placing: Vec<&Request> = requests.iter().copied().filter(|request| places(&request.call)).collect();
+    if !placing.is_empty() {
+        plan.add(Part::Nothing, reads::LOCK_ROOM, Vec::new()).await?;
+        plan.add(Part::Intents, reads::INTENTS_AGAIN, both(ops(&placing))).await?;
     }
     Ok(())
 }
@@ -192,11 +215,18 @@ fn both((ids, items): (Vec<Uuid>, Vec<i32>)) -> Vec<Param> {
 }
 
 async fn rows_of_calls(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
-    plan.add(Part::Intents, reads::INTENTS, both(ops(requests))).await?;
-    plan.add(Part::Outcomes, reads::OUTCOMES, both(ops(requests))).await?;
-    let (ids, names) = keys(requests);
-    plan.add(Part::Objects, reads::OBJECTS, vec![Box::new(ids), Box::new(names)]).await?;
-    plan.add(Part::Buckets, reads::BUCKETS, vec![Box::new(buckets(requests))]).await
+    let ((ids, items), (bucket_ids, names)) = (ops(requests), keys(requests));
+    let params: Vec<Param> = vec![Box::new(ids), Box::new(items), Box::new(bucket_ids), Box::new(names)];
+    plan.add(Part::Calls, reads::CALLS, params).await?;
+    let asks = |call: &Call| matches!(call, Call::Begin(_) | Call::Delete(_) | Call::SetTags(_));
+    let writers: HashSet<&String> =
+        requests.iter().filter(|r| asks(&r.call)).map(|r| &r.access_key).collect();
+    let writers: Vec<String> = writers.into_iter().cloned().collect();
+    let params: Vec<Param> = vec![Box::new(buckets(requests)), Box::new(writers)];
+    plan.add(Part::Buckets, reads::BUCKETS_AND_WRITERS, params).await?;
+    let count = i32::try_from(requests.len()).unwrap_or(i32::MAX);
+    let versions = requests.iter().any(|request| places(&request.call));
+    plan.add(Part::Numbers, reads::NUMBERS, vec![Box::new(count), Box::new(versions)]).await
 }
 
 fn carried(request: &Request) -> Option<&CarriedIntent> {
@@ -208,29 +238,38 @@ fn carried(request: &Request) -> Option<&CarriedIntent> {
 }
 
 async fn rows_of_kinds(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
-    let asks = |call: &Call| matches!(call, Call::Begin(_) | Call::Delete(_) | Call::SetTags(_));
-    let writers: Vec<&Request> = requests.iter().copied().filter(|r| asks(&r.call)).collect();
-    if !writers.is_empty() {
-        let names: Vec<String> = writers.iter().map(|r| r.access_key.clone()).collect();
-        let (ids, _) = keys(&writers);
-        plan.add(Part::Writers, reads::WRITERS, vec![Box::new(names), Box::new(ids)]).await?;
-    }
-    let carried = requests.iter().copied().filter_map(carried);
-    let blobs: Vec<(Uuid, &Target)> =
-        carried.flat_map(|c| c.targets.iter().map(|target| (c.version.to_uuid(), target))).collect();
-    if !blobs.is_empty() {
-        let versions: Vec<Uuid> = blobs.iter().map(|(version, _)| *version).collect();
-        let extents: Vec<i16> = blobs.iter().map(|(_, target)| fifteen(target.extent.get())).collect();
-        let backends: Vec<i32> = blobs.iter().map(|(_, target)| target.backend.0).collect();
-        let params: Vec<Param> = vec![Box::new(versions), Box::new(extents), Box::new(backends)];
-        plan.add(Part::Named, reads::NAMED, params).await?;
-    }
     let places: HashSet<i32> = requests.iter().copied().flat_map(placed).collect();
     if !places.is_empty() {
         let ids: Vec<i32> = places.into_iter().collect();
         plan.add(Part::Places, reads::PLACES, vec![Box::new(ids)]).await?;
     }
     overtaken(plan, requests).await
+}
+
+/// Which blobs of carried intents copies name: asked only for targets that no intent knows, which are those of
+/// writes whose intent is gone, or was forgotten in part.
+async fn named(connection: &Connection, requests: &[&Request], read: &mut Read) -> Result<(), Failure> {
+    let unknown = |op: &Op, target: &Target| {
+        let known = read.facts.intents.get(op);
+        !known.is_some_and(|intent| intent.targets.iter().any(|t| t.id() == target.id()))
+    };
+    let carried = requests.iter().filter_map(|request| Some((request.op, carried(request)?)));
+    let blobs: Vec<(Uuid, &Target)> = carried
+        .flat_map(|(op, c)| c.targets.iter().map(move |target| (op, c.version.to_uuid(), target)))
+        .filter(|(op, _, target)| unknown(op, target))
+        .map(|(_, version, target)| (version, target))
+        .collect();
+    if blobs.is_empty() {
+        return Ok(());
+    }
+    let versions: Vec<Uuid> = blobs.iter().map(|(version, _)| *version).collect();
+    let extents: Vec<i16> = blobs.iter().map(|(_, target)| fifteen(target.extent.get())).collect();
+    let backends: Vec<i32> = blobs.iter().map(|(_, target)| target.backend.0).collect();
+    let mut plan = Plan::new(connection);
+    plan.add(Part::Named, reads::NAMED, vec![Box::new(versions), Box::new(extents), Box::new(backends)])
+        .await?;
+    read.late_trip = true;
+    plan.land(read).await
 }
 
 /// Only then does it matter what came after it: for all others the log is not read. The statement leaves
@@ -273,24 +312,6 @@ async fn overtaken(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Fai
     plan.text("SET LOCAL enable_hashjoin = on").await?;
     plan.add(Part::Overtaken, reads::OVERTAKEN, params).await?;
     plan.text("SET LOCAL enable_hashjoin = off").await
-}
-
-/// Numbers for every call; room on the backends for those that place.
-async fn room(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
-    let count = i32::try_from(requests.len()).unwrap_or(i32::MAX);
-    plan.add(Part::Numbers, reads::NUMBERS, vec![Box::new(count)]).await?;
-    let places = |call: &Call| matches!(call, Call::Begin(_) | Call::Retarget(_));
-    if !requests.iter().any(|request| places(&request.call)) {
-        return Ok(());
-    }
-    plan.add(Part::Versions, reads::VERSIONS, vec![Box::new(count)]).await?;
-    plan.add(Part::Routing, reads::ROUTING, Vec::new()).await?;
-    plan.add(Part::Nothing, reads::LOCK_ROOM, Vec::new()).await?;
-    // While we waited, the same Begin may have been decided through another replica, and even its Commit.
-    // From here on it would wait for us; so whatever it left is seen now, and no intent is made twice.
-    plan.add(Part::Intents, reads::INTENTS_AGAIN, both(ops(requests))).await?;
-    plan.add(Part::Outcomes, reads::OUTCOMES, both(ops(requests))).await?;
-    plan.add(Part::Usage, reads::ROOM, Vec::new()).await
 }
 
 /// Fifteen bits always fit.

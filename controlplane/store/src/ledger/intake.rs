@@ -35,10 +35,8 @@ pub(super) fn take(read: &mut Read, part: Part, cells: Cells<'_>) -> Result<(), 
             Ok(())
         }
         Part::Intents => take_intent(&mut facts.intents, cells),
-        Part::Outcomes => take_outcome(&mut facts.outcomes, cells),
-        Part::Objects => take_object(&mut facts.objects, cells),
-        Part::Buckets => take_bucket(&mut facts.buckets, cells).map_err(all),
-        Part::Writers => take_writer(&mut facts.writers, cells).map_err(all),
+        Part::Calls => take_call(facts, cells),
+        Part::Buckets => take_bucket(facts, cells).map_err(all),
         Part::Named => take_named(&mut facts.named_blobs, cells).map_err(all),
         Part::Places => {
             let id = BackendId(cells.get("id").map_err(all)?);
@@ -51,16 +49,8 @@ pub(super) fn take(read: &mut Read, part: Part, cells: Cells<'_>) -> Result<(), 
             Ok(())
         }
         Part::Numbers => take_number(facts, cells).map_err(all),
-        Part::Versions => {
-            let n = cells.unsigned("n").map_err(all)?;
-            facts.version_seeds.push((n, rand::random()));
-            Ok(())
-        }
-        Part::Routing => {
-            facts.routing = cells.word::<Routing>("routing").map_err(all)?;
-            Ok(())
-        }
         Part::Usage => {
+            facts.routing = cells.word::<Routing>("routing").map_err(all)?;
             let backend = backend(cells).map_err(|why| all(corrupt("backends", "?", why).to_string()))?;
             facts.backends.push(backend);
             Ok(())
@@ -72,6 +62,18 @@ fn take_intent(intents: &mut HashMap<Op, Intent>, cells: Cells<'_>) -> Result<()
     let op = IntentRecord(cells).op().map_err(|why| (Subject::Everybody, why))?;
     let broken = |why| (Subject::Op(op), corrupt("intents", op, why).to_string());
     intents.insert(op, Intent::try_from(IntentRecord(cells)).map_err(broken)?);
+    Ok(())
+}
+
+/// The outcome that the call has already, and its key's object; either may be missing.
+fn take_call(facts: &mut Facts, cells: Cells<'_>) -> Result<(), Broken> {
+    let all = |why: String| (Subject::Everybody, why);
+    if cells.get::<Option<i64>>("n").map_err(all)?.is_some() {
+        take_outcome(&mut facts.outcomes, cells)?;
+    }
+    if cells.get::<Option<i64>>("seq").map_err(all)?.is_some() {
+        take_object(&mut facts.objects, cells)?;
+    }
     Ok(())
 }
 
@@ -108,25 +110,25 @@ fn take_object(
         None
     };
     let entry = objects.entry(key).or_insert_with(|| CurrentObject { row, copies: Vec::new() });
-    entry.copies.extend(copy);
+    // Several calls of a batch may be on one key.
+    entry.copies.extend(copy.filter(|copy| !entry.copies.contains(copy)));
     Ok(())
 }
 
-fn take_bucket(buckets: &mut HashMap<BucketId, BucketFacts>, cells: Cells<'_>) -> Result<(), String> {
+/// The bucket, and who of those that asked may write to it.
+fn take_bucket(facts: &mut Facts, cells: Cells<'_>) -> Result<(), String> {
+    let id = BucketId(cells.get("id")?);
+    let writers: Vec<String> = cells.get("writers")?;
+    facts.writers.extend(writers.into_iter().map(|access_key| (access_key, id)));
     let factor: i16 = cells.get("replication_factor")?;
-    let facts = BucketFacts {
+    let bucket = BucketFacts {
         name: cells.get("name")?,
         state: cells.word("state")?,
         ack: cells.word("ack")?,
         replication_factor: u16::try_from(factor).map_err(|error| error.to_string())?,
         max_object_size: cells.optional_unsigned("max_object_size")?,
     };
-    buckets.insert(BucketId(cells.get("id")?), facts);
-    Ok(())
-}
-
-fn take_writer(writers: &mut HashSet<(String, BucketId)>, cells: Cells<'_>) -> Result<(), String> {
-    writers.insert((cells.get("access_key_id")?, BucketId(cells.get("bucket")?)));
+    facts.buckets.insert(id, bucket);
     Ok(())
 }
 
@@ -145,6 +147,9 @@ fn take_number(facts: &mut Facts, cells: Cells<'_>) -> Result<(), String> {
     facts.now = cells.time("now")?;
     facts.log_head = facts.log_head.max(seq);
     facts.seqs.push(seq);
+    if let Some(n) = cells.optional_unsigned("version")? {
+        facts.version_seeds.push((n, rand::random()));
+    }
     Ok(())
 }
 

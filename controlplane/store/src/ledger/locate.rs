@@ -40,7 +40,7 @@ pub(crate) struct Reader {
 
 type Key = (BucketId, String);
 
-/// What was read of one key.
+/// What readers are told, by key.
 type Answers = HashMap<Key, Result<Located, String>>;
 
 pub(crate) struct LocateLane {
@@ -104,8 +104,7 @@ impl LocateLane {
     async fn ask(&mut self, readers: &[Reader]) -> Result<Answers, Failure> {
         if self.connection.as_ref().is_none_or(Connection::is_closed) {
             let mut connection = self.connector.open(Profile::Lookup).await?;
-            connection.prepare(reads::OBJECTS).await?;
-            connection.prepare(reads::BUCKETS).await?;
+            connection.prepare(reads::LOCATE).await?;
             self.connection = Some(connection);
         }
         let Some(connection) = &self.connection else {
@@ -122,27 +121,19 @@ impl LocateLane {
 
 async fn look_up(connection: &Connection, keys: &[Key]) -> Result<Answers, Failure> {
     let (buckets, names): (Vec<i32>, Vec<String>) = keys.iter().map(|(b, k)| (b.0, k.clone())).unzip();
-    let mut ids = buckets.clone();
-    ids.dedup();
     let mut flight = Flight::new(connection);
-    flight.add(reads::BUCKETS, vec![Box::new(ids) as Param]).await?;
-    flight.add(reads::OBJECTS, vec![Box::new(buckets), Box::new(names)]).await?;
+    flight.add(reads::LOCATE, vec![Box::new(buckets) as Param, Box::new(names)]).await?;
     let answers = flight.land().await?;
-    let [bucket_rows, rows] = answers.as_slice() else {
-        return Err(Failure::Lost("fewer answers than statements".to_owned()));
-    };
-    let mut bucket_names: HashMap<i32, String> = HashMap::new();
-    for row in bucket_rows {
-        bucket_names.insert(row.get("id"), row.get("name"));
-    }
-    let mut found: HashMap<Key, Result<(ObjectRow, Vec<CopyRow>), String>> = HashMap::new();
-    for row in rows {
+    let mut found: HashMap<Key, Result<Rows, String>> = HashMap::new();
+    for row in answers.iter().flatten() {
         let cells = Cells(row);
         let key: Key = (BucketId(row.get("bucket")), row.get("key"));
-        let entry = found
-            .entry(key.clone())
-            .or_insert_with(|| Ok((ObjectRow::try_from(ObjectRecord(cells))?, vec![])));
-        if let Err(why) = entry.as_mut().map_err(|why| why.clone()).and_then(|(_, copies)| {
+        let entry = found.entry(key).or_insert_with(|| {
+            let bucket: Option<String> = cells.get("bucket_name")?;
+            let bucket = bucket.ok_or("its bucket has no row")?;
+            Ok(Rows { bucket, object: ObjectRow::try_from(ObjectRecord(cells))?, copies: vec![] })
+        });
+        if let Err(why) = entry.as_mut().map_err(|why| why.clone()).and_then(|Rows { copies, .. }| {
             if CopyRecord(cells).is_present()? {
                 copies.push(CopyRow::try_from(CopyRecord(cells))?);
             }
@@ -151,16 +142,18 @@ async fn look_up(connection: &Connection, keys: &[Key]) -> Result<Answers, Failu
             *entry = Err(why);
         }
     }
-    Ok(found.into_iter().map(|(key, read)| located(key, read, &bucket_names)).collect())
+    Ok(found.into_iter().map(|(key, read)| located(key, read)).collect())
 }
 
-fn located(
-    key: Key,
-    read: Result<(ObjectRow, Vec<CopyRow>), String>,
-    bucket_names: &HashMap<i32, String>,
-) -> (Key, Result<Located, String>) {
-    let located = read.and_then(|(object, mut copies)| {
-        let name = bucket_names.get(&key.0.0).ok_or("its bucket has no row")?;
+/// What was read of one key.
+struct Rows {
+    bucket: String,
+    object: ObjectRow,
+    copies: Vec<CopyRow>,
+}
+
+fn located(key: Key, read: Result<Rows, String>) -> (Key, Result<Located, String>) {
+    let located = read.and_then(|Rows { bucket, object, mut copies }| {
         // This release writes whole objects: one extent, numbered 0.
         if copies.iter().any(|copy| copy.blob.extent != Extent::ZERO) {
             return Err("it has several extents, which this release cannot read".to_owned());
@@ -168,7 +161,7 @@ fn located(
         copies.retain(|copy| copy.state.readable());
         copies.sort_by_key(|copy| (copy.state != CopyState::Verified, copy.backend));
         let copies = copies.into_iter().map(|copy| {
-            let storage_key = copy.storage_key(name);
+            let storage_key = copy.storage_key(&bucket);
             (copy, storage_key)
         });
         let whole =

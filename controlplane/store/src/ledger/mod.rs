@@ -15,6 +15,7 @@ mod list;
 mod locate;
 mod pressure;
 mod reads;
+mod writes;
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -189,14 +190,7 @@ impl Ledger for Store {
         };
         let deadline = Instant::now() + PATIENCE;
         let queue = self.inner.lanes.of(&request);
-        let item = |reply| Item {
-            request: request.clone(),
-            bytes,
-            deadline,
-            reply,
-            not_before: None,
-            duplicates: 0,
-        };
+        let item = |reply| Item { request, bytes, deadline, reply, not_before: None, duplicates: 0 };
         ask(queue, deadline, item).await.unwrap_or_else(Outcome::Refused)
     }
 

@@ -4,29 +4,30 @@
 //! session allows no others), and `LATERAL (… LIMIT 1)` says so to the planner where a key is unique.
 //! Columns stand here as the records in `rows/` read them.
 
-/// The subquery is sorted before the lock function runs over it: OFFSET keeps it a subquery, so the order
-/// of the hashes is the order of the locks, in every transaction.
-pub(super) const LOCK_KEYS: &str = "
-    SELECT pg_advisory_xact_lock(h) FROM (
+/// Keys, then buckets, then, where `$4`, places: the branches of an Append run in their order. The subqueries
+/// are sorted before the lock function runs over them: OFFSET keeps them subqueries, so the order of the
+/// hashes is the order of the locks, in every transaction.
+///
+/// The lock of the places is taken by batches whose outcome depends on where backends are; whoever moves one
+/// takes it alone, before slot 0 of any usage. 1932750593 = `schema::LOCK_BUCKET`, 1932750595 =
+/// `schema::LOCK_PLACES`.
+pub(super) const LOCKS: &str = "
+    SELECT count(pg_advisory_xact_lock(h)) FROM (
         SELECT DISTINCT hashtextextended(t.key, t.bucket) AS h
         FROM unnest($1::int[], $2::text[]) AS t (bucket, key) ORDER BY h OFFSET 0
-    ) AS hashes";
+    ) AS hashes
+    UNION ALL
+    SELECT count(pg_advisory_xact_lock_shared(1932750593, id)) FROM (
+        SELECT t.id FROM unnest($3::int[]) AS t (id) ORDER BY t.id OFFSET 0
+    ) AS ids
+    UNION ALL
+    SELECT count(pg_advisory_xact_lock_shared(1932750595, 0)) FROM generate_series(1, 1) AS once WHERE $4::boolean";
 
 pub(super) const TRY_LOCK_KEYS: &str = "
     SELECT bucket, key, pg_try_advisory_xact_lock(h) AS locked FROM (
         SELECT t.bucket, t.key, hashtextextended(t.key, t.bucket) AS h
         FROM unnest($1::int[], $2::text[]) AS t (bucket, key) ORDER BY h OFFSET 0
     ) AS hashes";
-
-/// 1932750593 = `schema::LOCK_BUCKET`.
-pub(super) const LOCK_BUCKETS: &str = "
-    SELECT pg_advisory_xact_lock_shared(1932750593, id) FROM (
-        SELECT t.id FROM unnest($1::int[]) AS t (id) ORDER BY t.id OFFSET 0
-    ) AS ids";
-
-/// Taken by batches whose outcome depends on where backends are; whoever moves one takes it alone, before slot
-/// 0 of any usage. 1932750595 = `schema::LOCK_PLACES`.
-pub(super) const LOCK_PLACES: &str = "SELECT pg_advisory_xact_lock_shared(1932750595, 0)";
 
 pub(super) const PLACES: &str = "
     SELECT b.id, b.place
@@ -40,24 +41,37 @@ pub(super) const INTENTS: &str = "
     FROM unnest($1::uuid[], $2::int[]) AS t (op, item) JOIN intents i ON i.op = t.op AND i.item = t.item
     ORDER BY i.op, i.item FOR UPDATE OF i";
 
-/// Begin looks again once it holds slot 0, without locking: lock order has intents before usage.
+/// Begin looks once it holds slot 0, without locking: lock order has intents before usage.
 pub(super) const INTENTS_AGAIN: &str = "
     SELECT i.op, i.item, i.session, i.bucket, i.key, i.version, i.size, i.kind, i.if_absent, i.if_match,
            i.required_copies, i.log_floor, i.begun, i.target_backend, i.target_extent, i.target_gen,
            i.target_key, i.target_place, i.claimed_by
     FROM unnest($1::uuid[], $2::int[]) AS t (op, item) JOIN intents i ON i.op = t.op AND i.item = t.item";
 
-/// No ORDER BY within: it would invite a walk along the index of numbers. An operation has one row.
-pub(super) const OUTCOMES: &str = "
-    SELECT t.op, t.item, c.outcome, c.n, c.at
-    FROM unnest($1::uuid[], $2::int[]) AS t (op, item),
-    LATERAL (
+/// What each call finds: the outcome that it has already, and the current object of its key with its copies, one
+/// row a copy. No ORDER BY within: it would invite a walk along the index of numbers. An operation has one row.
+pub(super) const CALLS: &str = "
+    SELECT t.op, t.item, l.outcome, l.n, l.at,
+           o.bucket, o.key, o.seq, o.version, o.size, o.etag, o.modified, o.attributes, o.checksums, o.tags,
+           o.is_null,
+           c.backend AS c_backend, c.version AS c_version, c.extent AS c_extent, c.gen AS c_gen,
+           c.bucket AS c_bucket, c.key AS c_key, c.state AS c_state, c.stored_size AS c_stored_size,
+           c.backend_etag AS c_backend_etag, c.backend_version AS c_backend_version,
+           c.encoding AS c_encoding, c.foreign_key AS c_foreign_key
+    FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[]) AS t (op, item, bucket, key)
+    LEFT JOIN LATERAL (
         SELECT outcome, n, at FROM changes
         WHERE op = t.op AND item = t.item AND day >= (now() AT TIME ZONE 'UTC')::date - 1 LIMIT 1
-    ) AS c";
+    ) AS l ON true
+    LEFT JOIN LATERAL (
+        SELECT * FROM objects WHERE objects.bucket = t.bucket AND objects.key = t.key LIMIT 1
+    ) AS o ON true
+    LEFT JOIN LATERAL (SELECT * FROM copies WHERE copies.version = o.version OFFSET 0) AS c ON true
+    WHERE l.n IS NOT NULL OR o.seq IS NOT NULL";
 
-pub(super) const OBJECTS: &str = "
-    SELECT o.bucket, o.key, o.seq, o.version, o.size, o.etag, o.modified, o.attributes, o.checksums, o.tags,
+/// What a reader needs: the current object of a key, its copies, one row a copy, and its bucket's name.
+pub(super) const LOCATE: &str = "
+    SELECT (SELECT name FROM buckets WHERE buckets.id = t.bucket) AS bucket_name, o.bucket, o.key, o.seq, o.version, o.size, o.etag, o.modified, o.attributes, o.checksums, o.tags,
            o.is_null,
            c.backend AS c_backend, c.version AS c_version, c.extent AS c_extent, c.gen AS c_gen,
            c.bucket AS c_bucket, c.key AS c_key, c.state AS c_state, c.stored_size AS c_stored_size,
@@ -69,16 +83,17 @@ pub(super) const OBJECTS: &str = "
     ) AS o
     LEFT JOIN LATERAL (SELECT * FROM copies WHERE copies.version = o.version OFFSET 0) AS c ON true";
 
-pub(super) const BUCKETS: &str = "
-    SELECT id, name, state, ack, replication_factor, max_object_size FROM buckets WHERE id = ANY ($1)";
-
-pub(super) const WRITERS: &str = "
-    SELECT g.access_key_id, g.bucket
-    FROM (SELECT DISTINCT * FROM unnest($1::text[], $2::int[]) AS u (access_key_id, bucket)) AS t,
-    LATERAL (
-        SELECT access_key_id, bucket FROM grants
-        WHERE grants.access_key_id = t.access_key_id AND grants.bucket = t.bucket AND can_write LIMIT 1
-    ) AS g";
+/// The buckets, and which of some keys may write to each.
+pub(super) const BUCKETS_AND_WRITERS: &str = "
+    SELECT b.id, b.name, b.state, b.ack, b.replication_factor, b.max_object_size,
+           ARRAY(
+               SELECT g.access_key_id FROM unnest($2::text[]) AS t (access_key_id),
+               LATERAL (
+                   SELECT access_key_id FROM grants
+                   WHERE grants.access_key_id = t.access_key_id AND grants.bucket = b.id AND can_write LIMIT 1
+               ) AS g
+           ) AS writers
+    FROM buckets b WHERE b.id = ANY ($1)";
 
 pub(super) const NAMED: &str = "
     SELECT c.version, c.extent, c.gen, c.backend
@@ -113,19 +128,18 @@ pub(super) const OVERTAKEN: &str = "
     FROM changes c JOIN t ON c.bucket = t.bucket AND c.key = t.key AND c.n > t.floor
     WHERE c.n > (SELECT min(floor) FROM t) AND c.outcome IN (1, 2, 3)";
 
+/// Numbers of the log, and, where `$2`, of versions.
 pub(super) const NUMBERS: &str = "
-    SELECT nextval('change_seq') AS n, now() AS now FROM generate_series(1, $1::int)";
-
-pub(super) const VERSIONS: &str = "SELECT nextval('version_seq') AS n FROM generate_series(1, $1::int)";
-
-pub(super) const ROUTING: &str = "SELECT value #>> '{}' AS routing FROM settings WHERE name = 'routing'";
+    SELECT nextval('change_seq') AS n, CASE WHEN $2::boolean THEN nextval('version_seq') END AS version, now() AS now
+    FROM generate_series(1, $1::int)";
 
 pub(super) const LOCK_ROOM: &str =
     "SELECT backend FROM backend_usage WHERE slot = 0 ORDER BY backend FOR UPDATE";
 
 pub(super) const ROOM: &str = "
     SELECT b.id, b.place, b.state, b.attached, b.priority, b.position, b.quota_bytes, b.max_object_size,
-           u.used, u.reserved, u.orphaned, u.objects
+           u.used, u.reserved, u.orphaned, u.objects,
+           (SELECT value #>> '{}' FROM settings WHERE name = 'routing') AS routing
     FROM backends b,
     LATERAL (
         SELECT COALESCE(sum(used), 0)::bigint AS used, COALESCE(sum(reserved), 0)::bigint AS reserved,
@@ -134,24 +148,18 @@ pub(super) const ROOM: &str = "
     ) AS u
     WHERE b.state <> 'removed'";
 
-pub(super) const ALL: [&str; 19] = [
-    LOCK_KEYS,
+pub(super) const ALL: [&str; 13] = [
+    LOCKS,
     TRY_LOCK_KEYS,
-    LOCK_BUCKETS,
-    LOCK_PLACES,
     PLACES,
     INTENTS,
     INTENTS_AGAIN,
     HELD_INTENTS,
-    OUTCOMES,
-    OBJECTS,
-    BUCKETS,
-    WRITERS,
+    CALLS,
+    BUCKETS_AND_WRITERS,
     NAMED,
     OVERTAKEN,
     NUMBERS,
-    VERSIONS,
-    ROUTING,
     LOCK_ROOM,
     ROOM,
 ];
@@ -163,8 +171,8 @@ mod tests {
 
     #[test]
     fn numbers_in_the_text_are_those_of_the_code() {
-        assert!(LOCK_BUCKETS.contains(&crate::schema::LOCK_BUCKET.to_string()));
-        assert!(LOCK_PLACES.contains(&crate::schema::LOCK_PLACES.to_string()));
+        assert!(LOCKS.contains(&crate::schema::LOCK_BUCKET.to_string()));
+        assert!(LOCKS.contains(&crate::schema::LOCK_PLACES.to_string()));
         let changing: Vec<String> = (0..100)
             .filter(|&code| Logged::from_code(code).is_some_and(Logged::changed_key))
             .map(|code| code.to_string())

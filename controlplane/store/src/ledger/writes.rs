@@ -1,0 +1,91 @@
+//! The statements of the second flight. Rows come as arrays, one a column.
+
+pub(super) const DROP_COPIES: &str = "DELETE FROM copies WHERE version = ANY ($1::uuid[])";
+
+pub(super) const DROP_OBJECTS: &str = "
+    DELETE FROM objects o USING unnest($1::int[], $2::text[]) AS t (bucket, key)
+    WHERE o.bucket = t.bucket AND o.key = t.key";
+
+/// By the version too: it cannot be another under the key's lock, and a row that is not there must not be made.
+pub(super) const SET_TAGS: &str = "
+    UPDATE objects o SET tags = t.tags::jsonb
+    FROM unnest($1::int[], $2::text[], $3::uuid[], $4::text[]) AS t (bucket, key, version, tags)
+    WHERE o.bucket = t.bucket AND o.key = t.key AND o.version = t.version";
+
+/// What most transactions write, in one statement: intents that are settled, objects as they are now, their
+/// copies, and the log. The parts touch different tables, so it does not matter that they see one snapshot.
+pub(super) const SETTLE: &str = "
+    WITH settled AS (
+        DELETE FROM intents i USING unnest($1::uuid[], $2::int[]) AS t (op, item)
+        WHERE i.op = t.op AND i.item = t.item
+    ), current AS (
+        INSERT INTO objects (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null)
+        SELECT bucket, key, seq, version, size, etag, modified, attributes::jsonb, checksums::jsonb, tags::jsonb,
+               is_null
+        FROM unnest($3::int[], $4::text[], $5::bigint[], $6::uuid[], $7::bigint[], $8::text[], $9::timestamptz[],
+                    $10::text[], $11::text[], $12::text[], $13::boolean[])
+             AS t (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null)
+        ON CONFLICT (bucket, key) DO UPDATE SET
+            seq = excluded.seq, version = excluded.version, size = excluded.size, etag = excluded.etag,
+            modified = excluded.modified, attributes = excluded.attributes, checksums = excluded.checksums,
+            tags = excluded.tags, is_null = excluded.is_null, retain_until = NULL, retain_mode = NULL,
+            legal_hold = false
+    ), stored AS (
+        INSERT INTO copies (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag,
+                            backend_version, encoding, foreign_key)
+        SELECT version, extent, backend, gen, bucket, key, state, stored_size, backend_etag, backend_version,
+               encoding::jsonb, foreign_key
+        FROM unnest($14::uuid[], $15::smallint[], $16::int[], $17::smallint[], $18::int[], $19::text[], $20::text[],
+                    $21::bigint[], $22::text[], $23::text[], $24::text[], $25::text[])
+             AS t (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag, backend_version,
+                   encoding, foreign_key)
+    )
+    INSERT INTO changes (n, op, item, outcome, bucket, key, version, object)
+    SELECT n, op, item, outcome, bucket, key, version, object::jsonb
+    FROM unnest($26::bigint[], $27::uuid[], $28::int[], $29::smallint[], $30::int[], $31::text[], $32::uuid[],
+                $33::text[]) AS t (n, op, item, outcome, bucket, key, version, object)";
+
+pub(super) const ADD_INTENTS: &str = "
+    INSERT INTO intents (op, item, session, bucket, key, version, size, kind, if_absent, if_match,
+                         required_copies, log_floor, begun, target_backend, target_extent, target_gen, target_key,
+                         target_place)
+    SELECT op, item, session, bucket, key, version, size, kind, if_absent, if_match, required_copies, log_floor,
+           begun, backends::int[], extents::smallint[], gens::smallint[], keys::text[], places::int[]
+    FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::int[], $5::text[], $6::uuid[], $7::bigint[], $8::text[],
+                $9::boolean[], $10::text[], $11::smallint[], $12::bigint[], $13::timestamptz[], $14::text[],
+                $15::text[], $16::text[], $17::text[], $18::text[])
+         AS t (op, item, session, bucket, key, version, size, kind, if_absent, if_match, required_copies,
+               log_floor, begun, backends, extents, gens, keys, places)";
+
+/// The places may be fewer than the targets: a release that does not count them left theirs out.
+pub(super) const ADD_TARGETS: &str = "
+    UPDATE intents i SET
+        target_backend = i.target_backend || t.backend, target_extent = i.target_extent || t.extent,
+        target_gen = i.target_gen || t.gen, target_key = i.target_key || t.key,
+        target_place = i.target_place
+            || array_fill(1, ARRAY[cardinality(i.target_backend) - cardinality(i.target_place)]) || t.place
+    FROM unnest($1::uuid[], $2::int[], $3::int[], $4::smallint[], $5::smallint[], $6::text[], $7::int[])
+         AS t (op, item, backend, extent, gen, key, place)
+    WHERE i.op = t.op AND i.item = t.item";
+
+pub(super) const ADD_CLEANUP: &str = "
+    INSERT INTO cleanup_queue (backend, storage_key, version, extent, gen, backend_version, size, reason,
+                               uncertain, not_before)
+    SELECT backend, storage_key, version, extent, gen, backend_version, size, reason, uncertain,
+           now() + wait * interval '1 microsecond'
+    FROM unnest($1::int[], $2::text[], $3::uuid[], $4::smallint[], $5::smallint[], $6::text[], $7::bigint[],
+                $8::text[], $9::boolean[], $10::bigint[])
+         AS t (backend, storage_key, version, extent, gen, backend_version, size, reason, uncertain, wait)";
+
+pub(super) const ADD_USAGE: &str = "
+    INSERT INTO backend_usage (backend, slot, used, reserved, orphaned, objects)
+    SELECT backend, $1::smallint, used, reserved, orphaned, objects
+    FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+         AS t (backend, used, reserved, orphaned, objects)
+    ORDER BY backend
+    ON CONFLICT (backend, slot) DO UPDATE SET
+        used = backend_usage.used + excluded.used, reserved = backend_usage.reserved + excluded.reserved,
+        orphaned = backend_usage.orphaned + excluded.orphaned, objects = backend_usage.objects + excluded.objects";
+
+pub(super) const ALL: [&str; 8] =
+    [DROP_COPIES, DROP_OBJECTS, SET_TAGS, SETTLE, ADD_INTENTS, ADD_TARGETS, ADD_CLEANUP, ADD_USAGE];
