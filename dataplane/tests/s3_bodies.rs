@@ -163,6 +163,12 @@ async fn continue_is_said_only_when_there_is_a_place() {
     let length = [("content-length", "5"), ("expect", "100-continue")];
     let answer = world.put(HELLO, &length, b"").await;
     assert!(answer.starts_with("HTTP/1.1 507"), "{answer}");
+    // A client that would use its connection again must hear that it cannot: the body never came.
+    world.fake.with(|model| model.refuse_begin = Some(s3o_types::ErrorCode::InsufficientStorage));
+    let host = world.plane.s3_addr().to_string();
+    let head = signed("PUT", (&host, "/photos/k"), HELLO, &length).replace("connection: close\r\n", "");
+    let answer = world.send(&head, b"").await;
+    assert!(answer.starts_with("HTTP/1.1 507") && answer.contains("connection: close"), "{answer}");
     let answer = world.put(HELLO, &length, b"hello").await;
     assert!(answer.starts_with("HTTP/1.1 100") && answer.contains("HTTP/1.1 200"), "{answer}");
 }

@@ -76,24 +76,24 @@ type BodyError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) struct Draining {
     inner: Option<Incoming>,
     shutdown: Shutdown,
-    /// The client sends only when the body is polled.
-    waits_for_us: bool,
+    /// The client sends only when the body is polled; set once it was.
+    asked: Option<Arc<AtomicBool>>,
     read: Arc<AtomicU64>,
     digests: Option<SmallBody>,
     idle: Idle,
 }
 
 impl Draining {
-    /// Wraps a request's body; `read` counts its bytes.
+    /// Wraps a request's body; `read` counts its bytes. `asked` is for a client that waits to be asked for it.
     pub(crate) fn new(
         inner: Incoming,
-        expects_continue: bool,
+        asked: Option<Arc<AtomicBool>>,
         shutdown: Shutdown,
         read: Arc<AtomicU64>,
         digests: Option<SmallBody>,
         idle: Idle,
     ) -> Self {
-        Self { inner: Some(inner), shutdown, waits_for_us: expects_continue, read, digests, idle }
+        Self { inner: Some(inner), shutdown, asked, read, digests, idle }
     }
 }
 
@@ -106,7 +106,9 @@ impl Body for Draining {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        this.waits_for_us = false;
+        if let Some(asked) = this.asked.take() {
+            asked.store(true, Ordering::Relaxed);
+        }
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
         let Poll::Ready(polled) = Pin::new(inner).poll_frame(cx) else {
             let error = std::task::ready!(this.idle.poll(cx));
@@ -140,7 +142,7 @@ impl Body for Draining {
 impl Drop for Draining {
     fn drop(&mut self) {
         let Some(mut body) = self.inner.take() else { return };
-        if self.waits_for_us || body.is_end_stream() || tokio::runtime::Handle::try_current().is_err() {
+        if self.asked.is_some() || body.is_end_stream() || tokio::runtime::Handle::try_current().is_err() {
             return;
         }
         self.shutdown.spawn(async move {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt as _;
-use http::header::{CONTENT_RANGE, CONTENT_TYPE, EXPECT};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{CONNECTION, CONTENT_RANGE, CONTENT_TYPE, EXPECT};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use s3s::service::S3Service;
 use s3s::{Body, S3Error, s3_error};
@@ -51,7 +51,8 @@ impl Service {
         let span = tracing::info_span!("request", request_id = info.id);
         let (stalled, is_head) = (Arc::new(AtomicBool::new(false)), request.method() == Method::HEAD);
         let refusal = self.refusal(&request, admitted);
-        let mut request = self.draining(request, &accounting, &stalled);
+        let (http1, asked) = (request.version() < Version::HTTP_2, asked(&request));
+        let mut request = self.draining(request, &accounting, &stalled, asked.clone());
         let mut response = if let Some(error) = refusal {
             drop(request);
             errors::respond(error)
@@ -67,6 +68,10 @@ impl Service {
         // `s3s` knows the status of a part for GET only.
         if is_head && response.status() == StatusCode::OK && response.headers().contains_key(CONTENT_RANGE) {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        }
+        // The body never comes then, and hyper closes: a client that is not told would use the connection again.
+        if http1 && asked.is_some_and(|asked| !asked.load(Ordering::Relaxed)) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         escape_controls(&mut response);
         errors::stamp(&mut response, &info.id);
@@ -101,8 +106,8 @@ impl Service {
         request: Request<Incoming>,
         accounting: &Accounting,
         stalled: &Arc<AtomicBool>,
+        asked: Option<Arc<AtomicBool>>,
     ) -> Request<Body> {
-        let expects = request.headers().contains_key(EXPECT);
         // Chunked bodies have their checksums in the trailer, where only the stream's reader sees them.
         let chunked = request.headers().contains_key("x-amz-decoded-content-length");
         let digests = (is_document(&request) && !chunked).then(SmallBody::new);
@@ -110,7 +115,7 @@ impl Service {
         let small = digests.clone();
         let idle = Idle::new(self.plane.config.timeouts.client_idle.get(), Arc::clone(stalled));
         let mut request = request.map(|body| {
-            Body::http_body_unsync(Draining::new(body, expects, shutdown, received, digests, idle))
+            Body::http_body_unsync(Draining::new(body, asked, shutdown, received, digests, idle))
         });
         if let Some(small) = small {
             request.extensions_mut().insert(small);
@@ -136,6 +141,11 @@ impl Service {
             }
         }
     }
+}
+
+/// For a client that waits until it is asked for the body: whether it was.
+fn asked(request: &Request<Incoming>) -> Option<Arc<AtomicBool>> {
+    request.headers().contains_key(EXPECT).then(Arc::default)
 }
 
 /// Labels are a closed set: a client must not be able to make new ones.
