@@ -1,4 +1,4 @@
-//! SetTags against a real database: one column of one row, in the transaction that logs it.
+//! `SetTags` against a real database: one column of one row, in the transaction that logs it.
 #![allow(clippy::unwrap_used)]
 
 mod support;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use s3o_types::Checksums;
 use s3s::dto::{
-    Checksum, ChecksumType, ETag, GetObjectAttributesInput, GetObjectAttributesOutput, StorageClass,
+    Checksum, ChecksumType, ETag, GetObjectAttributesInput, GetObjectAttributesOutput, ObjectAttributes,
+    StorageClass,
 };
 use s3s::{S3Request, S3Response, S3Result};
 
@@ -34,12 +35,12 @@ pub(super) async fn answer(
     check_key(&input.key)?;
     check_version(input.version_id.as_deref())?;
     refuse_unsupported(&[(input.sse_customer_key.is_some(), "Encryption with customer keys")])?;
-    let wanted = wanted(input.object_attributes.iter().map(|name| name.as_str()))?;
+    let wanted = wanted(input.object_attributes.iter().map(ObjectAttributes::as_str))?;
     let located = caller.locate(bucket.id, &input.key, Some((0, 0))).await.map_err(faults::of_failure)?;
     let class = located.attributes.headers.storage_class.unwrap_or_else(|| "STANDARD".to_owned());
     Ok(S3Response::new(GetObjectAttributesOutput {
         checksum: if wanted.checksum { checksum(&located.checksums) } else { None },
-        e_tag: wanted.etag.then(|| ETag::Strong(located.etag)),
+        e_tag: wanted.etag.then_some(ETag::Strong(located.etag)),
         last_modified: timestamp(located.modified),
         object_size: if wanted.size { i64::try_from(located.size).ok() } else { None },
         storage_class: wanted.storage_class.then(|| StorageClass::from(class)),

@@ -140,12 +140,12 @@ async fn deletes(raw: &Raw, names: &[&str]) -> Result<()> {
         let entities = name.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         entities.replace('\r', "&#xD;").replace('\n', "&#xA;").replace('\t', "&#x9;")
     };
-    let objects: String = in_a_document
+    let objects: Vec<String> = in_a_document
         .iter()
         .map(|(_, name)| format!("<Object><Key>{}</Key></Object>", escaped(name)))
         .collect();
-    let request =
-        Request::new("POST", &format!("/{BUCKET}?delete")).body(format!("<Delete>{objects}</Delete>"));
+    let document = format!("<Delete>{}</Delete>", objects.concat());
+    let request = Request::new("POST", &format!("/{BUCKET}?delete")).body(document);
     let answer = raw.send(&request).await?;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.text().matches("<Deleted>").count(), in_a_document.len(), "{}", answer.text());

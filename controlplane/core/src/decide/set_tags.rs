@@ -1,4 +1,4 @@
-//! SetTags: the current version gets other tags. No blob is touched, and nothing is superseded: the version,
+//! `SetTags`: the current version gets other tags. No blob is touched, and nothing is superseded: the version,
 //! its place in the key's order (`seq`), its ETag and its time stay. The row as it is now goes into the log, so that
 //! a replay has the tags too.
 
