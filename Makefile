@@ -11,7 +11,7 @@ ARGS ?=
 RUSTC_MINOR := $(shell rustc --version 2>/dev/null | sed -nE 's/^rustc 1\.([0-9]+)\..*/\1/p')
 FLAGS := $(if $(RUSTC_MINOR),$(if $(filter 1,$(shell echo $$(( $(RUSTC_MINOR) < 96 )))),--ignore-rust-version))
 
-.PHONY: help setup demo build test test-units test-clients test-slow bench lint doc advisories
+.PHONY: help setup demo build test test-units test-clients test-slow bench bench-micro lint doc advisories
 
 help: ## This list.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -34,7 +34,7 @@ RUN_TESTS = S3O_TEST_BINARIES=$(abspath $(TARGET))/debug $(CARGO) test --locked 
 
 test-units: ## Units and integration tests.
 	@scripts/setup.sh demo
-	@scripts/setup.sh skew || echo "Without faketime the race test runs with one clock."
+	@scripts/setup.sh integration || echo "Without faketime the race test runs with one clock, without valgrind the cost tests fail."
 	$(CARGO) build --locked $(FLAGS) $(UNDER_TEST) --bins
 	$(RUN_TESTS)
 
@@ -56,6 +56,9 @@ bench: ## Ours beside nginx and the backend itself, in 10 minutes; ARGS="--quick
 	@scripts/setup.sh bench
 	$(CARGO) build --release --locked $(FLAGS) -p s3o-controlplane -p s3o-dataplane -p s3o-bench --bins
 	exec $(TARGET)/release/s3o-bench $(BENCH) $(ARGS)
+
+bench-micro: ## What the parts cost by themselves: digests, the guard, placement, storage keys.
+	$(CARGO) bench --locked $(FLAGS) -p s3o-bench --bench micro
 
 lint: ## Format, clippy, cargo-deny, cargo-machete.
 	@scripts/lint.sh

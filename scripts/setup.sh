@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing: `setup.sh demo` for building and running, `setup.sh bench`
-# for measuring, `setup.sh test` for the client suite too, `setup.sh skew` for the integration tests' second clock. Nothing missing: nothing is done, and no network is needed. Not root and
+# for measuring, `setup.sh test` for the client suite too, `setup.sh integration` for what the
+# integration tests run others under. Nothing missing: nothing is done, and no network is needed. Not root and
 # no passwordless sudo: the line to run is printed.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -31,8 +32,9 @@ minor=$(rustc --version | sed -nE 's/^rustc 1\.([0-9]+)\..*/\1/p')
 need build-essential have cc
 need ca-certificates test -s /etc/ssl/certs/ca-certificates.crt
 need postgresql postgres_found
-if [ "$what" = skew ]; then
+if [ "$what" = integration ]; then
     need faketime have faketime # the clock of one control plane of the race test
+    need valgrind have callgrind_control # counts the instructions of a request
 fi
 nginx_found() { PATH=$PATH:/usr/sbin:/usr/local/sbin have nginx; }
 if [ "$what" = bench ]; then

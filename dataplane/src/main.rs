@@ -8,6 +8,9 @@ use s3o_dataplane::{DataPlane, DataPlaneConfig};
 use s3o_runtime::lifecycle::run_until_stopped;
 use s3o_runtime::{Reload, Shutdown};
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The S3 endpoint of an s3-orchestrator cluster.
 #[derive(Parser)]
 #[command(version)]

@@ -46,6 +46,17 @@ pub struct Options {
     pub times: Times,
     /// TLS; none by default.
     pub tls: Tls,
+    /// What runs under callgrind, which counts its instructions into the file `callgrind` of the folder.
+    pub profiled: Option<Profiled>,
+}
+
+/// A kind of process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profiled {
+    /// The control planes.
+    ControlPlane,
+    /// The data planes.
+    DataPlane,
 }
 
 impl Default for Options {
@@ -60,6 +71,7 @@ impl Default for Options {
             skew: None,
             times: Times { read_grace_s: 1, late_put_window_s: 1, worker_interval_s: 3600 },
             tls: Tls::default(),
+            profiled: None,
         }
     }
 }
@@ -138,6 +150,7 @@ impl Cluster {
         if let Some(skew) = self.options.skew.filter(|_| index == 1) {
             process.wrap("faketime", &["-f", skew]);
         }
+        self.profile(&mut process, Profiled::ControlPlane);
         process.start()?;
         self.control.push(ControlPlane { process, grpc, http, config: path });
         wait::ready(http).await
@@ -177,8 +190,16 @@ impl Cluster {
         if let Some(point) = failpoint {
             process.set_environment(&[("S3O_FAILPOINT", point)]);
         }
+        self.profile(&mut process, Profiled::DataPlane);
         process.start()?;
         Ok(DataPlane { process, s3, http, links })
+    }
+
+    fn profile(&self, process: &mut Process, kind: Profiled) {
+        if self.options.profiled == Some(kind) {
+            let out = format!("--callgrind-out-file={}", self.folder.path().join("callgrind").display());
+            process.wrap("valgrind", &["--tool=callgrind", &out]);
+        }
     }
 
     /// The file of a control plane as the cluster is now.

@@ -4,12 +4,13 @@
 //! were started here are ever signalled.
 
 use std::fs::{File, OpenOptions};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 /// One process and where its output goes.
@@ -20,6 +21,8 @@ pub struct Process {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     log: PathBuf,
+    /// Under another program, which may be its parent: then both end together, as a process group.
+    wrapped: bool,
     child: Option<Child>,
 }
 
@@ -32,6 +35,7 @@ impl Process {
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             environment: Vec::new(),
             log,
+            wrapped: false,
             child: None,
         }
     }
@@ -43,6 +47,7 @@ impl Process {
         all.append(&mut self.arguments);
         self.arguments = all;
         self.program = program.into();
+        self.wrapped = true;
     }
 
     /// Sets the environment of its next start.
@@ -57,7 +62,11 @@ impl Process {
             bail!("{} runs already", self.name);
         }
         let log = OpenOptions::new().create(true).append(true).open(&self.log).context("opening the log")?;
-        let child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        if self.wrapped {
+            command.process_group(0);
+        }
+        let child = command
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
@@ -77,6 +86,10 @@ impl Process {
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
+        if self.wrapped {
+            // Fails where the whole group has ended already.
+            let _ = killpg(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGKILL);
+        }
         child.kill().with_context(|| format!("killing {}", self.name))?;
         child.wait()?;
         Ok(())

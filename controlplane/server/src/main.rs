@@ -7,6 +7,9 @@ use clap::{Parser, Subcommand};
 use s3o_controlplane::{ControlPlane, ControlPlaneConfig, Phase};
 use s3o_runtime::{Reload, Shutdown, config, lifecycle, telemetry};
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The control plane of s3-orchestrator.
 #[derive(Debug, Parser)]
 #[command(version)]

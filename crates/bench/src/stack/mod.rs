@@ -43,6 +43,14 @@ pub(crate) struct StackArgs {
     /// Settings of PostgreSQL, as `postgres -c` takes them. Default: PostgreSQL's own, and fsync on.
     #[arg(long = "pg", value_name = "NAME=VALUE")]
     pub(crate) postgres: Vec<String>,
+    /// Settings below `database:` of the control planes, as `lanes=1`. Default: theirs.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_setting)]
+    pub(crate) database: Vec<(String, u64)>,
+}
+
+fn parse_setting(text: &str) -> Result<(String, u64)> {
+    let (name, value) = text.split_once('=').context("NAME=VALUE")?;
+    Ok((name.to_owned(), value.parse().with_context(|| format!("{value} is no number"))?))
 }
 
 /// See the module. Fields are dropped in their order.
@@ -59,6 +67,7 @@ pub(crate) struct Stack {
     pub(crate) postgres: LocalPostgres,
     folder: PathBuf,
     binaries: PathBuf,
+    database: Vec<(String, u64)>,
     _removed: Option<TempDir>,
 }
 
@@ -101,6 +110,7 @@ impl Stack {
             postgres,
             folder,
             binaries,
+            database: args.database.clone(),
             _removed: removed,
         })
     }

@@ -51,7 +51,10 @@ impl Stack {
         let index = self.control_planes.len();
         let (grpc, http) = (free_port()?, free_port()?);
         let name = format!("control-{index}");
-        let file = config::control_plane(&name, grpc, http, &self.postgres.url(), self.backend, options);
+        let mut file = config::control_plane(&name, grpc, http, &self.postgres.url(), self.backend, options);
+        for (name, value) in &self.database {
+            file["database"][name] = (*value).into();
+        }
         let process = self.start_service(&name, "s3o-controlplane", &file)?;
         wait_ready(http, &process).await?;
         self.control_planes.push(ControlPlane { process, grpc, http });
