@@ -12,6 +12,7 @@ mod audit;
 mod configs;
 mod connection;
 mod error;
+mod gate;
 mod ledger;
 mod maintenance;
 mod options;

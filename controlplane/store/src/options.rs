@@ -10,7 +10,8 @@ pub(crate) const BATCH_ITEMS: u16 = 256;
 pub struct StoreOptions {
     /// `postgres://user:password@host:port/database`; several hosts are tried until one takes writes.
     pub url: String,
-    /// Commit lanes, each with a connection. A key always meets the same one.
+    /// Commit lanes, each with a connection. A key always meets the same one. One is the cheapest: calls that
+    /// come while it waits for the disk share its next batch. More pay where one connection is not enough.
     pub lanes: u16,
     /// Begin lanes. One is enough: Begins wait for each other at the backend's usage row anyway.
     pub begin_lanes: u16,
@@ -29,7 +30,7 @@ impl StoreOptions {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
-            lanes: 2,
+            lanes: 1,
             begin_lanes: 1,
             batch_items: BATCH_ITEMS,
             instance: "s3o".to_owned(),

@@ -162,6 +162,8 @@ impl Drop for Close<'_> {
 fn batches(stream: Arc<OpenStream>) -> impl Stream<Item = v1::OperationBatch> + Send {
     futures::stream::unfold(stream, |stream| async move {
         loop {
+            // Requests that are being read right now get one turn to join: a message costs more than a call.
+            tokio::task::yield_now().await;
             let operations = take_batch(&mut lock(&stream.queue));
             if !operations.is_empty() {
                 return Some((v1::OperationBatch { operations }, stream));

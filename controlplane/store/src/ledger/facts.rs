@@ -76,7 +76,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    const fn new(connection: &'a Connection) -> Self {
+    fn new(connection: &'a Connection) -> Self {
         Self { flight: Flight::new(connection), parts: Vec::new() }
     }
 

@@ -13,6 +13,7 @@ use s3o_core::call::{Outcome, Refusal, Request};
 use s3o_core::cleanup::CleanupTimes;
 use s3o_types::{BucketId, ErrorCode, Op};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -110,6 +111,10 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) async fn run(mut self, mut queue: mpsc::Receiver<Item>) {
         while self.wait(&mut queue).await {
+            // Calls that came in one message are put into the queue one after the other, by tasks that are running
+            // right now: one turn for them makes larger batches, and a lone call loses nothing by it.
+            yield_now().await;
+            self.fetch(&mut queue);
             let batch = self.take_batch();
             if !batch.is_empty() {
                 self.decide(batch).await;
@@ -123,14 +128,19 @@ impl Lane {
         }
     }
 
+    /// Takes in what is there, up to the bound.
+    fn fetch(&mut self, queue: &mut mpsc::Receiver<Item>) {
+        while self.pending.len() < PENDING
+            && let Ok(item) = queue.try_recv()
+        {
+            self.pending.push_back(item);
+        }
+    }
+
     /// Waits until something can be decided. `false`: the lane ends.
     async fn wait(&mut self, queue: &mut mpsc::Receiver<Item>) -> bool {
         loop {
-            while self.pending.len() < PENDING
-                && let Ok(item) = queue.try_recv()
-            {
-                self.pending.push_back(item);
-            }
+            self.fetch(queue);
             if self.stop.is_cancelled() {
                 return false;
             }

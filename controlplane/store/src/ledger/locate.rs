@@ -11,6 +11,7 @@ use s3o_core::call::Refusal;
 use s3o_core::object::{CopyRow, CopyState, Locate, Located, LocatedExtent, ObjectRow};
 use s3o_types::{BucketId, ErrorCode, Extent};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +58,13 @@ impl LocateLane {
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 n = queue.recv_many(&mut readers, BATCH_KEYS) => if n == 0 { break },
+            }
+            // As in the other lanes: readers of one message come one after the other.
+            yield_now().await;
+            while readers.len() < BATCH_KEYS
+                && let Ok(reader) = queue.try_recv()
+            {
+                readers.push(reader);
             }
             readers.retain(|reader| !reader.reply.is_closed());
             self.serve(std::mem::take(&mut readers)).await;
