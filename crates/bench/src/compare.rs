@@ -57,7 +57,7 @@ pub(crate) struct RunArgs {
     /// Of keys and bodies.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// A rival: NAME=URL,ACCESS,SECRET,BUCKET[,region=R][,pid=N]…
+    /// A rival: `NAME=URL,ACCESS,SECRET,BUCKET[,region=R][,pid=N]…`
     #[arg(long, value_name = "NAME=URL,ACCESS,SECRET,BUCKET")]
     target: Vec<TargetSpec>,
     /// Without the backend by itself.
