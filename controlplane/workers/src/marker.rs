@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use s3o_backend::{Backend, MarkerCheck, read_marker, takes_trailers, write_marker_if_absent};
+use s3o_backend::{Backend, MarkerCheck, probe_puts, read_marker, write_marker_if_absent};
 use s3o_core::config::{BackendConfig, ClusterConfig, MarkerPlace, MarkerSeen};
 use s3o_core::ports::{Configs, Overview};
 use s3o_core::worker::Counts;
@@ -23,6 +23,9 @@ use crate::Deps;
 use crate::backends::Backends;
 use crate::harness::Worker;
 use crate::marker_gate::PATIENCE;
+
+/// How long a probe may take: it moves 3 MiB, and the marker's own patience goes on meanwhile.
+const PROBE_PATIENCE: Duration = Duration::from_secs(8);
 
 /// How long a good marker is believed for placement. Deletions and absences ask again.
 const RECHECK: Duration = Duration::from_mins(10);
@@ -37,8 +40,8 @@ pub(crate) struct Marker {
     complaints: Mutex<HashMap<BackendId, (String, Instant)>>,
     /// Places that showed a marker once and none later: it is not made again, even where nothing is stored.
     vanished: Mutex<HashSet<(BackendId, String)>>,
-    /// Places that were asked whether they take a checksum behind the body, and what they showed.
-    trailers: Mutex<HashMap<(BackendId, String), bool>>,
+    /// Places that were probed, and what their answers to a PUT prove.
+    proofs: Mutex<HashMap<(BackendId, String), EtagProof>>,
     /// Markers are made one after the other: of two backends that are one bucket, the second finds the
     /// first one's.
     making: Mutex<()>,
@@ -64,7 +67,7 @@ impl Marker {
             good: Mutex::default(),
             complaints: Mutex::default(),
             vanished: Mutex::default(),
-            trailers: Mutex::default(),
+            proofs: Mutex::default(),
             making: Mutex::default(),
         }
     }
@@ -155,40 +158,40 @@ impl Marker {
         backend: &Backend,
     ) -> Result<Seen, String> {
         let none = read_marker(backend.client()).await.map_err(|error| error.to_string())?.is_none();
-        let _turn = if none { Some(self.making.lock().await) } else { None };
+        let turn = if none { Some(self.making.lock().await) } else { None };
         if none && !self.may_be_made(row).await? {
             return Ok(Seen::Vanished);
         }
         let check = write_marker_if_absent(backend.client(), &config.cluster.to_string(), row.spec.id).await;
+        drop(turn);
         Ok(match check.map_err(|error| error.to_string())? {
             MarkerCheck::Ours(etag) | MarkerCheck::Created(etag) => {
-                Seen::Ours(self.with_trailer(row, backend, etag).await)
+                Seen::Ours(self.proof(row, backend, etag).await)
             }
             MarkerCheck::Foreign { cluster_id, backend_id } => Seen::Foreign { cluster_id, backend_id },
         })
     }
 
-    /// What a PUT's answer proves, where the marker's ETag is `etag`. Asked once a place.
-    async fn with_trailer(&self, row: &BackendConfig, backend: &Backend, etag: EtagProof) -> EtagProof {
+    /// What a PUT's answer proves, where the marker's ETag is `etag`. Asked once a place; one that is too slow to
+    /// say is not asked again.
+    async fn proof(&self, row: &BackendConfig, backend: &Backend, etag: EtagProof) -> EtagProof {
         if etag != EtagProof::Md5 {
             return etag;
         }
         let place = (row.spec.id, place_of(row));
-        let known = self.trailers.lock().await.get(&place).copied();
-        let takes = match known {
-            Some(takes) => takes,
-            None => match takes_trailers(backend.client()).await {
-                Ok(takes) => {
-                    self.trailers.lock().await.insert(place, takes);
-                    takes
-                }
-                Err(error) => {
-                    debug!(backend = backend.name(), %error, "it could not be seen whether it takes trailers");
-                    row.spec.quirks.etag == EtagProof::Md5Trailer
-                }
-            },
+        if let Some(known) = self.proofs.lock().await.get(&place) {
+            return *known;
+        }
+        let proof = match tokio::time::timeout(PROBE_PATIENCE, probe_puts(backend.client())).await {
+            Ok(Ok(proof)) => proof,
+            Err(_) => EtagProof::Md5,
+            Ok(Err(error)) => {
+                debug!(backend = backend.name(), %error, "what its answers prove could not be seen");
+                return if row.spec.quirks.etag.is_md5() { row.spec.quirks.etag } else { etag };
+            }
         };
-        if takes { EtagProof::Md5Trailer } else { EtagProof::Md5 }
+        self.proofs.lock().await.insert(place, proof);
+        proof
     }
 
     /// Only where nothing of ours can be: nothing is stored there, and no marker was seen there before.

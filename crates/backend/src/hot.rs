@@ -25,6 +25,9 @@ use crate::upload::{BoxError, ByteStream, CutOnDrop, UploadBody, UploadWatch};
 
 const VERSION_ID: &str = "x-amz-version-id";
 const CONTENT_MD5: &str = "content-md5";
+const ENCRYPTION: &str = "x-amz-server-side-encryption";
+/// `aws:kms` and `aws:kms:dsse`.
+pub(crate) const BY_KEY: &str = "aws:kms";
 
 impl BackendClient {
     /// Stores a body of known length under a storage key.
@@ -149,7 +152,9 @@ impl BackendClient {
         cut.0 = None;
         let headers = response.headers();
         let (version_id, crc64nvme) = (text_of(headers, VERSION_ID), text_of(headers, CRC64NVME));
-        Ok(PutDone { etag: etag_of(headers), version_id, crc64nvme })
+        // The ETag of what is encrypted by key looks like an MD5 and is none (Amazon S3 API reference, "Object").
+        let by_key = text_of(headers, ENCRYPTION).is_some_and(|how| how.starts_with(BY_KEY));
+        Ok(PutDone { etag: etag_of(headers).filter(|_| !by_key), version_id, crc64nvme })
     }
 
     /// Reads a blob or a range of it.

@@ -34,7 +34,7 @@ pub use health::{Health, Side};
 pub use marker::{MarkerCheck, read_marker, write_marker_if_absent};
 pub use meter::{ApiClass, BackendMetrics, Meters, Operation, UsageSink};
 pub use pool::{HttpPool, Timeouts};
-pub use probe::takes_trailers;
+pub use probe::probe_puts;
 pub use set::{Backend, BackendSet};
 pub use upload::UploadWatch;
 pub use verify::verify_put;

@@ -19,6 +19,7 @@ use s3o_types::Etag;
 use crate::client::{BackendClient, ListDone, ListEntry, PutDone};
 use crate::error::{BackendError, BackendErrorKind, Certainty};
 use crate::errors::from_sdk;
+use crate::hot::BY_KEY;
 use crate::sign::copy_source;
 
 /// The largest object that one `CopyObject` takes (Amazon S3 API reference, "`CopyObject`").
@@ -71,7 +72,9 @@ impl BackendClient {
         }
         let sent = Box::pin(async { copy.send().await.map_err(|error| from_sdk(&error)) });
         let done = within(COPY_PATIENCE, sent).await?;
+        let by_key = done.server_side_encryption().is_some_and(|how| how.as_str().starts_with(BY_KEY));
         let etag = done.copy_object_result().and_then(|result| result.e_tag()).map(Etag::new);
+        let etag = etag.filter(|_| !by_key);
         Ok(PutDone { etag, version_id: done.version_id().map(str::to_owned), crc64nvme: None })
     }
 

@@ -7,7 +7,7 @@ use futures::stream;
 use http::header::{CONTENT_ENCODING, HeaderValue};
 use s3o_backend::{
     BackendClient, BackendError, BackendErrorKind, Certainty, HttpPool, PutDone, Timeouts, UploadWatch,
-    takes_trailers, verify_put,
+    probe_puts, verify_put,
 };
 use s3o_blob::{BodyDigests, Expected, Guard};
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
@@ -33,7 +33,7 @@ async fn put(
     let chunks: Vec<_> =
         sent.chunks(100_000).map(|chunk| Ok::<_, std::io::Error>(Bytes::copy_from_slice(chunk))).collect();
     let (mut guard, verdict) = Guard::new(stream::iter(chunks), Expected::of_size(size));
-    assert!(guard.skip_md5());
+    assert!(guard.skip_md5(true));
     let digests = verdict.clone();
     let trailer = Box::new(move || digests.digests().and_then(|digests| digests.hop.clone()));
     let headers = vec![(CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
@@ -44,7 +44,7 @@ async fn put(
 #[tokio::test]
 async fn an_honest_backend_is_found_out_and_used() {
     let (server, client) = start().await;
-    assert!(takes_trailers(&client).await.unwrap());
+    assert_eq!(probe_puts(&client).await.unwrap(), EtagProof::Md5Trailer);
     assert!(server.keys().is_empty(), "the probe is taken away");
     let (done, digests) = put(&client, body(), body().len()).await;
     let (done, digests) = (done.unwrap(), digests.unwrap());
@@ -95,21 +95,29 @@ async fn a_backend_that_fails_the_probe_is_not_trusted() {
     // It answers another checksum than it was sent.
     let (server, client) = start().await;
     server.inject(Rule::new(Fault::WrongChecksum).on(Operation::Put));
-    assert!(!takes_trailers(&client).await.unwrap());
+    assert_eq!(probe_puts(&client).await.unwrap(), EtagProof::Md5);
     server.heal();
     // It refuses the whole thing.
     server.inject(Rule::new(Fault::Status(400)).on(Operation::Put));
-    assert!(!takes_trailers(&client).await.unwrap());
+    assert_eq!(probe_puts(&client).await.unwrap(), EtagProof::Md5);
     server.heal();
     // It answers an ETag that is no MD5, or gives other bytes back.
     server.inject(Rule::new(Fault::OpaqueEtag).on(Operation::Put));
-    assert!(!takes_trailers(&client).await.unwrap());
+    assert_eq!(probe_puts(&client).await.unwrap(), EtagProof::Opaque);
     server.heal();
     server.inject(Rule::new(Fault::BitFlip).on(Operation::Get));
-    assert!(!takes_trailers(&client).await.unwrap());
+    assert_eq!(probe_puts(&client).await.unwrap(), EtagProof::Md5);
     server.heal();
+    // It compares nothing, though it says the right thing back.
+    server.inject(Rule::new(Fault::IgnoresTrailer).on(Operation::Put));
+    assert_eq!(probe_puts(&client).await.unwrap(), EtagProof::Md5);
+    assert!(server.keys().is_empty(), "the probe is taken away");
+    server.heal();
+    // It denies us: nothing is known.
+    server.inject(Rule::new(Fault::Status(403)).on(Operation::Put).times(1));
+    assert!(probe_puts(&client).await.is_err());
     // It fails: nothing is known.
     server.inject(Rule::new(Fault::Status(503)).on(Operation::Put).times(1));
-    assert!(takes_trailers(&client).await.is_err());
-    assert!(takes_trailers(&client).await.unwrap());
+    assert!(probe_puts(&client).await.is_err());
+    assert_eq!(probe_puts(&client).await.unwrap(), EtagProof::Md5Trailer);
 }

@@ -152,15 +152,20 @@ impl<S> Guard<S> {
         (Self { source, expected, hasher, by_hop, held, seen, verdict: verdict.clone() }, verdict)
     }
 
-    /// Computes a CRC-64/NVME in the place of the MD5, for a backend that compares that and answers with the
-    /// MD5. Says whether it does: not if the MD5 is expected, nor once a byte was seen.
-    pub fn skip_md5(&mut self) -> bool {
-        if !self.by_hop && self.seen == 0 && self.hasher.is_some() && self.expected.md5.is_none() {
-            let algorithms = self.expected.algorithms().with(Algorithm::Crc64nvme);
-            self.hasher = Some(BodyHasher::without_md5(algorithms));
-            self.by_hop = true;
+    /// Whether to compute a CRC-64/NVME in the place of the MD5, for a backend that compares that and answers
+    /// with the MD5. Says whether the digests will have it: not if the MD5 is expected; and once a byte was seen,
+    /// what was chosen before stays.
+    pub fn skip_md5(&mut self, skip: bool) -> bool {
+        if self.seen == 0 && self.hasher.is_some() {
+            self.by_hop = skip && self.expected.md5.is_none();
+            let algorithms = self.expected.algorithms();
+            self.hasher = Some(if self.by_hop {
+                BodyHasher::without_md5(algorithms.with(Algorithm::Crc64nvme))
+            } else {
+                BodyHasher::new(algorithms)
+            });
         }
-        self.by_hop
+        self.by_hop && skip
     }
 
     /// The promised length in bytes.

@@ -64,7 +64,7 @@ impl Payload {
             Self::Client(body) => {
                 let mut shared = lock(&body.shared);
                 shared.attempt += 1;
-                let by_trailer = takes_trailers && shared.guard.skip_md5();
+                let by_trailer = shared.guard.skip_md5(takes_trailers);
                 let attempt =
                     Attempt { shared: Arc::clone(&body.shared), number: shared.attempt, replayed: 0 };
                 (Box::pin(attempt), shared.guard.size(), by_trailer, body.verdict.clone())
@@ -72,7 +72,7 @@ impl Payload {
             Self::Object { size, md5, also, reopen } => {
                 let expected = Expected { md5: *md5, also: *also, ..Expected::of_size(*size) };
                 let (mut guard, verdict) = Guard::new(reopen(), expected);
-                let by_trailer = takes_trailers && guard.skip_md5();
+                let by_trailer = guard.skip_md5(takes_trailers);
                 (Box::pin(guard.map(|chunk| chunk.map_err(BoxError::from))), *size, by_trailer, verdict)
             }
         };

@@ -32,7 +32,8 @@ async fn two_entries_on_one_bucket_are_found_out() {
     let server = FaultyBackend::start().await.unwrap();
     let rows = vec![row(spec(&server, 1), false), row(spec(&server, 2), false)];
     let fixture = Fixture::start(rows, State::default());
-    fixture.until("one is detached", |state| !state.detached.is_empty()).await;
+    let both = |state: &State| !state.detached.is_empty() && !state.attached.is_empty();
+    fixture.until("one is attached, one detached", both).await;
     let (detached, attached) = {
         let state = fixture.state();
         (state.detached[0].backend.0, attached_ids(&state))

@@ -58,6 +58,8 @@ pub enum Fault {
     WrongEtag,
     /// PUT with a checksum behind the body: stores the blob, answers another checksum.
     WrongChecksum,
+    /// PUT with a checksum behind the body: does not compare it.
+    IgnoresTrailer,
     /// PUT, GET, HEAD: answers an ETag that is no MD5, as with server-side encryption by key.
     OpaqueEtag,
     /// Reads nothing, answers nothing.
