@@ -72,19 +72,6 @@ impl World {
     }
 }
 
-fn client(address: std::net::SocketAddr) -> Client {
-    let config = aws_sdk_s3::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .endpoint_url(format!("http://{address}"))
-        .region(Region::new("us-east-1"))
-        .force_path_style(true)
-        .credentials_provider(Credentials::new("AK", "SK", None, None, "test"))
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
-        .retry_config(aws_sdk_s3::config::retry::RetryConfig::disabled())
-        .build();
-    Client::from_conf(config)
-}
-
 fn bytes(size: usize) -> Vec<u8> {
     (0..size).map(|i| u8::try_from(i % 251).unwrap()).collect()
 }

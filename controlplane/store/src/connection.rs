@@ -15,7 +15,6 @@ use tokio_postgres::{Client, Config, Row, Statement};
 use tokio_util::task::TaskTracker;
 
 use crate::error::{Failure, StoreError};
-use crate::gate::{Gate, Gated, Hold};
 use crate::stats::Breaker;
 use crate::tls::{self, MakeTls};
 
@@ -134,15 +133,13 @@ impl Connector {
             lost @ Failure::Lost(_) => lost,
             other => Failure::Lost(other.to_string()),
         })?;
-        let gate = Arc::new(Gate::default());
-        let driver = Gated { gate: Arc::clone(&gate), driver };
         self.tasks.spawn(async move {
             if let Err(error) = driver.await {
                 tracing::debug!(%error, "a database connection ended");
             }
         });
         client.batch_execute(&profile.settings()).await?;
-        Ok(Connection { client, gate, statements: HashMap::new() })
+        Ok(Connection { client, statements: HashMap::new() })
     }
 }
 
@@ -155,18 +152,12 @@ fn is_about_tls(error: &tokio_postgres::Error) -> bool {
 /// A connection and the statements that were prepared on it.
 pub(crate) struct Connection {
     client: Client,
-    gate: Arc<Gate>,
     statements: HashMap<&'static str, Statement>,
 }
 
 impl Connection {
     pub(crate) const fn client(&self) -> &Client {
         &self.client
-    }
-
-    /// Statements that are sent now leave together, when the hold ends.
-    pub(crate) fn hold(&self) -> Hold<'_> {
-        self.gate.hold()
     }
 
     pub(crate) const fn client_mut(&mut self) -> &mut Client {

@@ -12,7 +12,6 @@ mod audit;
 mod configs;
 mod connection;
 mod error;
-mod gate;
 mod ledger;
 mod maintenance;
 mod options;

@@ -42,17 +42,19 @@ impl BackendClient {
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,
         E: Into<BoxError> + 'static,
     {
-        self.put_watched(storage_key, content_length, headers, body, &UploadWatch::new()).await
+        self.put_watched(storage_key, content_length, headers, body, None, &UploadWatch::new()).await
     }
 
     /// As [`Self::put`]; `watch` (fresh, one per call) tells how far the body got, also after this
-    /// future was dropped.
+    /// future was dropped. With `trailer` the backend gets a CRC-64/NVME behind the body to compare, and
+    /// [`PutDone::crc64nvme`] is what it then says; an empty body goes without.
     pub async fn put_watched<S, E>(
         &self,
         storage_key: &str,
         content_length: u64,
         headers: Vec<(HeaderName, HeaderValue)>,
         body: S,
+        trailer: Option<Trailer>,
         watch: &UploadWatch,
     ) -> Result<PutDone, BackendError>
     where
@@ -64,26 +66,11 @@ impl BackendClient {
             drain_empty(&mut body).await?;
             return self.send_put(storage_key, headers, PutBody::Whole(Bytes::new()), watch).await;
         }
-        self.send_put(storage_key, headers, PutBody::Stream(body, content_length), watch).await
-    }
-
-    /// As [`Self::put_watched`] for a body that is not empty; behind it the backend gets a CRC-64/NVME to
-    /// compare, and [`PutDone::crc64nvme`] is what it then says.
-    pub async fn put_with_trailer<S, E>(
-        &self,
-        storage_key: &str,
-        content_length: u64,
-        headers: Vec<(HeaderName, HeaderValue)>,
-        body: S,
-        trailer: Trailer,
-        watch: &UploadWatch,
-    ) -> Result<PutDone, BackendError>
-    where
-        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
-        E: Into<BoxError> + 'static,
-    {
-        let body = AwsChunked::new(Box::pin(body.map_err(Into::into)), content_length, trailer);
-        self.send_put(storage_key, headers, PutBody::Trailer(body, content_length), watch).await
+        let body = match trailer {
+            Some(trailer) => PutBody::Trailer(AwsChunked::new(body, content_length, trailer), content_length),
+            None => PutBody::Stream(body, content_length),
+        };
+        self.send_put(storage_key, headers, body, watch).await
     }
 
     /// Stores bytes that are at hand; their hash is signed unless the backend's quirks forbid it.

@@ -63,7 +63,7 @@ async fn put(client: &BackendClient, body: &Bytes, said: &BodyDigests) -> Result
     let stream = futures::stream::iter([Ok::<_, std::convert::Infallible>(body.clone())]);
     let (size, watch) = (body.len() as u64, UploadWatch::new());
     let headers = vec![(CONTENT_ENCODING, HeaderValue::from_static(OWN_ENCODING))];
-    client.put_with_trailer(PROBE, size, headers, stream, Box::new(|| value), &watch).await
+    client.put_watched(PROBE, size, headers, stream, Some(Box::new(|| value)), &watch).await
 }
 
 async fn judge(

@@ -84,7 +84,7 @@ impl Backend {
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,
         E: Into<BoxError> + 'static,
     {
-        self.put_watched(storage_key, content_length, headers, body, &UploadWatch::new()).await
+        self.put_watched(storage_key, content_length, headers, body, None, &UploadWatch::new()).await
     }
 
     /// [`BackendClient::put_watched`].
@@ -94,27 +94,7 @@ impl Backend {
         content_length: u64,
         headers: Vec<(HeaderName, HeaderValue)>,
         body: S,
-        watch: &UploadWatch,
-    ) -> Result<PutDone, BackendError>
-    where
-        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
-        E: Into<BoxError> + 'static,
-    {
-        let call = Call::start(self, Operation::Put);
-        let _ingress = CountOnDrop { backend: self, watch };
-        let outcome = self.client.put_watched(storage_key, content_length, headers, body, watch).await;
-        // How long a PUT takes says more of its body than of the backend: no latency sample.
-        call.end(outcome, false)
-    }
-
-    /// [`BackendClient::put_with_trailer`].
-    pub async fn put_with_trailer<S, E>(
-        &self,
-        storage_key: &str,
-        content_length: u64,
-        headers: Vec<(HeaderName, HeaderValue)>,
-        body: S,
-        trailer: Trailer,
+        trailer: Option<Trailer>,
         watch: &UploadWatch,
     ) -> Result<PutDone, BackendError>
     where
@@ -124,8 +104,8 @@ impl Backend {
         let call = Call::start(self, Operation::Put);
         let _ingress = CountOnDrop { backend: self, watch };
         let client = &self.client;
-        let outcome =
-            client.put_with_trailer(storage_key, content_length, headers, body, trailer, watch).await;
+        let outcome = client.put_watched(storage_key, content_length, headers, body, trailer, watch).await;
+        // How long a PUT takes says more of its body than of the backend: no latency sample.
         call.end(outcome, false)
     }
 

@@ -141,7 +141,7 @@ async fn a_dead_backend_got_nothing() {
     let (server, client) = start().await;
     server.kill().await;
     let watch = UploadWatch::new();
-    let error = client.put_watched("k", 5, vec![], chunked(&body(5), 5), &watch).await.unwrap_err();
+    let error = client.put_watched("k", 5, vec![], chunked(&body(5), 5), None, &watch).await.unwrap_err();
     assert_eq!((error.kind, error.certainty), (Kind::Connection, Certainty::NotSent), "{error}");
     assert!(!watch.touched());
     assert_eq!(client.head("k").await.unwrap_err().kind, Kind::Connection);
@@ -196,7 +196,7 @@ async fn a_stalled_or_abandoned_source_is_cut() {
     let watch = UploadWatch::new();
     let dropped = tokio::time::timeout(
         Duration::from_millis(100),
-        client.put_watched("gone", 100, vec![], stalls(), &watch),
+        client.put_watched("gone", 100, vec![], stalls(), None, &watch),
     )
     .await;
     assert!(dropped.is_err());

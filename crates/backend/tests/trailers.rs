@@ -37,7 +37,7 @@ async fn put(
     let digests = verdict.clone();
     let trailer = Box::new(move || digests.digests().and_then(|digests| digests.hop.clone()));
     let headers = vec![(CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
-    let done = client.put_with_trailer("k", size, headers, guard, trailer, &UploadWatch::new()).await;
+    let done = client.put_watched("k", size, headers, guard, Some(trailer), &UploadWatch::new()).await;
     (done, verdict.digests().cloned())
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
-use s3o_backend::{Backend, BackendError, BackendErrorKind, Certainty, PutDone, UploadWatch};
+use s3o_backend::{Backend, BackendError, BackendErrorKind, Certainty, PutDone, Trailer, UploadWatch};
 use s3o_blob::{BodyDigests, BodyFault};
 use s3o_types::{Etag, EtagProof};
 
@@ -65,13 +65,9 @@ pub(crate) async fn stream(
     let takes_trailers = size >= TRAILER_FROM && backend.etag_proof() == EtagProof::Md5Trailer;
     let Outgoing { body, verdict, by_trailer } = payload.attempt(takes_trailers);
     let (key, watch) = (&target.storage_key, UploadWatch::new());
-    let put = if by_trailer {
-        let digests = verdict.clone();
-        let trailer = Box::new(move || digests.digests().and_then(|digests| digests.hop.clone()));
-        backend.put_with_trailer(key, size, headers, body, trailer, &watch).await
-    } else {
-        backend.put_watched(key, size, headers, body, &watch).await
-    };
+    let digests = verdict.clone();
+    let trailer: Trailer = Box::new(move || digests.digests().and_then(|digests| digests.hop.clone()));
+    let put = backend.put_watched(key, size, headers, body, by_trailer.then_some(trailer), &watch).await;
     match (put, verdict.get()) {
         // An answer without the whole body having been read would be a backend that lies.
         (Ok(put), Some(Ok(digests))) => {

@@ -76,7 +76,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(connection: &'a Connection) -> Self {
+    const fn new(connection: &'a Connection) -> Self {
         Self { flight: Flight::new(connection), parts: Vec::new() }
     }
 

@@ -1,4 +1,4 @@
-//! Several statements in one round trip, and one write.
+//! Several statements in one round trip.
 //!
 //! Invariant: they go out in the order in which they were added, and `COMMIT` goes out only when every
 //! one before it did: a statement that cannot even be encoded must not leave a transaction half done.
@@ -13,7 +13,6 @@ use tokio_postgres::{Row, Statement};
 
 use crate::connection::{ANSWER_PATIENCE, Connection};
 use crate::error::Failure;
-use crate::gate::Hold;
 
 /// A parameter that a flight owns.
 pub(crate) type Param = Box<dyn ToSql + Sync + Send>;
@@ -29,13 +28,11 @@ enum Sent<'a> {
 pub(crate) struct Flight<'a> {
     connection: &'a Connection,
     sent: Vec<Sent<'a>>,
-    /// Until all are there.
-    hold: Hold<'a>,
 }
 
 impl<'a> Flight<'a> {
-    pub(crate) fn new(connection: &'a Connection) -> Self {
-        Self { connection, sent: Vec::new(), hold: connection.hold() }
+    pub(crate) const fn new(connection: &'a Connection) -> Self {
+        Self { connection, sent: Vec::new() }
     }
 
     /// Sends a statement that was prepared on this connection.
@@ -78,11 +75,9 @@ impl<'a> Flight<'a> {
 
     /// Waits for all answers; the first failure, in order, is the flight's.
     pub(crate) async fn land(self) -> Result<Vec<Vec<Row>>, Failure> {
-        let Self { connection: _, sent, hold } = self;
-        drop(hold);
         let all = async {
-            let mut answers = Vec::with_capacity(sent.len());
-            for sent in sent {
+            let mut answers = Vec::with_capacity(self.sent.len());
+            for sent in self.sent {
                 answers.push(match sent {
                     Sent::Waiting(answer) => answer.await?,
                     Sent::Done(answer) => answer?,

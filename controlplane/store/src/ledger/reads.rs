@@ -34,30 +34,40 @@ pub(super) const PLACES: &str = "
     FROM unnest($1::int[]) AS t (id),
     LATERAL (SELECT id, place FROM backends WHERE backends.id = t.id AND state <> 'removed' LIMIT 1) AS b";
 
-pub(super) const INTENTS: &str = "
+/// As `IntentRecord` reads them.
+macro_rules! intents {
+    () => {
+        "
     SELECT i.op, i.item, i.session, i.bucket, i.key, i.version, i.size, i.kind, i.if_absent, i.if_match,
            i.required_copies, i.log_floor, i.begun, i.target_backend, i.target_extent, i.target_gen,
            i.target_key, i.target_place, i.claimed_by
-    FROM unnest($1::uuid[], $2::int[]) AS t (op, item) JOIN intents i ON i.op = t.op AND i.item = t.item
-    ORDER BY i.op, i.item FOR UPDATE OF i";
+    FROM unnest($1::uuid[], $2::int[]) AS t (op, item) JOIN intents i ON i.op = t.op AND i.item = t.item"
+    };
+}
 
-/// Begin looks once it holds slot 0, without locking: lock order has intents before usage.
-pub(super) const INTENTS_AGAIN: &str = "
-    SELECT i.op, i.item, i.session, i.bucket, i.key, i.version, i.size, i.kind, i.if_absent, i.if_match,
-           i.required_copies, i.log_floor, i.begun, i.target_backend, i.target_extent, i.target_gen,
-           i.target_key, i.target_place, i.claimed_by
-    FROM unnest($1::uuid[], $2::int[]) AS t (op, item) JOIN intents i ON i.op = t.op AND i.item = t.item";
-
-/// What each call finds: the outcome that it has already, and the current object of its key with its copies, one
-/// row a copy. No ORDER BY within: it would invite a walk along the index of numbers. An operation has one row.
-pub(super) const CALLS: &str = "
-    SELECT t.op, t.item, l.outcome, l.n, l.at,
-           o.bucket, o.key, o.seq, o.version, o.size, o.etag, o.modified, o.attributes, o.checksums, o.tags,
+/// As `ObjectRecord` and `CopyRecord` read them.
+macro_rules! object_and_copies {
+    () => {
+        "o.bucket, o.key, o.seq, o.version, o.size, o.etag, o.modified, o.attributes, o.checksums, o.tags,
            o.is_null,
            c.backend AS c_backend, c.version AS c_version, c.extent AS c_extent, c.gen AS c_gen,
            c.bucket AS c_bucket, c.key AS c_key, c.state AS c_state, c.stored_size AS c_stored_size,
            c.backend_etag AS c_backend_etag, c.backend_version AS c_backend_version,
-           c.encoding AS c_encoding, c.foreign_key AS c_foreign_key
+           c.encoding AS c_encoding, c.foreign_key AS c_foreign_key"
+    };
+}
+
+pub(super) const INTENTS: &str = concat!(intents!(), " ORDER BY i.op, i.item FOR UPDATE OF i");
+
+/// Begin looks once it holds slot 0, without locking: lock order has intents before usage.
+pub(super) const INTENTS_AGAIN: &str = intents!();
+
+/// What each call finds: the outcome that it has already, and the current object of its key with its copies, one
+/// row a copy. No ORDER BY within: it would invite a walk along the index of numbers. An operation has one row.
+pub(super) const CALLS: &str = concat!(
+    "SELECT t.op, t.item, l.outcome, l.n, l.at, ",
+    object_and_copies!(),
+    "
     FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[]) AS t (op, item, bucket, key)
     LEFT JOIN LATERAL (
         SELECT outcome, n, at FROM changes
@@ -67,21 +77,20 @@ pub(super) const CALLS: &str = "
         SELECT * FROM objects WHERE objects.bucket = t.bucket AND objects.key = t.key LIMIT 1
     ) AS o ON true
     LEFT JOIN LATERAL (SELECT * FROM copies WHERE copies.version = o.version OFFSET 0) AS c ON true
-    WHERE l.n IS NOT NULL OR o.seq IS NOT NULL";
+    WHERE l.n IS NOT NULL OR o.seq IS NOT NULL"
+);
 
 /// What a reader needs: the current object of a key, its copies, one row a copy, and its bucket's name.
-pub(super) const LOCATE: &str = "
-    SELECT (SELECT name FROM buckets WHERE buckets.id = t.bucket) AS bucket_name, o.bucket, o.key, o.seq, o.version, o.size, o.etag, o.modified, o.attributes, o.checksums, o.tags,
-           o.is_null,
-           c.backend AS c_backend, c.version AS c_version, c.extent AS c_extent, c.gen AS c_gen,
-           c.bucket AS c_bucket, c.key AS c_key, c.state AS c_state, c.stored_size AS c_stored_size,
-           c.backend_etag AS c_backend_etag, c.backend_version AS c_backend_version,
-           c.encoding AS c_encoding, c.foreign_key AS c_foreign_key
+pub(super) const LOCATE: &str = concat!(
+    "SELECT (SELECT name FROM buckets WHERE buckets.id = t.bucket) AS bucket_name, ",
+    object_and_copies!(),
+    "
     FROM unnest($1::int[], $2::text[]) AS t (bucket, key)
     CROSS JOIN LATERAL (
         SELECT * FROM objects WHERE objects.bucket = t.bucket AND objects.key = t.key LIMIT 1
     ) AS o
-    LEFT JOIN LATERAL (SELECT * FROM copies WHERE copies.version = o.version OFFSET 0) AS c ON true";
+    LEFT JOIN LATERAL (SELECT * FROM copies WHERE copies.version = o.version OFFSET 0) AS c ON true"
+);
 
 /// The buckets, and which of some keys may write to each.
 pub(super) const BUCKETS_AND_WRITERS: &str = "

@@ -9,7 +9,6 @@
 //!
 //! Invariant: a PUT is stored only when its body arrived whole; what is read is what was written.
 
-mod aws_chunked;
 mod bodies;
 mod objects;
 mod serve;

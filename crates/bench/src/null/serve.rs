@@ -19,9 +19,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
+use s3o_testkit::aws_chunked::{CRC64NVME, Decoder};
 use tokio::net::TcpStream;
 
-use super::aws_chunked::Decoder;
 use super::bodies::{Bodies, Body, Intake};
 use super::objects::{Bucket, Buckets, Object};
 use super::xml;
@@ -31,9 +31,6 @@ type Answer = Response<Full<Bytes>>;
 /// Content headers that a GET repeats, besides the metadata.
 const KEPT: [HeaderName; 6] =
     [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_DISPOSITION, CONTENT_LANGUAGE, CACHE_CONTROL, EXPIRES];
-
-/// The checksum that may stand behind a body.
-pub(super) const CRC64NVME: &str = "x-amz-checksum-crc64nvme";
 
 /// Bytes of a body that is framed.
 const DECODED_LENGTH: HeaderName = HeaderName::from_static("x-amz-decoded-content-length");

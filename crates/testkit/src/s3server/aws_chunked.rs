@@ -5,12 +5,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use crc_fast::{CrcAlgorithm, checksum};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 
-const NAME: &str = "x-amz-checksum-crc64nvme";
+use crate::aws_chunked::{BrokenFraming, CRC64NVME, Decoder};
 
 /// A body and the checksum it was sent with, base64; `None` for one that was sent plain. `Err`: S3 would
 /// answer 400.
@@ -23,10 +23,10 @@ pub(super) fn decode(
     if !is("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER") {
         return Ok((body, None));
     }
-    if !is("x-amz-trailer", NAME) {
+    if !is("x-amz-trailer", CRC64NVME) {
         return Err(());
     }
-    let (decoded, sent) = parse(body).ok_or(())?;
+    let (decoded, sent) = parse(&body).map_err(drop)?;
     let crc = BASE64.encode(checksum(CrcAlgorithm::Crc64Nvme, &decoded).to_be_bytes());
     if (compares && sent != crc) || !is("x-amz-decoded-content-length", &decoded.len().to_string()) {
         return Err(());
@@ -40,28 +40,8 @@ pub(super) fn decode(
     Ok((decoded, Some(crc)))
 }
 
-fn parse(mut body: Bytes) -> Option<(Bytes, String)> {
-    let mut decoded = BytesMut::new();
-    loop {
-        let length = usize::from_str_radix(&line(&mut body)?, 16).ok()?;
-        if length == 0 {
-            let trailer = line(&mut body)?;
-            let value = trailer.strip_prefix(NAME)?.strip_prefix(':')?.to_owned();
-            return (line(&mut body)?.is_empty() && body.is_empty()).then(|| (decoded.freeze(), value));
-        }
-        if body.len() < length + 2 {
-            return None;
-        }
-        decoded.extend_from_slice(&body.split_to(length));
-        if !line(&mut body)?.is_empty() {
-            return None;
-        }
-    }
-}
-
-fn line(body: &mut Bytes) -> Option<String> {
-    let end = body.windows(2).position(|pair| pair == b"\r\n")?;
-    let line = String::from_utf8(body.split_to(end).to_vec()).ok()?;
-    body.advance(2);
-    Some(line)
+fn parse(body: &Bytes) -> Result<(Bytes, String), BrokenFraming> {
+    let (mut decoder, mut decoded) = (Decoder::default(), BytesMut::new());
+    decoder.push(body, |data| decoded.extend_from_slice(data))?;
+    Ok((decoded.freeze(), decoder.end()?))
 }

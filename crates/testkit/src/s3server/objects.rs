@@ -17,6 +17,7 @@ use super::fault::{Fault, Operation};
 use super::serve::{Answer, Call, HangUp, document, empty, error, streamed, value};
 use super::store::{Blob, Place, Shared};
 use super::xml;
+use crate::aws_chunked::CRC64NVME;
 
 pub(super) fn answer(shared: &Arc<Shared>, call: Call, body: Bytes) -> Result<Answer, HangUp> {
     match call.operation {
@@ -68,7 +69,7 @@ fn put(shared: &Arc<Shared>, mut call: Call, body: Bytes) -> Result<Answer, Hang
     let mut answer = empty(StatusCode::OK);
     answer.headers_mut().extend(etag.map(|etag| (ETAG, etag)));
     let crc = crc.and_then(|crc| HeaderValue::try_from(crc).ok());
-    answer.headers_mut().extend(crc.map(|crc| (HeaderName::from_static("x-amz-checksum-crc64nvme"), crc)));
+    answer.headers_mut().extend(crc.map(|crc| (HeaderName::from_static(CRC64NVME), crc)));
     Ok(answer)
 }
 

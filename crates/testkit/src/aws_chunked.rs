@@ -2,9 +2,10 @@
 //!
 //! Invariant: a framing that is not understood is an error; nothing of it is taken for data.
 
-use anyhow::{Result, bail, ensure};
+use std::fmt;
 
-use super::serve::CRC64NVME;
+/// The checksum that stands behind a body.
+pub const CRC64NVME: &str = "x-amz-checksum-crc64nvme";
 
 /// The longest line of framing: a length, or the trailer.
 const LINE: usize = 128;
@@ -24,9 +25,27 @@ enum State {
     Done,
 }
 
+/// What is wrong with a framing.
+#[derive(Debug)]
+pub struct BrokenFraming(String);
+
+impl fmt::Display for BrokenFraming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BrokenFraming {}
+
+type Result<T> = std::result::Result<T, BrokenFraming>;
+
+fn broken<T>(why: impl Into<String>) -> Result<T> {
+    Err(BrokenFraming(why.into()))
+}
+
 /// A body on its way out of the framing.
 #[derive(Debug, Default)]
-pub(super) struct Decoder {
+pub struct Decoder {
     state: State,
     line: Vec<u8>,
     checksum: Option<String>,
@@ -34,7 +53,7 @@ pub(super) struct Decoder {
 
 impl Decoder {
     /// Gives the data in `bytes` to `take`, piece by piece.
-    pub(super) fn push(&mut self, mut bytes: &[u8], mut take: impl FnMut(&[u8])) -> Result<()> {
+    pub fn push(&mut self, mut bytes: &[u8], mut take: impl FnMut(&[u8])) -> Result<()> {
         while !bytes.is_empty() {
             if let State::Data(left) = &mut self.state {
                 let (data, rest) = bytes.split_at(bytes.len().min(*left));
@@ -49,10 +68,12 @@ impl Decoder {
             let end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
             self.line.extend_from_slice(&bytes[..end]);
             bytes = &bytes[end..];
-            ensure!(self.line.len() <= LINE, "a line of the framing has no end");
+            if self.line.len() > LINE {
+                return broken("a line of the framing has no end");
+            }
             if self.line.ends_with(b"\r\n") {
                 let line = std::mem::take(&mut self.line);
-                self.line(std::str::from_utf8(&line[..line.len() - 2])?)?;
+                self.line(&String::from_utf8_lossy(&line[..line.len() - 2]))?;
             }
         }
         Ok(())
@@ -60,27 +81,32 @@ impl Decoder {
 
     fn line(&mut self, line: &str) -> Result<()> {
         self.state = match &self.state {
-            State::Length => match usize::from_str_radix(line, 16)? {
-                0 => State::Trailer,
-                length => State::Data(length),
+            State::Length => match usize::from_str_radix(line, 16) {
+                Ok(0) => State::Trailer,
+                Ok(length) => State::Data(length),
+                Err(error) => return broken(format!("{line:?} is no length: {error}")),
             },
             State::Behind if line.is_empty() => State::Length,
             State::Trailer => {
                 let value = line.strip_prefix(CRC64NVME).and_then(|rest| rest.strip_prefix(':'));
-                ensure!(value.is_some(), "another trailer was expected than {line}");
-                self.checksum = value.map(str::to_owned);
+                let Some(value) = value else {
+                    return broken(format!("another trailer was expected than {line}"));
+                };
+                self.checksum = Some(value.to_owned());
                 State::Last
             }
             State::Last if line.is_empty() => State::Done,
-            _ => bail!("the framing is broken at {line:?}"),
+            _ => return broken(format!("the framing is broken at {line:?}")),
         };
         Ok(())
     }
 
     /// The checksum behind the body, base64.
-    pub(super) fn end(self) -> Result<String> {
-        ensure!(matches!(self.state, State::Done), "the framing has no end");
-        self.checksum.ok_or_else(|| anyhow::anyhow!("there is no trailer"))
+    pub fn end(self) -> Result<String> {
+        match (self.state, self.checksum) {
+            (State::Done, Some(checksum)) => Ok(checksum),
+            _ => broken("the framing has no end"),
+        }
     }
 }
 
