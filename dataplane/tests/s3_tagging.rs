@@ -5,10 +5,9 @@
 mod fake;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_s3::types::{Tag, Tagging};
-use fake::Fake;
+use fake::{Fake, client};
 use s3o_dataplane::{DataPlane, DataPlaneConfig};
 use s3o_proto::v1;
 use s3o_runtime::Shutdown;
@@ -40,16 +39,8 @@ impl World {
         let shutdown = Shutdown::new();
         let plane = DataPlane::start(config, shutdown.clone()).await.unwrap();
         plane.ready().await;
-        let config = aws_sdk_s3::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .endpoint_url(format!("http://{}", plane.s3_addr()))
-            .region(Region::new("us-east-1"))
-            .force_path_style(true)
-            .credentials_provider(Credentials::new("AK", "SK", None, None, "test"))
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
-            .retry_config(aws_sdk_s3::config::retry::RetryConfig::disabled())
-            .build();
-        Self { fake, client: Client::from_conf(config), shutdown }
+        let client = client(plane.s3_addr());
+        Self { fake, client, shutdown }
     }
 
     async fn set(&self, key: &str, tags: &[(&str, &str)]) -> Result<(), (u16, String)> {

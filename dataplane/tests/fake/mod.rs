@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Region};
 use futures::{Stream, StreamExt as _};
 use s3o_proto::v1;
 use s3o_proto::v1::data_plane_server::{DataPlane, DataPlaneServer};
@@ -380,4 +382,18 @@ impl Fake {
     pub fn with<T>(&self, look: impl FnOnce(&mut Model) -> T) -> T {
         look(&mut self.0.lock().unwrap())
     }
+}
+
+/// A client of the data plane there, which sends everything once.
+pub fn client(address: SocketAddr) -> Client {
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .endpoint_url(format!("http://{address}"))
+        .region(Region::new("us-east-1"))
+        .force_path_style(true)
+        .credentials_provider(aws_sdk_s3::config::Credentials::new("AK", "SK", None, None, "test"))
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .retry_config(aws_sdk_s3::config::retry::RetryConfig::disabled())
+        .build();
+    Client::from_conf(config)
 }
