@@ -26,6 +26,7 @@
 
 mod aws_chunked;
 mod control;
+mod discard;
 mod fault;
 mod objects;
 mod serve;

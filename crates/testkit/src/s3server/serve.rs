@@ -17,6 +17,7 @@ use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use super::discard;
 use super::fault::{Fault, Operation};
 use super::objects;
 use super::store::{Place, Shared};
@@ -81,6 +82,9 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
         Some(Fault::Hang) => std::future::pending::<()>().await,
         Some(Fault::StatusEarly(status)) => return Ok(error(*status, key)),
         _ => {}
+    }
+    if operation == Operation::Put && fault.is_none() && shared.lock().discard {
+        return discard::put(&shared, place, &parts.headers, body).await;
     }
     let body = read_body(body, fault.as_ref()).await?;
     if let Some(Fault::Status(status)) = &fault {

@@ -27,6 +27,10 @@ pub struct Blob {
 impl Blob {
     pub(super) fn new(bytes: Bytes, request: &HeaderMap) -> Self {
         let etag = hex::encode(Md5::digest(&bytes));
+        Self::with_etag(bytes, etag, request)
+    }
+
+    pub(super) fn with_etag(bytes: Bytes, etag: String, request: &HeaderMap) -> Self {
         let kept = request.iter().filter(|(name, _)| is_kept(name));
         let headers: HeaderMap<HeaderValue> =
             kept.map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -55,6 +59,7 @@ pub(super) struct State {
     pub(super) blobs: BTreeMap<Place, Blob>,
     pub(super) rules: Vec<Rule>,
     pub(super) counts: HashMap<Operation, u64>,
+    /// Whether PUTs without a fault are hashed as they come and not kept.
     pub(super) discard: bool,
 }
 
@@ -77,12 +82,8 @@ impl Shared {
         strike(&mut state.rules, operation, key)
     }
 
-    pub(super) fn store(&self, place: Place, mut blob: Blob) {
-        let mut state = self.lock();
-        if state.discard {
-            blob.bytes = Bytes::new();
-        }
-        state.blobs.insert(place, blob);
+    pub(super) fn store(&self, place: Place, blob: Blob) {
+        self.lock().blobs.insert(place, blob);
     }
 
     pub(super) fn store_late(self: &Arc<Self>, place: Place, blob: Blob, delay: Duration) {
