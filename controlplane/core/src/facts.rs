@@ -71,7 +71,7 @@ pub struct Facts {
     pub writers: HashSet<(String, BucketId)>,
     /// All backends, for Begin and Retarget.
     pub backends: Vec<BackendFacts>,
-    /// Where the backends are that the batch's Commits and Resolves name, read under the lock that whoever
+    /// Where the backends are that the batch's Commits, Aborts and Resolves name, read under the lock that whoever
     /// moves one takes.
     pub places: HashMap<BackendId, Place>,
     /// Outcomes in the change log.

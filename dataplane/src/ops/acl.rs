@@ -86,7 +86,7 @@ pub(super) async fn set_of_object(
     Ok(S3Response::new(PutObjectAclOutput::default()))
 }
 
-/// Only the ACL that we answer with may be put.
+/// Only the ACL that we answer with may be put. One without grants would take the owner's own right away.
 fn check_policy(policy: Option<&AccessControlPolicy>) -> S3Result<()> {
     let Some(AccessControlPolicy { grants, owner: named }) = policy else { return Ok(()) };
     let ours = |grant: &Grant| {
@@ -95,7 +95,7 @@ fn check_policy(policy: Option<&AccessControlPolicy>) -> S3Result<()> {
             && permission.as_ref().is_some_and(|p| p.as_str() == Permission::FULL_CONTROL)
     };
     let changes_nothing = named.as_ref().is_none_or(|named| named.id == owner().id)
-        && grants.as_ref().is_none_or(|grants| grants.iter().all(ours));
+        && grants.as_ref().is_some_and(|grants| !grants.is_empty() && grants.iter().all(ours));
     if changes_nothing { Ok(()) } else { Err(s3_error!(AccessControlListNotSupported)) }
 }
 
@@ -119,5 +119,7 @@ mod tests {
         let mut less = grants();
         less[0].permission = Some(Permission::from_static(Permission::READ));
         assert!(check_policy(Some(&policy(less))).is_err());
+        assert!(check_policy(Some(&policy(Vec::new()))).is_err());
+        assert!(check_policy(Some(&AccessControlPolicy { grants: None, owner: Some(owner()) })).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! Abort: the writer gives up. A write that was committed stays committed, and the writer learns it.
 
-use super::settle::{end_intent, ends, lose, queue_forgotten};
+use super::settle::{end_intent, ends, ends_in_place, lose, queue_forgotten};
 use super::{Batch, Slot, Subject};
 use crate::call::{Abort, Outcome};
 use crate::cleanup::Reason;
@@ -16,6 +16,7 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, abort: &Abort) -> Outcome {
     };
     // A claim of the reaper does not stand in the way: the writer knows better how its targets ended,
     // and the reaper will find the outcome.
+    let ends = ends_in_place(batch, ends, &[&intent.targets, &abort.intent.targets]);
     queue_forgotten(batch, &intent, &abort.intent, &ends);
     end_intent(batch, &intent, &ends, &[], Reason::Aborted);
     let subject =

@@ -7,7 +7,7 @@
 use s3o_types::{Checksums, Etag, ObjectAttributes};
 
 use super::commit::make_current;
-use super::settle::{Ended, Ends, end_intent};
+use super::settle::{Ended, Ends, end_intent, ends_in_place};
 use super::{Batch, Slot, Subject};
 use crate::call::{Found, Outcome, Resolution, Resolve, StoredCopy, TargetId};
 use crate::cleanup::Reason;
@@ -128,7 +128,8 @@ fn promote(
     found: &[(TargetId, Found)],
 ) -> Outcome {
     let keep: Vec<TargetId> = whole.copies.iter().map(|copy| copy.target).collect();
-    end_intent(batch, intent, &found_ends(found), &keep, Reason::Reaped);
+    let ends = ends_in_place(batch, found_ends(found), &[&intent.targets]);
+    end_intent(batch, intent, &ends, &keep, Reason::Reaped);
     let row = ObjectRow {
         bucket: intent.bucket,
         key: intent.key.clone(),
@@ -152,7 +153,8 @@ fn drop_intent(
     found: &[(TargetId, Found)],
     overtaken: bool,
 ) -> Outcome {
-    end_intent(batch, intent, &found_ends(found), &[], Reason::Reaped);
+    let ends = ends_in_place(batch, found_ends(found), &[&intent.targets]);
+    end_intent(batch, intent, &ends, &[], Reason::Reaped);
     let (logged, resolution) = if overtaken {
         (Logged::Superseded, Resolution::Superseded)
     } else {

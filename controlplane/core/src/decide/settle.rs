@@ -33,6 +33,20 @@ pub(super) fn ends(finished: &[FinishedTarget]) -> Ends {
         .collect()
 }
 
+/// How targets ended, by what is known of their places: a blob that went where its backend is not any more is
+/// out of our reach, but may be copied to the new place yet, so that its key is uncertain. `used` are the
+/// targets as whoever wrote to them knows them.
+pub(super) fn ends_in_place(batch: &Batch, mut ends: Ends, used: &[&[Target]]) -> Ends {
+    let is_in_place =
+        |target: &Target| batch.facts.places.get(&target.backend).copied() == Some(target.place);
+    for target in used.iter().copied().flatten().filter(|target| !is_in_place(target)) {
+        if let Some(ended) = ends.get_mut(&target.id()).filter(|ended| ended.end != TargetEnd::NotSent) {
+            ended.end = TargetEnd::Unknown;
+        }
+    }
+    ends
+}
+
 /// Ends an intent: its reservations go; what may be stored at a target that `keep` does not name is
 /// queued and counts as orphaned until it is gone.
 pub(super) fn end_intent(batch: &mut Batch, intent: &Intent, ends: &Ends, keep: &[TargetId], reason: Reason) {

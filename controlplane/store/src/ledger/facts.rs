@@ -200,10 +200,12 @@ async fn intents(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failu
     Ok(())
 }
 
-/// The backends where the call says that its blobs are: what decides whether they count.
+/// The backends where the call says that its blobs are: what decides whether they count, and whether a
+/// delete can reach them.
 fn placed(request: &Request) -> impl Iterator<Item = i32> + '_ {
     let targets = match &request.call {
         Call::Commit(commit) => commit.intent.targets.as_slice(),
+        Call::Abort(abort) => abort.intent.targets.as_slice(),
         Call::Resolve(resolve) => resolve.intent.targets.as_slice(),
         _ => &[],
     };

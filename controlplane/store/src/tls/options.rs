@@ -10,6 +10,7 @@ use tokio_postgres::config::SslMode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Mode {
     Disable,
+    /// libpq's default.
     #[default]
     Prefer,
     Require,
@@ -53,18 +54,45 @@ pub(crate) struct TlsOptions {
     pub(crate) key: Option<PathBuf>,
 }
 
-impl TlsOptions {
+/// The options as they are read, one after the other.
+#[derive(Default)]
+struct Reading {
+    mode: Option<Mode>,
+    /// `sslrootcert=system`.
+    system: bool,
+    options: TlsOptions,
+}
+
+impl Reading {
     /// Whether the option is about TLS. As in libpq the last one counts, and an empty one is not given.
     fn take(&mut self, name: &str, value: &str) -> Result<bool, String> {
         let file = || Some(value).filter(|value| !value.is_empty()).map(PathBuf::from);
         match name {
-            "sslmode" => self.mode = Mode::parse(value)?,
-            "sslrootcert" => self.root_cert = file().filter(|_| value != "system"),
-            "sslcert" => self.cert = file(),
-            "sslkey" => self.key = file(),
+            "sslmode" => self.mode = Some(Mode::parse(value)?),
+            "sslrootcert" => {
+                self.system = value == "system";
+                self.options.root_cert = file().filter(|_| !self.system);
+            }
+            "sslcert" => self.options.cert = file(),
+            "sslkey" => self.options.key = file(),
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Anybody can have a certificate of the system's authorities, for a name of their own. So, as in libpq,
+    /// whoever names these gets `verify-full`, and may not ask for less ("Client Verification of Server
+    /// Certificates" in PostgreSQL's manual).
+    fn finish(self) -> Result<TlsOptions, String> {
+        let Self { mode, system, options } = self;
+        let mode = match mode {
+            None if system => Mode::VerifyFull,
+            Some(weak) if system && weak != Mode::VerifyFull => {
+                return Err("sslrootcert: `system` goes with sslmode=verify-full only".to_owned());
+            }
+            other => other.unwrap_or_default(),
+        };
+        Ok(TlsOptions { mode, ..options })
     }
 }
 
@@ -78,10 +106,12 @@ pub(crate) fn split(url: &str) -> Result<(String, TlsOptions), String> {
 }
 
 fn split_url(url: &str) -> Result<(String, TlsOptions), String> {
-    let mut options = TlsOptions::default();
+    let mut options = Reading::default();
     // The driver reads credentials to the first `@`: what stands before is no query.
     let from = url.find('@').unwrap_or(0);
-    let Some(at) = url[from..].find('?').map(|n| from + n) else { return Ok((url.to_owned(), options)) };
+    let Some(at) = url[from..].find('?').map(|n| from + n) else {
+        return Ok((url.to_owned(), options.finish()?));
+    };
     let mut rest = Vec::new();
     for pair in url[at + 1..].split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -91,11 +121,11 @@ fn split_url(url: &str) -> Result<(String, TlsOptions), String> {
         }
     }
     let query = if rest.is_empty() { String::new() } else { format!("?{}", rest.join("&")) };
-    Ok((format!("{}{query}", &url[..at]), options))
+    Ok((format!("{}{query}", &url[..at]), options.finish()?))
 }
 
 fn split_pairs(text: &str) -> Result<(String, TlsOptions), String> {
-    let mut options = TlsOptions::default();
+    let mut options = Reading::default();
     let mut kept = Vec::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
@@ -110,7 +140,7 @@ fn split_pairs(text: &str) -> Result<(String, TlsOptions), String> {
         }
         rest = after.trim_start();
     }
-    Ok((kept.join(" "), options))
+    Ok((kept.join(" "), options.finish()?))
 }
 
 /// The value at the start of `text`, and what follows it: to the next blank, or in single quotes; a
@@ -155,8 +185,23 @@ mod tests {
         for url in ["postgres://u@h/d", "postgresql:///d?user=u", "host=h user=u", ""] {
             assert_eq!(split(url), Ok((url.to_owned(), TlsOptions::default())));
         }
-        let (kept, options) = split("postgres://h/d?sslmode=disable&sslrootcert=system").expect("a URL");
-        assert_eq!((kept.as_str(), options.mode, options.root_cert), ("postgres://h/d", Mode::Disable, None));
+    }
+
+    #[test]
+    fn the_systems_authorities_are_trusted_for_names_only() {
+        let full = TlsOptions { mode: Mode::VerifyFull, ..TlsOptions::default() };
+        for url in
+            ["postgres://h/d?sslrootcert=system", "postgres://h/d?sslrootcert=system&sslmode=verify-full"]
+        {
+            assert_eq!(split(url), Ok(("postgres://h/d".to_owned(), full.clone())));
+        }
+        for mode in ["disable", "prefer", "require", "verify-ca"] {
+            let why = split(&format!("host=h sslmode={mode} sslrootcert=system")).expect_err(mode);
+            assert!(why.starts_with("sslrootcert: "), "{why}");
+        }
+        // The last one counts.
+        let (_, options) = split("postgres://h/d?sslrootcert=system&sslrootcert=/ca").expect("a file");
+        assert_eq!((options.mode, options.root_cert), (Mode::Prefer, Some("/ca".into())));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use s3o_types::{BackendId, Conditions, ErrorCode, Place};
 
 use super::{World, carried, claimed, commit_call, refused, request, resolve_call};
-use crate::call::{Abort, Call, Outcome, Resolution, Retarget};
+use crate::call::{Abort, Call, FinishedTarget, Outcome, Resolution, Retarget};
+use crate::intent::TargetEnd;
 
 #[test]
 fn a_blob_at_a_place_of_the_past_is_refused_for_good_and_queued() {
@@ -71,4 +72,23 @@ fn the_reaper_never_promotes_what_lies_at_a_place_of_the_past() {
     assert_eq!(world.run(request(1, resolve_call(intent, true))), Outcome::Resolved(Resolution::Dropped));
     assert!(world.objects.is_empty());
     assert_eq!(world.cleanup.len(), 1);
+    assert!(world.cleanup[0].uncertain, "the blob that was found may be copied to the new place yet");
+}
+
+#[test]
+fn what_is_given_up_at_a_place_of_the_past_is_uncertain() {
+    let end_of = |end| {
+        let mut world = World::default();
+        let Outcome::Begun { version, targets, .. } = world.begin(1, "k", 10, Conditions::default()) else {
+            panic!("not begun");
+        };
+        world.move_backend(targets[0].backend);
+        let finished = FinishedTarget { target: targets[0].id(), end, backend_version: None };
+        let abort = Abort { intent: carried("k", 10, version, targets), targets: vec![finished] };
+        assert_eq!(world.run(request(1, Call::Abort(abort))), Outcome::Aborted);
+        world.cleanup.iter().map(|entry| entry.uncertain).collect::<Vec<_>>()
+    };
+    assert_eq!(end_of(TargetEnd::Stored), [true], "it may be copied to the new place yet");
+    assert_eq!(end_of(TargetEnd::Cut), [true]);
+    assert!(end_of(TargetEnd::NotSent).is_empty(), "nothing was ever there");
 }
