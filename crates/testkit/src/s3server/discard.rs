@@ -57,16 +57,14 @@ impl Intake {
 
     fn push(&mut self, bytes: &[u8]) -> Result<(), BrokenFraming> {
         let Self { md5, framed } = self;
-        match framed {
-            Some((decoder, crc)) => decoder.push(bytes, |data| {
-                md5.update(data);
-                crc.update(data);
-            }),
-            None => {
-                md5.update(bytes);
-                Ok(())
-            }
-        }
+        let Some((decoder, crc)) = framed else {
+            md5.update(bytes);
+            return Ok(());
+        };
+        decoder.push(bytes, |data| {
+            md5.update(data);
+            crc.update(data);
+        })
     }
 
     /// The ETag, and the checksum that was compared, base64.
