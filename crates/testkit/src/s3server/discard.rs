@@ -1,6 +1,7 @@
 //! PUTs whose bodies are hashed as they come and not kept: for tests of sizes that memory does not hold.
 //!
-//! Invariant: what such a PUT answers is what it would answer if it kept the body.
+//! Invariant: a body whose framing or checksum is wrong is refused. What a PUT that is kept also looks at
+//! (Content-MD5, If-None-Match, the announced length) is passed over: nothing reads these blobs.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
