@@ -103,6 +103,13 @@ fn known(operation: &str) -> Option<(&'static str, Need)> {
         "CopyObject" => ("CopyObject", Need::Write),
         "DeleteObject" => ("DeleteObject", Need::Write),
         "DeleteObjects" => ("DeleteObjects", Need::Write),
+        "CreateMultipartUpload" => ("CreateMultipartUpload", Need::Write),
+        "UploadPart" => ("UploadPart", Need::Write),
+        "UploadPartCopy" => ("UploadPartCopy", Need::Write),
+        "CompleteMultipartUpload" => ("CompleteMultipartUpload", Need::Write),
+        "AbortMultipartUpload" => ("AbortMultipartUpload", Need::Write),
+        "ListParts" => ("ListParts", Need::Read),
+        "ListMultipartUploads" => ("ListMultipartUploads", Need::Read),
         "GetObjectAttributes" => ("GetObjectAttributes", Need::Read),
         "GetObjectTagging" => ("GetObjectTagging", Need::Read),
         "PutObjectTagging" => ("PutObjectTagging", Need::Write),
@@ -182,7 +189,8 @@ mod tests {
         assert_eq!(known("CopyObject").map(|(_, need)| need), Some(Need::Write));
         assert_eq!(known("PutObjectTagging").map(|(_, need)| need), Some(Need::Write));
         assert_eq!(known("GetBucketTagging").map(|(_, need)| need), Some(Need::Read));
-        assert_eq!(known("CreateMultipartUpload"), None);
+        assert_eq!(known("UploadPartCopy").map(|(_, need)| need), Some(Need::Write));
+        assert_eq!(known("PutBucketCors"), None);
         assert_eq!(known("PostObject"), None);
     }
 }

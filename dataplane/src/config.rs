@@ -112,6 +112,8 @@ pub struct Limits {
     pub replay_pool: ByteSize,
     /// The largest body that is kept for that.
     pub replay_max: ByteSize,
+    /// The smallest part of a multipart upload but the last. S3 says 5 MiB.
+    pub min_part: ByteSize,
 }
 
 impl Default for Limits {
@@ -121,6 +123,7 @@ impl Default for Limits {
             max_in_flight: 1024,
             replay_pool: ByteSize(64 << 20),
             replay_max: ByteSize(8 << 20),
+            min_part: ByteSize(5 << 20),
         }
     }
 }

@@ -36,8 +36,8 @@ use crate::snapshot::Snapshot;
 
 /// How often backends that are down are tried.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// The largest DeleteObjects that S3 takes, 1000 keys, with room for their escapes.
-const MAX_XML_BYTES: usize = 2 * 1024 * 1024;
+/// The largest documents that S3 takes: a CompleteMultipartUpload of 10,000 parts, each with a SHA-256.
+const MAX_XML_BYTES: usize = 8 * 1024 * 1024;
 /// The largest chunk of a signed `aws-chunked` body: its signature stands before it and holds for all of
 /// it, so it is collected before a byte goes on. SDKs send 64 or 128 KiB; S3 itself names no limit.
 const MAX_SIGNED_CHUNK: usize = 1024 * 1024;

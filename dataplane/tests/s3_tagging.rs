@@ -85,3 +85,13 @@ async fn an_older_control_plane_is_no_silence() {
     assert_eq!(SdkError::code(&deleted.unwrap_err()), Some("ServiceUnavailable"));
     world.shutdown.begin();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_control_plane_has_no_multipart_uploads() {
+    let world = World::start().await;
+    let created = world.client.create_multipart_upload().bucket("photos").key("k").send().await;
+    assert_eq!(SdkError::code(&created.unwrap_err()), Some("ServiceUnavailable"));
+    let listed = world.client.list_multipart_uploads().bucket("photos").send().await;
+    assert_eq!(SdkError::code(&listed.unwrap_err()), Some("ServiceUnavailable"));
+    world.shutdown.begin();
+}

@@ -20,9 +20,11 @@ pub async fn audit(cluster: &Cluster) -> Result<()> {
     let sql = cluster.sql().await?;
     let ids = backend_ids(&sql).await?;
     let stored = stored_blobs(cluster, &ids)?;
-    let copies = copies(&sql).await?;
+    let mut copies = copies(&sql).await?;
+    let parts = parts(&sql).await?;
     let queued = queued(&sql).await?;
 
+    copies.extend(parts);
     for ((backend, key), size) in &copies {
         match stored.get(&(*backend, key.clone())) {
             None => wrong.push(format!("copy without its blob: {key} on backend {backend}")),
@@ -37,7 +39,7 @@ pub async fn audit(cluster: &Cluster) -> Result<()> {
             wrong.push(format!("blob without a row: {key} on backend {backend}, {size} bytes"));
         }
     }
-    usage(&sql, &ids, &copies, &queued, &mut wrong).await?;
+    usage(&sql, &ids, &mut wrong).await?;
     rows_agree(&sql, &mut wrong).await?;
     if wrong.is_empty() { Ok(()) } else { bail!("the audit found:\n  {}", wrong.join("\n  ")) }
 }
@@ -70,11 +72,7 @@ async fn copies(sql: &tokio_postgres::Client) -> Result<Blobs> {
         .await?;
     let mut blobs = Blobs::new();
     for row in rows {
-        let blob = BlobName {
-            version: VersionId::from_uuid(row.get::<_, Uuid>(3)),
-            extent: Extent::new(u16::try_from(row.get::<_, i16>(4))?).unwrap_or_default(),
-            r#gen: Gen::new(u16::try_from(row.get::<_, i16>(5))?).unwrap_or_default(),
-        };
+        let blob = blob_name(row.get::<_, Uuid>(3), row.get(4), row.get(5))?;
         let own = StorageKey::format(row.get(1), row.get(2), blob);
         let key = row.get::<_, Option<String>>(7).unwrap_or(own);
         blobs.insert((row.get(0), key), u64::try_from(row.get::<_, i64>(6))?);
@@ -85,7 +83,7 @@ async fn copies(sql: &tokio_postgres::Client) -> Result<Blobs> {
 async fn queued(sql: &tokio_postgres::Client) -> Result<Blobs> {
     let rows = sql
         .query(
-            "SELECT backend, storage_key, size FROM cleanup_queue
+            "SELECT backend, storage_key, size FROM cleanup_queue WHERE kind <> 'version'
              UNION ALL SELECT backend, storage_key, size FROM cleanup_dlq",
             &[],
         )
@@ -93,33 +91,67 @@ async fn queued(sql: &tokio_postgres::Client) -> Result<Blobs> {
     rows.iter().map(|row| Ok(((row.get(0), row.get(1)), u64::try_from(row.get::<_, i64>(2))?))).collect()
 }
 
-async fn usage(
-    sql: &tokio_postgres::Client,
-    ids: &BTreeMap<String, i32>,
-    copies: &Blobs,
-    queued: &Blobs,
-    wrong: &mut Vec<String>,
-) -> Result<()> {
+/// Parts of open uploads, by their storage keys.
+async fn parts(sql: &tokio_postgres::Client) -> Result<Blobs> {
     let rows = sql
         .query(
-            "SELECT backend, sum(used)::bigint, sum(reserved)::bigint, sum(orphaned)::bigint, sum(objects)::bigint
-             FROM backend_usage GROUP BY backend",
+            "SELECT p.backend, b.name, u.key, u.version, p.part, p.gen, p.size
+             FROM upload_parts p JOIN uploads u ON u.id = p.upload JOIN buckets b ON b.id = u.bucket",
             &[],
         )
         .await?;
-    let said: BTreeMap<i32, [i64; 4]> =
-        rows.iter().map(|row| (row.get(0), [row.get(1), row.get(2), row.get(3), row.get(4)])).collect();
-    let sum = |blobs: &Blobs, id: i32| -> Result<i64> {
-        Ok(i64::try_from(
-            blobs.iter().filter(|((backend, _), _)| *backend == id).map(|(_, size)| size).sum::<u64>(),
-        )?)
-    };
+    let mut blobs = Blobs::new();
+    for row in rows {
+        let blob = blob_name(row.get(3), row.get(4), row.get(5))?;
+        let size = u64::try_from(row.get::<_, i64>(6))?;
+        blobs.insert((row.get(0), StorageKey::format(row.get(1), row.get(2), blob)), size);
+    }
+    Ok(blobs)
+}
+
+fn blob_name(version: Uuid, extent: i16, attempt: i16) -> Result<BlobName> {
+    Ok(BlobName {
+        version: VersionId::from_uuid(version),
+        extent: Extent::new(u16::try_from(extent)?).unwrap_or_default(),
+        r#gen: Gen::new(u16::try_from(attempt)?).unwrap_or_default(),
+    })
+}
+
+/// What the counters say, against sums over all tables that hold bytes.
+async fn usage(
+    sql: &tokio_postgres::Client,
+    ids: &BTreeMap<String, i32>,
+    wrong: &mut Vec<String>,
+) -> Result<()> {
+    let said = sums(
+        sql,
+        "SELECT backend, sum(used)::bigint, sum(reserved)::bigint, sum(orphaned)::bigint, sum(objects)::bigint
+         FROM backend_usage GROUP BY backend",
+    )
+    .await?;
+    let rows = sums(
+        sql,
+        "WITH bytes AS (
+             SELECT c.backend, c.stored_size AS used, 0 AS reserved, 0 AS orphaned,
+                    (COALESCE(c.extent_offset, 0) = 0)::int AS objects
+             FROM copies c WHERE NOT EXISTS
+                 (SELECT FROM cleanup_queue q WHERE q.kind = 'version' AND q.version = c.version)
+             UNION ALL
+             SELECT c.backend, 0, 0, c.stored_size, 0
+             FROM copies c JOIN cleanup_queue q ON q.kind = 'version' AND q.version = c.version
+             UNION ALL SELECT backend, 0, size, 0, 0 FROM upload_parts
+             UNION ALL SELECT t.backend, 0, i.size, 0, 0 FROM intents i, unnest(i.target_backend) AS t (backend)
+             UNION ALL SELECT backend, 0, 0, size, 0 FROM cleanup_queue WHERE kind <> 'version'
+             UNION ALL SELECT backend, 0, 0, size, 0 FROM cleanup_dlq
+         )
+         SELECT backend, sum(used)::bigint, sum(reserved)::bigint, sum(orphaned)::bigint, sum(objects)::bigint
+         FROM bytes GROUP BY backend",
+    )
+    .await?;
     for (name, id) in ids {
-        let objects = i64::try_from(copies.keys().filter(|(backend, _)| backend == id).count())?;
-        let true_values = [sum(copies, *id)?, 0, sum(queued, *id)?, objects];
-        let values = said.get(id).copied().unwrap_or_default();
-        for (what, (said, is)) in
-            ["used", "reserved", "orphaned", "objects"].iter().zip(values.iter().zip(true_values))
+        let (said, are) =
+            (said.get(id).copied().unwrap_or_default(), rows.get(id).copied().unwrap_or_default());
+        for (what, (said, is)) in ["used", "reserved", "orphaned", "objects"].iter().zip(said.iter().zip(are))
         {
             if *said != is {
                 wrong.push(format!("backend {name}: {what} is {said}, the rows say {is}"));
@@ -127,6 +159,11 @@ async fn usage(
         }
     }
     Ok(())
+}
+
+async fn sums(sql: &tokio_postgres::Client, query: &str) -> Result<BTreeMap<i32, [i64; 4]>> {
+    let rows = sql.query(query, &[]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), [row.get(1), row.get(2), row.get(3), row.get(4)])).collect())
 }
 
 async fn rows_agree(sql: &tokio_postgres::Client, wrong: &mut Vec<String>) -> Result<()> {
@@ -140,12 +177,23 @@ async fn rows_agree(sql: &tokio_postgres::Client, wrong: &mut Vec<String>) -> Re
         (
             "copies of no version",
             "SELECT key FROM copies c WHERE NOT EXISTS (SELECT FROM objects o WHERE o.version = c.version)
-             AND NOT EXISTS (SELECT FROM object_versions v WHERE v.version = c.version)",
+             AND NOT EXISTS (SELECT FROM object_versions v WHERE v.version = c.version)
+             AND NOT EXISTS (SELECT FROM cleanup_queue q WHERE q.kind = 'version' AND q.version = c.version)",
         ),
         (
             "objects whose last change is not theirs",
             "SELECT o.key FROM objects o WHERE o.seq <> (SELECT max(n) FROM changes c
              WHERE c.bucket = o.bucket AND c.key = o.key AND c.outcome IN (1, 2, 3))",
+        ),
+        (
+            "parts of closed uploads",
+            "SELECT p.upload::text FROM upload_parts p JOIN uploads u ON u.id = p.upload WHERE u.state <> 'open'",
+        ),
+        (
+            "objects with other bytes than their extents",
+            "SELECT o.key FROM objects o WHERE o.parts IS NOT NULL AND (o.size, o.parts) <> (
+                 SELECT COALESCE(sum(c.extent_size), 0)::bigint, count(DISTINCT c.extent)::int
+                 FROM copies c WHERE c.version = o.version AND c.state = 'verified')",
         ),
         (
             "copies that are queued for deletion",

@@ -21,6 +21,9 @@ pub const OTHER: &str = "other";
 /// Largest object of [`OTHER`], in bytes.
 pub const OTHER_MAX: u64 = 1 << 20;
 
+/// The smallest part but the last of a multipart upload, in bytes: S3's would make every test heavy.
+pub const MIN_PART: u64 = 1024;
+
 /// A backend as the control plane is told of it.
 #[derive(Debug, Clone)]
 pub struct BackendEntry {
@@ -176,6 +179,7 @@ pub fn data_plane(
         "control_planes": control.iter().map(|address| format!("http://{address}")).collect::<Vec<_>>(),
         "token": TOKEN,
         "snapshot_path": snapshot,
+        "limits": {"min_part": MIN_PART},
         "timeouts": {"backend_response": "20s", "shutdown": "20s"},
         "log": {"filter": "info", "format": "json"},
     })

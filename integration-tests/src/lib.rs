@@ -12,6 +12,7 @@ pub mod certificates;
 pub mod cluster;
 pub mod config;
 pub mod database;
+pub mod multipart;
 pub mod ports;
 pub mod process;
 pub mod proxy;

@@ -184,6 +184,7 @@ impl Wire {
         let begin = begin(bucket, key, size, conditions.clone());
         match self.call(op, begin).await? {
             Outcome::Begun(begun) => Ok(v1::Intent {
+                upload: bytes::Bytes::new(),
                 bucket,
                 key: key.to_owned(),
                 version: begun.version,
@@ -218,6 +219,7 @@ fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Se
 /// Begin of a PUT.
 pub fn begin(bucket: i32, key: &str, size: u64, conditions: v1::Conditions) -> Call {
     Call::Begin(v1::Begin {
+        part: None,
         bucket,
         key: key.to_owned(),
         size,
@@ -268,7 +270,7 @@ pub fn delete(bucket: i32, key: &str) -> Call {
 
 /// Locate.
 pub fn locate(bucket: i32, key: &str) -> Call {
-    Call::Locate(v1::Locate { bucket, key: key.to_owned(), range_start: None, range_end: None })
+    Call::Locate(v1::Locate { bucket, key: key.to_owned(), ..Default::default() })
 }
 
 /// A fresh operation id.

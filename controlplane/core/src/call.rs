@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 
 use s3o_types::{
-    BackendId, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag, ObjectAttributes, Op, Seq,
-    Timestamp, VersionId,
+    BackendId, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag, Extent, Gen, ObjectAttributes, Op,
+    Seq, Timestamp, UploadId, VersionId,
 };
 use uuid::Uuid;
 
 use crate::intent::{Intent, Target, TargetEnd, WriteKind};
+use crate::upload::UploadChecksum;
 
 /// One call with what is needed to authorize, to audit and to repeat it.
 #[derive(Debug, Clone)]
@@ -47,6 +48,12 @@ pub enum Call {
     Delete(Delete),
     /// Give the current version other tags.
     SetTags(SetTags),
+    /// Open a multipart upload.
+    CreateUpload(CreateUpload),
+    /// Make its parts the current version.
+    CompleteUpload(Box<CompleteUpload>),
+    /// Give it up.
+    AbortUpload(AbortUpload),
     /// Settle an expired intent that the reaper has claimed.
     Resolve(Box<Resolve>),
 }
@@ -61,6 +68,9 @@ impl Call {
             Self::Abort(c) => (c.intent.bucket, &c.intent.key),
             Self::Delete(c) => (c.bucket, &c.key),
             Self::SetTags(c) => (c.bucket, &c.key),
+            Self::CreateUpload(c) => (c.bucket, &c.key),
+            Self::CompleteUpload(c) => (c.bucket, &c.key),
+            Self::AbortUpload(c) => (c.bucket, &c.key),
             Self::Resolve(c) => (c.intent.bucket, &c.intent.key),
         }
     }
@@ -68,6 +78,21 @@ impl Call {
     /// Whether the call is decided under its key's lock. Begin and Retarget write no row of the key.
     pub fn locks_key(&self) -> bool {
         !matches!(self, Self::Begin(_) | Self::Retarget(_))
+    }
+
+    /// Whether the call may take the current version away, and so has to know where its blobs are.
+    pub fn displaces(&self) -> bool {
+        match self {
+            Self::Commit(c) => c.intent.upload.is_none(),
+            Self::Resolve(c) => c.intent.upload.is_none(),
+            Self::Delete(_) | Self::CompleteUpload(_) => true,
+            Self::Begin(_)
+            | Self::Retarget(_)
+            | Self::Abort(_)
+            | Self::SetTags(_)
+            | Self::CreateUpload(_)
+            | Self::AbortUpload(_) => false,
+        }
     }
 }
 
@@ -82,12 +107,23 @@ pub struct Begin {
     pub size: u64,
     /// Checked here to spare the upload; decided in Commit.
     pub conditions: Conditions,
-    /// PUT or copy.
+    /// PUT, copy or part.
     pub kind: WriteKind,
+    /// Which part of which upload, where `kind` says part.
+    pub part: Option<PartOf>,
     /// Backends that the caller sees as down.
     pub down: Vec<BackendId>,
     /// Backends to take first when they qualify.
     pub prefer: Vec<BackendId>,
+}
+
+/// A part of a multipart upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartOf {
+    /// Which upload.
+    pub upload: UploadId,
+    /// The part's number, which is its extent.
+    pub number: Extent,
 }
 
 /// Asks for a replacement of a target that failed.
@@ -114,6 +150,8 @@ pub struct CarriedIntent {
     pub size: u64,
     /// The write's conditions.
     pub conditions: Conditions,
+    /// The multipart upload whose part it is.
+    pub upload: Option<UploadId>,
     /// Every place that may hold a blob.
     pub targets: Vec<Target>,
 }
@@ -204,6 +242,51 @@ pub struct SetTags {
     pub tags: BTreeMap<String, String>,
 }
 
+/// Opens a multipart upload; its id is the operation's.
+#[derive(Debug, Clone)]
+pub struct CreateUpload {
+    /// The virtual bucket.
+    pub bucket: BucketId,
+    /// The object's key.
+    pub key: String,
+    /// Of the object to be.
+    pub attributes: ObjectAttributes,
+    /// Of parts and object.
+    pub checksum: Option<UploadChecksum>,
+}
+
+/// Makes parts of an upload the key's current version.
+#[derive(Debug, Clone)]
+pub struct CompleteUpload {
+    /// The virtual bucket.
+    pub bucket: BucketId,
+    /// The object's key.
+    pub key: String,
+    /// Which upload.
+    pub upload: UploadId,
+    /// What must hold of the current version.
+    pub conditions: Conditions,
+    /// The object's ETag, made of those of the parts.
+    pub etag: Etag,
+    /// The object's checksums, made of those of the parts.
+    pub checksums: Checksums,
+    /// Ascending, each in the very attempt that the caller has looked at.
+    pub parts: Vec<(Extent, Gen)>,
+}
+
+/// Gives an upload up.
+#[derive(Debug, Clone)]
+pub struct AbortUpload {
+    /// The virtual bucket.
+    pub bucket: BucketId,
+    /// The object's key.
+    pub key: String,
+    /// Which upload.
+    pub upload: UploadId,
+    /// Nobody asked: it has been open for too long.
+    pub stale: bool,
+}
+
 /// What the reaper found at a target's storage key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "a handful live at a time, one a target of a reaped intent")]
@@ -267,6 +350,10 @@ pub enum Outcome {
     },
     /// The current version has the tags.
     TagsSet,
+    /// The upload is open.
+    UploadCreated,
+    /// The upload is given up.
+    UploadAborted,
     /// The reaper's intent is settled.
     Resolved(Resolution),
     /// Not done.

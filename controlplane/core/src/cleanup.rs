@@ -3,7 +3,7 @@
 //! Invariant: a queued blob's bytes count as orphaned until a backend has said that they are gone,
 //! and, for an uncertain key, has said so twice with `late_put_window` between.
 
-use s3o_types::{BackendId, BlobName};
+use s3o_types::{BackendId, BlobName, VersionId};
 use uuid::Uuid;
 
 /// Why something is queued; the label of `s3o_cleanup_queue_enqueued_total`.
@@ -23,11 +23,17 @@ pub enum Reason {
     Lost,
     /// The reaper gave the intent up.
     Reaped,
+    /// A part that was uploaded again.
+    ReplacedPart,
+    /// A part that the Complete of its upload left out.
+    UnlistedPart,
+    /// A part of an upload that was given up.
+    AbortedUpload,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Displaced,
         Self::Deleted,
         Self::Aborted,
@@ -35,6 +41,9 @@ impl Reason {
         Self::FailedTarget,
         Self::Lost,
         Self::Reaped,
+        Self::ReplacedPart,
+        Self::UnlistedPart,
+        Self::AbortedUpload,
     ];
 
     /// The word in the database and in metrics.
@@ -47,6 +56,9 @@ impl Reason {
             Self::FailedTarget => "failed_target",
             Self::Lost => "lost",
             Self::Reaped => "reaped",
+            Self::ReplacedPart => "replaced_part",
+            Self::UnlistedPart => "unlisted_part",
+            Self::AbortedUpload => "aborted_upload",
         }
     }
 
@@ -73,6 +85,20 @@ pub struct CleanupEntry {
     pub reason: Reason,
     /// A PUT to it may still complete.
     pub uncertain: bool,
+}
+
+/// A version of many extents to be queued, as one row. Its bytes count as orphaned from now on; its copy rows
+/// stay, for readers that hold it, until a worker queues them one by one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionCleanup {
+    /// Which.
+    pub version: VersionId,
+    /// What the storage keys of its blobs begin with.
+    pub prefix: String,
+    /// Bytes in all its blobs.
+    pub size: u64,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// A row that a worker has claimed.
@@ -178,6 +204,6 @@ mod tests {
     fn only_blobs_that_had_readers_wait() {
         let times = CleanupTimes { read_grace_us: 5, cleanup_delay_us: 9, late_put_window_us: 1 };
         let waits = Reason::ALL.map(|reason| times.first_wait_us(reason));
-        assert_eq!(waits, [9, 9, 0, 0, 0, 0, 0]);
+        assert_eq!(waits, [9, 9, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

@@ -2,10 +2,11 @@
 
 use s3o_types::{BucketId, Op, VersionId};
 
-use crate::cleanup::CleanupEntry;
+use crate::cleanup::{CleanupEntry, VersionCleanup};
 use crate::intent::{Intent, Target};
 use crate::object::{CopyRow, ObjectRow};
 use crate::outcome_log::Change;
+use crate::upload::UploadEffects;
 use crate::usage::UsageDeltas;
 
 /// Rows to write. All or none of them.
@@ -31,6 +32,10 @@ pub struct Effects {
     pub usage: UsageDeltas,
     /// Blobs to delete.
     pub cleanup: Vec<CleanupEntry>,
+    /// Versions of many extents, whose copy rows stay until a worker queues their blobs.
+    pub cleanup_versions: Vec<VersionCleanup>,
+    /// Multipart uploads.
+    pub uploads: UploadEffects,
     /// Rows of the change log.
     pub changes: Vec<Change>,
 }

@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use s3o_types::{AckLevel, BackendId, BackendState, BlobName, BucketId, Op, Place, Seq, Timestamp};
+use s3o_types::{AckLevel, BackendId, BackendState, BlobName, BucketId, Op, Place, Seq, Timestamp, UploadId};
 
 use crate::config::{BucketState, Routing};
 use crate::intent::Intent;
 use crate::object::{CopyRow, ObjectRow};
 use crate::outcome_log::LoggedOutcome;
+use crate::upload::UploadFacts;
 use crate::usage::Usage;
 
 /// A bucket as the transaction sees it.
@@ -53,8 +54,11 @@ pub struct BackendFacts {
 pub struct CurrentObject {
     /// The version.
     pub row: ObjectRow,
-    /// Every copy row of it, in any state.
+    /// Every copy row of it, in any state. Read only for calls that take it away, and not for a version of many
+    /// extents.
     pub copies: Vec<CopyRow>,
+    /// Of a version of many extents: bytes and objects by backend.
+    pub sums: Vec<(BackendId, u64, u64)>,
 }
 
 /// The facts. A map without an entry means that the row does not exist; what a batch does not need
@@ -78,9 +82,11 @@ pub struct Facts {
     pub outcomes: HashMap<Op, LoggedOutcome>,
     /// Intents of the batch, locked.
     pub intents: HashMap<Op, Intent>,
+    /// Multipart uploads that the batch's calls name.
+    pub uploads: HashMap<UploadId, UploadFacts>,
     /// Current versions.
     pub objects: HashMap<(BucketId, String), CurrentObject>,
-    /// Of the blobs that the batch's Commits and Aborts carry: those that a copy row names.
+    /// Of the blobs that the batch's Commits and Aborts carry: those that a copy or a part of an upload names.
     pub named_blobs: HashSet<(BackendId, BlobName)>,
     /// Intents to be resolved whose key the log has changed since they began.
     pub overtaken: HashSet<Op>,
@@ -88,6 +94,6 @@ pub struct Facts {
     pub log_head: Seq,
     /// One number a call that may log, drawn under the locks, ascending.
     pub seqs: Vec<Seq>,
-    /// One (sequence value, random bits) a Begin.
+    /// One (sequence value, random bits) a Begin or CreateUpload, at least.
     pub version_seeds: Vec<(u64, u64)>,
 }

@@ -6,7 +6,8 @@
 use std::str::FromStr;
 
 use s3o_types::{
-    BackendId, BlobName, BucketId, Conditions, Extent, Gen, Op, Place, Seq, StorageKey, Timestamp, VersionId,
+    BackendId, BlobName, BucketId, Conditions, Extent, Gen, Op, Place, Seq, StorageKey, Timestamp, UploadId,
+    VersionId,
 };
 use uuid::Uuid;
 
@@ -19,6 +20,8 @@ pub enum WriteKind {
     Put,
     /// Another object's bytes.
     Copy,
+    /// A part of a multipart upload.
+    Part,
 }
 
 impl WriteKind {
@@ -27,6 +30,7 @@ impl WriteKind {
         match self {
             Self::Put => "put",
             Self::Copy => "copy",
+            Self::Part => "part",
         }
     }
 }
@@ -38,7 +42,8 @@ impl FromStr for WriteKind {
         match text {
             "put" => Ok(Self::Put),
             "copy" => Ok(Self::Copy),
-            other => Err(format!("write kind `{other}` is neither put nor copy")),
+            "part" => Ok(Self::Part),
+            other => Err(format!("write kind `{other}` is none of put, copy, part")),
         }
     }
 }
@@ -59,9 +64,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// A client's own write of a whole object to a backend where it is now.
-    pub fn whole((backend, place): (BackendId, Place), bucket: &str, key: &str, version: VersionId) -> Self {
-        let blob = BlobName::first(version);
+    /// A blob at a backend where it is now.
+    pub fn new((backend, place): (BackendId, Place), bucket: &str, key: &str, blob: BlobName) -> Self {
         Self {
             backend,
             place,
@@ -105,8 +109,10 @@ pub struct Intent {
     pub version: VersionId,
     /// Bytes reserved at each target.
     pub size: u64,
-    /// PUT or copy.
+    /// PUT, copy or part.
     pub kind: WriteKind,
+    /// The multipart upload whose part it is.
+    pub upload: Option<UploadId>,
     /// Decided in Commit.
     pub conditions: Conditions,
     /// Every place that may hold a blob of it.

@@ -21,5 +21,6 @@ pub mod outcome_log;
 pub mod placement;
 pub mod ports;
 pub mod session;
+pub mod upload;
 pub mod usage;
 pub mod worker;

@@ -30,6 +30,28 @@ pub struct ObjectRow {
     pub checksums: Checksums,
     /// The null version of a bucket that is not, or was not always, versioned.
     pub is_null: bool,
+    /// How many parts it was uploaded in, each an extent; `None`: it came whole.
+    pub parts: Option<u16>,
+}
+
+/// Versions of more extents are queued for deletion as one row, so that nobody waits for their blobs to be
+/// queued one by one (DESIGN §4).
+pub const MANY_EXTENTS: u16 = 16;
+
+impl ObjectRow {
+    /// Whether its copies are too many to be read, written or queued within a client's call.
+    pub fn has_many_extents(&self) -> bool {
+        self.parts.is_some_and(|parts| parts > MANY_EXTENTS)
+    }
+}
+
+/// A piece of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it begins.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// How sure we are of a copy.
@@ -101,9 +123,16 @@ pub struct CopyRow {
     pub encoding: Encoding,
     /// Only imported objects have a key of their own; it may be written by others.
     pub foreign_key: Option<String>,
+    /// Which bytes of the object; `None` for all of them.
+    pub piece: Option<Piece>,
 }
 
 impl CopyRow {
+    /// Whether the object begins in it: such copies are counted as objects, once a version and backend.
+    pub fn is_first(&self) -> bool {
+        self.piece.is_none_or(|piece| piece.offset == 0)
+    }
+
     /// The full key on the backend.
     pub fn storage_key(&self, bucket_name: &str) -> String {
         self.foreign_key.clone().unwrap_or_else(|| StorageKey::format(bucket_name, &self.key, self.blob))
@@ -111,14 +140,27 @@ impl CopyRow {
 }
 
 /// Asks where an object's bytes are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Locate {
     /// The virtual bucket.
     pub bucket: BucketId,
     /// The object's key.
     pub key: String,
-    /// First byte and end (exclusive); `None` for all.
-    pub range: Option<(u64, u64)>,
+    /// Which bytes will be read.
+    pub want: Want,
+}
+
+/// Which extents a reader asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Want {
+    /// All.
+    All,
+    /// From the first byte to the end (exclusive).
+    Range(u64, u64),
+    /// One part.
+    Part(s3o_types::Extent),
+    /// A range of a version that was located before, current or not.
+    Of(VersionId, u64, u64),
 }
 
 /// An object with the copies of each extent that the range covers.
@@ -126,7 +168,7 @@ pub struct Locate {
 pub struct Located {
     /// The version.
     pub object: ObjectRow,
-    /// In the order of their offsets.
+    /// In the order of their offsets, from the beginning of what is wanted on, but perhaps not to its end.
     pub extents: Vec<LocatedExtent>,
 }
 

@@ -38,10 +38,16 @@ pub enum Logged {
     TagsSet,
     /// Refused at commit: a copy was made where its backend is not any more.
     BackendMoved,
+    /// The write became a part of its upload.
+    PartStored,
+    /// The upload was given up.
+    UploadAborted,
+    /// Refused at commit: the part's upload was completed or given up meanwhile.
+    UploadGone,
 }
 
 impl Logged {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 17] = [
         Self::Committed,
         Self::Promoted,
         Self::Deleted,
@@ -56,6 +62,9 @@ impl Logged {
         Self::MatchMissing,
         Self::TagsSet,
         Self::BackendMoved,
+        Self::PartStored,
+        Self::UploadAborted,
+        Self::UploadGone,
     ];
 
     /// Its number in the change log.
@@ -75,6 +84,9 @@ impl Logged {
             Self::MatchMissing => 12,
             Self::TagsSet => 13,
             Self::BackendMoved => 14,
+            Self::PartStored => 15,
+            Self::UploadAborted => 16,
+            Self::UploadGone => 17,
         }
     }
 
@@ -104,7 +116,11 @@ impl LoggedOutcome {
     /// What a repeat of the call is answered.
     pub fn replay(self) -> Outcome {
         match self.logged {
-            Logged::Committed | Logged::Promoted => Outcome::Committed { seq: self.seq, modified: self.at },
+            Logged::Committed | Logged::Promoted | Logged::PartStored => {
+                Outcome::Committed { seq: self.seq, modified: self.at }
+            }
+            Logged::UploadAborted => Outcome::UploadAborted,
+            Logged::UploadGone => no_such_upload().into(),
             Logged::Deleted => Outcome::Deleted { existed: true },
             Logged::DeletedNothing => Outcome::Deleted { existed: false },
             Logged::Aborted => Outcome::Aborted,
@@ -141,6 +157,14 @@ impl LoggedOutcome {
             _ => Resolution::AlreadyResolved,
         })
     }
+}
+
+/// S3's sentence (S3 API reference, "Error responses").
+pub fn no_such_upload() -> Refusal {
+    Refusal::new(
+        ErrorCode::NoSuchUpload,
+        "The specified multipart upload does not exist. The upload ID might be invalid, or the multipart upload might have been aborted or completed.",
+    )
 }
 
 /// The retryable answer to a write that cannot be committed any more.

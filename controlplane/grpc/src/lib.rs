@@ -16,6 +16,7 @@ mod operations;
 mod server;
 mod session;
 mod status;
+mod uploads;
 mod wiring;
 
 pub use admin::AdminService;

@@ -19,7 +19,7 @@ use tracing::error;
 use crate::admin::AdminService;
 use crate::auth::Bearer;
 use crate::wiring::Wiring;
-use crate::{incoming, list, operations, session};
+use crate::{incoming, list, operations, session, uploads};
 
 /// How often an idle connection is asked whether it lives, and how long it may take to answer.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
@@ -116,5 +116,19 @@ impl v1::data_plane_server::DataPlane for DataPlane {
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListReply>, Status> {
         list::list(&self.wiring, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_parts(
+        &self,
+        request: Request<v1::ListPartsRequest>,
+    ) -> Result<Response<v1::ListPartsReply>, Status> {
+        uploads::parts(&self.wiring, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_uploads(
+        &self,
+        request: Request<v1::ListUploadsRequest>,
+    ) -> Result<Response<v1::ListUploadsReply>, Status> {
+        uploads::uploads(&self.wiring, request.into_inner()).await.map(Response::new)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use s3o_core::ports::{Configs, Ledger, Overview, Queues, Sessions, WorkerControl};
+use s3o_core::ports::{Configs, Ledger, Overview, Queues, Sessions, Uploads, WorkerControl};
 use s3o_runtime::Shutdown;
 use tonic::Status;
 
@@ -14,6 +14,8 @@ use crate::session::reports::Reports;
 pub struct Ports {
     /// Decides calls and answers Locate and List.
     pub ledger: Arc<dyn Ledger>,
+    /// Pages of multipart uploads and their parts.
+    pub uploads: Arc<dyn Uploads>,
     /// Leases, usage, and whether the database answers.
     pub sessions: Arc<dyn Sessions>,
     /// What data planes are configured with.

@@ -101,6 +101,7 @@ impl BringUp {
         };
         self.wiring.ready(Ports {
             ledger: store.clone(),
+            uploads: store.clone(),
             sessions: store.clone(),
             configs: store.clone(),
             queues: store.clone(),
@@ -114,6 +115,7 @@ impl BringUp {
             ledger: store.clone(),
             configs: store.clone(),
             queues: store.clone(),
+            uploads: store.clone(),
             maintenance: store.clone(),
             overview: store.clone(),
             sessions: store.clone(),
@@ -126,6 +128,7 @@ impl BringUp {
                 cleanup_concurrency: self.config.cleanup.concurrency.into(),
                 pending_reaper: self.config.pending_reaper.interval.get(),
                 reaper_concurrency: self.config.pending_reaper.concurrency.into(),
+                stale_upload_after: self.config.multipart.stale_after.get(),
             },
             shutdown: self.services.clone(),
         }

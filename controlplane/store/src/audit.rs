@@ -15,7 +15,7 @@ pub struct UsageAudit {
     pub backend: BackendId,
     /// The sum of its counters.
     pub counted: Usage,
-    /// The sum of copies, intents, cleanup rows and dead letters.
+    /// The sum of copies, parts of uploads, intents, cleanup rows and dead letters.
     pub actual: Usage,
 }
 
@@ -29,11 +29,16 @@ impl UsageAudit {
 /// Two rows a backend: counted first. Scans whole tables: for audits and tests.
 const AUDIT: &str = "
     WITH actual AS (
-        SELECT backend, stored_size AS used, 0 AS reserved, 0 AS orphaned, (extent = 0)::int AS objects FROM copies
+        SELECT c.backend, CASE WHEN q.id IS NULL THEN stored_size ELSE 0 END AS used, 0 AS reserved,
+               CASE WHEN q.id IS NULL THEN 0 ELSE stored_size END AS orphaned,
+               (q.id IS NULL AND COALESCE(extent_offset, 0) = 0)::int AS objects
+        FROM copies c LEFT JOIN cleanup_queue q ON q.kind = 'version' AND q.version = c.version
+        UNION ALL
+        SELECT backend, 0, size, 0, 0 FROM upload_parts
         UNION ALL
         SELECT t.backend, 0, i.size, 0, 0 FROM intents i, unnest(i.target_backend) AS t (backend)
         UNION ALL
-        SELECT backend, 0, 0, size, 0 FROM cleanup_queue
+        SELECT backend, 0, 0, size, 0 FROM cleanup_queue WHERE kind <> 'version'
         UNION ALL
         SELECT backend, 0, 0, size, 0 FROM cleanup_dlq
     ),

@@ -24,6 +24,8 @@ mod sessions;
 mod slots;
 mod stats;
 mod tls;
+mod uploads;
+mod versions;
 
 use std::sync::Arc;
 

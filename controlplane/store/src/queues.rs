@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::Store;
 use crate::rows::{Cells, CleanupRecord, IntentRecord, corrupt};
+use crate::versions;
 
 const CLAIM_CLEANUP: &str = "
     WITH due AS (
@@ -104,7 +105,7 @@ const CLAIM_INTENTS: &str = "
     FROM expired e WHERE i.op = e.op AND i.item = e.item
     RETURNING i.op, i.item, i.session, i.bucket, i.key, i.version, i.size, i.kind, i.if_absent, i.if_match,
         i.required_copies, i.log_floor, i.begun, i.target_backend, i.target_extent, i.target_gen,
-        i.target_key, i.target_place, i.claimed_by";
+        i.target_key, i.target_place, i.claimed_by, i.upload";
 
 const RELEASE_INTENTS: &str = "
     UPDATE intents i SET claimed_by = NULL, claimed_until = NULL
@@ -142,6 +143,7 @@ fn parts(result: &CleanupResult) -> (&'static str, Option<String>) {
 impl Queues for Store {
     async fn claim_cleanup(&self, claim: Claim) -> Result<Vec<CleanupItem>, PortError> {
         let Claim { owner, lasts_us, limit } = claim;
+        self.inner.general.retried(|| versions::expand(&self.inner.general)).await?;
         let rows = self.inner.general.run(CLAIM_CLEANUP, &[&owner, &lasts_us, &i64::from(limit)]).await?;
         Ok(readable(&rows, "cleanup_queue", |cells| CleanupItem::try_from(CleanupRecord(cells))))
     }

@@ -55,7 +55,9 @@ impl LaneCounters {
         let committed = effects.changes.iter().filter(|change| change.logged == Logged::Committed).count();
         add(&self.intents_committed, committed);
         for (reason, counter) in Reason::ALL.iter().zip(&self.cleanup_enqueued) {
-            add(counter, effects.cleanup.iter().filter(|entry| entry.reason == *reason).count());
+            let blobs = effects.cleanup.iter().filter(|entry| entry.reason == *reason).count();
+            let versions = effects.cleanup_versions.iter().filter(|entry| entry.reason == *reason).count();
+            add(counter, blobs + versions);
         }
     }
 

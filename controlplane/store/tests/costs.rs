@@ -4,7 +4,7 @@
 mod support;
 
 use futures::future::join_all;
-use s3o_core::object::Locate;
+use s3o_core::object::{Locate, Want};
 use s3o_core::ports::Ledger;
 use s3o_store::Store;
 use support::{World, begun, op};
@@ -23,7 +23,7 @@ async fn cost(store: &Store, work: impl Future<Output = ()>) -> (u64, u64) {
 }
 
 fn locate(world: &World, key: &str) -> Locate {
-    Locate { bucket: world.bucket, key: key.to_owned(), range: None }
+    Locate { bucket: world.bucket, key: key.to_owned(), want: Want::All }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use s3o_core::call::{Outcome, Refusal};
-use s3o_core::object::Locate;
+use s3o_core::object::{Locate, Want};
 use s3o_core::ports::Ledger;
 use s3o_localpg::{LocalPostgres, Options};
 use s3o_store::Store;
@@ -51,7 +51,7 @@ async fn two_hundred_writers_on_one_key_leave_the_greatest_seq() {
     });
     let done = join_all(writes).await;
     let (seq, version) = done.iter().max().copied().unwrap();
-    let query = Locate { bucket: world.bucket, key: "hot".to_owned(), range: None };
+    let query = Locate { bucket: world.bucket, key: "hot".to_owned(), want: Want::All };
     let located = other.locate(query).await.unwrap().unwrap();
     assert_eq!((located.object.seq, located.object.version), (seq, version));
     assert_eq!(world.count("SELECT count(*) FROM cleanup_queue WHERE reason = 'displaced'").await, 199);
@@ -140,7 +140,7 @@ async fn a_server_killed_under_load_loses_nothing_acknowledged() {
     assert!(acknowledged.len() > 100, "{}", acknowledged.len());
     for (key, version, seq) in acknowledged {
         let located =
-            world.store.locate(Locate { bucket: world.bucket, key, range: None }).await.unwrap().unwrap();
+            world.store.locate(Locate { bucket: world.bucket, key, want: Want::All }).await.unwrap().unwrap();
         assert_eq!((located.object.version, located.object.seq), (version, seq));
     }
     world.audit().await;
@@ -156,7 +156,7 @@ async fn closing_while_the_database_is_down_answers_everybody() {
     server.kill().await.unwrap();
     let begin = world.store.submit(world.begin(op(), "k", 1));
     let delete = world.store.submit(world.delete(op(), "k"));
-    let query = Locate { bucket: world.bucket, key: "k".to_owned(), range: None };
+    let query = Locate { bucket: world.bucket, key: "k".to_owned(), want: Want::All };
     let locate = world.store.locate(query);
     let close = async {
         tokio::time::sleep(Duration::from_millis(300)).await;

@@ -5,7 +5,7 @@ mod support;
 
 use futures::future::join_all;
 use s3o_core::call::{Call, Outcome, Request, SetTags};
-use s3o_core::object::Locate;
+use s3o_core::object::{Locate, Want};
 use s3o_core::ports::Ledger;
 use s3o_types::{ErrorCode, Op};
 use support::{World, op};
@@ -27,7 +27,7 @@ async fn the_row_has_other_tags_and_is_the_same_otherwise() {
     let world = World::new(&[None]).await;
     world.put("k", 7).await;
     let locate = || async {
-        let query = Locate { bucket: world.bucket, key: "k".to_owned(), range: None };
+        let query = Locate { bucket: world.bucket, key: "k".to_owned(), want: Want::All };
         world.store.locate(query).await.unwrap().unwrap()
     };
     // A lock that another release put there stays.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use s3o_core::ports::{Configs, Overview, Queues};
+use s3o_core::ports::{Configs, Overview, Queues, Uploads};
 use s3o_core::session::BackendUsage;
 use s3o_core::usage::{Usage, signed};
 use s3o_core::worker::Counts;
@@ -21,6 +21,7 @@ pub(crate) struct Gauges {
     configs: Arc<dyn Configs>,
     overview: Arc<dyn Overview>,
     queues: Arc<dyn Queues>,
+    uploads: Arc<dyn Uploads>,
     used: ByBackend,
     limit: ByBackend,
     orphan: ByBackend,
@@ -29,6 +30,7 @@ pub(crate) struct Gauges {
     requests: ByBackend,
     egress: ByBackend,
     ingress: ByBackend,
+    active_uploads: ByBackend,
     cleanup: Gauge,
     dead: Gauge,
     intents: Gauge,
@@ -53,6 +55,7 @@ impl Gauges {
             configs: deps.configs.clone(),
             overview: deps.overview.clone(),
             queues: deps.queues.clone(),
+            uploads: deps.uploads.clone(),
             used: by_backend("quota_bytes_used", "Current bytes used"),
             limit: by_backend("quota_bytes_limit", "Quota limit"),
             orphan: by_backend("quota_orphan_bytes", "Bytes reserved by pending cleanup items"),
@@ -61,6 +64,7 @@ impl Gauges {
             requests: by_backend("usage_api_requests", "Current month API request count"),
             egress: by_backend("usage_egress_bytes", "Current month egress bytes"),
             ingress: by_backend("usage_ingress_bytes", "Current month ingress bytes"),
+            active_uploads: by_backend("active_multipart_uploads", "In-progress uploads"),
             cleanup: single("cleanup_queue_depth", "Current pending items in the cleanup queue"),
             dead: single("cleanup_dlq_depth", "Unrecoverable orphans in the dead-letter table"),
             intents: single("pending_intents_depth", "Current unresolved pending PUT intents"),
@@ -72,7 +76,7 @@ impl Gauges {
     fn forget(&self, name: &str) {
         let families =
             [&self.used, &self.limit, &self.orphan, &self.available, &self.objects, &self.requests];
-        for family in families.into_iter().chain([&self.egress, &self.ingress]) {
+        for family in families.into_iter().chain([&self.egress, &self.ingress, &self.active_uploads]) {
             family.remove(&[("backend", name.to_owned())]);
         }
     }
@@ -107,6 +111,12 @@ impl Worker for Gauges {
             if let Some(backend) = config.backends.iter().find(|backend| backend.spec.id == id) {
                 self.show(&backend.spec.name, backend.quota_bytes, usage, &month);
             }
+        }
+        let active = self.uploads.active_uploads().await.map_err(|error| error.to_string())?;
+        for backend in &config.backends {
+            let n = active.iter().find(|(id, _)| *id == backend.spec.id).map_or(0, |(_, n)| *n);
+            let label = [("backend", backend.spec.name.clone())];
+            self.active_uploads.get_or_create(&label).set(signed(n));
         }
         let names = config.backends.iter().map(|backend| backend.spec.name.clone()).collect();
         let mut shown = self.shown.lock().await;

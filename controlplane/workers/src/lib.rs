@@ -12,6 +12,7 @@
 //! | `usage` | 10 s | none, numbered reports | on demand | the same report again |
 //! | `gauges` | 30 s | none, read only | on demand | next tick |
 //! | `change_log` | 1 h | advisory lock in the store | on demand | next tick |
+//! | `stale_multipart` | 10 min | none, each is given up by the ledger | on demand | next tick |
 //! | `session_pruner` | 1 h | none, one statement | on demand | next tick |
 //!
 //! To add one: a file, a line in [`list`], a line in this table.
@@ -26,6 +27,7 @@ mod marker_gate;
 mod meters;
 mod pending_reaper;
 mod session_pruner;
+mod stale_multipart;
 mod usage;
 
 use std::sync::Arc;
@@ -34,7 +36,7 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use s3o_backend::{BreakerConfig, Timeouts};
-use s3o_core::ports::{Configs, Ledger, Maintenance, Overview, Queues, Sessions};
+use s3o_core::ports::{Configs, Ledger, Maintenance, Overview, Queues, Sessions, Uploads};
 use s3o_runtime::{Metrics, Shutdown};
 use uuid::Uuid;
 
@@ -63,6 +65,8 @@ pub struct WorkerSettings {
     pub pending_reaper: Duration,
     /// Intents looked at at once.
     pub reaper_concurrency: usize,
+    /// When a multipart upload that is open has been forgotten by its client.
+    pub stale_upload_after: Duration,
 }
 
 impl Default for WorkerSettings {
@@ -72,6 +76,7 @@ impl Default for WorkerSettings {
             cleanup_concurrency: 16,
             pending_reaper: Duration::from_secs(15),
             reaper_concurrency: 16,
+            stale_upload_after: Duration::from_hours(24),
         }
     }
 }
@@ -88,6 +93,8 @@ pub struct Deps {
     pub configs: Arc<dyn Configs>,
     /// Where work is found.
     pub queues: Arc<dyn Queues>,
+    /// Multipart uploads.
+    pub uploads: Arc<dyn Uploads>,
     /// Housekeeping.
     pub maintenance: Arc<dyn Maintenance>,
     /// What operators look at.
@@ -121,6 +128,7 @@ impl Workers {
 /// THE LIST.
 fn list(deps: &Deps, meters: &Arc<meters::ProcessMeters>, backends: &Arc<Backends>) -> Vec<Entry> {
     const HOUR: Duration = Duration::from_hours(1);
+    const TEN_MINUTES: Duration = Duration::from_mins(10);
     // Minted at each start: nobody takes a dead process's claims for this one's.
     let owner = Uuid::new_v4();
     let settings = deps.settings;
@@ -138,6 +146,7 @@ fn list(deps: &Deps, meters: &Arc<meters::ProcessMeters>, backends: &Arc<Backend
         ),
         Entry::new("usage", Duration::from_secs(10), usage::Usage::new(deps, meters.clone(), owner)),
         Entry::new("gauges", Duration::from_secs(30), gauges::Gauges::new(deps)),
+        Entry::new("stale_multipart", TEN_MINUTES, stale_multipart::StaleMultipart::new(deps, owner)),
         Entry::new("change_log", HOUR, change_log::ChangeLog(deps.maintenance.clone())),
         Entry::new("session_pruner", HOUR, session_pruner::SessionPruner(deps.maintenance.clone())),
     ]

@@ -45,6 +45,26 @@ impl Algorithm {
         Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
 
+    /// Bytes of a checksum.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Crc32 | Self::Crc32c => 4,
+            Self::Crc64nvme => 8,
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+        }
+    }
+
+    /// The CRC that it is, if it is one.
+    pub(crate) const fn crc(self) -> Option<CrcAlgorithm> {
+        match self {
+            Self::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
+            Self::Crc32c => Some(CrcAlgorithm::Crc32Iscsi),
+            Self::Crc64nvme => Some(CrcAlgorithm::Crc64Nvme),
+            Self::Sha1 | Self::Sha256 => None,
+        }
+    }
+
     const fn bit(self) -> u8 {
         1 << self as u8
     }
@@ -85,11 +105,12 @@ enum Running {
 impl Running {
     fn start(algorithm: Algorithm) -> Self {
         match algorithm {
-            Algorithm::Crc32 => Self::Crc(Box::new(crc_fast::Digest::new(CrcAlgorithm::Crc32IsoHdlc))),
-            Algorithm::Crc32c => Self::Crc(Box::new(crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi))),
-            Algorithm::Crc64nvme => Self::Crc(Box::new(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme))),
             Algorithm::Sha1 => Self::Sha(digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY)),
             Algorithm::Sha256 => Self::Sha(digest::Context::new(&digest::SHA256)),
+            Algorithm::Crc32 | Algorithm::Crc32c | Algorithm::Crc64nvme => {
+                let crc = algorithm.crc().unwrap_or(CrcAlgorithm::Crc32IsoHdlc);
+                Self::Crc(Box::new(crc_fast::Digest::new(crc)))
+            }
         }
     }
 
@@ -103,9 +124,8 @@ impl Running {
     fn finish(self, algorithm: Algorithm) -> Vec<u8> {
         match self {
             Self::Crc(crc) => {
-                let wide = crc.finalize().to_be_bytes();
                 // A 32-bit CRC comes in the lower half.
-                if algorithm == Algorithm::Crc64nvme { wide.to_vec() } else { wide[4..].to_vec() }
+                crc.finalize().to_be_bytes()[8 - algorithm.bytes()..].to_vec()
             }
             Self::Sha(sha) => sha.finish().as_ref().to_vec(),
         }

@@ -7,8 +7,11 @@ pub mod describe;
 pub mod digest;
 pub mod guard;
 pub mod headers;
+pub mod parts;
 
 pub use describe::{BlobKind, DescribeError, SelfDescription};
 pub use digest::{Algorithm, AlgorithmSet, BodyDigests, BodyHasher};
 pub use guard::{BodyFault, Expected, Guard, GuardError, GuardVerdict, TrailerSource};
+pub use parts::ChecksumKind;
+
 pub use headers::{HeadersError, META_DESCRIPTION, META_KEY, StoredBlob, from_blob_headers, to_blob_headers};

@@ -19,6 +19,7 @@ pub(crate) struct Declared {
     pub(crate) credentials: Vec<Value>,
     pub(crate) cleanup: Option<Value>,
     pub(crate) pending_reaper: Option<Value>,
+    pub(crate) multipart: Option<Value>,
 }
 
 impl Validate for Declared {

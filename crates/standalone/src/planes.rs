@@ -54,7 +54,11 @@ pub(crate) fn control_plane(
             "grants": [{"bucket": state.bucket, "access": "read_write"}],
         }]);
     }
-    for (name, section) in [("cleanup", &declared.cleanup), ("pending_reaper", &declared.pending_reaper)] {
+    for (name, section) in [
+        ("cleanup", &declared.cleanup),
+        ("pending_reaper", &declared.pending_reaper),
+        ("multipart", &declared.multipart),
+    ] {
         if let Some(section) = section {
             config[name] = section.clone();
         }

@@ -38,6 +38,10 @@ pub enum ErrorCode {
     InternalError,
     /// The caller lacks a feature that the cluster requires.
     FeatureRequired,
+    /// The multipart upload does not exist, or is completed or aborted.
+    NoSuchUpload,
+    /// A part was not uploaded, or is another than the one that was meant.
+    InvalidPart,
 }
 
 /// What a code means on each surface.
@@ -63,7 +67,7 @@ const fn row(s3: &'static str, http: u16, grpc: i32, fault: Fault, retryable: bo
 
 impl ErrorCode {
     /// All of them, in the order of their wire numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::AccessDenied,
         Self::NoSuchBucket,
         Self::NoSuchKey,
@@ -77,6 +81,8 @@ impl ErrorCode {
         Self::ServiceUnavailable,
         Self::InternalError,
         Self::FeatureRequired,
+        Self::NoSuchUpload,
+        Self::InvalidPart,
     ];
 
     /// THE table.
@@ -96,6 +102,8 @@ impl ErrorCode {
             Self::ServiceUnavailable => row("ServiceUnavailable", 503, 14, Server, true, 11),
             Self::InternalError => row("InternalError", 500, 13, Server, true, 12),
             Self::FeatureRequired => row("ServiceUnavailable", 503, 9, Server, true, 13),
+            Self::NoSuchUpload => row("NoSuchUpload", 404, 5, Client, false, 14),
+            Self::InvalidPart => row("InvalidPart", 400, 9, Client, false, 15),
         }
     }
 

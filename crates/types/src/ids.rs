@@ -106,3 +106,13 @@ fifteen_bits!(
     /// Which write attempt at an extent, counted over all writers: 0 is the client's own.
     Gen
 );
+
+/// A multipart upload: the operation id of the call that opened it, so that a repeat of that call finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UploadId(pub Uuid);
+
+impl fmt::Display for UploadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.simple())
+    }
+}

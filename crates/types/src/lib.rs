@@ -18,7 +18,7 @@ pub use backend::{BackendSpec, BackendState, ChecksumMode, Credentials, EtagProo
 pub use bucket::{AckLevel, BucketName};
 pub use error::{ErrorCode, Fault};
 pub use etag::Etag;
-pub use ids::{BackendId, BucketId, Extent, Gen, Op, Place, Seq};
+pub use ids::{BackendId, BucketId, Extent, Gen, Op, Place, Seq, UploadId};
 pub use object::{Checksums, Conditions, ContentHeaders, Encoding, ObjectAttributes};
 pub use secret::Secret;
 pub use storage_key::{BlobName, StorageKey};

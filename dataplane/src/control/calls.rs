@@ -10,7 +10,9 @@ use std::time::Duration;
 use s3o_proto::v1;
 use s3o_proto::v1::operation::Call;
 use s3o_proto::v1::outcome::Result as Outcome;
-use s3o_types::{BackendId, BucketId, Checksums, Conditions, ErrorCode, Etag, ObjectAttributes, Timestamp};
+use s3o_types::{
+    BackendId, BucketId, Checksums, Conditions, ErrorCode, Etag, ObjectAttributes, Timestamp, VersionId,
+};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -21,7 +23,7 @@ use super::convert::{
 };
 
 /// How long "briefly unable" is believed for a call before the body.
-const BUSY_PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const BUSY_PATIENCE: Duration = Duration::from_secs(3);
 /// The first pause after "briefly unable", and the longest.
 const BUSY_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
@@ -49,6 +51,25 @@ pub(crate) struct Caller {
     pub commit_patience: Duration,
 }
 
+/// Which extents of an object a reader asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    All,
+    /// From the first byte to the end (exclusive).
+    Range(u64, u64),
+    /// The part of this number.
+    Part(u16),
+    /// A range of a version that was located before, current or not.
+    Of(VersionId, u64, u64),
+}
+
+/// A part of a multipart upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PartOf {
+    pub upload: Uuid,
+    pub number: u16,
+}
+
 /// What Commit says.
 pub(crate) struct CommitRequest<'a> {
     pub intent: &'a Intent,
@@ -60,12 +81,17 @@ pub(crate) struct CommitRequest<'a> {
 }
 
 impl Caller {
+    /// For another call that must not get the outcome of an earlier one.
+    pub(crate) fn anew(&self) -> Self {
+        Self { op: Uuid::now_v7(), ..self.clone() }
+    }
+
     /// Asks for a place, before a byte of the body is read.
     pub(crate) async fn begin(
         &self,
         (bucket, key, size): (BucketId, &str, u64),
         conditions: &Conditions,
-        kind: v1::WriteKind,
+        (kind, part): (v1::WriteKind, Option<PartOf>),
         down: &[BackendId],
         prefer: &[BackendId],
     ) -> Result<Begun, Failure> {
@@ -79,6 +105,10 @@ impl Caller {
             kind: kind.into(),
             down: down.iter().map(|id| id.0).collect(),
             prefer: prefer.iter().map(|id| id.0).collect(),
+            part: part.map(|part| v1::Part {
+                upload: convert::uuid_bytes(part.upload),
+                number: u32::from(part.number),
+            }),
         };
         match self.call(0, false, Call::Begin(begin), self.call_patience, BUSY_PATIENCE).await? {
             Outcome::Begun(answer) => begun_of(answer).ok_or(Failure::Unknown),
@@ -183,18 +213,21 @@ impl Caller {
         }
     }
 
-    /// Finds an object's current version. Extents come for `range` only; `None` = all.
-    pub(crate) async fn locate(
-        &self,
-        bucket: BucketId,
-        key: &str,
-        range: Option<(u64, u64)>,
-    ) -> Result<Located, Failure> {
+    /// Finds an object's current version, with the extents that are wanted.
+    pub(crate) async fn locate(&self, bucket: BucketId, key: &str, want: Want) -> Result<Located, Failure> {
+        let (range, part, of_version) = match want {
+            Want::All => (None, None, None),
+            Want::Range(start, end) => (Some((start, end)), None, None),
+            Want::Part(number) => (None, Some(u32::from(number)), None),
+            Want::Of(version, start, end) => (Some((start, end)), None, Some(version)),
+        };
         let locate = v1::Locate {
             bucket: bucket.0,
             key: key.to_owned(),
             range_start: range.map(|(start, _)| start),
             range_end: range.map(|(_, end)| end),
+            part,
+            of_version: of_version.map(convert::version_bytes).unwrap_or_default(),
         };
         match self.call(0, false, Call::Locate(locate), self.call_patience, BUSY_PATIENCE).await? {
             Outcome::Located(located) => located_of(located).ok_or(Failure::Unknown),
@@ -202,9 +235,21 @@ impl Caller {
         }
     }
 
+    /// The refusal of a control plane of before a call, by whatever code it has for what it cannot read: nothing was
+    /// done then, and another one may know it.
+    pub(super) fn newer(failure: Failure, what: &str) -> Failure {
+        match failure {
+            Failure::Refused { code: ErrorCode::FeatureRequired, .. } => {
+                let message = format!("The control plane is of an older release and cannot {what} yet.");
+                Failure::Refused { code: ErrorCode::FeatureRequired, message }
+            }
+            failure => failure,
+        }
+    }
+
     /// One call until it is decided. "Briefly unable" is asked again for `busy_patience`: the same op
     /// always gets the same outcome, so nothing can happen twice.
-    async fn call(
+    pub(super) async fn call(
         &self,
         item: i32,
         bulk: bool,

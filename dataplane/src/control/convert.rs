@@ -30,6 +30,8 @@ pub(crate) struct Intent {
     pub version: VersionId,
     pub size: u64,
     pub conditions: Conditions,
+    /// The multipart upload whose part it is.
+    pub upload: Option<Uuid>,
     pub targets: Vec<Target>,
 }
 
@@ -76,7 +78,10 @@ pub(crate) struct Located {
     pub modified: Timestamp,
     pub attributes: ObjectAttributes,
     pub checksums: Checksums,
+    /// From the beginning of what was asked for on, but perhaps not to its end.
     pub extents: Vec<LocatedExtent>,
+    /// Of an object that was uploaded in parts: how many.
+    pub parts: Option<u32>,
 }
 
 /// A piece of a version.
@@ -105,7 +110,7 @@ pub(super) fn uuid_bytes(uuid: Uuid) -> Bytes {
     Bytes::copy_from_slice(uuid.as_bytes())
 }
 
-fn version_bytes(version: VersionId) -> Bytes {
+pub(super) fn version_bytes(version: VersionId) -> Bytes {
     uuid_bytes(version.to_uuid())
 }
 
@@ -135,7 +140,7 @@ pub(super) fn target_of(target: v1::Target) -> Target {
 }
 
 pub(super) fn intent_to_wire(intent: &Intent) -> v1::Intent {
-    let Intent { bucket, key, version, size, conditions, targets } = intent;
+    let Intent { bucket, key, version, size, conditions, upload, targets } = intent;
     v1::Intent {
         bucket: bucket.0,
         key: key.clone(),
@@ -143,6 +148,7 @@ pub(super) fn intent_to_wire(intent: &Intent) -> v1::Intent {
         size: *size,
         conditions: Some(conditions_to_wire(conditions)),
         targets: targets.iter().map(target_to_wire).collect(),
+        upload: upload.map(uuid_bytes).unwrap_or_default(),
     }
 }
 
@@ -234,7 +240,7 @@ fn attributes_of(attributes: Option<v1::ObjectAttributes>) -> ObjectAttributes {
     }
 }
 
-fn sorted(map: HashMap<String, String>) -> BTreeMap<String, String> {
+pub(super) fn sorted(map: HashMap<String, String>) -> BTreeMap<String, String> {
     map.into_iter().collect()
 }
 
@@ -251,7 +257,8 @@ pub(super) fn begun_of(begun: v1::Begun) -> Option<Begun> {
 
 /// `None` when it makes no sense.
 pub(super) fn located_of(located: v1::Located) -> Option<Located> {
-    let v1::Located { version, seq: _, size, etag, modified_us, attributes, checksums, extents } = located;
+    let v1::Located { version, seq: _, size, etag, modified_us, attributes, checksums, extents, parts } =
+        located;
     Some(Located {
         version: version_of(&version)?,
         size,
@@ -260,6 +267,7 @@ pub(super) fn located_of(located: v1::Located) -> Option<Located> {
         attributes: attributes_of(attributes),
         checksums: Checksums { values: sorted(checksums) },
         extents: extents.into_iter().map(extent_of).collect(),
+        parts,
     })
 }
 

@@ -4,6 +4,7 @@ use s3o_proto::v1;
 use s3o_types::{BucketId, ErrorCode, Etag, Timestamp};
 use tokio::time::Instant;
 
+use super::lane::Client;
 use super::{Caller, Failure, RETRY_PAUSE};
 
 /// What to list.
@@ -42,19 +43,32 @@ pub(crate) enum Listed {
 }
 
 impl Caller {
-    /// One page of a listing. It only reads, so it is asked again on any stream until it is answered.
+    /// One page of a listing.
     pub(crate) async fn list(&self, bucket: BucketId, query: &ListQuery) -> Result<Page, Failure> {
         let ListQuery { prefix, delimiter, after, max_keys } = query.clone();
         let request_id = self.request_id.clone();
         let request = v1::ListRequest { bucket: bucket.0, prefix, delimiter, after, max_keys, request_id };
+        let reply = self
+            .ask(|mut client| {
+                let request = request.clone();
+                async move { client.list(request).await }
+            })
+            .await?;
+        self.page_of(reply)
+    }
+
+    /// Asks what only reads, again on any stream until it is answered.
+    pub(super) async fn ask<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
         let deadline = Instant::now() + self.call_patience;
         loop {
             if let Some(lane) = self.control.least_busy() {
-                let mut client = lane.client.clone();
-                match tokio::time::timeout_at(deadline, client.list(request.clone())).await {
-                    Ok(Ok(reply)) => return self.page_of(reply.into_inner()),
+                match tokio::time::timeout_at(deadline, call(lane.client.clone())).await {
+                    Ok(Ok(reply)) => return Ok(reply.into_inner()),
                     Ok(Err(status)) if !is_worth_repeating(&status) => return Err(refusal(&status)),
-                    Ok(Err(status)) => tracing::debug!(%status, "listing failed, asking again"),
+                    Ok(Err(status)) => tracing::debug!(%status, "not answered, asking again"),
                     Err(_) => return Err(Failure::Unknown),
                 }
             }
@@ -104,11 +118,13 @@ fn is_worth_repeating(status: &tonic::Status) -> bool {
 }
 
 fn refusal(status: &tonic::Status) -> Failure {
-    use tonic::Code::{InvalidArgument, NotFound, PermissionDenied};
+    use tonic::Code::{InvalidArgument, NotFound, PermissionDenied, Unimplemented};
     let code = match status.code() {
         NotFound => ErrorCode::NoSuchBucket,
         InvalidArgument => ErrorCode::InvalidArgument,
         PermissionDenied => ErrorCode::AccessDenied,
+        // A control plane of before the call.
+        Unimplemented => ErrorCode::FeatureRequired,
         _ => return Failure::Unknown,
     };
     Failure::Refused { code, message: status.message().to_owned() }

@@ -15,6 +15,7 @@ mod lanes;
 mod listing;
 mod open_ops;
 mod session;
+mod uploads;
 mod usage;
 
 use std::sync::Arc;
@@ -27,12 +28,13 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 pub(crate) use address::Address;
-pub(crate) use calls::{Caller, CommitRequest, Failure};
+pub(crate) use calls::{Caller, CommitRequest, Failure, PartOf, Want};
 pub(crate) use convert::{End, Finished, Intent, Located, LocatedCopy, LocatedExtent, StoredCopy, Target};
 pub(crate) use lanes::Dialer;
 pub(crate) use listing::{ListQuery, Listed, Page};
 pub(crate) use open_ops::OpenOps;
 pub(crate) use session::{SessionContext, run as run_session};
+pub(crate) use uploads::{CompleteRequest, NewUpload, Parts, StoredPart, Upload, UploadState, UploadsQuery};
 pub(crate) use usage::UsageLedger;
 
 use lane::Lane;

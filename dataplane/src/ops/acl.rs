@@ -13,6 +13,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::buckets::owner;
 use super::{Answer, bucket_of, check_acl, check_key, check_version, document};
 use crate::control::Caller;
+use crate::control::Want;
 use crate::pipeline::faults;
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
@@ -101,7 +102,7 @@ fn check_policy(policy: Option<&AccessControlPolicy>) -> S3Result<()> {
 
 async fn exists(caller: &Caller, bucket: &Bucket, key: &str) -> S3Result<()> {
     check_key(key)?;
-    caller.locate(bucket.id, key, Some((0, 0))).await.map(|_| ()).map_err(faults::of_failure)
+    caller.locate(bucket.id, key, Want::Range(0, 0)).await.map(|_| ()).map_err(faults::of_failure)
 }
 
 #[cfg(test)]

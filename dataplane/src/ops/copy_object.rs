@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use s3o_blob::{Algorithm, AlgorithmSet, BodyDigests};
+use s3o_blob::{Algorithm, AlgorithmSet, BodyDigests, ChecksumKind};
 use s3o_proto::v1::WriteKind;
 use s3o_types::{Checksums, Etag, ObjectAttributes};
 use s3s::dto::{
@@ -16,11 +16,13 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::attributes::{self, content_headers};
 use super::conditions::{self, ReadConditions, Verdict};
 use super::headers::timestamp;
+use super::range::Slice;
 use super::{Answer, bucket_of, check_acl, check_key, check_version, refuse_unsupported, tags};
 use crate::access::{Tenant, granted};
-use crate::control::Located;
+use crate::control::{Located, Want};
 use crate::pipeline::body::Payload;
 use crate::pipeline::put::{ServerSide, Write, write};
+use crate::pipeline::read::Source;
 use crate::pipeline::{faults, read};
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
@@ -32,7 +34,7 @@ pub(super) async fn answer(
 ) -> Answer<CopyObjectOutput> {
     let target = bucket_of(&req)?;
     check(&req.input)?;
-    let (source, source_key) = source(plane, &req)?;
+    let (source, source_key) = source(plane, &req, &req.input.copy_source)?;
     let said = req.input.metadata_directive.as_ref().map(MetadataDirective::as_str);
     let replace_metadata = directive(said, "Unknown metadata directive.")?;
     let said = req.input.tagging_directive.as_ref().map(TaggingDirective::as_str);
@@ -41,14 +43,15 @@ pub(super) async fn answer(
     let conditions = conditions::of_write(req.input.if_match.as_ref(), req.input.if_none_match.as_ref());
     let conditions = conditions.map_err(|message| s3_error!(NotImplemented, "{message}"))?;
     let located =
-        plane.caller(&req).locate(source.id, &source_key, None).await.map_err(faults::of_failure)?;
-    check_source(&mut req.input, &located)?;
+        plane.caller(&req).locate(source.id, &source_key, Want::All).await.map_err(faults::of_failure)?;
+    check_source(&source_conditions(&mut req.input), &located)?;
     if located.size > target.max_object_size.min(super::MAX_SINGLE_BYTES) {
         return Err(s3_error!(EntityTooLarge));
     }
     let caller = plane.caller(&req);
     let attributes = attributes_of(&mut req.input, &located, replace_metadata, replace_tags)?;
     let wanted = new_checksum(&req.input, &located)?;
+    let reading = Source { caller: plane.caller(&req), bucket: source.id, key: source_key };
     let written = write(
         plane,
         Write {
@@ -58,10 +61,12 @@ pub(super) async fn answer(
             size: located.size,
             conditions,
             kind: WriteKind::Copy,
+            part: None,
             attributes,
             server_side: if wanted == AlgorithmSet::NONE { server_side(&located) } else { Vec::new() },
-            payload: streamed(plane, located.clone(), wanted),
-            etag: Some(Etag::new(&located.etag)),
+            payload: streamed(plane, reading, located.clone(), Slice::all(located.size), wanted),
+            // A copy comes whole, whatever its source came in.
+            etag: located.parts.is_none().then(|| Etag::new(&located.etag)),
             checksums: (wanted == AlgorithmSet::NONE).then(|| located.checksums.clone()),
         },
     )
@@ -94,8 +99,8 @@ fn check(input: &CopyObjectInput) -> S3Result<()> {
 }
 
 /// The source's bucket and key, if the key may read it.
-fn source(plane: &Plane, req: &S3Request<CopyObjectInput>) -> S3Result<(Bucket, String)> {
-    let CopySource::Bucket { bucket, key, version_id } = &req.input.copy_source else {
+pub(super) fn source<T>(plane: &Plane, req: &S3Request<T>, named: &CopySource) -> S3Result<(Bucket, String)> {
+    let CopySource::Bucket { bucket, key, version_id } = named else {
         return Err(s3_error!(NotImplemented, "Access points are not implemented"));
     };
     check_key(key)?;
@@ -131,14 +136,17 @@ fn check_changes(
     Ok(())
 }
 
-/// Here "not modified" is a failed condition too.
-fn check_source(input: &mut CopyObjectInput, located: &Located) -> S3Result<()> {
-    let conditions = ReadConditions {
+fn source_conditions(input: &mut CopyObjectInput) -> ReadConditions {
+    ReadConditions {
         if_match: input.copy_source_if_match.take(),
         if_none_match: input.copy_source_if_none_match.take(),
         if_modified_since: input.copy_source_if_modified_since.take(),
         if_unmodified_since: input.copy_source_if_unmodified_since.take(),
-    };
+    }
+}
+
+/// Here "not modified" is a failed condition too.
+pub(super) fn check_source(conditions: &ReadConditions, located: &Located) -> S3Result<()> {
     match conditions.check(&located.etag, located.modified) {
         Verdict::Holds => Ok(()),
         Verdict::NotModified | Verdict::Failed => Err(s3_error!(PreconditionFailed)),
@@ -167,18 +175,24 @@ fn attributes_of(
     Ok(attributes)
 }
 
-/// A checksum that the client wants and the source does not have: then all bytes must pass by here.
+/// A checksum that the client wants, or that the source has of its parts, and that the source does not have of the
+/// whole: then all bytes must pass by here.
 fn new_checksum(input: &CopyObjectInput, located: &Located) -> S3Result<AlgorithmSet> {
-    let Some(wanted) = &input.checksum_algorithm else { return Ok(AlgorithmSet::NONE) };
+    let values = &located.checksums.values;
+    let is_composite = |value: &String| ChecksumKind::of_value(value) == ChecksumKind::Composite;
+    let Some(wanted) = &input.checksum_algorithm else {
+        let composite = values.iter().filter(|(_, value)| is_composite(value));
+        return Ok(composite.filter_map(|(name, _)| Algorithm::from_name(name)).collect());
+    };
     let algorithm = Algorithm::from_name(wanted.as_str());
     let algorithm = algorithm.ok_or_else(|| s3_error!(InvalidRequest, "Unknown checksum algorithm"))?;
-    let has_it = located.checksums.values.contains_key(algorithm.name());
+    let has_it = values.get(algorithm.name()).is_some_and(|value| !is_composite(value));
     Ok(if has_it { AlgorithmSet::NONE } else { AlgorithmSet::NONE.with(algorithm) })
 }
 
 /// Where the backend can copy by itself: one plain extent of ours whose MD5 is known, since that is what
 /// the copy is verified by.
-fn server_side(located: &Located) -> Vec<(s3o_types::BackendId, ServerSide)> {
+pub(super) fn server_side(located: &Located) -> Vec<(s3o_types::BackendId, ServerSide)> {
     let ([extent], Some(md5)) = (located.extents.as_slice(), md5_of(&located.etag)) else {
         return Vec::new();
     };
@@ -193,9 +207,19 @@ fn server_side(located: &Located) -> Vec<(s3o_types::BackendId, ServerSide)> {
         .collect()
 }
 
-fn streamed(plane: &Arc<Plane>, located: Located, also: AlgorithmSet) -> Payload {
-    let (size, md5, plane) = (located.size, md5_of(&located.etag), Arc::clone(plane));
-    Payload::Object { size, md5, also, reopen: Box::new(move || read::lazily(Arc::clone(&plane), &located)) }
+/// Bytes of an object as the body of a write; their MD5 is known where they are all of it.
+pub(super) fn streamed(
+    plane: &Arc<Plane>,
+    source: Source,
+    located: Located,
+    slice: Slice,
+    also: AlgorithmSet,
+) -> Payload {
+    let whole = slice == Slice::all(located.size);
+    let md5 = if whole { md5_of(&located.etag) } else { None };
+    let plane = Arc::clone(plane);
+    let reopen = Box::new(move || read::lazily(Arc::clone(&plane), source.clone(), &located, slice));
+    Payload::Object { size: slice.len(), md5, also, reopen }
 }
 
 fn md5_of(etag: &str) -> Option<[u8; 16]> {

@@ -15,9 +15,9 @@ use super::conditions::{ReadConditions, Verdict};
 use super::headers::{self, Overrides};
 use super::range::{self, Slice};
 use super::{Answer, bucket_of, check_key, check_version, refuse_unsupported};
-use crate::control::Located;
+use crate::control::{Located, Want};
 use crate::pipeline::faults;
-use crate::pipeline::read::{self, ReadError};
+use crate::pipeline::read::{self, ReadError, Source};
 use crate::plane::Plane;
 
 /// How often a version that was replaced under our hands is looked for again.
@@ -46,20 +46,29 @@ pub(super) async fn answer(
         expires: input.response_expires.take(),
     };
     let if_range = if_range(&req.headers);
+    let part = part_number(req.input.part_number, req.input.range.as_ref())?;
     let mut gone: Option<VersionId> = None;
     for _ in 0..MAX_LOCATES {
         // A caller of its own each time: a repeat by the same op may get the same answer.
         // With If-Range it is not known yet whether the whole object is wanted.
-        let bounds = if if_range.is_none() { bounds(req.input.range.as_ref()) } else { None };
-        let located = plane.caller(&req).locate(bucket.id, &req.input.key, bounds).await;
-        let located = located.map_err(faults::of_failure)?;
+        let want = match part {
+            Some(number) => Want::Part(number),
+            None if if_range.is_none() => bounds(req.input.range.as_ref()),
+            None => Want::All,
+        };
+        let caller = plane.caller(&req);
+        let located = caller.locate(bucket.id, &req.input.key, want).await.map_err(faults::of_failure)?;
         if gone == Some(located.version) {
             return Err(faults::unavailable("No copy of the object can be found. Please try again."));
         }
         check_conditions(&conditions, &located)?;
         let range = req.input.range.as_ref().filter(|_| is_current(if_range.as_ref(), &located));
-        let slice = resolve(range, located.size)?;
-        let opened = read::open(plane, &located, slice.unwrap_or(Slice::all(located.size))).await;
+        let slice = match part {
+            Some(number) => slice_of_part(&located, number)?,
+            None => resolve(range, located.size)?,
+        };
+        let source = Source { caller, bucket: bucket.id, key: req.input.key.clone() };
+        let opened = read::open(plane, source, &located, slice.unwrap_or(Slice::all(located.size))).await;
         match opened {
             Ok(stream) => {
                 let wants_checksums = req.input.checksum_mode.is_some();
@@ -95,19 +104,36 @@ fn respond(
 fn check(input: &GetObjectInput) -> S3Result<()> {
     check_key(&input.key)?;
     check_version(input.version_id.as_deref())?;
-    check_part(input.part_number)?;
     refuse_unsupported(&[(input.sse_customer_key.is_some(), "Encryption with customer keys")])
 }
 
-/// Objects have one part until there are multipart uploads.
-pub(super) fn check_part(part: Option<i32>) -> S3Result<()> {
-    match part {
-        None | Some(1) => Ok(()),
-        Some(_) => Err(faults::custom(
+/// The part that is asked for: one that there can be, and not of a range.
+pub(super) fn part_number(part: Option<i32>, range: Option<&Range>) -> S3Result<Option<u16>> {
+    let Some(part) = part else { return Ok(None) };
+    if range.is_some() {
+        return Err(s3_error!(
+            InvalidRequest,
+            "Cannot specify both Range header and partNumber query parameter."
+        ));
+    }
+    super::multipart::part_number(part).map(Some)
+}
+
+/// The bytes of a part; `None` where the object came whole, which counts as its first part.
+pub(super) fn slice_of_part(located: &Located, number: u16) -> S3Result<Option<Slice>> {
+    let unsatisfiable = || {
+        faults::custom(
             "InvalidPartNumber",
             http::StatusCode::RANGE_NOT_SATISFIABLE,
             "The requested partnumber is not satisfiable",
-        )),
+        )
+    };
+    match (located.parts, located.extents.as_slice()) {
+        (None, _) if number == 1 => Ok(None),
+        // S3 has no way to say where an empty part is.
+        (Some(_), [extent]) if extent.size == 0 => Ok(None),
+        (Some(_), [extent]) => Ok(Some(Slice { start: extent.offset, end: extent.offset + extent.size })),
+        _ => Err(unsatisfiable()),
     }
 }
 
@@ -115,12 +141,13 @@ pub(super) fn check_part(part: Option<i32>) -> S3Result<()> {
 const LARGEST: u64 = u64::MAX >> 1;
 
 /// What Locate may leave out. A suffix is not known before the size is.
-fn bounds(range: Option<&Range>) -> Option<(u64, u64)> {
-    match range? {
-        Range::Int { first, last } => {
-            Some((*first, last.map_or(LARGEST, |last| last.saturating_add(1).min(LARGEST))))
+fn bounds(range: Option<&Range>) -> Want {
+    match range {
+        Some(Range::Int { first, last }) => {
+            let first = (*first).min(LARGEST);
+            Want::Range(first, last.map_or(LARGEST, |last| last.saturating_add(1).min(LARGEST)).max(first))
         }
-        Range::Suffix { .. } => None,
+        Some(Range::Suffix { .. }) | None => Want::All,
     }
 }
 

@@ -1,16 +1,18 @@
-//! GetObjectAttributes: the database alone answers. ObjectParts is of multipart uploads, which there are none of.
+//! GetObjectAttributes: the database alone answers. Of the parts of a multipart upload only their number is kept.
 
 use std::sync::Arc;
 
+use s3o_blob::ChecksumKind;
 use s3o_types::Checksums;
 use s3s::dto::{
-    Checksum, ChecksumType, ETag, GetObjectAttributesInput, GetObjectAttributesOutput, ObjectAttributes,
-    StorageClass,
+    Checksum, ChecksumType, ETag, GetObjectAttributesInput, GetObjectAttributesOutput,
+    GetObjectAttributesParts, ObjectAttributes, StorageClass,
 };
 use s3s::{S3Request, S3Response, S3Result};
 
 use super::headers::timestamp;
 use super::{Answer, bucket_of, check_key, check_version, refuse_unsupported};
+use crate::control::Want;
 use crate::pipeline::faults::{self, invalid_argument};
 use crate::plane::Plane;
 
@@ -36,12 +38,17 @@ pub(super) async fn answer(
     check_version(input.version_id.as_deref())?;
     refuse_unsupported(&[(input.sse_customer_key.is_some(), "Encryption with customer keys")])?;
     let wanted = wanted(input.object_attributes.iter().map(ObjectAttributes::as_str))?;
-    let located = caller.locate(bucket.id, &input.key, Some((0, 0))).await.map_err(faults::of_failure)?;
+    let located =
+        caller.locate(bucket.id, &input.key, Want::Range(0, 0)).await.map_err(faults::of_failure)?;
     let class = located.attributes.headers.storage_class.unwrap_or_else(|| "STANDARD".to_owned());
     Ok(S3Response::new(GetObjectAttributesOutput {
         checksum: if wanted.checksum { checksum(&located.checksums) } else { None },
         e_tag: wanted.etag.then_some(ETag::Strong(located.etag)),
         last_modified: timestamp(located.modified),
+        object_parts: located.parts.filter(|_| wanted.parts).map(|parts| GetObjectAttributesParts {
+            total_parts_count: i32::try_from(parts).ok(),
+            ..Default::default()
+        }),
         object_size: if wanted.size { i64::try_from(located.size).ok() } else { None },
         storage_class: wanted.storage_class.then(|| StorageClass::from(class)),
         ..Default::default()
@@ -73,7 +80,11 @@ fn checksum(checksums: &Checksums) -> Option<Checksum> {
         checksum_crc64nvme: of("crc64nvme"),
         checksum_sha1: of("sha1"),
         checksum_sha256: of("sha256"),
-        checksum_type: Some(ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
+        checksum_type: checksums
+            .values
+            .values()
+            .next()
+            .map(|value| ChecksumType::from_static(ChecksumKind::of_value(value).as_str())),
         ..Default::default()
     })
 }

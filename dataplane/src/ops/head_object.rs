@@ -6,9 +6,10 @@ use s3s::dto::{HeadObjectInput, HeadObjectOutput};
 use s3s::{S3Request, S3Response};
 
 use super::conditions::ReadConditions;
-use super::get_object::{check_conditions, check_part, if_range, is_current, resolve};
+use super::get_object::{check_conditions, if_range, is_current, part_number, resolve, slice_of_part};
 use super::headers::{self, Overrides};
 use super::{Answer, bucket_of, check_key, check_version, refuse_unsupported};
+use crate::control::Want;
 use crate::pipeline::faults;
 use crate::plane::Plane;
 
@@ -22,7 +23,7 @@ pub(super) async fn answer(
     let input = &mut req.input;
     check_key(&input.key)?;
     check_version(input.version_id.as_deref())?;
-    check_part(input.part_number)?;
+    let part = part_number(input.part_number, input.range.as_ref())?;
     refuse_unsupported(&[(input.sse_customer_key.is_some(), "Encryption with customer keys")])?;
     let conditions = ReadConditions {
         if_match: input.if_match.take(),
@@ -38,11 +39,15 @@ pub(super) async fn answer(
         cache_control: input.response_cache_control.take(),
         expires: input.response_expires.take(),
     };
-    let located = caller.locate(bucket.id, &input.key, Some((0, 0))).await.map_err(faults::of_failure)?;
+    let want = part.map_or(Want::Range(0, 0), Want::Part);
+    let located = caller.locate(bucket.id, &input.key, want).await.map_err(faults::of_failure)?;
     check_conditions(&conditions, &located)?;
     let if_range = if_range(&req.headers);
     let range = input.range.as_ref().filter(|_| is_current(if_range.as_ref(), &located));
-    let slice = resolve(range, located.size)?;
+    let slice = match part {
+        Some(number) => slice_of_part(&located, number)?,
+        None => resolve(range, located.size)?,
+    };
     let headers = headers::of_object(&located, slice, input.checksum_mode.is_some(), &overrides);
     let content_range = slice.map(|slice| slice.content_range(located.size));
     Ok(S3Response::with_headers(HeadObjectOutput { content_range, ..Default::default() }, headers))

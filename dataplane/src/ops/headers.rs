@@ -7,6 +7,7 @@ use http::header::{
     CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
+use s3o_blob::ChecksumKind;
 use s3o_types::{Checksums, Timestamp};
 use s3s::dto::{Timestamp as S3Timestamp, TimestampFormat};
 
@@ -69,6 +70,9 @@ pub(super) fn of_object(
     {
         headers.insert(CONTENT_RANGE, value);
     }
+    if let Some(parts) = located.parts {
+        headers.insert("x-amz-mp-parts-count", HeaderValue::from(parts));
+    }
     if checksums && slice.is_none() {
         add_checksums(&mut headers, &located.checksums);
     }
@@ -87,13 +91,20 @@ pub(super) fn identity(headers: &mut HeaderMap, etag: &str, modified: Timestamp)
     }
 }
 
-/// `x-amz-checksum-…` of a whole object.
+/// `x-amz-checksum-…` of a part, whose kind S3 does not say.
+pub(super) fn add_part_checksums(headers: &mut HeaderMap, checksums: &Checksums) {
+    add_checksums(headers, checksums);
+    headers.remove("x-amz-checksum-type");
+}
+
+/// `x-amz-checksum-…` of an object.
 pub(super) fn add_checksums(headers: &mut HeaderMap, checksums: &Checksums) {
     for (name, value) in &checksums.values {
         let name = HeaderName::try_from(format!("x-amz-checksum-{name}"));
         if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
+            let kind = ChecksumKind::of_value(value.to_str().unwrap_or_default()).as_str();
             headers.insert(name, value);
-            headers.insert("x-amz-checksum-type", HeaderValue::from_static("FULL_OBJECT"));
+            headers.insert("x-amz-checksum-type", HeaderValue::from_static(kind));
         }
     }
 }
@@ -156,6 +167,7 @@ mod tests {
             attributes,
             checksums: Checksums { values: [("crc32".to_owned(), "AAAAAA==".to_owned())].into() },
             extents: Vec::new(),
+            parts: None,
         }
     }
 

@@ -120,12 +120,12 @@ async fn page(
 }
 
 /// Keys as the client wants them.
-struct Encoder {
+pub(super) struct Encoder {
     url: bool,
 }
 
 impl Encoder {
-    fn new(encoding: Option<&EncodingType>) -> S3Result<Self> {
+    pub(super) fn new(encoding: Option<&EncodingType>) -> S3Result<Self> {
         match encoding.map(EncodingType::as_str) {
             None => Ok(Self { url: false }),
             Some("url") => Ok(Self { url: true }),
@@ -133,7 +133,7 @@ impl Encoder {
         }
     }
 
-    fn text(&self, text: &str) -> String {
+    pub(super) fn text(&self, text: &str) -> String {
         if self.url { utf8_percent_encode(text, ESCAPED).to_string() } else { text.to_owned() }
     }
 
@@ -153,7 +153,8 @@ impl Encoder {
                         algorithms.map(|name| ChecksumAlgorithm::from(name.to_ascii_uppercase()));
                     objects.push(Object {
                         checksum_algorithm: with_checksum.then(|| algorithms.collect()),
-                        checksum_type: with_checksum
+                        // Of an object that came in parts it is not known here which one.
+                        checksum_type: (with_checksum && !etag.contains('-'))
                             .then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
                         e_tag: Some(ETag::Strong(etag)),
                         key: Some(self.text(&key)),

@@ -12,6 +12,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::tags::{self, Tags};
 use super::{Answer, bucket_of, check_key, check_version, document};
 use crate::control::Caller;
+use crate::control::Want;
 use crate::failpoints::{Point, pause_at};
 use crate::pipeline::faults;
 use crate::plane::Plane;
@@ -26,7 +27,8 @@ pub(super) async fn get(
     let input = req.input;
     check_key(&input.key)?;
     check_version(input.version_id.as_deref())?;
-    let located = caller.locate(bucket.id, &input.key, Some((0, 0))).await.map_err(faults::of_failure)?;
+    let located =
+        caller.locate(bucket.id, &input.key, Want::Range(0, 0)).await.map_err(faults::of_failure)?;
     let tag_set = tags::to_document(located.attributes.tags);
     Ok(S3Response::new(GetObjectTaggingOutput { tag_set, version_id: None }))
 }

@@ -46,6 +46,7 @@ pub(super) async fn answer(
         size,
         conditions,
         kind,
+        part: None,
         attributes,
         payload,
         etag: None,

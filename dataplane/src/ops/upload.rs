@@ -72,13 +72,7 @@ pub(super) fn checksums(headers: &HeaderMap) -> S3Result<Checksums> {
 }
 
 fn is_checksum(algorithm: Algorithm, value: &str) -> bool {
-    let bytes = match algorithm {
-        Algorithm::Crc32 | Algorithm::Crc32c => 4,
-        Algorithm::Crc64nvme => 8,
-        Algorithm::Sha1 => 20,
-        Algorithm::Sha256 => 32,
-    };
-    BASE64.decode(value).is_ok_and(|decoded| decoded.len() == bytes)
+    BASE64.decode(value).is_ok_and(|decoded| decoded.len() == algorithm.bytes())
 }
 
 /// The checksums that `x-amz-trailer` announces.

@@ -22,7 +22,7 @@ use super::body::Payload;
 use super::faults;
 use super::place;
 use super::target::{self, Attempted, Ended};
-use crate::control::{Caller, CommitRequest, End, Failure, Finished, Intent, StoredCopy, Target};
+use crate::control::{Caller, CommitRequest, End, Failure, Finished, Intent, PartOf, StoredCopy, Target};
 use crate::failpoints::{Point, pause_at};
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
@@ -40,6 +40,8 @@ pub(crate) struct Write {
     pub size: u64,
     pub conditions: Conditions,
     pub kind: WriteKind,
+    /// The part that it is, where `kind` says so.
+    pub part: Option<PartOf>,
     pub attributes: ObjectAttributes,
     pub payload: Payload,
     /// Kept in the place of the body's own: a copy has its source's.
@@ -111,10 +113,10 @@ fn tell(answer: Answer, outcome: S3Result<Written>) {
 }
 
 async fn begin(plane: &Plane, write: &Write) -> S3Result<Intent> {
-    let Write { caller, bucket, key, size, conditions, kind, server_side, .. } = write;
+    let Write { caller, bucket, key, size, conditions, kind, part, server_side, .. } = write;
     let down = plane.backends.down(Instant::now());
     let prefer: Vec<_> = server_side.iter().map(|(backend, _)| *backend).collect();
-    let begun = caller.begin((bucket.id, key, *size), conditions, *kind, &down, &prefer).await;
+    let begun = caller.begin((bucket.id, key, *size), conditions, (*kind, *part), &down, &prefer).await;
     let begun = begun.map_err(|failure| {
         plane.metrics.early_rejection(&failure);
         faults::of_failure(failure)
@@ -126,6 +128,7 @@ async fn begin(plane: &Plane, write: &Write) -> S3Result<Intent> {
         version: begun.version,
         size: *size,
         conditions,
+        upload: part.map(|part| part.upload),
         targets: begun.targets,
     })
 }
@@ -190,7 +193,9 @@ async fn attempt(plane: &Plane, write: &Write, target: &Target) -> Attempted {
         Ok(backend) => backend,
         Err(error) => return Attempted::BackendFailed(End::NotSent.into(), error),
     };
-    let description = SelfDescription::plain(write.size);
+    // The attributes of an object that comes in parts are its upload's.
+    let description =
+        SelfDescription { incomplete: write.part.is_some(), ..SelfDescription::plain(write.size) };
     let mut headers = match to_blob_headers(&write.bucket.name, &write.key, &write.attributes, &description) {
         Ok(headers) => headers,
         Err(error) => {

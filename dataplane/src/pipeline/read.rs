@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use s3o_backend::{BackendError, BackendErrorKind, ByteRange, Certainty, DownloadBody};
-use s3o_types::Etag;
+use s3o_types::{BucketId, ErrorCode, Etag, VersionId};
 
 use super::BoxError;
 use super::body::ByteStream;
-use crate::control::{Located, LocatedCopy, LocatedExtent};
+use crate::control::{Caller, Failure, Located, LocatedCopy, LocatedExtent, Want};
 use crate::ops::range::Slice;
 use crate::plane::Plane;
 
@@ -32,13 +32,22 @@ pub(crate) enum ReadError {
     Unavailable,
 }
 
+/// What is read, and on whose behalf: a version of many extents is located piece by piece.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub caller: Caller,
+    pub bucket: BucketId,
+    pub key: String,
+}
+
 /// Opens `slice` of a located version: the stream has its first answer from a backend.
 pub(crate) async fn open(
     plane: &Arc<Plane>,
+    source: Source,
     located: &Located,
     slice: Slice,
 ) -> Result<ByteStream, ReadError> {
-    let mut reader = Reader::new(Arc::clone(plane), located, slice);
+    let mut reader = Reader::new(Arc::clone(plane), source, located, slice);
     if slice.len() > 0 {
         reader.connect().await?;
     }
@@ -48,9 +57,9 @@ pub(crate) async fn open(
     })))
 }
 
-/// Reads a whole version without waiting for the first answer: for copies, whose target waits.
-pub(crate) fn lazily(plane: Arc<Plane>, located: &Located) -> ByteStream {
-    let reader = Reader::new(plane, located, Slice::all(located.size));
+/// Reads a version without waiting for the first answer: for copies, whose target waits.
+pub(crate) fn lazily(plane: Arc<Plane>, source: Source, located: &Located, slice: Slice) -> ByteStream {
+    let reader = Reader::new(plane, source, located, slice);
     Box::pin(futures::stream::unfold(reader, |mut reader| async move {
         let item = reader.next().await?;
         Some((item, reader))
@@ -59,6 +68,9 @@ pub(crate) fn lazily(plane: Arc<Plane>, located: &Located) -> ByteStream {
 
 struct Reader {
     plane: Arc<Plane>,
+    source: Source,
+    version: VersionId,
+    /// Those that cover what comes next, as far as they were located.
     extents: Vec<LocatedExtent>,
     /// The next byte of the object.
     at: u64,
@@ -73,9 +85,11 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(plane: Arc<Plane>, located: &Located, slice: Slice) -> Self {
+    fn new(plane: Arc<Plane>, source: Source, located: &Located, slice: Slice) -> Self {
         Self {
             plane,
+            source,
+            version: located.version,
             extents: located.extents.clone(),
             at: slice.start,
             end: slice.end,
@@ -140,6 +154,9 @@ impl Reader {
 
     /// Asks the copies of the current extent, best first, until one answers.
     async fn connect(&mut self) -> Result<(), ReadError> {
+        if self.extent().is_none() {
+            self.locate_more().await?;
+        }
         let Some(extent) = self.extent().cloned() else { return Err(ReadError::Unavailable) };
         let until = (extent.offset + extent.size).min(self.end);
         let copies = self.in_order(&extent);
@@ -161,6 +178,24 @@ impl Reader {
         }
         // All copies must say so, those that this release cannot read included.
         Err(if gone == extent.copies.len() && gone > 0 { ReadError::Gone } else { ReadError::Unavailable })
+    }
+
+    /// The next extents of the same version, which may have been replaced meanwhile: then they are there for as
+    /// long as displaced blobs are.
+    async fn locate_more(&mut self) -> Result<(), ReadError> {
+        let Source { caller, bucket, key } = &self.source;
+        let want = Want::Of(self.version, self.at, self.end);
+        match caller.anew().locate(*bucket, key, want).await {
+            Ok(located) => {
+                self.extents = located.extents;
+                Ok(())
+            }
+            Err(Failure::Refused { code: ErrorCode::NoSuchKey, .. }) => Err(ReadError::Gone),
+            Err(failure) => {
+                tracing::warn!(?failure, at = self.at, "the next extents cannot be located");
+                Err(ReadError::Unavailable)
+            }
+        }
     }
 
     /// The copies this release can read: verified before uncertain, up before down, fast before slow,

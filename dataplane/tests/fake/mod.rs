@@ -80,6 +80,10 @@ impl Model {
             Call::Abort(_) => 4,
             Call::Delete(_) => 5,
             Call::SetTags(_) => 6,
+            // A control plane of before multipart: it cannot read the calls.
+            Call::CreateUpload(_) | Call::CompleteUpload(_) | Call::AbortUpload(_) => {
+                return refused(ErrorCode::FeatureRequired);
+            }
         };
         let id = (operation.op.clone(), operation.item, kind);
         if let Some(outcome) = self.outcomes.get(&id) {
@@ -109,6 +113,7 @@ impl Model {
             }
             Call::SetTags(set) => self.set_tags(set),
             Call::Retarget(_) | Call::Locate(_) => unreachable!(),
+            Call::CreateUpload(_) | Call::CompleteUpload(_) | Call::AbortUpload(_) => unreachable!(),
         }
     }
 
@@ -189,6 +194,7 @@ impl Model {
         self.objects.insert(
             intent.key,
             v1::Located {
+                parts: None,
                 version: intent.version,
                 seq,
                 size: intent.size,
@@ -321,6 +327,20 @@ impl DataPlane for Fake {
         let all =
             all.take_while(|one| futures::future::ready(one.is_some())).filter_map(futures::future::ready);
         Ok(Response::new(Box::pin(all)))
+    }
+
+    async fn list_parts(
+        &self,
+        _: Request<v1::ListPartsRequest>,
+    ) -> Result<Response<v1::ListPartsReply>, Status> {
+        Err(Status::unimplemented("a control plane of before multipart"))
+    }
+
+    async fn list_uploads(
+        &self,
+        _: Request<v1::ListUploadsRequest>,
+    ) -> Result<Response<v1::ListUploadsReply>, Status> {
+        Err(Status::unimplemented("a control plane of before multipart"))
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListReply>, Status> {

@@ -32,6 +32,7 @@ async fn a_poisoned_item_fails_alone() -> Result<()> {
     for ((op, key), outcome) in ops.iter().zip(&keys).zip(begun) {
         let Outcome::Begun(begun) = outcome else { anyhow::bail!("{key}: {outcome:?}") };
         let intent = v1::Intent {
+            upload: bytes::Bytes::new(),
             bucket,
             key: key.clone(),
             version: begun.version,

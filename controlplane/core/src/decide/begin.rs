@@ -1,9 +1,9 @@
 //! Begin: place the write, reserve its bytes, record the intent. No byte has moved yet.
 
-use s3o_types::{ErrorCode, VersionId, storage_key::MAX_KEY_BYTES};
+use s3o_types::{BlobName, ErrorCode, Gen, VersionId, storage_key::MAX_KEY_BYTES};
 
-use super::{Batch, conditions, internal};
-use crate::call::{Begin, Outcome, Refusal, Request};
+use super::{Batch, conditions, internal, upload};
+use crate::call::{Begin, Outcome, PartOf, Refusal, Request};
 use crate::intent::{Intent, Target};
 use crate::placement::{self, Wanted};
 use crate::usage::{Usage, signed};
@@ -30,7 +30,7 @@ fn begun(intent: &Intent) -> Outcome {
 }
 
 fn place(batch: &mut Batch, request: &Request, begin: &Begin) -> Result<Intent, Outcome> {
-    let Begin { bucket, key, size, conditions, kind, down, prefer } = begin;
+    let Begin { bucket, key, size, conditions, kind, part, down, prefer } = begin;
     check_key(key)?;
     batch.may_write(&request.access_key, *bucket)?;
     let facts = batch.writable_bucket(*bucket)?.clone();
@@ -44,19 +44,20 @@ fn place(batch: &mut Batch, request: &Request, begin: &Begin) -> Result<Intent, 
     let wanted = Wanted { size: *size, down, prefer, exclude: &[], count: usize::from(required_copies) };
     let backends = placement::choose(&batch.facts.backends, batch.facts.routing, wanted)?;
 
-    let Some((sequence, random)) = batch.facts.version_seeds.pop() else {
-        return Err(internal("fewer version numbers were drawn than writes began"));
+    let blob = match part {
+        Some(part) => next_attempt(batch, begin, *part)?,
+        None => BlobName::first(mint(batch)?),
     };
-    let version = VersionId::mint(sequence, random);
-    let targets = backends.iter().map(|&at| Target::whole(at, &facts.name, key, version)).collect();
+    let targets = backends.iter().map(|&at| Target::new(at, &facts.name, key, blob)).collect();
     Ok(Intent {
         op: request.op,
         session: request.session,
         bucket: *bucket,
         key: key.clone(),
-        version,
+        version: blob.version,
         size: *size,
         kind: *kind,
+        upload: part.map(|part| part.upload),
         conditions: conditions.clone(),
         targets,
         required_copies,
@@ -66,7 +67,31 @@ fn place(batch: &mut Batch, request: &Request, begin: &Begin) -> Result<Intent, 
     })
 }
 
-fn check_key(key: &str) -> Result<(), Refusal> {
+pub(super) fn mint(batch: &mut Batch) -> Result<VersionId, Outcome> {
+    let seed = batch.facts.version_seeds.pop();
+    let (sequence, random) =
+        seed.ok_or_else(|| internal("fewer version numbers were drawn than writes began"))?;
+    Ok(VersionId::mint(sequence, random))
+}
+
+/// The blob of the next attempt at a part. The attempt is counted in this transaction, and never given out
+/// again: no storage key is written twice.
+fn next_attempt(batch: &mut Batch, begin: &Begin, part: PartOf) -> Result<BlobName, Outcome> {
+    let Begin { bucket, key, .. } = begin;
+    let upload = upload::open(batch, *bucket, key, part.upload)?;
+    let version = upload.row.version;
+    let attempts = upload.attempts.entry(part.number).or_default();
+    let Some(attempt) = Gen::new(*attempts) else {
+        let why = format!("part {} was uploaded {attempts} times, which is the limit", part.number.get());
+        return Err(Refusal::new(ErrorCode::InvalidArgument, why).into());
+    };
+    *attempts += 1;
+    let counted = *attempts;
+    batch.effects.uploads.attempts.insert((part.upload, part.number), counted);
+    Ok(BlobName { version, extent: part.number, r#gen: attempt })
+}
+
+pub(super) fn check_key(key: &str) -> Result<(), Refusal> {
     if key.is_empty() || key.contains('\0') {
         return Err(Refusal::new(ErrorCode::InvalidArgument, "a key must not be empty or contain U+0000"));
     }

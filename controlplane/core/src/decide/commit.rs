@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use s3o_types::{BackendId, BlobName, ErrorCode};
 
 use super::settle::{Ended, Ends, displace, end_intent, ends, lose, queue_forgotten};
-use super::{Batch, Slot, Subject, busy, conditions};
+use super::{Batch, Slot, Subject, busy, conditions, part};
 use crate::call::{Commit, Outcome, Refusal, StoredCopy, TargetId};
 use crate::cleanup::Reason;
 use crate::intent::{Intent, Target, TargetEnd};
@@ -35,6 +35,9 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, commit: &Commit) -> Outcome 
     if let Some(ends) = ends_of_moved(batch, &intent, commit, &ends) {
         return refuse(batch, slot, &intent, &ends, Logged::BackendMoved);
     }
+    if let Some(upload) = intent.upload {
+        return part::decide(batch, slot, (&intent, upload), commit, &ends);
+    }
     match refusal(batch, &intent, commit) {
         Some(logged) => refuse(batch, slot, &intent, &ends, logged),
         None => accept(batch, slot, &intent, commit, &ends),
@@ -58,6 +61,7 @@ fn check_copies(intent: &Intent, commit: &Commit) -> Result<(), Refusal> {
     if intent.version != commit.intent.version
         || intent.key != commit.intent.key
         || intent.bucket != commit.intent.bucket
+        || intent.upload != commit.intent.upload
     {
         return wrong("the commit names another write than its intent".to_owned());
     }
@@ -112,14 +116,15 @@ fn refusal(batch: &Batch, intent: &Intent, commit: &Commit) -> Option<Logged> {
         let missing = refusal.code == ErrorCode::NoSuchKey;
         return Some(if missing { Logged::MatchMissing } else { Logged::ConditionFailed });
     }
-    let backends: HashSet<BackendId> = commit.copies.iter().map(|copy| copy.target.backend).collect();
-    if backends.len() < usize::from(intent.required_copies.max(1)) {
-        return Some(Logged::TooFewCopies);
-    }
-    None
+    has_too_few_copies(intent, commit).then_some(Logged::TooFewCopies)
 }
 
-fn refuse(batch: &mut Batch, slot: Slot, intent: &Intent, ends: &Ends, logged: Logged) -> Outcome {
+pub(super) fn has_too_few_copies(intent: &Intent, commit: &Commit) -> bool {
+    let backends: HashSet<BackendId> = commit.copies.iter().map(|copy| copy.target.backend).collect();
+    backends.len() < usize::from(intent.required_copies.max(1))
+}
+
+pub(super) fn refuse(batch: &mut Batch, slot: Slot, intent: &Intent, ends: &Ends, logged: Logged) -> Outcome {
     end_intent(batch, intent, ends, &[], Reason::Refused);
     let subject =
         Subject { bucket: intent.bucket, key: &intent.key, version: Some(intent.version), object: None };
@@ -140,33 +145,37 @@ fn accept(batch: &mut Batch, slot: Slot, intent: &Intent, commit: &Commit, ends:
         attributes: commit.attributes.clone(),
         checksums: commit.checksums.clone(),
         is_null: true,
+        parts: None,
     };
-    make_current(batch, slot, row, &commit.copies, Logged::Committed)
+    let copies = commit.copies.iter().map(|copy| copy_row(&row, copy)).collect();
+    make_current(batch, slot, row, copies, Logged::Committed)
 }
 
-/// Puts a version in the place of the current one. The reaper's promotion ends here too.
+/// Puts a version in the place of the current one. The reaper's promotion and the Complete of an upload end
+/// here too.
 pub(super) fn make_current(
     batch: &mut Batch,
     slot: Slot,
     row: ObjectRow,
-    copies: &[StoredCopy],
+    copies: Vec<CopyRow>,
     logged: Logged,
 ) -> Outcome {
     let bucket_name = batch.facts.buckets.get(&row.bucket).map(|b| b.name.clone()).unwrap_or_default();
     displace(batch, row.bucket, &bucket_name, &row.key, Reason::Displaced);
-    for copy in copies {
-        add_copy(batch, &row, copy);
+    for copy in &copies {
+        let (used, objects) = (signed(copy.stored_size), i64::from(copy.is_first()));
+        batch.add_usage(copy.backend, Usage { used, objects, ..Usage::default() });
     }
+    batch.effects.add_copies.extend(copies);
     batch.effects.put_objects.push(row.clone());
     let (bucket, key, version) = (row.bucket, row.key.clone(), row.version);
     batch.log(slot, logged, Subject { bucket, key: &key, version: Some(version), object: Some(row) })
 }
 
-fn add_copy(batch: &mut Batch, row: &ObjectRow, copy: &StoredCopy) {
+/// The row of a copy of the whole object.
+pub(super) fn copy_row(row: &ObjectRow, copy: &StoredCopy) -> CopyRow {
     let StoredCopy { target, stored_size, backend_etag, backend_version, encoding } = copy;
-    let objects = i64::from(target.extent == s3o_types::Extent::ZERO);
-    batch.add_usage(target.backend, Usage { used: signed(*stored_size), objects, ..Usage::default() });
-    batch.effects.add_copies.push(CopyRow {
+    CopyRow {
         backend: target.backend,
         blob: BlobName { version: row.version, extent: target.extent, r#gen: target.r#gen },
         bucket: row.bucket,
@@ -177,5 +186,6 @@ fn add_copy(batch: &mut Batch, row: &ObjectRow, copy: &StoredCopy) {
         backend_version: backend_version.clone(),
         encoding: encoding.clone(),
         foreign_key: None,
-    });
+        piece: None,
+    }
 }

@@ -2,18 +2,24 @@
 //!
 //! Invariants: a call whose outcome is in the log gets that outcome and changes nothing; bytes move
 //! between used, reserved and orphaned, and only Begin and Retarget raise their sum (but for a write
-//! whose intent the database forgot); every blob that stops being named by an intent or a copy is
-//! named by a cleanup entry of the same transaction.
+//! whose intent the database forgot); every blob that stops being named by an intent, a copy or a part of
+//! an upload is named by a cleanup entry of the same transaction, or its copy row stays and its version is
+//! queued as one.
 
 mod abort;
+mod abort_upload;
 mod begin;
 mod commit;
+mod complete_upload;
 mod conditions;
+mod create_upload;
 mod delete;
+mod part;
 mod resolve;
 mod retarget;
 mod set_tags;
 mod settle;
+mod upload;
 
 use std::borrow::Borrow;
 
@@ -68,6 +74,11 @@ impl Batch {
             Call::Abort(abort) => abort::decide(self, slot, abort),
             Call::Delete(delete) => delete::decide(self, slot, &request.access_key, delete),
             Call::SetTags(set) => set_tags::decide(self, slot, &request.access_key, set),
+            Call::CreateUpload(create) => create_upload::decide(self, request, create),
+            Call::CompleteUpload(complete) => {
+                complete_upload::decide(self, slot, &request.access_key, complete)
+            }
+            Call::AbortUpload(abort) => abort_upload::decide(self, slot, &request.access_key, abort),
             Call::Resolve(resolve) => resolve::decide(self, slot, resolve),
         }
     }

@@ -6,7 +6,7 @@
 
 use s3o_types::{Checksums, Etag, ObjectAttributes};
 
-use super::commit::make_current;
+use super::commit::{copy_row, make_current};
 use super::settle::{Ended, Ends, end_intent, ends_in_place};
 use super::{Batch, Slot, Subject};
 use crate::call::{Found, Outcome, Resolution, Resolve, StoredCopy, TargetId};
@@ -55,6 +55,10 @@ struct Whole {
 }
 
 fn promotable(batch: &Batch, intent: &Intent, resolve: &Resolve, overtaken: bool) -> Option<Whole> {
+    // Of a part nobody but its writer knows the ETag that it was told.
+    if intent.upload.is_some() {
+        return None;
+    }
     if overtaken || !intent.conditions.is_empty() || batch.writable_bucket(intent.bucket).is_err() {
         return None;
     }
@@ -141,8 +145,10 @@ fn promote(
         attributes: whole.attributes,
         checksums: Checksums::default(),
         is_null: true,
+        parts: None,
     };
-    make_current(batch, slot, row, &whole.copies, Logged::Promoted);
+    let copies = whole.copies.iter().map(|copy| copy_row(&row, copy)).collect();
+    make_current(batch, slot, row, copies, Logged::Promoted);
     Outcome::Resolved(Resolution::Promoted)
 }
 

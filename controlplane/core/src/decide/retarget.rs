@@ -1,7 +1,7 @@
 //! Retarget: one more place for a write whose target failed, named before anything is sent to it.
 //! The failed target stays in the intent: it may hold a blob.
 
-use s3o_types::{BackendId, ErrorCode, Op};
+use s3o_types::{BackendId, BlobName, ErrorCode, Op};
 
 use super::{Batch, busy};
 use crate::call::{CarriedIntent, Outcome, Refusal, Retarget};
@@ -43,7 +43,10 @@ fn replacement(batch: &Batch, intent: &Intent, retarget: &Retarget) -> Result<Ta
     let at = chosen.first().copied().ok_or_else(|| {
         Refusal::new(ErrorCode::InternalError, "placement answered with fewer backends than asked for")
     })?;
-    Ok(Target::whole(at, &bucket.name, &intent.key, intent.version))
+    // The same piece in the same attempt, on a backend that has not been tried.
+    let piece = intent.targets.first().map(|target| (target.extent, target.r#gen)).unwrap_or_default();
+    let blob = BlobName { version: intent.version, extent: piece.0, r#gen: piece.1 };
+    Ok(Target::new(at, &bucket.name, &intent.key, blob))
 }
 
 fn record(batch: &mut Batch, op: Op, intent: &Intent, target: Target) -> Outcome {

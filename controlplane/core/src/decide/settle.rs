@@ -6,7 +6,7 @@ use s3o_types::{BlobName, BucketId, StorageKey};
 
 use super::{Batch, Slot, Subject};
 use crate::call::{CarriedIntent, FinishedTarget, Outcome, TargetId};
-use crate::cleanup::{CleanupEntry, Reason};
+use crate::cleanup::{CleanupEntry, Reason, VersionCleanup};
 use crate::facts::CurrentObject;
 use crate::intent::{Intent, Target, TargetEnd};
 use crate::outcome_log::Logged;
@@ -87,12 +87,16 @@ fn queue_target(
 
 /// Takes the current version of a key out: its copies wait for readers that hold them, then go.
 pub(super) fn displace(batch: &mut Batch, bucket: BucketId, bucket_name: &str, key: &str, reason: Reason) {
-    let Some(CurrentObject { row, copies }) = batch.facts.objects.remove(&(bucket, key.to_owned())) else {
+    let Some(current) = batch.facts.objects.remove(&(bucket, key.to_owned())) else {
         return;
     };
+    if current.row.has_many_extents() {
+        return displace_many(batch, &current, bucket_name, reason);
+    }
+    let CurrentObject { row, copies, sums: _ } = current;
     for copy in &copies {
         let bytes = signed(copy.stored_size);
-        let objects = -i64::from(copy.blob.extent == s3o_types::Extent::ZERO);
+        let objects = -i64::from(copy.is_first());
         batch.add_usage(copy.backend, Usage { used: -bytes, reserved: 0, orphaned: bytes, objects });
         batch.effects.cleanup.push(CleanupEntry {
             backend: copy.backend,
@@ -107,10 +111,23 @@ pub(super) fn displace(batch: &mut Batch, bucket: BucketId, bucket_name: &str, k
     batch.effects.drop_copies.push(row.version);
 }
 
+/// The copy rows stay, and with them the way for readers that hold the version.
+fn displace_many(batch: &mut Batch, current: &CurrentObject, bucket_name: &str, reason: Reason) {
+    let CurrentObject { row, copies: _, sums } = current;
+    let mut size = 0;
+    for (backend, bytes, objects) in sums {
+        size += bytes;
+        let (bytes, objects) = (signed(*bytes), -signed(*objects));
+        batch.add_usage(*backend, Usage { used: -bytes, reserved: 0, orphaned: bytes, objects });
+    }
+    let prefix = StorageKey::prefix(bucket_name, &row.key);
+    batch.effects.cleanup_versions.push(VersionCleanup { version: row.version, prefix, size, reason });
+}
+
 /// A write of which neither intent nor outcome is known: PostgreSQL lost the intent in a crash, or the
 /// repeat came days late. Whatever it stored, and no copy row names, is queued.
 pub(super) fn lose(batch: &mut Batch, slot: Slot, carried: &CarriedIntent, ends: &Ends) -> Outcome {
-    let CarriedIntent { bucket, key, version, size: _, conditions: _, targets } = carried;
+    let CarriedIntent { bucket, key, version, size: _, conditions: _, upload: _, targets } = carried;
     queue_unnamed(batch, carried, targets.iter(), ends);
     batch.log(slot, Logged::Lost, Subject { bucket: *bucket, key, version: Some(*version), object: None })
 }
@@ -134,7 +151,7 @@ fn queue_unnamed<'a>(
     targets: impl Iterator<Item = &'a Target>,
     ends: &Ends,
 ) {
-    let CarriedIntent { bucket, key, version, size, conditions: _, targets: _ } = carried;
+    let CarriedIntent { bucket, key, version, size, conditions: _, upload: _, targets: _ } = carried;
     let name = batch.facts.buckets.get(bucket).map(|facts| facts.name.clone());
     for target in targets {
         let blob = BlobName { version: *version, extent: target.extent, r#gen: target.r#gen };

@@ -3,290 +3,22 @@
 
 mod places;
 mod set_tags;
+mod uploads;
+mod world;
 
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use s3o_types::{
-    AckLevel, BackendId, BackendState, BlobName, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag,
-    ObjectAttributes, Op, Place, Seq, Timestamp,
-};
-use uuid::Uuid;
+use s3o_types::{BackendId, BlobName, Conditions, ErrorCode, Etag, ObjectAttributes, Place, Timestamp};
 
-use super::{Decision, decide};
+use self::world::{
+    BUCKET, REAPER, World, begin_call, carried, commit_call, delete_call, op, refused, request,
+};
 use crate::call::{
-    Abort, Begin, Call, CarriedIntent, Commit, Delete, FinishedTarget, Found, Outcome, Request, Resolution,
-    Resolve, Retarget, StoredCopy,
+    Abort, Call, CarriedIntent, FinishedTarget, Found, Outcome, Resolution, Resolve, Retarget,
 };
-use crate::cleanup::CleanupEntry;
-use crate::config::{BucketState, Routing};
-use crate::facts::{BackendFacts, BucketFacts, CurrentObject, Facts};
-use crate::intent::{Intent, Target, TargetEnd, WriteKind};
-use crate::object::{CopyRow, ObjectRow};
-use crate::outcome_log::{Change, LoggedOutcome};
+use crate::intent::{Intent, Target, TargetEnd};
 use crate::usage::{Usage, signed};
-
-const BUCKET: BucketId = BucketId(1);
-const REAPER: Uuid = Uuid::from_u128(0xdead);
-
-/// The tables, in memory.
-#[derive(Default, Clone)]
-struct World {
-    objects: HashMap<String, ObjectRow>,
-    copies: Vec<CopyRow>,
-    intents: HashMap<Op, Intent>,
-    usage: HashMap<BackendId, Usage>,
-    cleanup: Vec<CleanupEntry>,
-    changes: Vec<Change>,
-    drawn: i64,
-    quota: Option<u64>,
-    /// How often each backend was moved.
-    moves: HashMap<BackendId, i32>,
-}
-
-impl World {
-    fn facts(&mut self, requests: &[Request]) -> Facts {
-        let backends = [1, 2, 3].map(|id| BackendFacts {
-            id: BackendId(id),
-            place: self.place(BackendId(id)),
-            state: BackendState::Active,
-            attached: true,
-            priority: 0,
-            position: id,
-            quota_bytes: self.quota,
-            max_object_size: None,
-            usage: self.usage.get(&BackendId(id)).copied().unwrap_or_default(),
-        });
-        let bucket = BucketFacts {
-            name: "bucket".into(),
-            state: BucketState::Active,
-            ack: AckLevel::One,
-            replication_factor: 1,
-            max_object_size: Some(1000),
-        };
-        let log_head = Seq(self.drawn);
-        let seqs = requests
-            .iter()
-            .map(|_| {
-                self.drawn += 1;
-                Seq(self.drawn)
-            })
-            .collect();
-        let overtaken = requests.iter().filter(|r| self.is_overtaken(r.op)).map(|r| r.op).collect();
-        Facts {
-            now: Timestamp(self.drawn),
-            routing: Routing::Spread,
-            buckets: HashMap::from([(BUCKET, bucket)]),
-            writers: std::iter::once(("writer".to_owned(), BUCKET)).collect(),
-            backends: backends.to_vec(),
-            places: [1, 2, 3].map(|id| (BackendId(id), self.place(BackendId(id)))).into(),
-            outcomes: self.outcomes(),
-            intents: self.intents.clone(),
-            objects: self
-                .objects
-                .iter()
-                .map(|(key, row)| ((BUCKET, key.clone()), self.current(row)))
-                .collect(),
-            named_blobs: self.copies.iter().map(|copy| (copy.backend, copy.blob)).collect(),
-            overtaken,
-            log_head,
-            seqs,
-            version_seeds: requests
-                .iter()
-                .map(|r| (self.drawn.unsigned_abs(), r.op.id.as_u64_pair().1))
-                .collect(),
-        }
-    }
-
-    fn place(&self, backend: BackendId) -> Place {
-        Place::from_number(1 + self.moves.get(&backend).copied().unwrap_or_default())
-    }
-
-    fn move_backend(&mut self, backend: BackendId) {
-        *self.moves.entry(backend).or_default() += 1;
-    }
-
-    /// A write counts only where its caller sent it and where its backend is.
-    fn assert_in_place(&self, call: &Call, copies: &[CopyRow]) {
-        let targets = match call {
-            Call::Commit(commit) => &commit.intent.targets,
-            Call::Resolve(resolve) => &resolve.intent.targets,
-            _ => return,
-        };
-        for copy in copies {
-            let target = targets.iter().find(|target| target.backend == copy.backend).expect("a target");
-            assert_eq!(target.place, self.place(copy.backend), "a blob counts at a place of the past");
-        }
-    }
-
-    fn current(&self, row: &ObjectRow) -> CurrentObject {
-        let copies = self.copies.iter().filter(|c| c.blob.version == row.version).cloned().collect();
-        CurrentObject { row: row.clone(), copies }
-    }
-
-    fn outcomes(&self) -> HashMap<Op, LoggedOutcome> {
-        let logged = |c: &Change| LoggedOutcome { logged: c.logged, seq: c.seq, at: Timestamp(c.seq.0) };
-        self.changes.iter().map(|c| (c.op, logged(c))).collect()
-    }
-
-    fn is_overtaken(&self, op: Op) -> bool {
-        self.intents.get(&op).is_some_and(|intent| {
-            self.changes
-                .iter()
-                .any(|c| c.seq > intent.log_floor && c.key == intent.key && c.logged.changed_key())
-        })
-    }
-
-    fn run(&mut self, request: Request) -> Outcome {
-        let requests = [request];
-        let Decision { mut outcomes, effects } = decide(self.facts(&requests), &requests);
-        self.assert_in_place(&requests[0].call, &effects.add_copies);
-        for row in effects.put_objects {
-            self.objects.insert(row.key.clone(), row);
-        }
-        for row in effects.set_tags {
-            assert!(self.objects.insert(row.key.clone(), row).is_some());
-        }
-        for (_, key) in effects.drop_objects {
-            assert!(self.objects.remove(&key).is_some());
-        }
-        self.copies.retain(|copy| !effects.drop_copies.contains(&copy.blob.version));
-        self.copies.extend(effects.add_copies);
-        for intent in effects.add_intents {
-            assert!(self.intents.insert(intent.op, intent).is_none());
-        }
-        for (op, target) in effects.add_targets {
-            self.intents.get_mut(&op).expect("intent").targets.push(target);
-        }
-        for op in effects.drop_intents {
-            assert!(self.intents.remove(&op).is_some());
-        }
-        for (backend, delta) in effects.usage {
-            *self.usage.entry(backend).or_default() += delta;
-        }
-        self.cleanup.extend(effects.cleanup);
-        self.changes.extend(effects.changes);
-        self.audit();
-        outcomes.remove(0)
-    }
-
-    /// Promise 4, on the model.
-    fn audit(&self) {
-        let mut expected: HashMap<BackendId, Usage> = HashMap::new();
-        for copy in &self.copies {
-            let bytes = Usage { used: signed(copy.stored_size), objects: 1, ..Usage::default() };
-            *expected.entry(copy.backend).or_default() += bytes;
-            assert_eq!(self.objects.get(&copy.key).map(|row| row.version), Some(copy.blob.version));
-        }
-        for intent in self.intents.values() {
-            for target in &intent.targets {
-                let bytes = Usage { reserved: signed(intent.size), ..Usage::default() };
-                *expected.entry(target.backend).or_default() += bytes;
-            }
-        }
-        for entry in &self.cleanup {
-            let bytes = Usage { orphaned: signed(entry.size), ..Usage::default() };
-            *expected.entry(entry.backend).or_default() += bytes;
-        }
-        for backend in [1, 2, 3].map(BackendId) {
-            let (have, want) = (self.usage.get(&backend), expected.get(&backend));
-            assert_eq!(have.copied().unwrap_or_default(), want.copied().unwrap_or_default(), "{backend:?}");
-            if let Some(quota) = self.quota {
-                assert!(have.copied().unwrap_or_default().total() <= signed(quota), "quota overshot");
-            }
-        }
-        let mut ops: Vec<Op> = self.changes.iter().map(|change| change.op).collect();
-        ops.sort_unstable();
-        ops.dedup();
-        assert_eq!(ops.len(), self.changes.len(), "an operation has two outcomes");
-        let mut queued: Vec<(BackendId, &str)> =
-            self.cleanup.iter().map(|entry| (entry.backend, entry.storage_key.as_str())).collect();
-        queued.sort_unstable();
-        queued.dedup();
-        assert_eq!(queued.len(), self.cleanup.len(), "a blob is queued twice");
-    }
-
-    fn begin(&mut self, n: u128, key: &str, size: u64, conditions: Conditions) -> Outcome {
-        self.run(request(n, begin_call(key, size, conditions)))
-    }
-
-    fn put(&mut self, n: u128, key: &str, size: u64) -> Outcome {
-        let Outcome::Begun { version, targets, .. } = self.begin(n, key, size, Conditions::default()) else {
-            panic!("not begun");
-        };
-        self.run(request(n, commit_call(carried(key, size, version, targets), 1)))
-    }
-}
-
-fn op(n: u128) -> Op {
-    Op { id: Uuid::from_u128(n), item: 0 }
-}
-
-fn request(n: u128, call: Call) -> Request {
-    Request {
-        op: op(n),
-        session: Uuid::nil(),
-        access_key: "writer".into(),
-        source: String::new(),
-        request_id: String::new(),
-        bulk: false,
-        call,
-    }
-}
-
-fn begin_call(key: &str, size: u64, conditions: Conditions) -> Call {
-    Call::Begin(Begin {
-        bucket: BUCKET,
-        key: key.into(),
-        size,
-        conditions,
-        kind: WriteKind::Put,
-        down: vec![],
-        prefer: vec![],
-    })
-}
-
-fn carried(key: &str, size: u64, version: s3o_types::VersionId, targets: Vec<Target>) -> CarriedIntent {
-    CarriedIntent {
-        bucket: BUCKET,
-        key: key.into(),
-        version,
-        size,
-        conditions: Conditions::default(),
-        targets,
-    }
-}
-
-/// Commits with a copy at the last `copies` targets; the others stay unnamed.
-fn commit_call(intent: CarriedIntent, copies: usize) -> Call {
-    let stored = |target: &Target| StoredCopy {
-        target: target.id(),
-        stored_size: intent.size,
-        backend_etag: None,
-        backend_version: None,
-        encoding: Encoding::default(),
-    };
-    let copies = intent.targets.iter().rev().take(copies).map(stored).collect();
-    Call::Commit(Box::new(Commit {
-        intent,
-        etag: Etag::new("e"),
-        attributes: ObjectAttributes::default(),
-        checksums: Checksums::default(),
-        copies,
-        failed: vec![],
-    }))
-}
-
-fn delete_call(key: &str) -> Call {
-    Call::Delete(Delete { bucket: BUCKET, key: key.into(), conditions: Conditions::default() })
-}
-
-fn refused(outcome: &Outcome) -> Option<ErrorCode> {
-    match outcome {
-        Outcome::Refused(refusal) => Some(refusal.code),
-        _ => None,
-    }
-}
 
 #[test]
 fn an_overwrite_displaces_and_the_last_commit_wins() {
@@ -368,7 +100,7 @@ fn a_lost_abort_never_touches_a_live_blob() {
     let mut world = World::default();
     world.put(1, "k", 10);
     let copy = world.copies[0].clone();
-    let target = Target::whole((copy.backend, Place::FIRST), "bucket", "k", copy.blob.version);
+    let target = Target::new((copy.backend, Place::FIRST), "bucket", "k", copy.blob);
     let abort =
         Call::Abort(Abort { intent: carried("k", 10, copy.blob.version, vec![target]), targets: vec![] });
     world.run(request(99, abort));
@@ -476,7 +208,7 @@ fn a_target_that_the_database_forgot_is_queued_and_never_committed() {
     let Outcome::Begun { version, targets, .. } = world.begin(1, "k", 10, Conditions::default()) else {
         panic!("not begun");
     };
-    let forgotten = Target::whole((BackendId(3), Place::FIRST), "bucket", "k", version);
+    let forgotten = Target::new((BackendId(3), Place::FIRST), "bucket", "k", BlobName::first(version));
     assert_ne!(targets[0].backend, forgotten.backend);
     let all = [targets, vec![forgotten.clone()]].concat();
     let outcome = world.run(request(1, commit_call(carried("k", 10, version, all), 1)));

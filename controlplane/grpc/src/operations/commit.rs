@@ -33,7 +33,7 @@ fn stored_copy(wire: v1::StoredCopy) -> Result<StoredCopy, Bad> {
     })
 }
 
-fn attributes_from_wire(wire: Option<v1::ObjectAttributes>) -> ObjectAttributes {
+pub(super) fn attributes_from_wire(wire: Option<v1::ObjectAttributes>) -> ObjectAttributes {
     let v1::ObjectAttributes { headers, metadata, tags } = wire.unwrap_or_default();
     let v1::ContentHeaders {
         content_type,

@@ -32,6 +32,7 @@ fn located(found: Located) -> v1::Located {
         checksums: Checksums { values },
         // No bucket of this release is versioned.
         is_null: _,
+        parts,
     } = object;
     v1::Located {
         version: version.to_uuid().as_bytes().to_vec().into(),
@@ -42,6 +43,7 @@ fn located(found: Located) -> v1::Located {
         attributes: Some(attributes_to_wire(attributes)),
         checksums: values.into_iter().collect(),
         extents: extents.into_iter().map(extent).collect(),
+        parts: parts.map(u32::from),
     }
 }
 
@@ -68,6 +70,8 @@ fn copy((row, storage_key): (CopyRow, String)) -> Option<v1::LocatedCopy> {
         backend_version: _,
         encoding,
         foreign_key,
+        // Stands in the extent.
+        piece: _,
     } = row;
     let state = match state {
         CopyState::Verified => v1::CopyState::Verified,

@@ -8,6 +8,7 @@ mod commit;
 mod located;
 mod outcome;
 mod request;
+mod upload;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -20,6 +20,8 @@ pub(super) fn of_call(outcome: Outcome) -> Wire {
         Outcome::Aborted => Wire::Aborted(v1::Aborted {}),
         Outcome::Deleted { existed } => Wire::Deleted(v1::Deleted { existed }),
         Outcome::TagsSet => Wire::TagsSet(v1::TagsSet {}),
+        Outcome::UploadCreated => Wire::UploadCreated(v1::UploadCreated {}),
+        Outcome::UploadAborted => Wire::UploadAborted(v1::UploadAborted {}),
         Outcome::Refused(refusal) => refused(refusal),
         // Only the reaper asks for that, and not over the wire.
         Outcome::Resolved(_) => {

@@ -4,11 +4,11 @@ use s3o_core::call::{
     Abort, Begin, Call, CarriedIntent, Delete, FinishedTarget, Request, Retarget, SetTags, TargetId,
 };
 use s3o_core::intent::{Target, TargetEnd, WriteKind};
-use s3o_core::object::Locate;
+use s3o_core::object::{Locate, Want};
 use s3o_proto::v1;
 use s3o_types::{BackendId, BucketId, ErrorCode, Op, Place};
 
-use super::commit;
+use super::{commit, upload};
 use crate::field::{self, Bad};
 
 /// What an operation asks of the ledger.
@@ -47,6 +47,15 @@ pub(super) fn work(operation: v1::Operation) -> Result<Work, Bad> {
         Wire::Abort(wire) => abort(wire).map(Call::Abort).map_err(|bad| bad.within("abort"))?,
         Wire::Delete(wire) => delete(wire).map(Call::Delete).map_err(|bad| bad.within("delete"))?,
         Wire::SetTags(wire) => set_tags(wire).map(Call::SetTags).map_err(|bad| bad.within("set_tags"))?,
+        Wire::CreateUpload(wire) => {
+            upload::create(wire).map(Call::CreateUpload).map_err(|bad| bad.within("create_upload"))?
+        }
+        Wire::CompleteUpload(wire) => upload::complete(wire)
+            .map(|c| Call::CompleteUpload(Box::new(c)))
+            .map_err(|bad| bad.within("complete_upload"))?,
+        Wire::AbortUpload(wire) => {
+            upload::abort(wire).map(Call::AbortUpload).map_err(|bad| bad.within("abort_upload"))?
+        }
     };
     if item < 0 {
         return Err(Bad::new("item", format!("{item} is negative")));
@@ -68,20 +77,26 @@ fn unknown_call() -> Bad {
 }
 
 fn begin(wire: v1::Begin) -> Result<Begin, Bad> {
-    let v1::Begin { bucket, key, size, conditions, kind, down, prefer } = wire;
+    let v1::Begin { bucket, key, size, conditions, kind, down, prefer, part } = wire;
     let kind = match v1::WriteKind::try_from(kind) {
         Ok(v1::WriteKind::Put) => WriteKind::Put,
         Ok(v1::WriteKind::Copy) => WriteKind::Copy,
+        Ok(v1::WriteKind::Part) => WriteKind::Part,
         Ok(v1::WriteKind::Unspecified) | Err(_) => {
             return Err(Bad::new("kind", format!("{kind} is no kind of write that is known here")));
         }
     };
+    let part = part.map(upload::part).transpose().map_err(|bad| bad.within("part"))?;
+    if part.is_some() != (kind == WriteKind::Part) {
+        return Err(Bad::new("part", "stands beside the kind `part`, and only there"));
+    }
     Ok(Begin {
         bucket: BucketId(bucket),
         key: field::key(key)?,
         size: fits_table(size)?,
         conditions: field::conditions(conditions),
         kind,
+        part,
         down: backends(down),
         prefer: backends(prefer),
     })
@@ -109,7 +124,7 @@ fn set_tags(wire: v1::SetTags) -> Result<SetTags, Bad> {
 }
 
 fn locate(wire: v1::Locate) -> Result<Locate, Bad> {
-    let v1::Locate { bucket, key, range_start, range_end } = wire;
+    let v1::Locate { bucket, key, range_start, range_end, part, of_version } = wire;
     let range = match (range_start, range_end) {
         (None, None) => None,
         (Some(start), Some(end)) if start <= end => Some((start, end)),
@@ -117,12 +132,23 @@ fn locate(wire: v1::Locate) -> Result<Locate, Bad> {
         (Some(_), None) => return Err(Bad::new("range_end", "is missing beside range_start")),
         (None, Some(_)) => return Err(Bad::new("range_start", "is missing beside range_end")),
     };
-    Ok(Locate { bucket: BucketId(bucket), key: field::key(key)?, range })
+    let want = match (part, of_version.is_empty(), range) {
+        (Some(part), _, _) => Want::Part(upload::part_number(part)?),
+        (None, false, range) => {
+            let (first, end) = range.unwrap_or((0, u64::MAX));
+            Want::Of(field::version("of_version", &of_version)?, first, end)
+        }
+        (None, true, Some((first, end))) => Want::Range(first, end),
+        (None, true, None) => Want::All,
+    };
+    Ok(Locate { bucket: BucketId(bucket), key: field::key(key)?, want })
 }
 
 pub(super) fn carried_intent(wire: Option<v1::Intent>) -> Result<CarriedIntent, Bad> {
     let within = |bad: Bad| bad.within("intent");
-    let v1::Intent { bucket, key, version, size, conditions, targets } = field::present("intent", wire)?;
+    let v1::Intent { bucket, key, version, size, conditions, targets, upload: id } =
+        field::present("intent", wire)?;
+    let upload = if id.is_empty() { None } else { Some(upload::upload_id(&id).map_err(within)?) };
     let targets: Result<_, Bad> = targets.into_iter().map(target).collect();
     Ok(CarriedIntent {
         bucket: BucketId(bucket),
@@ -130,6 +156,7 @@ pub(super) fn carried_intent(wire: Option<v1::Intent>) -> Result<CarriedIntent, 
         version: field::version("version", &version).map_err(within)?,
         size: fits_table(size).map_err(within)?,
         conditions: field::conditions(conditions),
+        upload,
         targets: targets.map_err(|bad| within(bad.within("targets")))?,
     })
 }

@@ -14,8 +14,9 @@ use s3o_core::config::{
 use s3o_core::intent::Intent;
 use s3o_core::listing::{ListQuery, Page};
 use s3o_core::object::{Locate, Located};
-use s3o_core::ports::{Configs, Ledger, Overview, PortError, Queues, Sessions, WorkerControl};
+use s3o_core::ports::{Configs, Ledger, Overview, PortError, Queues, Sessions, Uploads, WorkerControl};
 use s3o_core::session::{BackendUsage, Hello, UsageReport};
+use s3o_core::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
 use s3o_core::usage::Usage;
 use s3o_core::worker::{Counts, WorkerStatus};
 use s3o_types::{
@@ -32,6 +33,9 @@ pub(super) struct Fakes {
     pub(super) locates: Mutex<Vec<Locate>>,
     pub(super) lists: Mutex<Vec<ListQuery>>,
     pub(super) page: Mutex<Page>,
+    pub(super) parts: Mutex<Option<PartsPage>>,
+    pub(super) parts_asked: Mutex<Vec<PartsQuery>>,
+    pub(super) uploads_asked: Mutex<Vec<UploadsQuery>>,
     /// Deletes wait for it, to be decided after what came later.
     pub(super) late: Notify,
     pub(super) hellos: Mutex<Vec<Hello>>,
@@ -51,6 +55,9 @@ impl Default for Fakes {
             locates: Mutex::default(),
             lists: Mutex::default(),
             page: Mutex::default(),
+            parts: Mutex::default(),
+            parts_asked: Mutex::default(),
+            uploads_asked: Mutex::default(),
             late: Notify::new(),
             hellos: Mutex::default(),
             renewed: Mutex::default(),
@@ -248,5 +255,31 @@ impl WorkerControl for Fakes {
 
     fn names(&self) -> Vec<&'static str> {
         vec!["cleanup_queue", "broken"]
+    }
+}
+
+#[async_trait]
+impl Uploads for Fakes {
+    async fn parts(&self, query: PartsQuery) -> Result<Option<PartsPage>, PortError> {
+        self.parts_asked.lock().unwrap().push(query);
+        Ok(self.parts.lock().unwrap().clone())
+    }
+
+    async fn uploads(&self, query: UploadsQuery) -> Result<UploadsPage, PortError> {
+        self.uploads_asked.lock().unwrap().push(query);
+        let uploads = self.parts.lock().unwrap().iter().map(|page| page.upload.clone()).collect();
+        Ok(UploadsPage { uploads, truncated: true })
+    }
+
+    async fn stale_uploads(&self, _: i64, _: u32) -> Result<Vec<UploadRow>, PortError> {
+        Ok(vec![])
+    }
+
+    async fn prune_uploads(&self) -> Result<Counts, PortError> {
+        Ok(Counts::from([("pruned".to_owned(), 0)]))
+    }
+
+    async fn active_uploads(&self) -> Result<Vec<(BackendId, u64)>, PortError> {
+        Ok(vec![])
     }
 }

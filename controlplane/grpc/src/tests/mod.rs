@@ -6,6 +6,7 @@ mod operations;
 mod reads;
 mod session;
 mod stream;
+mod uploads;
 mod values;
 
 use std::sync::Arc;
@@ -53,6 +54,7 @@ impl Plane {
         let fakes = plane.fakes.clone();
         plane.wiring.ready(Ports {
             ledger: fakes.clone(),
+            uploads: fakes.clone(),
             sessions: fakes.clone(),
             configs: fakes.clone(),
             queues: fakes.clone(),

@@ -35,6 +35,7 @@ async fn round_trip(call: WireCall, outcome: Outcome) -> (Call, WireResult) {
 #[tokio::test]
 async fn begin_and_begun() {
     let wire = v1::Begin {
+        part: None,
         bucket: 1,
         key: "k".into(),
         size: 9,
@@ -45,10 +46,11 @@ async fn begin_and_begun() {
     };
     let outcome = Outcome::Begun { version: id(), targets: vec![target()], required_copies: 1 };
     let (call, result) = round_trip(WireCall::Begin(wire), outcome).await;
-    let Call::Begin(Begin { bucket, key, size, conditions: found, kind, down, prefer }) = call else {
+    let Call::Begin(Begin { bucket, key, size, conditions: found, kind, part, down, prefer }) = call else {
         panic!("{call:?}")
     };
     assert_eq!((bucket, key.as_str(), size, kind), (BucketId(1), "k", 9, WriteKind::Copy));
+    assert!(part.is_none());
     assert_eq!((found, down, prefer), (conditions(), vec![BackendId(4)], vec![BackendId(5)]));
     let version = id().to_uuid().as_bytes().to_vec().into();
     let begun = v1::Begun { version, targets: vec![wire_target()], required_copies: 1 };
@@ -149,7 +151,13 @@ async fn outcomes_return_as_they_are_decided() {
     let plane = Plane::requiring(vec!["f1".into()]).await;
     let mut stream = Stream::open(&plane).await;
     let delete = v1::Delete { bucket: 1, key: "k".into(), conditions: Some(wire_conditions()) };
-    let locate = v1::Locate { bucket: 1, key: "k".into(), range_start: Some(1), range_end: Some(4) };
+    let locate = v1::Locate {
+        bucket: 1,
+        key: "k".into(),
+        range_start: Some(1),
+        range_end: Some(4),
+        ..Default::default()
+    };
     stream.send(vec![(1, Some(WireCall::Delete(delete))), (2, Some(WireCall::Locate(locate)))]).await;
     let first = stream.outcomes(1).await;
     assert_eq!(first[&2], refused(ErrorCode::NoSuchKey, "the key does not exist"));
@@ -162,7 +170,7 @@ async fn outcomes_return_as_they_are_decided() {
         panic!("not a delete")
     };
     assert_eq!((bucket, key.as_str(), found), (BucketId(1), "k", conditions()));
-    let query = Locate { bucket: BucketId(1), key: "k".into(), range: Some((1, 4)) };
+    let query = Locate { bucket: BucketId(1), key: "k".into(), want: s3o_core::object::Want::Range(1, 4) };
     assert_eq!(*plane.fakes.locates.lock().unwrap(), [query]);
 }
 
@@ -191,7 +199,7 @@ async fn what_cannot_be_read_is_refused_with_its_field_and_alone() {
         change(&mut intent);
         Some(WireCall::Abort(v1::Abort { intent: Some(intent), targets: vec![] }))
     };
-    let half = v1::Locate { bucket: 1, key: "k".into(), range_start: Some(1), range_end: None };
+    let half = v1::Locate { bucket: 1, key: "k".into(), range_start: Some(1), ..Default::default() };
     let cases: Vec<(Option<WireCall>, &str)> = vec![
         (begin(&|b| b.kind = 9), "begin.kind"),
         (begin(&|b| b.kind = 0), "begin.kind"),
@@ -226,7 +234,7 @@ async fn what_cannot_be_read_is_refused_with_its_field_and_alone() {
 async fn more_calls_than_a_stream_holds_are_all_answered() {
     let plane = Plane::requiring(vec!["f1".into()]).await;
     let mut stream = Stream::open(&plane).await;
-    let locate = v1::Locate { bucket: 1, key: "k".into(), range_start: None, range_end: None };
+    let locate = v1::Locate { bucket: 1, key: "k".into(), ..Default::default() };
     let calls = (0..3000).map(|number| (number, Some(WireCall::Locate(locate.clone())))).collect();
     stream.send(calls).await;
     assert_eq!(stream.outcomes(3000).await.len(), 3000);

@@ -21,6 +21,7 @@ async fn located_shows_readable_copies_only() {
     let plane = Plane::requiring(vec!["f1".into()]).await;
     let copy = |state, foreign: Option<&str>| {
         let row = CopyRow {
+            piece: None,
             backend: BackendId(3),
             blob: BlobName::first(id()),
             bucket: BucketId(1),
@@ -35,6 +36,7 @@ async fn located_shows_readable_copies_only() {
         (row, "photos/k~x".to_owned())
     };
     let object = ObjectRow {
+        parts: Some(3),
         bucket: BucketId(1),
         key: "k".into(),
         seq: Seq(12),
@@ -55,7 +57,7 @@ async fn located_shows_readable_copies_only() {
     let extent = LocatedExtent { extent: Extent::ZERO, offset: 0, size: 9, copies };
     *plane.fakes.located.lock().unwrap() = Some(Located { object, extents: vec![extent] });
     let mut stream = Stream::open(&plane).await;
-    let locate = v1::Locate { bucket: 1, key: "k".into(), range_start: None, range_end: None };
+    let locate = v1::Locate { bucket: 1, key: "k".into(), ..Default::default() };
     stream.send(vec![(1, Some(WireCall::Locate(locate)))]).await;
     let WireResult::Located(found) = stream.outcomes(1).await.remove(&1).unwrap() else {
         panic!("not located")
@@ -70,6 +72,7 @@ async fn located_shows_readable_copies_only() {
         foreign_key,
     };
     let expected = v1::Located {
+        parts: Some(3),
         version: id().to_uuid().as_bytes().to_vec().into(),
         seq: 12,
         size: 9,

@@ -39,6 +39,7 @@ pub(super) fn conditions() -> Conditions {
 
 pub(super) fn wire_intent() -> v1::Intent {
     v1::Intent {
+        upload: Vec::new().into(),
         bucket: 1,
         key: "k".into(),
         version: id().to_uuid().as_bytes().to_vec().into(),
@@ -50,6 +51,7 @@ pub(super) fn wire_intent() -> v1::Intent {
 
 pub(super) fn intent() -> CarriedIntent {
     CarriedIntent {
+        upload: None,
         bucket: BucketId(1),
         key: "k".into(),
         version: id(),

@@ -14,7 +14,10 @@ pub use declared::{
     Access, BackendCredentials, BackendSection, BucketSection, CredentialSection, Grant, RoutingSection,
     StaticKeys, Strategy,
 };
-pub use process::{CleanupSection, DatabaseSection, GrpcSection, HttpSection, ReaperSection, WorkersSection};
+pub use process::{
+    CleanupSection, DatabaseSection, GrpcSection, HttpSection, MultipartSection, ReaperSection,
+    WorkersSection,
+};
 
 /// The whole file. See `config/controlplane.example.yaml`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,6 +40,9 @@ pub struct ControlPlaneConfig {
     /// When writes that nobody finished are settled.
     #[serde(default)]
     pub pending_reaper: ReaperSection,
+    /// When uploads that nobody will finish are given up.
+    #[serde(default)]
+    pub multipart: MultipartSection,
     /// Background work.
     #[serde(default)]
     pub workers: WorkersSection,

@@ -118,6 +118,20 @@ impl Default for ReaperSection {
     }
 }
 
+/// `multipart`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MultipartSection {
+    /// When a multipart upload that is still open is given up.
+    pub stale_after: HumanDuration,
+}
+
+impl Default for MultipartSection {
+    fn default() -> Self {
+        Self { stale_after: HumanDuration::from_secs(24 * 60 * 60) }
+    }
+}
+
 /// `workers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

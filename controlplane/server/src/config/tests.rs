@@ -31,6 +31,7 @@ fn the_example_says_the_defaults() {
         (read(bare).unwrap(), read(&EXAMPLE.replace("${S3O_DATABASE_URL:-", "${NOTHING:-")).unwrap());
     assert_eq!(example.cleanup, bare.cleanup);
     assert_eq!(example.pending_reaper, bare.pending_reaper);
+    assert_eq!(example.multipart, bare.multipart);
     assert_eq!(example.grpc.listen, bare.grpc.listen);
     assert_eq!(example.grpc.max_connection_age, bare.grpc.max_connection_age);
     assert_eq!(example.http.listen, bare.http.listen);
@@ -46,6 +47,7 @@ grpc: {listen: 127.0.0.1:1, dataplane_token: 'a b', admin_token: ''}
 http: {listen: 127.0.0.1:1, admin_token: ''}
 cleanup: {interval: 0, concurrency: 0}
 pending_reaper: {interval: 0}
+multipart: {stale_after: 0}
 log: {filter: 'a=b=c'}
 backends:
   - &b {name: a, endpoint: 'http://H:80', bucket: x, credentials: aws_default_chain}
@@ -77,6 +79,7 @@ credentials:
             "cleanup.interval",
             "cleanup.concurrency",
             "pending_reaper.interval",
+            "multipart.stale_after",
             "log.filter",
             "backends[1].name",
             "backends[1].bucket",

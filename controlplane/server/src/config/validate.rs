@@ -36,6 +36,11 @@ impl Validate for ControlPlaneConfig {
         problems.field("pending_reaper", |p| {
             every(p, self.pending_reaper.interval, self.pending_reaper.concurrency);
         });
+        problems.field("multipart", |p| {
+            if self.multipart.stale_after.micros() == 0 {
+                p.at("stale_after", "must be longer than 0: uploads would be given up as they are opened");
+            }
+        });
         problems.field("log", |p| self.log.validate(p));
         backends(problems, &self.backends);
         buckets(problems, &self.buckets);

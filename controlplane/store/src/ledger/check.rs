@@ -7,6 +7,9 @@ use s3o_types::{ErrorCode, ObjectAttributes};
 /// Bytes that a call costs besides its texts: ids, numbers, the rows around them.
 const BASE_BYTES: usize = 512;
 
+/// What a part of an upload costs as a copy: ids, numbers, ETag.
+const PART_BYTES: usize = 128;
+
 /// The texts of a call, summed up. PostgreSQL's `text` holds everything but U+0000.
 #[derive(Default)]
 struct Texts {
@@ -25,7 +28,7 @@ impl Texts {
     }
 
     fn intent(&mut self, intent: &CarriedIntent) {
-        let CarriedIntent { bucket: _, key, version: _, size: _, conditions, targets } = intent;
+        let CarriedIntent { bucket: _, key, version: _, size: _, conditions, upload: _, targets } = intent;
         self.add(key);
         self.add_all(conditions.if_match.iter().map(s3o_types::Etag::as_str));
         self.add_all(targets.iter().map(|target| target.storage_key.as_str()));
@@ -98,6 +101,23 @@ impl Texts {
                     self.add_all([name.as_str(), value.as_str()]);
                 }
             }
+            Call::CreateUpload(create) => {
+                self.add(&create.key);
+                self.attributes(&create.attributes);
+                let checksum = create.checksum.iter();
+                self.add_all(checksum.flat_map(|c| [c.algorithm.as_str(), c.kind.as_str()]));
+            }
+            Call::CompleteUpload(complete) => {
+                self.add(&complete.key);
+                self.add_all(complete.conditions.if_match.iter().map(s3o_types::Etag::as_str));
+                self.add(complete.etag.as_str());
+                for (name, value) in &complete.checksums.values {
+                    self.add_all([name.as_str(), value.as_str()]);
+                }
+                // Each becomes a row with the key in it.
+                self.bytes += complete.parts.len() * (PART_BYTES + complete.key.len());
+            }
+            Call::AbortUpload(abort) => self.add(&abort.key),
             Call::Resolve(resolve) => {
                 self.found(&resolve.intent.key, resolve.found.iter().map(|(_, found)| found));
             }

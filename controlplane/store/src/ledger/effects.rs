@@ -3,19 +3,22 @@
 //! Invariant: `backend_usage` is written last, its rows in ascending order of the backend, so that its
 //! locks are held for the shortest time and by everybody in one order.
 
-use s3o_core::cleanup::{CleanupEntry, CleanupTimes};
+use s3o_core::cleanup::{CleanupEntry, CleanupTimes, VersionCleanup};
 use s3o_core::effects::Effects;
 use s3o_core::intent::{Intent, Target};
 use s3o_core::object::{CopyRow, ObjectRow};
 use s3o_core::outcome_log::Change;
+use s3o_core::upload::UploadEffects;
 use s3o_core::usage::{Usage, UsageDeltas, signed};
 use s3o_types::{BucketId, Op, VersionId};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::flight::{Flight, Param};
+use super::uploads;
 use super::writes::{
-    self, ADD_CLEANUP, ADD_INTENTS, ADD_TARGETS, ADD_USAGE, DROP_COPIES, DROP_OBJECTS, SET_TAGS, SETTLE,
+    self, ADD_CLEANUP, ADD_INTENTS, ADD_TARGETS, ADD_USAGE, ADD_VERSIONS, CLOSE_UPLOADS, COUNT_ATTEMPTS,
+    DROP_COPIES, DROP_OBJECTS, OPEN_UPLOADS, PUT_PARTS, SET_TAGS, SETTLE,
 };
 use crate::connection::Connection;
 use crate::error::Failure;
@@ -47,6 +50,8 @@ pub(crate) async fn write(
         drop_intents,
         usage,
         cleanup,
+        cleanup_versions,
+        uploads: UploadEffects { opened, closed, attempts, parts },
         changes,
     } = effects;
     let settles_nothing =
@@ -55,14 +60,19 @@ pub(crate) async fn write(
     settled.extend(objects(put_objects)?);
     settled.extend(copies(add_copies)?);
     settled.extend(logged(changes)?);
-    let statements: [(bool, &'static str, Vec<Param>); 8] = [
+    let statements: [(bool, &'static str, Vec<Param>); 13] = [
         (drop_copies.is_empty(), DROP_COPIES, versions(drop_copies)),
         (drop_objects.is_empty(), DROP_OBJECTS, dropped(drop_objects)),
         (set_tags.is_empty(), SET_TAGS, tagged(set_tags)?),
         (settles_nothing, SETTLE, settled),
         (add_intents.is_empty(), ADD_INTENTS, intents(add_intents)),
         (add_targets.is_empty(), ADD_TARGETS, targets(add_targets)),
+        (opened.is_empty(), OPEN_UPLOADS, uploads::opened(opened)?),
+        (closed.is_empty(), CLOSE_UPLOADS, uploads::closed(closed)?),
+        (parts.is_empty(), PUT_PARTS, uploads::parts(parts)?),
+        (attempts.is_empty(), COUNT_ATTEMPTS, uploads::attempts(attempts)),
         (cleanup.is_empty(), ADD_CLEANUP, cleanups(cleanup, times)),
+        (cleanup_versions.is_empty(), ADD_VERSIONS, versions_queued(cleanup_versions, times)),
         (usage.is_empty(), ADD_USAGE, usages(usage, slot)),
     ];
     let mut flight = Flight::new(connection);
@@ -71,8 +81,9 @@ pub(crate) async fn write(
             flight.add(sql, params).await?;
         }
     }
-    if !add_targets.is_empty() {
-        // Only an intent may be forgotten: a target that was added would be written to unreserved.
+    if !add_targets.is_empty() || !attempts.is_empty() {
+        // Only an intent may be forgotten: a target that was added would be written to unreserved, and an attempt
+        // at a part would be given out again.
         flight.add_text("SET LOCAL synchronous_commit = on").await?;
     }
     flight.add_text("COMMIT").await?;
@@ -81,19 +92,19 @@ pub(crate) async fn write(
 }
 
 /// One column of the rows.
-fn column<R, T>(rows: &[R], of: impl Fn(&R) -> T) -> Param
+pub(super) fn column<R, T>(rows: &[R], of: impl Fn(&R) -> T) -> Param
 where
     Vec<T>: tokio_postgres::types::ToSql + Sync + Send + 'static,
 {
     Box::new(rows.iter().map(of).collect::<Vec<T>>())
 }
 
-fn fifteen(n: u16) -> i16 {
+pub(super) fn fifteen(n: u16) -> i16 {
     i16::try_from(n).unwrap_or(i16::MAX)
 }
 
 /// NULL for a value that says no more than its default.
-fn json<T: Serialize + Default + PartialEq>(
+pub(super) fn json<T: Serialize + Default + PartialEq>(
     table: &str,
     key: &str,
     value: &T,
@@ -138,6 +149,7 @@ fn objects(rows: &[ObjectRow]) -> Result<Vec<Param>, Failure> {
         Box::new(checksums),
         Box::new(tags),
         column(rows, |row| row.is_null),
+        column(rows, |row| row.parts.map(i32::from)),
     ])
 }
 
@@ -168,6 +180,8 @@ fn copies(rows: &[CopyRow]) -> Result<Vec<Param>, Failure> {
         column(rows, |row| row.backend_version.clone()),
         Box::new(encodings),
         column(rows, |row| row.foreign_key.clone()),
+        column(rows, |row| row.piece.map(|piece| signed(piece.offset))),
+        column(rows, |row| row.piece.map(|piece| signed(piece.size))),
     ])
 }
 
@@ -192,6 +206,7 @@ fn intents(rows: &[Intent]) -> Vec<Param> {
         column(rows, |row| ints(row, |target| i64::from(target.r#gen.get()))),
         column(rows, |row| text_array(row.targets.iter().map(|target| target.storage_key.as_str()))),
         column(rows, |row| ints(row, |target| i64::from(target.place.number()))),
+        column(rows, |row| row.upload.map(|upload| upload.0)),
     ]
 }
 
@@ -218,6 +233,16 @@ fn cleanups(rows: &[CleanupEntry], times: &CleanupTimes) -> Vec<Param> {
         column(rows, |row| signed(row.size)),
         column(rows, |row| row.reason.as_str()),
         column(rows, |row| row.uncertain),
+        column(rows, |row| times.first_wait_us(row.reason)),
+    ]
+}
+
+fn versions_queued(rows: &[VersionCleanup], times: &CleanupTimes) -> Vec<Param> {
+    vec![
+        column(rows, |row| row.version.to_uuid()),
+        column(rows, |row| row.prefix.clone()),
+        column(rows, |row| signed(row.size)),
+        column(rows, |row| row.reason.as_str()),
         column(rows, |row| times.first_wait_us(row.reason)),
     ]
 }

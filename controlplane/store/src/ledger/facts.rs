@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::flight::{Flight, Param};
 use super::intake::take;
-use super::reads;
+use super::{reads, uploads};
 use crate::connection::Connection;
 use crate::error::Failure;
 use crate::rows::{Cells, PgTime};
@@ -62,6 +62,10 @@ pub(super) enum Part {
     Held,
     Intents,
     Calls,
+    Uploads,
+    Parts,
+    Attempts,
+    Sums,
     Buckets,
     Named,
     Places,
@@ -70,7 +74,7 @@ pub(super) enum Part {
     Usage,
 }
 
-struct Plan<'a> {
+pub(super) struct Plan<'a> {
     flight: Flight<'a>,
     parts: Vec<Part>,
 }
@@ -93,7 +97,12 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    async fn add(&mut self, part: Part, sql: &'static str, params: Vec<Param>) -> Result<(), Failure> {
+    pub(super) async fn add(
+        &mut self,
+        part: Part,
+        sql: &'static str,
+        params: Vec<Param>,
+    ) -> Result<(), Failure> {
         self.flight.add(sql, params).await?;
         self.parts.push(part);
         Ok(())
@@ -132,6 +141,7 @@ pub(crate) async fn read(
     }
     plan.land(&mut read).await?;
     named(connection, &requests, &mut read).await?;
+    sums(connection, &requests, &mut read).await?;
     Ok(read)
 }
 
@@ -218,16 +228,23 @@ fn both((ids, items): (Vec<Uuid>, Vec<i32>)) -> Vec<Param> {
 
 async fn rows_of_calls(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
     let ((ids, items), (bucket_ids, names)) = (ops(requests), keys(requests));
-    let params: Vec<Param> = vec![Box::new(ids), Box::new(items), Box::new(bucket_ids), Box::new(names)];
+    let displaces: Vec<bool> = requests.iter().map(|request| request.call.displaces()).collect();
+    let params: Vec<Param> =
+        vec![Box::new(ids), Box::new(items), Box::new(bucket_ids), Box::new(names), Box::new(displaces)];
     plan.add(Part::Calls, reads::CALLS, params).await?;
-    let asks = |call: &Call| matches!(call, Call::Begin(_) | Call::Delete(_) | Call::SetTags(_));
+    let asks = |call: &Call| match call {
+        Call::Begin(_) | Call::Delete(_) | Call::SetTags(_) => true,
+        Call::CreateUpload(_) | Call::CompleteUpload(_) | Call::AbortUpload(_) => true,
+        Call::Retarget(_) | Call::Commit(_) | Call::Abort(_) | Call::Resolve(_) => false,
+    };
     let writers: HashSet<&String> =
         requests.iter().filter(|r| asks(&r.call)).map(|r| &r.access_key).collect();
     let writers: Vec<String> = writers.into_iter().cloned().collect();
     let params: Vec<Param> = vec![Box::new(buckets(requests)), Box::new(writers)];
     plan.add(Part::Buckets, reads::BUCKETS_AND_WRITERS, params).await?;
     let count = i32::try_from(requests.len()).unwrap_or(i32::MAX);
-    let versions = requests.iter().any(|request| places(&request.call));
+    let mints = |call: &Call| matches!(call, Call::Begin(_) | Call::CreateUpload(_));
+    let versions = requests.iter().any(|request| mints(&request.call));
     plan.add(Part::Numbers, reads::NUMBERS, vec![Box::new(count), Box::new(versions)]).await
 }
 
@@ -245,6 +262,7 @@ async fn rows_of_kinds(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(),
         let ids: Vec<i32> = places.into_iter().collect();
         plan.add(Part::Places, reads::PLACES, vec![Box::new(ids)]).await?;
     }
+    uploads::plan(plan, requests).await?;
     overtaken(plan, requests).await
 }
 
@@ -270,6 +288,27 @@ async fn named(connection: &Connection, requests: &[&Request], read: &mut Read) 
     let mut plan = Plan::new(connection);
     plan.add(Part::Named, reads::NAMED, vec![Box::new(versions), Box::new(extents), Box::new(backends)])
         .await?;
+    read.late_trip = true;
+    plan.land(read).await
+}
+
+/// What is in the versions of many extents that calls may take away.
+async fn sums(connection: &Connection, requests: &[&Request], read: &mut Read) -> Result<(), Failure> {
+    let current = |request: &&&Request| {
+        let (bucket, key) = request.call.bucket_and_key();
+        read.facts.objects.get(&(bucket, key.to_owned()))
+    };
+    let displacing = requests.iter().filter(|request| request.call.displaces());
+    let versions: Vec<Uuid> = displacing
+        .filter_map(|request| current(&request))
+        .filter(|current| current.row.has_many_extents())
+        .map(|current| current.row.version.to_uuid())
+        .collect();
+    if versions.is_empty() {
+        return Ok(());
+    }
+    let mut plan = Plan::new(connection);
+    plan.add(Part::Sums, reads::SUMS, vec![Box::new(versions)]).await?;
     read.late_trip = true;
     plan.land(read).await
 }
@@ -317,7 +356,7 @@ async fn overtaken(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Fai
 }
 
 /// Fifteen bits always fit.
-fn fifteen(n: u16) -> i16 {
+pub(super) fn fifteen(n: u16) -> i16 {
     i16::try_from(n).unwrap_or(i16::MAX)
 }
 

@@ -12,6 +12,7 @@ use s3o_core::outcome_log::{Logged, LoggedOutcome};
 use s3o_types::{BackendId, BlobName, BucketId, Op, Place, Seq};
 
 use super::facts::{Part, Read, Subject};
+use super::uploads;
 use crate::overview::usage;
 use crate::rows::{Cells, CopyRecord, IntentRecord, ObjectRecord, corrupt, small};
 
@@ -37,6 +38,10 @@ pub(super) fn take(read: &mut Read, part: Part, cells: Cells<'_>) -> Result<(), 
         Part::Intents => take_intent(&mut facts.intents, cells),
         Part::Calls => take_call(facts, cells),
         Part::Buckets => take_bucket(facts, cells).map_err(all),
+        Part::Uploads => uploads::take(&mut facts.uploads, cells),
+        Part::Parts => uploads::take_part(&mut facts.uploads, cells).map_err(all),
+        Part::Attempts => uploads::take_attempts(&mut facts.uploads, cells).map_err(all),
+        Part::Sums => take_sum(facts, cells).map_err(all),
         Part::Named => take_named(&mut facts.named_blobs, cells).map_err(all),
         Part::Places => {
             let id = BackendId(cells.get("id").map_err(all)?);
@@ -109,9 +114,20 @@ fn take_object(
     } else {
         None
     };
-    let entry = objects.entry(key).or_insert_with(|| CurrentObject { row, copies: Vec::new() });
+    let entry =
+        objects.entry(key).or_insert_with(|| CurrentObject { row, copies: Vec::new(), sums: Vec::new() });
     // Several calls of a batch may be on one key.
     entry.copies.extend(copy.filter(|copy| !entry.copies.contains(copy)));
+    Ok(())
+}
+
+fn take_sum(facts: &mut Facts, cells: Cells<'_>) -> Result<(), String> {
+    let version = s3o_types::VersionId::from_uuid(cells.get("version")?);
+    let backend = BackendId(cells.get("backend")?);
+    let sum = (backend, cells.unsigned("bytes")?, cells.unsigned("objects")?);
+    for current in facts.objects.values_mut().filter(|current| current.row.version == version) {
+        current.sums.push(sum);
+    }
     Ok(())
 }
 

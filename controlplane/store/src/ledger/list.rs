@@ -17,7 +17,7 @@ use crate::rows::{Cells, ListedRecord, corrupt};
 
 /// As many times the greatest character as fit a key of 1024 bytes: `p || FILL` is not less than any
 /// key that begins with `p`, and less than every greater key that does not.
-fn beyond(prefix: &str) -> String {
+pub(crate) fn beyond(prefix: &str) -> String {
     format!("{prefix}{}", "\u{10FFFF}".repeat(256))
 }
 

@@ -1,20 +1,22 @@
-//! Locate: concurrent readers share one statement, and readers of one key share its row.
+//! Locate: concurrent readers share one statement, and readers of one key share its row. Objects that were
+//! uploaded in parts take one statement more, for the extents that are wanted (`extents.rs`).
 //!
 //! Invariant: a reader joins only a batch that has not been sent, so it sees every write that was
 //! acknowledged before it asked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use s3o_core::call::Refusal;
-use s3o_core::object::{CopyRow, CopyState, Locate, Located, LocatedExtent, ObjectRow};
+use s3o_core::object::{CopyRow, CopyState, Locate, Located, LocatedExtent, ObjectRow, Want};
 use s3o_types::{BucketId, ErrorCode, Extent};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::extents;
 use super::flight::{Flight, Param};
 use super::lane::{survive, unavailable};
 use super::reads;
@@ -29,6 +31,12 @@ const BATCH_KEYS: usize = 256;
 /// How long a reader waits for the database; then it is served degraded.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often a version that goes while it is looked up is looked for.
+const MAX_LOOKS: usize = 4;
+
+/// Copies of extents in one answer, at most. A reader of more asks again.
+pub(crate) const EXTENT_ROWS: usize = 512;
+
 const RECONNECT: Duration = Duration::from_millis(100);
 
 pub(crate) type Found = Result<Option<Located>, Refusal>;
@@ -41,8 +49,8 @@ pub(crate) struct Reader {
 
 type Key = (BucketId, String);
 
-/// What readers are told, by key.
-type Answers = HashMap<Key, Result<Located, String>>;
+/// What readers are told; nothing of what does not exist.
+type Answers = HashMap<Locate, Result<Located, String>>;
 
 pub(crate) struct LocateLane {
     pub(crate) connector: Connector,
@@ -113,24 +121,86 @@ impl LocateLane {
         if self.connection.as_ref().is_none_or(Connection::is_closed) {
             let mut connection = self.connector.open(Profile::Lookup).await?;
             connection.prepare(reads::LOCATE).await?;
+            connection.prepare(reads::EXTENTS).await?;
             self.connection = Some(connection);
         }
         let Some(connection) = &self.connection else {
             return Err(Failure::Lost("not connected".to_owned()));
         };
-        let mut keys: Vec<Key> = readers.iter().map(|r| (r.query.bucket, r.query.key.clone())).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        add(&self.counters.transactions, 1);
-        add(&self.counters.round_trips, 1);
-        look_up(connection, &keys).await
+        let mut queries: Vec<Locate> = readers.iter().map(|reader| reader.query.clone()).collect();
+        queries.sort_unstable();
+        queries.dedup();
+        let mut found = Answers::new();
+        // A version may be gone between its row and its extents: then it is looked for again.
+        for _ in 0..MAX_LOOKS {
+            add(&self.counters.transactions, 1);
+            let again = look_up(connection, &queries, &self.counters, &mut found).await?;
+            if again.is_empty() {
+                return Ok(found);
+            }
+            queries = again;
+        }
+        let why = || Err("its extents cannot be found".to_owned());
+        found.extend(queries.into_iter().map(|query| (query, why())));
+        Ok(found)
     }
 }
 
-async fn look_up(connection: &Connection, keys: &[Key]) -> Result<Answers, Failure> {
-    let (buckets, names): (Vec<i32>, Vec<String>) = keys.iter().map(|(b, k)| (b.0, k.clone())).unzip();
+/// Answers the queries; gives back those whose version went while they were looked up.
+async fn look_up(
+    connection: &Connection,
+    queries: &[Locate],
+    counters: &LaneCounters,
+    found: &mut Answers,
+) -> Result<Vec<Locate>, Failure> {
+    let keys: BTreeSet<(i32, &str)> = queries
+        .iter()
+        .filter(|query| !matches!(query.want, Want::Of(..)))
+        .map(|query| (query.bucket.0, query.key.as_str()))
+        .collect();
+    let objects = if keys.is_empty() { HashMap::new() } else { objects(connection, &keys, counters).await? };
+    let (mut in_parts, mut again) = (Vec::new(), Vec::new());
+    for query in queries {
+        let object = objects.get(&(query.bucket, query.key.clone()));
+        match object {
+            // It came whole: what was read is all there is.
+            Some(Ok(Rows { object, .. })) if object.parts.is_some() => in_parts.push((query, Some(object))),
+            Some(read) => {
+                found.insert(query.clone(), read.clone().and_then(whole).map_err(|why| named(query, &why)));
+            }
+            None if matches!(query.want, Want::Of(..)) => in_parts.push((query, None)),
+            None => {}
+        }
+    }
+    let mut pieces = extents::read(connection, &in_parts, counters).await?;
+    for (n, (query, object)) in in_parts.into_iter().enumerate() {
+        let read = pieces.remove(&n);
+        match extents::located(query, object, read) {
+            Some(located) => {
+                found.insert(query.clone(), located.map_err(|why| named(query, &why)));
+            }
+            // Of a version that is not the current one any more there may be nothing left.
+            None if object.is_some() => again.push(query.clone()),
+            None => {}
+        }
+    }
+    Ok(again)
+}
+
+fn named(query: &Locate, why: &str) -> String {
+    corrupt("objects", format!("{}/{}", query.bucket.0, query.key), why).to_string()
+}
+
+async fn objects(
+    connection: &Connection,
+    keys: &BTreeSet<(i32, &str)>,
+    counters: &LaneCounters,
+) -> Result<HashMap<Key, Result<Rows, String>>, Failure> {
+    let (buckets, names): (Vec<i32>, Vec<String>) =
+        keys.iter().map(|(bucket, key)| (*bucket, (*key).to_owned())).unzip();
     let mut flight = Flight::new(connection);
     flight.add(reads::LOCATE, vec![Box::new(buckets) as Param, Box::new(names)]).await?;
+    add(&counters.round_trips, 1);
     let answers = flight.land().await?;
     let mut found: HashMap<Key, Result<Rows, String>> = HashMap::new();
     for row in answers.iter().flatten() {
@@ -150,34 +220,41 @@ async fn look_up(connection: &Connection, keys: &[Key]) -> Result<Answers, Failu
             *entry = Err(why);
         }
     }
-    Ok(found.into_iter().map(|(key, read)| located(key, read)).collect())
+    Ok(found)
 }
 
 /// What was read of one key.
+#[derive(Clone)]
 struct Rows {
     bucket: String,
     object: ObjectRow,
     copies: Vec<CopyRow>,
 }
 
-fn located(key: Key, read: Result<Rows, String>) -> (Key, Result<Located, String>) {
-    let located = read.and_then(|Rows { bucket, object, mut copies }| {
-        // This release writes whole objects: one extent, numbered 0.
-        if copies.iter().any(|copy| copy.blob.extent != Extent::ZERO) {
-            return Err("it has several extents, which this release cannot read".to_owned());
-        }
-        copies.retain(|copy| copy.state.readable());
-        copies.sort_by_key(|copy| (copy.state != CopyState::Verified, copy.backend));
-        let copies = copies.into_iter().map(|copy| {
-            let storage_key = copy.storage_key(&bucket);
-            (copy, storage_key)
-        });
-        let whole =
-            LocatedExtent { extent: Extent::ZERO, offset: 0, size: object.size, copies: copies.collect() };
-        Ok(Located { object, extents: vec![whole] })
+/// An object that is one blob.
+fn whole(rows: Rows) -> Result<Located, String> {
+    let Rows { bucket, object, copies } = rows;
+    if copies.iter().any(|copy| copy.piece.is_some()) {
+        return Err("it is one blob, and has pieces".to_owned());
+    }
+    let extent = LocatedExtent {
+        extent: Extent::ZERO,
+        offset: 0,
+        size: object.size,
+        copies: readable(copies, &bucket),
+    };
+    Ok(Located { object, extents: vec![extent] })
+}
+
+/// The copies that a reader may try, verified ones first, with their storage keys.
+pub(super) fn readable(mut copies: Vec<CopyRow>, bucket: &str) -> Vec<(CopyRow, String)> {
+    copies.retain(|copy| copy.state.readable());
+    copies.sort_by_key(|copy| (copy.state != CopyState::Verified, copy.backend));
+    let named = copies.into_iter().map(|copy| {
+        let storage_key = copy.storage_key(bucket);
+        (copy, storage_key)
     });
-    let named = located.map_err(|why| corrupt("objects", format!("{}/{}", key.0.0, key.1), why).to_string());
-    (key, named)
+    named.collect()
 }
 
 fn expire(readers: Vec<Reader>) -> Vec<Reader> {
@@ -191,8 +268,7 @@ fn expire(readers: Vec<Reader>) -> Vec<Reader> {
 
 fn answer(readers: Vec<Reader>, answers: &Answers) {
     for reader in readers {
-        let key = (reader.query.bucket, reader.query.key);
-        let found = match answers.get(&key) {
+        let found = match answers.get(&reader.query) {
             None => Ok(None),
             Some(Ok(located)) => Ok(Some(located.clone())),
             Some(Err(why)) => {

@@ -7,6 +7,7 @@
 mod batch;
 mod check;
 mod effects;
+mod extents;
 mod facts;
 mod flight;
 mod intake;
@@ -15,6 +16,7 @@ mod list;
 mod locate;
 mod pressure;
 mod reads;
+mod uploads;
 mod writes;
 
 use std::collections::VecDeque;
@@ -36,6 +38,9 @@ use tokio_util::task::TaskTracker;
 use crate::Store;
 use crate::StoreOptions;
 use crate::connection::{Connector, Profile};
+pub(crate) use crate::ledger::list::beyond;
+pub(crate) use crate::ledger::reads::COPIES_OF;
+
 use crate::ledger::lane::{Item, Lane, unavailable};
 use crate::ledger::locate::{LocateLane, Reader};
 use crate::ledger::pressure::Pressure;

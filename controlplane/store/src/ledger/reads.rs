@@ -40,20 +40,27 @@ macro_rules! intents {
         "
     SELECT i.op, i.item, i.session, i.bucket, i.key, i.version, i.size, i.kind, i.if_absent, i.if_match,
            i.required_copies, i.log_floor, i.begun, i.target_backend, i.target_extent, i.target_gen,
-           i.target_key, i.target_place, i.claimed_by
+           i.target_key, i.target_place, i.claimed_by, i.upload
     FROM unnest($1::uuid[], $2::int[]) AS t (op, item) JOIN intents i ON i.op = t.op AND i.item = t.item"
     };
 }
 
-/// As `ObjectRecord` and `CopyRecord` read them.
-macro_rules! object_and_copies {
+/// As `CopyRecord` reads them.
+macro_rules! copies {
     () => {
-        "o.bucket, o.key, o.seq, o.version, o.size, o.etag, o.modified, o.attributes, o.checksums, o.tags,
-           o.is_null,
-           c.backend AS c_backend, c.version AS c_version, c.extent AS c_extent, c.gen AS c_gen,
+        "c.backend AS c_backend, c.version AS c_version, c.extent AS c_extent, c.gen AS c_gen,
            c.bucket AS c_bucket, c.key AS c_key, c.state AS c_state, c.stored_size AS c_stored_size,
            c.backend_etag AS c_backend_etag, c.backend_version AS c_backend_version,
-           c.encoding AS c_encoding, c.foreign_key AS c_foreign_key"
+           c.encoding AS c_encoding, c.foreign_key AS c_foreign_key,
+           c.extent_offset AS c_extent_offset, c.extent_size AS c_extent_size"
+    };
+}
+
+/// As `ObjectRecord` reads them.
+macro_rules! object {
+    () => {
+        "o.bucket, o.key, o.seq, o.version, o.size, o.etag, o.modified, o.attributes, o.checksums, o.tags,
+           o.is_null, o.parts"
     };
 }
 
@@ -62,13 +69,16 @@ pub(super) const INTENTS: &str = concat!(intents!(), " ORDER BY i.op, i.item FOR
 /// Begin looks once it holds slot 0, without locking: lock order has intents before usage.
 pub(super) const INTENTS_AGAIN: &str = intents!();
 
-/// What each call finds: the outcome that it has already, and the current object of its key with its copies, one
-/// row a copy. No ORDER BY within: it would invite a walk along the index of numbers. An operation has one row.
+/// What each call finds: the outcome that it has already, and the current object of its key, for calls that may
+/// take it away with its copies, one row a copy; those of many extents (16 = `MANY_EXTENTS`) are summed up by
+/// [`SUMS`] instead. No ORDER BY within: it would invite a walk along the index of numbers. An operation has one row.
 pub(super) const CALLS: &str = concat!(
     "SELECT t.op, t.item, l.outcome, l.n, l.at, ",
-    object_and_copies!(),
+    object!(),
+    ", ",
+    copies!(),
     "
-    FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[]) AS t (op, item, bucket, key)
+    FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::boolean[]) AS t (op, item, bucket, key, displaces)
     LEFT JOIN LATERAL (
         SELECT outcome, n, at FROM changes
         WHERE op = t.op AND item = t.item AND day >= (now() AT TIME ZONE 'UTC')::date - 1 LIMIT 1
@@ -76,21 +86,94 @@ pub(super) const CALLS: &str = concat!(
     LEFT JOIN LATERAL (
         SELECT * FROM objects WHERE objects.bucket = t.bucket AND objects.key = t.key LIMIT 1
     ) AS o ON true
-    LEFT JOIN LATERAL (SELECT * FROM copies WHERE copies.version = o.version OFFSET 0) AS c ON true
+    LEFT JOIN LATERAL (
+        SELECT * FROM copies
+        WHERE copies.version = o.version AND t.displaces AND COALESCE(o.parts, 1) <= 16 OFFSET 0
+    ) AS c ON true
     WHERE l.n IS NOT NULL OR o.seq IS NOT NULL"
 );
 
-/// What a reader needs: the current object of a key, its copies, one row a copy, and its bucket's name.
+/// What a version of many extents holds, by backend.
+pub(super) const SUMS: &str = "
+    SELECT c.version, c.backend, sum(c.stored_size)::bigint AS bytes,
+           count(*) FILTER (WHERE c.extent_offset = 0) AS objects
+    FROM copies c WHERE c.version = ANY ($1::uuid[]) GROUP BY c.version, c.backend";
+
+/// What a reader needs: the current object of a key, the copies of one that came whole, one row a copy, and its
+/// bucket's name.
 pub(super) const LOCATE: &str = concat!(
     "SELECT (SELECT name FROM buckets WHERE buckets.id = t.bucket) AS bucket_name, ",
-    object_and_copies!(),
+    object!(),
+    ", ",
+    copies!(),
     "
     FROM unnest($1::int[], $2::text[]) AS t (bucket, key)
     CROSS JOIN LATERAL (
         SELECT * FROM objects WHERE objects.bucket = t.bucket AND objects.key = t.key LIMIT 1
     ) AS o
-    LEFT JOIN LATERAL (SELECT * FROM copies WHERE copies.version = o.version OFFSET 0) AS c ON true"
+    LEFT JOIN LATERAL (
+        SELECT * FROM copies WHERE copies.version = o.version AND o.parts IS NULL OFFSET 0
+    ) AS c ON true"
 );
+
+/// The copies of those extents that a range covers, from its beginning on, or of one part; 512 at most
+/// (`EXTENT_ROWS`). The first extent is the last one that begins at or before the range.
+pub(super) const EXTENTS: &str = concat!(
+    "SELECT t.n, (SELECT name FROM buckets WHERE buckets.id = c.bucket) AS bucket_name, ",
+    copies!(),
+    "
+    FROM unnest($1::int[], $2::uuid[], $3::bigint[], $4::bigint[]) AS t (n, version, first, until)
+    CROSS JOIN LATERAL (
+        SELECT * FROM copies
+        WHERE copies.version = t.version AND extent_offset < t.until AND extent_offset >= COALESCE((
+            SELECT extent_offset FROM copies AS f
+            WHERE f.version = t.version AND f.extent_offset <= t.first ORDER BY f.extent_offset DESC LIMIT 1
+        ), 0)
+        ORDER BY extent_offset LIMIT 512
+    ) AS c
+    UNION ALL
+    SELECT t.n, (SELECT name FROM buckets WHERE buckets.id = c.bucket) AS bucket_name, ",
+    copies!(),
+    "
+    FROM unnest($5::int[], $6::uuid[], $7::smallint[]) AS t (n, version, part)
+    CROSS JOIN LATERAL (
+        SELECT * FROM copies
+        WHERE copies.version = t.version AND copies.extent = t.part AND extent_offset IS NOT NULL OFFSET 0
+    ) AS c"
+);
+
+/// Copies of a version, $2 at most, as `CopyRecord` reads them.
+pub(crate) const COPIES_OF: &str = concat!(
+    "SELECT ",
+    copies!(),
+    "
+    FROM copies c WHERE c.version = $1::uuid ORDER BY c.extent, c.backend LIMIT $2::bigint"
+);
+
+/// Multipart uploads, as `UploadRecord` reads them.
+pub(super) const UPLOADS: &str = concat!(
+    "SELECT ",
+    crate::uploads::columns!(),
+    "
+    FROM unnest($1::uuid[]) AS t (id),
+    LATERAL (SELECT * FROM uploads WHERE uploads.id = t.id LIMIT 1) AS u"
+);
+
+/// Stored parts, as `PartRecord` reads them: one of an upload, or all.
+pub(super) const PARTS: &str = concat!(
+    "SELECT ",
+    crate::uploads::part_columns!(),
+    "
+    FROM unnest($1::uuid[], $2::smallint[]) AS t (upload, part)
+    JOIN upload_parts p ON p.upload = t.upload
+        AND p.part BETWEEN COALESCE(t.part, 0) AND COALESCE(t.part, 10000)"
+);
+
+/// How often parts were begun.
+pub(super) const ATTEMPTS: &str = "
+    SELECT a.upload, a.part, a.attempts
+    FROM unnest($1::uuid[], $2::smallint[]) AS t (upload, part)
+    JOIN part_attempts a ON a.upload = t.upload AND a.part = t.part";
 
 /// The buckets, and which of some keys may write to each.
 pub(super) const BUCKETS_AND_WRITERS: &str = "
@@ -110,7 +193,15 @@ pub(super) const NAMED: &str = "
     LATERAL (
         SELECT version, extent, gen, backend FROM copies
         WHERE copies.version = t.version AND copies.extent = t.extent AND copies.backend = t.backend LIMIT 1
-    ) AS c";
+    ) AS c
+    UNION ALL
+    SELECT t.version, p.part, p.gen, p.backend
+    FROM unnest($1::uuid[], $2::smallint[], $3::int[]) AS t (version, extent, backend),
+    LATERAL (SELECT id FROM uploads WHERE uploads.version = t.version LIMIT 1) AS u,
+    LATERAL (
+        SELECT part, gen, backend FROM upload_parts
+        WHERE upload_parts.upload = u.id AND part = t.extent AND upload_parts.backend = t.backend LIMIT 1
+    ) AS p";
 
 /// Intents that stand and that another transaction has locked: one snapshot for both looks. Takes the locks
 /// of the others.
@@ -157,7 +248,7 @@ pub(super) const ROOM: &str = "
     ) AS u
     WHERE b.state <> 'removed'";
 
-pub(super) const ALL: [&str; 13] = [
+pub(super) const ALL: [&str; 17] = [
     LOCKS,
     TRY_LOCK_KEYS,
     PLACES,
@@ -165,6 +256,10 @@ pub(super) const ALL: [&str; 13] = [
     INTENTS_AGAIN,
     HELD_INTENTS,
     CALLS,
+    SUMS,
+    UPLOADS,
+    PARTS,
+    ATTEMPTS,
     BUCKETS_AND_WRITERS,
     NAMED,
     OVERTAKEN,
@@ -186,6 +281,9 @@ mod tests {
             .filter(|&code| Logged::from_code(code).is_some_and(Logged::changed_key))
             .map(|code| code.to_string())
             .collect();
+        assert!(CALLS.contains(&format!("<= {}", s3o_core::object::MANY_EXTENTS)));
+        assert!(PARTS.contains(&format!("t.part, {})", s3o_core::upload::MAX_PARTS)));
+        assert!(EXTENTS.contains(&format!("LIMIT {}", crate::ledger::locate::EXTENT_ROWS)));
         assert!(OVERTAKEN.contains(&format!("IN ({})", changing.join(", "))));
     }
 }

@@ -19,43 +19,44 @@ pub(super) const SETTLE: &str = "
         DELETE FROM intents i USING unnest($1::uuid[], $2::int[]) AS t (op, item)
         WHERE i.op = t.op AND i.item = t.item
     ), current AS (
-        INSERT INTO objects (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null)
+        INSERT INTO objects (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null,
+                             parts)
         SELECT bucket, key, seq, version, size, etag, modified, attributes::jsonb, checksums::jsonb, tags::jsonb,
-               is_null
+               is_null, parts
         FROM unnest($3::int[], $4::text[], $5::bigint[], $6::uuid[], $7::bigint[], $8::text[], $9::timestamptz[],
-                    $10::text[], $11::text[], $12::text[], $13::boolean[])
-             AS t (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null)
+                    $10::text[], $11::text[], $12::text[], $13::boolean[], $14::int[])
+             AS t (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null, parts)
         ON CONFLICT (bucket, key) DO UPDATE SET
             seq = excluded.seq, version = excluded.version, size = excluded.size, etag = excluded.etag,
             modified = excluded.modified, attributes = excluded.attributes, checksums = excluded.checksums,
-            tags = excluded.tags, is_null = excluded.is_null, retain_until = NULL, retain_mode = NULL,
+            tags = excluded.tags, is_null = excluded.is_null, parts = excluded.parts, retain_until = NULL, retain_mode = NULL,
             legal_hold = false
     ), stored AS (
         INSERT INTO copies (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag,
-                            backend_version, encoding, foreign_key)
+                            backend_version, encoding, foreign_key, extent_offset, extent_size)
         SELECT version, extent, backend, gen, bucket, key, state, stored_size, backend_etag, backend_version,
-               encoding::jsonb, foreign_key
-        FROM unnest($14::uuid[], $15::smallint[], $16::int[], $17::smallint[], $18::int[], $19::text[], $20::text[],
-                    $21::bigint[], $22::text[], $23::text[], $24::text[], $25::text[])
+               encoding::jsonb, foreign_key, extent_offset, extent_size
+        FROM unnest($15::uuid[], $16::smallint[], $17::int[], $18::smallint[], $19::int[], $20::text[], $21::text[],
+                    $22::bigint[], $23::text[], $24::text[], $25::text[], $26::text[], $27::bigint[], $28::bigint[])
              AS t (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag, backend_version,
-                   encoding, foreign_key)
+                   encoding, foreign_key, extent_offset, extent_size)
     )
     INSERT INTO changes (n, op, item, outcome, bucket, key, version, object)
     SELECT n, op, item, outcome, bucket, key, version, object::jsonb
-    FROM unnest($26::bigint[], $27::uuid[], $28::int[], $29::smallint[], $30::int[], $31::text[], $32::uuid[],
-                $33::text[]) AS t (n, op, item, outcome, bucket, key, version, object)";
+    FROM unnest($29::bigint[], $30::uuid[], $31::int[], $32::smallint[], $33::int[], $34::text[], $35::uuid[],
+                $36::text[]) AS t (n, op, item, outcome, bucket, key, version, object)";
 
 pub(super) const ADD_INTENTS: &str = "
     INSERT INTO intents (op, item, session, bucket, key, version, size, kind, if_absent, if_match,
                          required_copies, log_floor, begun, target_backend, target_extent, target_gen, target_key,
-                         target_place)
+                         target_place, upload)
     SELECT op, item, session, bucket, key, version, size, kind, if_absent, if_match, required_copies, log_floor,
-           begun, backends::int[], extents::smallint[], gens::smallint[], keys::text[], places::int[]
+           begun, backends::int[], extents::smallint[], gens::smallint[], keys::text[], places::int[], upload
     FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::int[], $5::text[], $6::uuid[], $7::bigint[], $8::text[],
                 $9::boolean[], $10::text[], $11::smallint[], $12::bigint[], $13::timestamptz[], $14::text[],
-                $15::text[], $16::text[], $17::text[], $18::text[])
+                $15::text[], $16::text[], $17::text[], $18::text[], $19::uuid[])
          AS t (op, item, session, bucket, key, version, size, kind, if_absent, if_match, required_copies,
-               log_floor, begun, backends, extents, gens, keys, places)";
+               log_floor, begun, backends, extents, gens, keys, places, upload)";
 
 /// The places may be fewer than the targets: a release that does not count them left theirs out.
 pub(super) const ADD_TARGETS: &str = "
@@ -77,6 +78,46 @@ pub(super) const ADD_CLEANUP: &str = "
                 $8::text[], $9::boolean[], $10::bigint[])
          AS t (backend, storage_key, version, extent, gen, backend_version, size, reason, uncertain, wait)";
 
+/// One row for a version of many extents; `versions.rs` makes rows of its copies when it is due.
+pub(super) const ADD_VERSIONS: &str = "
+    INSERT INTO cleanup_queue (kind, backend, storage_key, version, extent, gen, size, reason, uncertain, not_before)
+    SELECT 'version', 0, prefix, version, 0, 0, size, reason, false, now() + wait * interval '1 microsecond'
+    FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::bigint[])
+         AS t (version, prefix, size, reason, wait)";
+
+pub(super) const OPEN_UPLOADS: &str = "
+    INSERT INTO uploads (id, bucket, key, version, state, attributes, checksum_algorithm, checksum_type, initiated,
+                         initiator)
+    SELECT id, bucket, key, version, 'open', attributes::jsonb, algorithm, type, initiated, initiator
+    FROM unnest($1::uuid[], $2::int[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[],
+                $8::timestamptz[], $9::text[])
+         AS t (id, bucket, key, version, attributes, algorithm, type, initiated, initiator)";
+
+/// The attempts stay until the upload is forgotten.
+pub(super) const CLOSE_UPLOADS: &str = "
+    WITH closed AS (
+        UPDATE uploads u SET state = t.state, closed = now(), etag = t.etag, checksums = t.checksums::jsonb, seq = t.seq
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[]) AS t (id, state, etag, checksums, seq)
+        WHERE u.id = t.id
+    )
+    DELETE FROM upload_parts WHERE upload = ANY ($1::uuid[])";
+
+pub(super) const PUT_PARTS: &str = "
+    INSERT INTO upload_parts (upload, part, gen, backend, size, etag, checksums, backend_etag, backend_version, modified)
+    SELECT upload, part, gen, backend, size, etag, checksums::jsonb, backend_etag, backend_version, modified
+    FROM unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::int[], $5::bigint[], $6::text[], $7::text[],
+                $8::text[], $9::text[], $10::timestamptz[])
+         AS t (upload, part, gen, backend, size, etag, checksums, backend_etag, backend_version, modified)
+    ON CONFLICT (upload, part) DO UPDATE SET
+        gen = excluded.gen, backend = excluded.backend, size = excluded.size, etag = excluded.etag,
+        checksums = excluded.checksums, backend_etag = excluded.backend_etag,
+        backend_version = excluded.backend_version, modified = excluded.modified";
+
+pub(super) const COUNT_ATTEMPTS: &str = "
+    INSERT INTO part_attempts (upload, part, attempts)
+    SELECT upload, part, attempts FROM unnest($1::uuid[], $2::smallint[], $3::smallint[]) AS t (upload, part, attempts)
+    ON CONFLICT (upload, part) DO UPDATE SET attempts = excluded.attempts";
+
 pub(super) const ADD_USAGE: &str = "
     INSERT INTO backend_usage (backend, slot, used, reserved, orphaned, objects)
     SELECT backend, $1::smallint, used, reserved, orphaned, objects
@@ -87,5 +128,18 @@ pub(super) const ADD_USAGE: &str = "
         used = backend_usage.used + excluded.used, reserved = backend_usage.reserved + excluded.reserved,
         orphaned = backend_usage.orphaned + excluded.orphaned, objects = backend_usage.objects + excluded.objects";
 
-pub(super) const ALL: [&str; 8] =
-    [DROP_COPIES, DROP_OBJECTS, SET_TAGS, SETTLE, ADD_INTENTS, ADD_TARGETS, ADD_CLEANUP, ADD_USAGE];
+pub(super) const ALL: [&str; 13] = [
+    DROP_COPIES,
+    DROP_OBJECTS,
+    SET_TAGS,
+    SETTLE,
+    ADD_INTENTS,
+    ADD_TARGETS,
+    OPEN_UPLOADS,
+    CLOSE_UPLOADS,
+    PUT_PARTS,
+    COUNT_ATTEMPTS,
+    ADD_CLEANUP,
+    ADD_VERSIONS,
+    ADD_USAGE,
+];

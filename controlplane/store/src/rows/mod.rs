@@ -2,6 +2,7 @@
 
 mod config;
 mod object;
+mod upload;
 mod write;
 
 use std::fmt::Display;
@@ -14,6 +15,7 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 pub(crate) use config::{ConfigRows, spec_json};
 pub(crate) use object::{CopyRecord, ListedRecord, ObjectRecord, object_json};
+pub(crate) use upload::{PartRecord, UploadRecord};
 pub(crate) use write::{CleanupRecord, IntentRecord, int_array, text_array};
 
 use crate::error::Failure;

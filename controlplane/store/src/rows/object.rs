@@ -1,7 +1,7 @@
 //! Objects and copies.
 
 use s3o_core::listing::ListedObject;
-use s3o_core::object::{CopyRow, ObjectRow};
+use s3o_core::object::{CopyRow, ObjectRow, Piece};
 use s3o_types::{
     BackendId, BlobName, BucketId, Checksums, Encoding, Etag, Extent, Gen, ObjectAttributes, Seq, VersionId,
 };
@@ -30,6 +30,10 @@ impl TryFrom<ObjectRecord<'_>> for ObjectRow {
             attributes,
             checksums: cells.json("checksums")?,
             is_null: cells.get("is_null")?,
+            parts: cells
+                .get::<Option<i32>>("parts")?
+                .map(|n| u16::try_from(n).map_err(|error| format!("parts: {error}")))
+                .transpose()?,
         })
     }
 }
@@ -64,6 +68,10 @@ impl TryFrom<CopyRecord<'_>> for CopyRow {
             backend_version: cells.get("c_backend_version")?,
             encoding: cells.json::<Encoding>("c_encoding")?,
             foreign_key: cells.get("c_foreign_key")?,
+            piece: match cells.optional_unsigned("c_extent_offset")? {
+                Some(offset) => Some(Piece { offset, size: cells.unsigned("c_extent_size")? }),
+                None => None,
+            },
         })
     }
 }
@@ -98,12 +106,25 @@ struct ObjectJson<'a> {
     attributes: &'a ObjectAttributes,
     checksums: &'a Checksums,
     is_null: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parts: Option<u16>,
 }
 
 /// The object as the change log keeps it for replay; bucket and key stand beside it.
 pub(crate) fn object_json(row: &ObjectRow) -> Result<String, serde_json::Error> {
-    let ObjectRow { bucket: _, key: _, seq, version, size, etag, modified, attributes, checksums, is_null } =
-        row;
+    let ObjectRow {
+        bucket: _,
+        key: _,
+        seq,
+        version,
+        size,
+        etag,
+        modified,
+        attributes,
+        checksums,
+        is_null,
+        parts,
+    } = row;
     serde_json::to_string(&ObjectJson {
         seq: *seq,
         version: version.to_string(),
@@ -113,5 +134,6 @@ pub(crate) fn object_json(row: &ObjectRow) -> Result<String, serde_json::Error> 
         attributes,
         checksums,
         is_null: *is_null,
+        parts: *parts,
     })
 }

@@ -2,7 +2,10 @@
 
 use s3o_core::cleanup::{CleanupEntry, CleanupItem, Reason};
 use s3o_core::intent::{Intent, Target};
-use s3o_types::{BackendId, BlobName, BucketId, Conditions, Etag, Extent, Gen, Op, Place, Seq, VersionId};
+use s3o_types::{
+    BackendId, BlobName, BucketId, Conditions, Etag, Extent, Gen, Op, Place, Seq, UploadId, VersionId,
+};
+use uuid::Uuid;
 
 use super::{Cells, small};
 
@@ -54,6 +57,7 @@ impl TryFrom<IntentRecord<'_>> for Intent {
             version: VersionId::from_uuid(cells.get("version")?),
             size: cells.unsigned("size")?,
             kind: cells.word("kind")?,
+            upload: cells.get::<Option<Uuid>>("upload")?.map(UploadId),
             conditions: Conditions { if_absent: cells.get("if_absent")?, if_match: if_match.map(Etag::new) },
             targets: record.targets()?,
             required_copies: u16::try_from(required).map_err(|error| format!("required_copies: {error}"))?,

@@ -159,6 +159,7 @@ impl World {
             size,
             conditions: Conditions::default(),
             kind: WriteKind::Put,
+            part: None,
             down: vec![],
             prefer: vec![],
         };
@@ -177,6 +178,7 @@ impl World {
             version: begun.0,
             size,
             conditions: Conditions::default(),
+            upload: None,
             targets: begun.1.clone(),
         }
     }

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use s3o_backend::{BreakerConfig, Timeouts};
-use s3o_core::call::{Call, Outcome, Refusal, Request, Resolution, Resolve};
+use s3o_core::call::{AbortUpload, Call, Outcome, Refusal, Request, Resolution, Resolve};
 use s3o_core::cleanup::{Claim, CleanupItem, CleanupResult, QueueDepths};
 use s3o_core::config::{BackendConfig, ClusterConfig, MarkerPlace, MarkerSeen, Routing};
 use s3o_core::intent::Intent;
 use s3o_core::listing::{ListQuery, Page};
 use s3o_core::object::{Locate, Located};
 use s3o_core::ports::{
-    Configs, Ledger, Maintenance, Overview, PortError, Queues, Sessions, WorkerControl as _,
+    Configs, Ledger, Maintenance, Overview, PortError, Queues, Sessions, Uploads, WorkerControl as _,
 };
 use s3o_core::session::{BackendUsage, Hello, UsageReport};
+use s3o_core::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
 use s3o_core::usage::Usage;
 use s3o_core::worker::{Counts, WorkerStatus};
 use s3o_runtime::{Metrics, Shutdown};
@@ -39,6 +40,11 @@ pub(crate) struct State {
     pub(crate) detached: Vec<MarkerPlace>,
     pub(crate) ticks: Vec<(String, Result<(), String>)>,
     pub(crate) rotation_panics: bool,
+    pub(crate) stale: Vec<UploadRow>,
+    pub(crate) active: Vec<(BackendId, u64)>,
+    /// What `AbortUpload` is answered, one after the other.
+    pub(crate) abort_outcomes: Vec<Outcome>,
+    pub(crate) aborted: Vec<AbortUpload>,
 }
 
 impl State {
@@ -108,6 +114,7 @@ impl Fixture {
             ledger: ports.clone(),
             configs: ports.clone(),
             queues: ports.clone(),
+            uploads: ports.clone(),
             maintenance: ports.clone(),
             overview: ports.clone(),
             sessions: ports.clone(),
@@ -163,7 +170,15 @@ impl Fixture {
 #[async_trait]
 impl Ledger for Ports {
     async fn submit(&self, request: Request) -> Outcome {
-        let Call::Resolve(resolve) = request.call else { panic!("workers only resolve") };
+        let resolve = match request.call {
+            Call::Resolve(resolve) => resolve,
+            Call::AbortUpload(abort) => {
+                let mut state = self.state.lock().unwrap();
+                state.aborted.push(abort);
+                return state.abort_outcomes.remove(0);
+            }
+            other => panic!("no worker asks for {other:?}"),
+        };
         assert_eq!((request.op, request.session), (resolve.intent.op, resolve.intent.session));
         let mut state = self.state.lock().unwrap();
         state.resolved.push(*resolve);
@@ -307,5 +322,28 @@ impl Overview for Ports {
 
     async fn workers(&self) -> Result<Vec<WorkerStatus>, PortError> {
         Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl Uploads for Ports {
+    async fn parts(&self, _: PartsQuery) -> Result<Option<PartsPage>, PortError> {
+        Ok(None)
+    }
+
+    async fn uploads(&self, _: UploadsQuery) -> Result<UploadsPage, PortError> {
+        Ok(UploadsPage { uploads: vec![], truncated: false })
+    }
+
+    async fn stale_uploads(&self, _: i64, _: u32) -> Result<Vec<UploadRow>, PortError> {
+        Ok(std::mem::take(&mut self.state.lock().unwrap().stale))
+    }
+
+    async fn prune_uploads(&self) -> Result<Counts, PortError> {
+        Ok(Counts::from([("pruned".to_owned(), 0)]))
+    }
+
+    async fn active_uploads(&self) -> Result<Vec<(BackendId, u64)>, PortError> {
+        Ok(self.state.lock().unwrap().active.clone())
     }
 }

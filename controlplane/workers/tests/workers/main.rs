@@ -7,3 +7,4 @@ mod worker_cleanup_queue;
 mod worker_marker;
 mod worker_pending_reaper;
 mod worker_runs;
+mod worker_stale_multipart;

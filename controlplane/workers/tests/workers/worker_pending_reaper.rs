@@ -10,8 +10,8 @@ use s3o_core::call::{Found, Resolution};
 use s3o_core::intent::{Intent, Target, WriteKind};
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
 use s3o_types::{
-    BackendId, BackendSpec, BucketId, Conditions, EtagProof, ObjectAttributes, Op, Place, Seq, Timestamp,
-    VersionId,
+    BackendId, BackendSpec, BlobName, BucketId, Conditions, EtagProof, ObjectAttributes, Op, Place, Seq,
+    Timestamp, VersionId,
 };
 use uuid::Uuid;
 
@@ -20,7 +20,8 @@ use crate::fakes::{Fixture, State, mark, row, spec};
 fn intent(n: u64, backends: &[i32]) -> Intent {
     let version = VersionId::mint(n, 7);
     let key = format!("key{n}");
-    let target = |id: &i32| Target::whole((BackendId(*id), Place::FIRST), "bucket", &key, version);
+    let target =
+        |id: &i32| Target::new((BackendId(*id), Place::FIRST), "bucket", &key, BlobName::first(version));
     Intent {
         op: Op { id: Uuid::now_v7(), item: 0 },
         session: Uuid::now_v7(),
@@ -28,6 +29,7 @@ fn intent(n: u64, backends: &[i32]) -> Intent {
         version,
         size: 5,
         kind: WriteKind::Put,
+        upload: None,
         conditions: Conditions::default(),
         targets: backends.iter().map(target).collect(),
         required_copies: 1,

@@ -48,7 +48,8 @@ async fn gauges_show_what_the_tables_say() {
         ingress_bytes: 7,
         egress_bytes: 8,
     };
-    let state = State { usage: vec![(BackendId(1), bytes, month)], ..State::default() };
+    let active = vec![(BackendId(1), 2), (BackendId(9), 5)];
+    let state = State { usage: vec![(BackendId(1), bytes, month)], active, ..State::default() };
     let fixture = Fixture::start(vec![row(spec(&server, 1), true)], state);
     fixture.run("gauges").await;
     let text = fixture.metrics.encode();
@@ -58,6 +59,7 @@ async fn gauges_show_what_the_tables_say() {
         "s3o_quota_orphan_bytes{backend=\"b1\"} 30",
         "s3o_quota_bytes_available{backend=\"b1\"} 850",
         "s3o_objects_count{backend=\"b1\"} 4",
+        "s3o_active_multipart_uploads{backend=\"b1\"} 2",
         "s3o_usage_api_requests{backend=\"b1\"} 5",
         "s3o_usage_egress_bytes{backend=\"b1\"} 8",
         "s3o_usage_ingress_bytes{backend=\"b1\"} 7",

@@ -134,6 +134,7 @@ impl Wire {
             other => bail!("Begin of {key}: {other:?}"),
         };
         let intent = v1::Intent {
+            upload: bytes::Bytes::new(),
             bucket: self.bucket,
             key: key.to_owned(),
             version: begun.version,

@@ -1,0 +1,355 @@
+//! The tables as a model, and the calls of the tests.
+
+use std::collections::{HashMap, HashSet};
+
+use s3o_types::{
+    AckLevel, BackendId, BackendState, BlobName, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag,
+    ObjectAttributes, Op, Place, Seq, Timestamp, UploadId,
+};
+use uuid::Uuid;
+
+use crate::call::{Begin, Call, CarriedIntent, Commit, Delete, Outcome, Request, StoredCopy};
+use crate::cleanup::{CleanupEntry, VersionCleanup};
+use crate::config::{BucketState, Routing};
+use crate::decide::{Decision, decide};
+use crate::facts::{BackendFacts, BucketFacts, CurrentObject, Facts};
+use crate::intent::{Intent, Target, WriteKind};
+use crate::object::{CopyRow, ObjectRow};
+use crate::outcome_log::{Change, LoggedOutcome};
+use crate::upload::{UploadEffects, UploadFacts, UploadState};
+use crate::usage::{Usage, signed};
+
+pub(super) const BUCKET: BucketId = BucketId(1);
+pub(super) const REAPER: Uuid = Uuid::from_u128(0xdead);
+
+/// The tables, in memory.
+#[derive(Default, Clone)]
+pub(super) struct World {
+    pub(super) objects: HashMap<String, ObjectRow>,
+    pub(super) copies: Vec<CopyRow>,
+    pub(super) intents: HashMap<Op, Intent>,
+    pub(super) usage: HashMap<BackendId, Usage>,
+    pub(super) cleanup: Vec<CleanupEntry>,
+    pub(super) changes: Vec<Change>,
+    pub(super) drawn: i64,
+    pub(super) quota: Option<u64>,
+    pub(super) uploads: HashMap<UploadId, UploadFacts>,
+    /// Versions of many extents that were queued as one.
+    pub(super) versions: Vec<VersionCleanup>,
+    /// How often each backend was moved.
+    pub(super) moves: HashMap<BackendId, i32>,
+}
+
+impl World {
+    pub(super) fn facts(&mut self, requests: &[Request]) -> Facts {
+        let backends = [1, 2, 3].map(|id| BackendFacts {
+            id: BackendId(id),
+            place: self.place(BackendId(id)),
+            state: BackendState::Active,
+            attached: true,
+            priority: 0,
+            position: id,
+            quota_bytes: self.quota,
+            max_object_size: None,
+            usage: self.usage.get(&BackendId(id)).copied().unwrap_or_default(),
+        });
+        let bucket = BucketFacts {
+            name: "bucket".into(),
+            state: BucketState::Active,
+            ack: AckLevel::One,
+            replication_factor: 1,
+            max_object_size: Some(1000),
+        };
+        let log_head = Seq(self.drawn);
+        let seqs = requests
+            .iter()
+            .map(|_| {
+                self.drawn += 1;
+                Seq(self.drawn)
+            })
+            .collect();
+        let overtaken = requests.iter().filter(|r| self.is_overtaken(r.op)).map(|r| r.op).collect();
+        Facts {
+            now: Timestamp(self.drawn),
+            routing: Routing::Spread,
+            buckets: HashMap::from([(BUCKET, bucket)]),
+            writers: std::iter::once(("writer".to_owned(), BUCKET)).collect(),
+            backends: backends.to_vec(),
+            places: [1, 2, 3].map(|id| (BackendId(id), self.place(BackendId(id)))).into(),
+            outcomes: self.outcomes(),
+            intents: self.intents.clone(),
+            uploads: self.uploads.clone(),
+            objects: self
+                .objects
+                .iter()
+                .map(|(key, row)| ((BUCKET, key.clone()), self.current(row)))
+                .collect(),
+            named_blobs: self.named(),
+            overtaken,
+            log_head,
+            seqs,
+            version_seeds: requests
+                .iter()
+                .map(|r| (self.drawn.unsigned_abs(), r.op.id.as_u64_pair().1))
+                .collect(),
+        }
+    }
+
+    pub(super) fn place(&self, backend: BackendId) -> Place {
+        Place::from_number(1 + self.moves.get(&backend).copied().unwrap_or_default())
+    }
+
+    pub(super) fn move_backend(&mut self, backend: BackendId) {
+        *self.moves.entry(backend).or_default() += 1;
+    }
+
+    /// A write counts only where its caller sent it and where its backend is.
+    pub(super) fn assert_in_place(&self, call: &Call, copies: &[CopyRow]) {
+        let targets = match call {
+            Call::Commit(commit) => &commit.intent.targets,
+            Call::Resolve(resolve) => &resolve.intent.targets,
+            _ => return,
+        };
+        for copy in copies {
+            let target = targets.iter().find(|target| target.backend == copy.backend).expect("a target");
+            assert_eq!(target.place, self.place(copy.backend), "a blob counts at a place of the past");
+        }
+    }
+
+    pub(super) fn current(&self, row: &ObjectRow) -> CurrentObject {
+        let copies: Vec<CopyRow> =
+            self.copies.iter().filter(|c| c.blob.version == row.version).cloned().collect();
+        if !row.has_many_extents() {
+            return CurrentObject { row: row.clone(), copies, sums: vec![] };
+        }
+        let mut sums: HashMap<BackendId, (u64, u64)> = HashMap::new();
+        for copy in copies {
+            let (bytes, objects) = sums.entry(copy.backend).or_default();
+            *bytes += copy.stored_size;
+            *objects += u64::from(copy.is_first());
+        }
+        let sums = sums.into_iter().map(|(backend, (bytes, objects))| (backend, bytes, objects)).collect();
+        CurrentObject { row: row.clone(), copies: vec![], sums }
+    }
+
+    fn named(&self) -> HashSet<(BackendId, BlobName)> {
+        let copies = self.copies.iter().map(|copy| (copy.backend, copy.blob));
+        let parts = |upload: &UploadFacts| {
+            let version = upload.row.version;
+            upload.parts.values().map(|part| (part.backend, part.blob(version))).collect::<Vec<_>>()
+        };
+        copies.chain(self.uploads.values().flat_map(parts)).collect()
+    }
+
+    /// What the store does with an upload's effects.
+    fn take_uploads(&mut self, effects: UploadEffects) {
+        let UploadEffects { opened, closed, attempts, parts } = effects;
+        for row in opened {
+            let facts = UploadFacts { row, attempts: [].into(), parts: [].into() };
+            assert!(self.uploads.insert(facts.row.id, facts).is_none());
+        }
+        for ((id, number), attempts) in attempts {
+            let upload = self.uploads.get_mut(&id).expect("an upload");
+            let before = upload.attempts.insert(number, attempts).unwrap_or_default();
+            assert_eq!(attempts, before + 1, "an attempt was not counted, or twice");
+        }
+        for part in parts {
+            let upload = self.uploads.get_mut(&part.upload).expect("an upload");
+            assert_eq!(upload.row.state, UploadState::Open);
+            upload.parts.insert(part.number, part);
+        }
+        for row in closed {
+            let upload = self.uploads.get_mut(&row.id).expect("an upload");
+            assert_eq!(upload.row.state, UploadState::Open, "an upload is closed twice");
+            upload.row = row;
+            upload.parts.clear();
+        }
+    }
+
+    pub(super) fn outcomes(&self) -> HashMap<Op, LoggedOutcome> {
+        let logged = |c: &Change| LoggedOutcome { logged: c.logged, seq: c.seq, at: Timestamp(c.seq.0) };
+        self.changes.iter().map(|c| (c.op, logged(c))).collect()
+    }
+
+    pub(super) fn is_overtaken(&self, op: Op) -> bool {
+        self.intents.get(&op).is_some_and(|intent| {
+            self.changes
+                .iter()
+                .any(|c| c.seq > intent.log_floor && c.key == intent.key && c.logged.changed_key())
+        })
+    }
+
+    pub(super) fn run(&mut self, request: Request) -> Outcome {
+        let requests = [request];
+        let Decision { mut outcomes, effects } = decide(self.facts(&requests), &requests);
+        self.assert_in_place(&requests[0].call, &effects.add_copies);
+        for row in effects.put_objects {
+            self.objects.insert(row.key.clone(), row);
+        }
+        for row in effects.set_tags {
+            assert!(self.objects.insert(row.key.clone(), row).is_some());
+        }
+        for (_, key) in effects.drop_objects {
+            assert!(self.objects.remove(&key).is_some());
+        }
+        self.copies.retain(|copy| !effects.drop_copies.contains(&copy.blob.version));
+        self.copies.extend(effects.add_copies);
+        for intent in effects.add_intents {
+            assert!(self.intents.insert(intent.op, intent).is_none());
+        }
+        for (op, target) in effects.add_targets {
+            self.intents.get_mut(&op).expect("intent").targets.push(target);
+        }
+        for op in effects.drop_intents {
+            assert!(self.intents.remove(&op).is_some());
+        }
+        for (backend, delta) in effects.usage {
+            *self.usage.entry(backend).or_default() += delta;
+        }
+        self.take_uploads(effects.uploads);
+        self.cleanup.extend(effects.cleanup);
+        self.versions.extend(effects.cleanup_versions);
+        self.changes.extend(effects.changes);
+        self.audit();
+        outcomes.remove(0)
+    }
+
+    /// Promise 4, on the model.
+    pub(super) fn audit(&self) {
+        let mut expected: HashMap<BackendId, Usage> = HashMap::new();
+        for copy in &self.copies {
+            if self.versions.iter().any(|queued| queued.version == copy.blob.version) {
+                let bytes = Usage { orphaned: signed(copy.stored_size), ..Usage::default() };
+                *expected.entry(copy.backend).or_default() += bytes;
+                continue;
+            }
+            let objects = i64::from(copy.is_first());
+            let bytes = Usage { used: signed(copy.stored_size), objects, ..Usage::default() };
+            *expected.entry(copy.backend).or_default() += bytes;
+            assert_eq!(self.objects.get(&copy.key).map(|row| row.version), Some(copy.blob.version));
+        }
+        for part in self.uploads.values().flat_map(|upload| upload.parts.values()) {
+            let bytes = Usage { reserved: signed(part.size), ..Usage::default() };
+            *expected.entry(part.backend).or_default() += bytes;
+        }
+        for row in self.objects.values().filter(|row| row.parts.is_some()) {
+            let pieces = self.copies.iter().filter(|copy| copy.blob.version == row.version);
+            let bytes: u64 = pieces.map(|copy| copy.stored_size).sum();
+            assert_eq!(bytes, row.size, "an object has other bytes than its copies");
+        }
+        for intent in self.intents.values() {
+            for target in &intent.targets {
+                let bytes = Usage { reserved: signed(intent.size), ..Usage::default() };
+                *expected.entry(target.backend).or_default() += bytes;
+            }
+        }
+        for entry in &self.cleanup {
+            let bytes = Usage { orphaned: signed(entry.size), ..Usage::default() };
+            *expected.entry(entry.backend).or_default() += bytes;
+        }
+        for backend in [1, 2, 3].map(BackendId) {
+            let (have, want) = (self.usage.get(&backend), expected.get(&backend));
+            assert_eq!(have.copied().unwrap_or_default(), want.copied().unwrap_or_default(), "{backend:?}");
+            if let Some(quota) = self.quota {
+                assert!(have.copied().unwrap_or_default().total() <= signed(quota), "quota overshot");
+            }
+        }
+        let mut ops: Vec<Op> = self.changes.iter().map(|change| change.op).collect();
+        ops.sort_unstable();
+        ops.dedup();
+        assert_eq!(ops.len(), self.changes.len(), "an operation has two outcomes");
+        let mut queued: Vec<(BackendId, &str)> =
+            self.cleanup.iter().map(|entry| (entry.backend, entry.storage_key.as_str())).collect();
+        queued.sort_unstable();
+        queued.dedup();
+        assert_eq!(queued.len(), self.cleanup.len(), "a blob is queued twice");
+    }
+
+    pub(super) fn begin(&mut self, n: u128, key: &str, size: u64, conditions: Conditions) -> Outcome {
+        self.run(request(n, begin_call(key, size, conditions)))
+    }
+
+    pub(super) fn put(&mut self, n: u128, key: &str, size: u64) -> Outcome {
+        let Outcome::Begun { version, targets, .. } = self.begin(n, key, size, Conditions::default()) else {
+            panic!("not begun");
+        };
+        self.run(request(n, commit_call(carried(key, size, version, targets), 1)))
+    }
+}
+
+pub(super) fn op(n: u128) -> Op {
+    Op { id: Uuid::from_u128(n), item: 0 }
+}
+
+pub(super) fn request(n: u128, call: Call) -> Request {
+    Request {
+        op: op(n),
+        session: Uuid::nil(),
+        access_key: "writer".into(),
+        source: String::new(),
+        request_id: String::new(),
+        bulk: false,
+        call,
+    }
+}
+
+pub(super) fn begin_call(key: &str, size: u64, conditions: Conditions) -> Call {
+    Call::Begin(Begin {
+        bucket: BUCKET,
+        key: key.into(),
+        size,
+        conditions,
+        kind: WriteKind::Put,
+        part: None,
+        down: vec![],
+        prefer: vec![],
+    })
+}
+
+pub(super) fn carried(
+    key: &str,
+    size: u64,
+    version: s3o_types::VersionId,
+    targets: Vec<Target>,
+) -> CarriedIntent {
+    CarriedIntent {
+        bucket: BUCKET,
+        key: key.into(),
+        version,
+        size,
+        conditions: Conditions::default(),
+        upload: None,
+        targets,
+    }
+}
+
+/// Commits with a copy at the last `copies` targets; the others stay unnamed.
+pub(super) fn commit_call(intent: CarriedIntent, copies: usize) -> Call {
+    let stored = |target: &Target| StoredCopy {
+        target: target.id(),
+        stored_size: intent.size,
+        backend_etag: None,
+        backend_version: None,
+        encoding: Encoding::default(),
+    };
+    let copies = intent.targets.iter().rev().take(copies).map(stored).collect();
+    Call::Commit(Box::new(Commit {
+        intent,
+        etag: Etag::new("e"),
+        attributes: ObjectAttributes::default(),
+        checksums: Checksums::default(),
+        copies,
+        failed: vec![],
+    }))
+}
+
+pub(super) fn delete_call(key: &str) -> Call {
+    Call::Delete(Delete { bucket: BUCKET, key: key.into(), conditions: Conditions::default() })
+}
+
+pub(super) fn refused(outcome: &Outcome) -> Option<ErrorCode> {
+    match outcome {
+        Outcome::Refused(refusal) => Some(refusal.code),
+        _ => None,
+    }
+}

@@ -1,0 +1,71 @@
+//! Versions of many extents that are due for deletion: their copies become rows of the cleanup queue, some at a
+//! time, so that neither the client that displaced the version nor anybody behind it waits for thousands.
+//!
+//! Invariant: a blob is named by its copy row or by a queue row, never by both or none; its bytes count as
+//! orphaned all the while.
+
+use s3o_core::object::CopyRow;
+use s3o_core::usage::signed;
+use tokio_postgres::{Row, Transaction};
+use uuid::Uuid;
+
+use crate::error::Failure;
+use crate::ledger::COPIES_OF;
+use crate::pool::Pool;
+use crate::rows::{Cells, CopyRecord, corrupt};
+
+/// Copies that become queue rows in one transaction.
+const CHUNK: i64 = 256;
+
+const DUE: &str = "
+    SELECT id, version, storage_key, reason FROM cleanup_queue
+    WHERE kind = 'version' AND not_before <= now() ORDER BY not_before, id LIMIT 1 FOR UPDATE SKIP LOCKED";
+
+const QUEUE: &str = "
+    INSERT INTO cleanup_queue (backend, storage_key, version, extent, gen, backend_version, size, reason, uncertain)
+    SELECT backend, storage_key, version, extent, gen, backend_version, size, $8, false
+    FROM unnest($1::int[], $2::text[], $3::uuid[], $4::smallint[], $5::smallint[], $6::text[], $7::bigint[])
+         AS t (backend, storage_key, version, extent, gen, backend_version, size)";
+
+const DROP: &str = "
+    DELETE FROM copies c USING unnest($1::uuid[], $2::smallint[], $3::int[]) AS t (version, extent, backend)
+    WHERE c.version = t.version AND c.extent = t.extent AND c.backend = t.backend";
+
+/// Makes queue rows of the next copies of a version that is due. `false`: there is none.
+pub(crate) async fn expand(pool: &Pool) -> Result<bool, Failure> {
+    pool.transact_once(async |transaction: &Transaction<'_>| {
+        let Some(due) = transaction.query_opt(DUE, &[]).await? else { return Ok(false) };
+        let version: Uuid = due.get("version");
+        let rows = transaction.query(COPIES_OF, &[&version, &CHUNK]).await?;
+        queue(transaction, &due, &rows).await?;
+        if i64::try_from(rows.len()).is_ok_and(|n| n < CHUNK) {
+            let id: i64 = due.get("id");
+            transaction.execute("DELETE FROM cleanup_queue WHERE id = $1", &[&id]).await?;
+        }
+        Ok(true)
+    })
+    .await
+}
+
+async fn queue(transaction: &Transaction<'_>, due: &Row, rows: &[Row]) -> Result<(), Failure> {
+    let (prefix, reason): (String, String) = (due.get("storage_key"), due.get("reason"));
+    let bad = |why| corrupt("copies", due.get::<_, Uuid>("version"), why);
+    let copies: Result<Vec<CopyRow>, String> =
+        rows.iter().map(|row| CopyRow::try_from(CopyRecord(Cells(row)))).collect();
+    let copies = copies.map_err(bad)?;
+    let backends: Vec<i32> = copies.iter().map(|copy| copy.backend.0).collect();
+    let key = |copy: &CopyRow| copy.foreign_key.clone().unwrap_or_else(|| format!("{prefix}{}", copy.blob));
+    let keys: Vec<String> = copies.iter().map(key).collect();
+    let versions: Vec<Uuid> = copies.iter().map(|copy| copy.blob.version.to_uuid()).collect();
+    let fifteen = |n: u16| i16::try_from(n).unwrap_or(i16::MAX);
+    let extents: Vec<i16> = copies.iter().map(|copy| fifteen(copy.blob.extent.get())).collect();
+    let gens: Vec<i16> = copies.iter().map(|copy| fifteen(copy.blob.r#gen.get())).collect();
+    let backend_versions: Vec<Option<&str>> =
+        copies.iter().map(|copy| copy.backend_version.as_deref()).collect();
+    let sizes: Vec<i64> = copies.iter().map(|copy| signed(copy.stored_size)).collect();
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 8] =
+        [&backends, &keys, &versions, &extents, &gens, &backend_versions, &sizes, &reason];
+    transaction.execute(QUEUE, &params).await?;
+    transaction.execute(DROP, &[&versions, &extents, &backends]).await?;
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Gives up multipart uploads that nobody will finish, and forgets those that ended long ago.
+//!
+//! Invariant: an upload is given up by the ledger, under its key's lock, like any client's abort: one that is
+//! completed at this moment stays completed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use s3o_core::call::{AbortUpload, Call, Outcome, Request};
+use s3o_core::ports::{Ledger, Uploads};
+use s3o_core::upload::UploadRow;
+use s3o_core::worker::Counts;
+use s3o_runtime::{Shutdown, audit};
+use s3o_types::{ErrorCode, Op};
+use uuid::Uuid;
+
+use crate::Deps;
+use crate::harness::Worker;
+
+/// Uploads looked up at once.
+const BATCH: u32 = 100;
+
+pub(crate) struct StaleMultipart {
+    ledger: Arc<dyn Ledger>,
+    uploads: Arc<dyn Uploads>,
+    owner: Uuid,
+    age: Duration,
+    shutdown: Shutdown,
+}
+
+impl StaleMultipart {
+    pub(crate) fn new(deps: &Deps, owner: Uuid) -> Self {
+        Self {
+            ledger: deps.ledger.clone(),
+            uploads: deps.uploads.clone(),
+            owner,
+            age: deps.settings.stale_upload_after,
+            shutdown: deps.shutdown.clone(),
+        }
+    }
+
+    async fn give_up(&self, upload: &UploadRow) -> Result<&'static str, String> {
+        let UploadRow { id, bucket, key, .. } = upload;
+        let request = Request {
+            op: Op { id: Uuid::now_v7(), item: 0 },
+            session: self.owner,
+            access_key: String::new(),
+            source: "stale_multipart".to_owned(),
+            request_id: format!("stale-{id}"),
+            bulk: true,
+            call: Call::AbortUpload(AbortUpload {
+                bucket: *bucket,
+                key: key.clone(),
+                upload: *id,
+                stale: true,
+            }),
+        };
+        match self.ledger.submit(request).await {
+            Outcome::UploadAborted => {
+                audit!("stale_multipart.aborted", request_id = %id, bucket = bucket.0, key);
+                Ok("aborted")
+            }
+            // Its client was quicker.
+            Outcome::Refused(refusal) if refusal.code == ErrorCode::NoSuchUpload => Ok("already_closed"),
+            Outcome::Refused(refusal) => Err(refusal.message),
+            other => Err(format!("unexpected outcome {other:?}")),
+        }
+    }
+}
+
+#[async_trait]
+impl Worker for StaleMultipart {
+    async fn tick(&self) -> Result<Counts, String> {
+        let mut counts = Counts::new();
+        let age_us = i64::try_from(self.age.as_micros()).unwrap_or(i64::MAX);
+        while !self.shutdown.is_stopping() {
+            let stale = self.uploads.stale_uploads(age_us, BATCH).await.map_err(|error| error.to_string())?;
+            if stale.is_empty() {
+                break;
+            }
+            // One that cannot be given up would be found again and again: the tick ends with its reason.
+            for upload in &stale {
+                let status = self.give_up(upload).await?;
+                *counts.entry(status.to_owned()).or_default() += 1;
+            }
+        }
+        let pruned = self.uploads.prune_uploads().await.map_err(|error| error.to_string())?;
+        counts.extend(pruned);
+        Ok(counts)
+    }
+}

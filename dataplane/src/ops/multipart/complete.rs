@@ -1,0 +1,285 @@
+//! CompleteMultipartUpload: the client's list against what is stored, the object's ETag and checksums from those of
+//! its parts, and one call that makes it count.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use s3o_blob::{Algorithm, ChecksumKind, parts};
+use s3o_types::{Checksums, Etag};
+use s3s::dto::{
+    ChecksumType, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart, ETag,
+};
+use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
+
+use super::token::UploadToken;
+use super::{MAX_PART, no_such_upload, part_number};
+use crate::control::{CompleteRequest, Parts, StoredPart, Upload, UploadState};
+use crate::ops::{Answer, bucket_of, check_key, conditions, refuse_unsupported};
+use crate::pipeline::faults;
+use crate::plane::Plane;
+
+/// Answers when the object counts.
+pub(in crate::ops) async fn answer(
+    plane: &Arc<Plane>,
+    mut req: S3Request<CompleteMultipartUploadInput>,
+) -> Answer<CompleteMultipartUploadOutput> {
+    let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
+    let location = location(&req);
+    let input = &mut req.input;
+    check_key(&input.key)?;
+    refuse_unsupported(&[(input.sse_customer_key.is_some(), "Encryption with customer keys")])?;
+    let listed = listed(input)?;
+    let token = UploadToken::parse(&input.upload_id).ok_or_else(no_such_upload)?;
+    let conditions = conditions::of_write(input.if_match.as_ref(), input.if_none_match.as_ref());
+    let conditions = conditions.map_err(|message| s3_error!(NotImplemented, "{message}"))?;
+    let range = (0, u32::from(MAX_PART));
+    let found =
+        caller.list_parts(bucket.id, &input.key, token.id, range).await.map_err(faults::of_failure)?;
+    let Parts { upload, parts: stored, truncated: _ } = found.ok_or_else(no_such_upload)?;
+    let object = match upload.state {
+        UploadState::Open => {
+            let picked = pick(&listed, &stored)?;
+            check_sizes(&picked, plane.config.limits.min_part.0)?;
+            let object = assemble(&upload, &picked)?;
+            check_said(input, &upload, &object, &picked)?;
+            let request = CompleteRequest {
+                upload: token.id,
+                conditions: &conditions,
+                etag: &object.etag,
+                checksums: &object.checksums,
+                parts: picked.iter().map(|part| (part.number, part.attempt)).collect(),
+            };
+            caller.complete_upload(bucket.id, &input.key, request).await.map_err(faults::of_failure)?;
+            object
+        }
+        UploadState::Completed => repeated(&listed, upload)?,
+        UploadState::Closed => return Err(no_such_upload()),
+    };
+    let of = |algorithm: Algorithm| object.checksums.values.get(algorithm.name()).cloned();
+    let kind = object.checksums.values.values().next().map(|value| ChecksumKind::of_value(value));
+    Ok(S3Response::new(CompleteMultipartUploadOutput {
+        bucket: Some(bucket.name),
+        location: Some(location),
+        e_tag: Some(ETag::Strong(object.etag.as_str().to_owned())),
+        checksum_crc32: of(Algorithm::Crc32),
+        checksum_crc32c: of(Algorithm::Crc32c),
+        checksum_crc64nvme: of(Algorithm::Crc64nvme),
+        checksum_sha1: of(Algorithm::Sha1),
+        checksum_sha256: of(Algorithm::Sha256),
+        checksum_type: kind.map(|kind| ChecksumType::from_static(kind.as_str())),
+        key: Some(req.input.key),
+        ..Default::default()
+    }))
+}
+
+fn location<T>(req: &S3Request<T>) -> String {
+    let host = req.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| req.uri.host()).unwrap_or_default();
+    format!("http://{host}{}", req.uri.path())
+}
+
+/// A part as the client names it.
+#[derive(Debug)]
+struct ListedPart {
+    number: u16,
+    etag: Etag,
+    checksums: Vec<(Algorithm, String)>,
+}
+
+fn listed(input: &mut CompleteMultipartUploadInput) -> S3Result<Vec<ListedPart>> {
+    let parts = input.multipart_upload.take().and_then(|upload| upload.parts).unwrap_or_default();
+    if parts.is_empty() {
+        return Err(s3_error!(MalformedXML, "You must specify at least one part"));
+    }
+    let parts = parts.into_iter().map(listed_part).collect::<S3Result<Vec<_>>>()?;
+    if !parts.is_sorted_by(|a, b| a.number < b.number) {
+        return Err(s3_error!(
+            InvalidPartOrder,
+            "The list of parts was not in ascending order. The parts list must be specified in order by part number."
+        ));
+    }
+    Ok(parts)
+}
+
+fn listed_part(part: CompletedPart) -> S3Result<ListedPart> {
+    let (Some(number), Some(etag)) = (part.part_number, part.e_tag) else {
+        return Err(s3_error!(MalformedXML, "Each part has a PartNumber and an ETag"));
+    };
+    let said = [
+        (Algorithm::Crc32, part.checksum_crc32),
+        (Algorithm::Crc32c, part.checksum_crc32c),
+        (Algorithm::Crc64nvme, part.checksum_crc64nvme),
+        (Algorithm::Sha1, part.checksum_sha1),
+        (Algorithm::Sha256, part.checksum_sha256),
+    ];
+    Ok(ListedPart {
+        number: part_number(number)?,
+        etag: Etag::new(etag.value()),
+        checksums: said.into_iter().filter_map(|(algorithm, value)| Some((algorithm, value?))).collect(),
+    })
+}
+
+/// The stored parts that the client lists, each the very one that it was told of.
+fn pick<'a>(listed: &[ListedPart], stored: &'a [StoredPart]) -> S3Result<Vec<&'a StoredPart>> {
+    let stored: HashMap<u32, &StoredPart> = stored.iter().map(|part| (part.number, part)).collect();
+    let find = |part: &ListedPart| {
+        let found = stored.get(&u32::from(part.number)).copied().filter(|found| found.etag == part.etag);
+        let found = found.ok_or_else(invalid_part)?;
+        let same = |(algorithm, value): &(Algorithm, String)| {
+            found.checksums.values.get(algorithm.name()).is_none_or(|stored| stored == value)
+        };
+        if part.checksums.iter().all(same) { Ok(found) } else { Err(invalid_part()) }
+    };
+    listed.iter().map(find).collect()
+}
+
+fn invalid_part() -> S3Error {
+    s3_error!(
+        InvalidPart,
+        "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag."
+    )
+}
+
+/// S3's rule: all parts but the last have a least size.
+fn check_sizes(picked: &[&StoredPart], least: u64) -> S3Result<()> {
+    let but_last = picked.split_last().map(|(_, others)| others).unwrap_or_default();
+    // Where no size is asked for, an empty part would still be none that a range could be in.
+    match but_last.iter().find(|part| part.size < least.max(1)) {
+        None => Ok(()),
+        Some(_) => {
+            Err(s3_error!(EntityTooSmall, "Your proposed upload is smaller than the minimum allowed size"))
+        }
+    }
+}
+
+/// What the object is.
+#[derive(Debug)]
+struct Object {
+    etag: Etag,
+    checksums: Checksums,
+}
+
+fn assemble(upload: &Upload, picked: &[&StoredPart]) -> S3Result<Object> {
+    let broken = || {
+        tracing::error!(upload = %upload.id, "a stored part has no ETag or checksum to make the object's of");
+        s3_error!(InternalError)
+    };
+    let etag = parts::etag(picked.iter().map(|part| &part.etag)).ok_or_else(broken)?;
+    if upload.checksum_algorithm.is_empty() {
+        return Ok(Object { etag, checksums: Checksums::default() });
+    }
+    let algorithm = Algorithm::from_name(&upload.checksum_algorithm);
+    let kind = ChecksumKind::from_word(&upload.checksum_type);
+    let (algorithm, kind) = algorithm.zip(kind).ok_or_else(broken)?;
+    let of = |part: &&'_ StoredPart| -> Option<(String, u64)> {
+        Some((part.checksums.values.get(algorithm.name())?.clone(), part.size))
+    };
+    // Its id said another checksum while it was uploaded: the client changed it.
+    let pieces: Option<Vec<(String, u64)>> = picked.iter().map(of).collect();
+    let pieces = pieces.ok_or_else(invalid_part)?;
+    let pieces: Vec<(&str, u64)> = pieces.iter().map(|(value, size)| (value.as_str(), *size)).collect();
+    let value = parts::checksum(algorithm, kind, &pieces).ok_or_else(broken)?;
+    Ok(Object { etag, checksums: Checksums { values: [(algorithm.name().to_owned(), value)].into() } })
+}
+
+/// What the client says of the whole object.
+fn check_said(
+    input: &CompleteMultipartUploadInput,
+    upload: &Upload,
+    object: &Object,
+    picked: &[&StoredPart],
+) -> S3Result<()> {
+    let size: u64 = picked.iter().map(|part| part.size).sum();
+    if let Some(said) = input.mpu_object_size
+        && u64::try_from(said).ok() != Some(size)
+    {
+        return Err(s3_error!(
+            InvalidRequest,
+            "The provided 'x-amz-mp-object-size' header does not match what was computed."
+        ));
+    }
+    if let Some(kind) = &input.checksum_type
+        && kind.as_str() != upload.checksum_type
+    {
+        return Err(s3_error!(
+            InvalidRequest,
+            "The checksum type must be the one with which the multipart upload was created."
+        ));
+    }
+    let said = [
+        (Algorithm::Crc32, &input.checksum_crc32),
+        (Algorithm::Crc32c, &input.checksum_crc32c),
+        (Algorithm::Crc64nvme, &input.checksum_crc64nvme),
+        (Algorithm::Sha1, &input.checksum_sha1),
+        (Algorithm::Sha256, &input.checksum_sha256),
+    ];
+    for (algorithm, value) in said {
+        let Some(value) = value else { continue };
+        if object.checksums.values.get(algorithm.name()) != Some(value) {
+            let name = algorithm.name().to_ascii_uppercase();
+            return Err(s3_error!(
+                BadDigest,
+                "The {name} you specified did not match the calculated checksum."
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A Complete of an upload that is completed: the same answer again, if the same parts are meant.
+fn repeated(listed: &[ListedPart], upload: Upload) -> S3Result<Object> {
+    let etag = parts::etag(listed.iter().map(|part| &part.etag));
+    match etag {
+        Some(etag) if etag.as_str() == upload.etag => Ok(Object { etag, checksums: upload.checksums }),
+        _ => Err(no_such_upload()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use s3o_types::Timestamp;
+
+    use super::*;
+
+    fn stored(number: u32, size: u64, etag: &str) -> StoredPart {
+        StoredPart {
+            number,
+            attempt: 0,
+            size,
+            etag: Etag::new(etag),
+            modified: Timestamp(0),
+            checksums: Checksums { values: [("crc32".to_owned(), "AAAAAA==".to_owned())].into() },
+        }
+    }
+
+    fn named(number: u16, etag: &str) -> ListedPart {
+        ListedPart { number, etag: Etag::new(etag), checksums: Vec::new() }
+    }
+
+    fn code<T>(result: S3Result<T>) -> String {
+        result.err().map(|error| error.code().as_str().to_owned()).unwrap_or_default()
+    }
+
+    #[test]
+    fn parts_are_those_that_the_client_was_told_of() {
+        let all = [stored(1, 5, "a"), stored(2, 5, "b")];
+        assert_eq!(pick(&[named(2, "b")], &all).expect("it is there").len(), 1);
+        assert_eq!(code(pick(&[named(2, "a")], &all)), "InvalidPart");
+        assert_eq!(code(pick(&[named(3, "a")], &all)), "InvalidPart");
+        let mut with_checksum = named(1, "a");
+        with_checksum.checksums = vec![(Algorithm::Crc32, "AAAAAA==".to_owned())];
+        assert!(pick(std::slice::from_ref(&with_checksum), &all).is_ok());
+        with_checksum.checksums = vec![(Algorithm::Crc32, "AAAAAQ==".to_owned())];
+        assert_eq!(code(pick(&[with_checksum], &all)), "InvalidPart");
+    }
+
+    #[test]
+    fn all_but_the_last_have_a_least_size() {
+        let (small, large) = (stored(1, 4, "a"), stored(2, 5, "b"));
+        assert!(check_sizes(&[&large, &small], 5).is_ok());
+        assert_eq!(code(check_sizes(&[&small, &large], 5)), "EntityTooSmall");
+        assert!(check_sizes(&[&small], 5).is_ok());
+        let empty = stored(1, 0, "a");
+        assert_eq!(code(check_sizes(&[&empty, &large], 0)), "EntityTooSmall");
+    }
+}

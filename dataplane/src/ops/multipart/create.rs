@@ -1,0 +1,131 @@
+//! CreateMultipartUpload: what the object will carry is said here. Nothing is placed yet.
+
+use std::sync::Arc;
+
+use s3o_blob::{Algorithm, ChecksumKind};
+use s3o_types::ObjectAttributes;
+use s3s::dto::{
+    ChecksumAlgorithm, ChecksumType, CreateMultipartUploadInput, CreateMultipartUploadOutput, ObjectCannedACL,
+};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+
+use super::token::UploadToken;
+use crate::control::NewUpload;
+use crate::ops::attributes::{self, content_headers};
+use crate::ops::{Answer, bucket_of, check_acl, check_key, refuse_unsupported, tags};
+use crate::pipeline::faults;
+use crate::plane::Plane;
+
+/// Answers with the upload's id.
+pub(in crate::ops) async fn answer(
+    plane: &Arc<Plane>,
+    mut req: S3Request<CreateMultipartUploadInput>,
+) -> Answer<CreateMultipartUploadOutput> {
+    let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
+    let input = &mut req.input;
+    check(input)?;
+    let checksum = checksum(input)?;
+    let attributes = attributes_of(input)?;
+    let new = NewUpload {
+        attributes: &attributes,
+        checksum: checksum.map(|(algorithm, kind)| (algorithm.name(), kind.as_str())),
+    };
+    let id = caller.create_upload(bucket.id, &input.key, &new).await.map_err(faults::of_failure)?;
+    Ok(S3Response::new(CreateMultipartUploadOutput {
+        bucket: Some(bucket.name),
+        key: Some(req.input.key),
+        upload_id: Some(UploadToken { id, checksum }.format()),
+        checksum_algorithm: checksum
+            .map(|(algorithm, _)| ChecksumAlgorithm::from(algorithm.name().to_ascii_uppercase())),
+        checksum_type: checksum.map(|(_, kind)| ChecksumType::from_static(kind.as_str())),
+        ..Default::default()
+    }))
+}
+
+fn check(input: &CreateMultipartUploadInput) -> S3Result<()> {
+    check_key(&input.key)?;
+    let grants = input.grant_full_control.is_some()
+        || input.grant_read.is_some()
+        || input.grant_read_acp.is_some()
+        || input.grant_write_acp.is_some();
+    check_acl(input.acl.as_ref().map(ObjectCannedACL::as_str), grants)?;
+    let lock = input.object_lock_mode.is_some()
+        || input.object_lock_legal_hold_status.is_some()
+        || input.object_lock_retain_until_date.is_some();
+    refuse_unsupported(&[
+        (input.server_side_encryption.is_some() || input.ssekms_key_id.is_some(), "Server-side encryption"),
+        (
+            input.sse_customer_algorithm.is_some() || input.sse_customer_key.is_some(),
+            "Encryption with customer keys",
+        ),
+        (lock, "Object lock"),
+    ])
+}
+
+/// `x-amz-checksum-algorithm` and `x-amz-checksum-type`, as far as S3 knows them together.
+fn checksum(input: &CreateMultipartUploadInput) -> S3Result<Option<(Algorithm, ChecksumKind)>> {
+    let kind = input.checksum_type.as_ref().map(ChecksumType::as_str);
+    let Some(algorithm) = &input.checksum_algorithm else {
+        return match kind {
+            None => Ok(None),
+            Some(_) => Err(s3_error!(
+                InvalidRequest,
+                "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header."
+            )),
+        };
+    };
+    let algorithm = Algorithm::from_name(algorithm.as_str()).ok_or_else(|| {
+        s3_error!(
+            InvalidRequest,
+            "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]"
+        )
+    })?;
+    let Some(kind) = kind else { return Ok(Some((algorithm, ChecksumKind::default_of(algorithm)))) };
+    let fitting = ChecksumKind::from_word(kind).filter(|kind| kind.fits(algorithm)).ok_or_else(|| {
+        let name = algorithm.name();
+        s3_error!(
+            InvalidRequest,
+            "The {kind} checksum type cannot be used with the {name} checksum algorithm."
+        )
+    })?;
+    Ok(Some((algorithm, fitting)))
+}
+
+fn attributes_of(input: &mut CreateMultipartUploadInput) -> S3Result<ObjectAttributes> {
+    let headers = content_headers!(input);
+    attributes::check_redirect(&headers)?;
+    let metadata = attributes::metadata(input.metadata.take())?;
+    let tags = tags::of_header(input.tagging.as_deref())?;
+    Ok(ObjectAttributes { headers, metadata, tags })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(algorithm: Option<&str>, kind: Option<&str>) -> Result<Option<(Algorithm, ChecksumKind)>, String> {
+        let mut input = CreateMultipartUploadInput::builder();
+        input.set_bucket("b".to_owned()).set_key("k".to_owned());
+        input.set_checksum_algorithm(algorithm.map(|name| ChecksumAlgorithm::from(name.to_owned())));
+        input.set_checksum_type(kind.map(|kind| ChecksumType::from(kind.to_owned())));
+        checksum(&input.build().expect("complete")).map_err(|error| error.code().as_str().to_owned())
+    }
+
+    #[test]
+    fn checksums() {
+        use Algorithm::{Crc32, Crc64nvme};
+        assert_eq!(of(None, None), Ok(None));
+        assert_eq!(of(Some("CRC32"), None), Ok(Some((Crc32, ChecksumKind::Composite))));
+        assert_eq!(of(Some("CRC32"), Some("FULL_OBJECT")), Ok(Some((Crc32, ChecksumKind::FullObject))));
+        assert_eq!(of(Some("CRC64NVME"), None), Ok(Some((Crc64nvme, ChecksumKind::FullObject))));
+        for (algorithm, kind) in [
+            (Some("CRC64NVME"), Some("COMPOSITE")),
+            (Some("SHA256"), Some("FULL_OBJECT")),
+            (Some("ROT13"), None),
+            (None, Some("COMPOSITE")),
+            (Some("CRC32"), Some("HALF")),
+        ] {
+            assert_eq!(of(algorithm, kind), Err("InvalidRequest".to_owned()), "{algorithm:?} {kind:?}");
+        }
+    }
+}
