@@ -94,6 +94,6 @@ pub struct Facts {
     pub log_head: Seq,
     /// One number a call that may log, drawn under the locks, ascending.
     pub seqs: Vec<Seq>,
-    /// One (sequence value, random bits) a Begin or CreateUpload, at least.
+    /// One (sequence value, random bits) a Begin or `CreateUpload`, at least.
     pub version_seeds: Vec<(u64, u64)>,
 }

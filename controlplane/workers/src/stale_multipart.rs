@@ -58,7 +58,7 @@ impl StaleMultipart {
         };
         match self.ledger.submit(request).await {
             Outcome::UploadAborted => {
-                audit!("stale_multipart.aborted", request_id = %id, bucket = bucket.0, key);
+                audit!("storage.MultipartCleanup", request_id = %id, bucket = bucket.0, key);
                 Ok("aborted")
             }
             // Its client was quicker.

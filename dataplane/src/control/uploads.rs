@@ -70,7 +70,7 @@ pub(crate) struct StoredPart {
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub upload: Upload,
-    pub parts: Vec<StoredPart>,
+    pub stored: Vec<StoredPart>,
     pub truncated: bool,
 }
 
@@ -86,8 +86,8 @@ pub(crate) struct UploadsQuery {
 
 /// A page of open uploads.
 #[derive(Debug)]
-pub(crate) struct Uploads {
-    pub uploads: Vec<Upload>,
+pub(crate) struct OpenUploads {
+    pub open: Vec<Upload>,
     pub truncated: bool,
 }
 
@@ -178,7 +178,7 @@ impl Caller {
         self.control.see_required(&required_features);
         let Some(upload) = upload else { return Ok(None) };
         let upload = upload_of(upload).ok_or(Failure::Unknown)?;
-        Ok(Some(Parts { upload, parts: parts.into_iter().map(part_of).collect(), truncated }))
+        Ok(Some(Parts { upload, stored: parts.into_iter().map(part_of).collect(), truncated }))
     }
 
     /// A page of a bucket's open uploads.
@@ -186,7 +186,7 @@ impl Caller {
         &self,
         bucket: BucketId,
         query: &UploadsQuery,
-    ) -> Result<Uploads, Failure> {
+    ) -> Result<OpenUploads, Failure> {
         let UploadsQuery { prefix, key_after, upload_after, max_uploads } = query.clone();
         let request = v1::ListUploadsRequest {
             bucket: bucket.0,
@@ -205,7 +205,7 @@ impl Caller {
         let v1::ListUploadsReply { uploads, truncated, required_features } = reply;
         self.control.see_required(&required_features);
         let uploads = uploads.into_iter().map(upload_of).collect::<Option<Vec<_>>>();
-        Ok(Uploads { uploads: uploads.ok_or(Failure::Unknown)?, truncated })
+        Ok(OpenUploads { open: uploads.ok_or(Failure::Unknown)?, truncated })
     }
 }
 

@@ -1,11 +1,13 @@
-//! Multipart uploads as S3 has them (API reference: CreateMultipartUpload, UploadPart, UploadPartCopy, ListParts,
-//! ListMultipartUploads, CompleteMultipartUpload, AbortMultipartUpload; User Guide, "Checking object integrity").
+//! Multipart uploads as S3 has them (API reference: `CreateMultipartUpload`, `UploadPart`, `UploadPartCopy`,
+//! `ListParts`, `ListMultipartUploads`, `CompleteMultipartUpload`, `AbortMultipartUpload`; User Guide, "Checking
+//! object integrity").
 
 use anyhow::Result;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
-    ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart, ObjectAttributes,
+    ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
+    GetObjectAttributesParts, MultipartUpload, ObjectAttributes, Part,
 };
 use bytes::Bytes;
 use s3o_integration_tests::config::{BUCKET, OTHER, READER};
@@ -114,7 +116,7 @@ async fn ranges_and_parts(client: &Client) -> Result<()> {
     assert_eq!((first.parts_count(), first.content_length()), (None, Some(10)));
     let attributes = client.get_object_attributes().bucket(BUCKET).key("ranges");
     let attributes = attributes.object_attributes(ObjectAttributes::ObjectParts).send().await?;
-    assert_eq!(attributes.object_parts().and_then(|parts| parts.total_parts_count()), Some(4));
+    assert_eq!(attributes.object_parts().and_then(GetObjectAttributesParts::total_parts_count), Some(4));
     Ok(())
 }
 
@@ -345,9 +347,9 @@ async fn uploads_are_listed_and_rights_hold() -> Result<()> {
     }
     let list = || client.list_multipart_uploads().bucket(BUCKET);
     let all = list().send().await?;
-    let keys: Vec<&str> = all.uploads().iter().filter_map(|upload| upload.key()).collect();
+    let keys: Vec<&str> = all.uploads().iter().filter_map(MultipartUpload::key).collect();
     assert_eq!(keys, ["a/1", "a/2", "b", "c/1", "c/2", "d", "d"]);
-    let ids: Vec<&str> = all.uploads().iter().filter_map(|upload| upload.upload_id()).collect();
+    let ids: Vec<&str> = all.uploads().iter().filter_map(MultipartUpload::upload_id).collect();
     assert_eq!(ids, open.iter().map(|upload| upload.id.as_str()).collect::<Vec<_>>());
     let under = list().prefix("c/").send().await?;
     assert_eq!(under.uploads().len(), 2);
@@ -378,7 +380,7 @@ async fn uploads_are_listed_and_rights_hold() -> Result<()> {
     }
     let page = client.list_parts().bucket(BUCKET).key("parts").upload_id(&parts.id).max_parts(2);
     let page = page.part_number_marker("2").send().await?;
-    let numbers: Vec<i32> = page.parts().iter().filter_map(|part| part.part_number()).collect();
+    let numbers: Vec<i32> = page.parts().iter().filter_map(Part::part_number).collect();
     assert_eq!((numbers.as_slice(), page.is_truncated()), ([3, 4].as_slice(), Some(true)));
     assert_eq!(page.next_part_number_marker(), Some("4"));
 

@@ -105,7 +105,7 @@ credentials:
         ]
     );
     let text = error.to_string();
-    assert!(text.contains("c.yaml:10: backends[1].quota_bytes: must not be 0"), "{text}");
+    assert!(text.contains("c.yaml:11: backends[1].quota_bytes: must not be 0"), "{text}");
     assert!(text.contains("not built yet"), "{text}");
 }
 

@@ -101,11 +101,10 @@ pub(super) fn located(
     pieces: Option<Pieces>,
 ) -> Option<Result<Located, String>> {
     let wants_bytes = bounds(query.want).is_none_or(|(first, end)| first < end);
-    let beyond = |object: &ObjectRow| match query.want {
-        // What the object does not have is for the reader to refuse.
-        Want::Part(_) => true,
-        want => bounds(want)
-            .is_some_and(|(first, _)| u64::try_from(first).is_ok_and(|first| first >= object.size)),
+    // What the object does not have is for the reader to refuse.
+    let beyond = |object: &ObjectRow| {
+        bounds(query.want)
+            .is_none_or(|(first, _)| u64::try_from(first).is_ok_and(|first| first >= object.size))
     };
     let pieces = match pieces {
         Some(Ok(pieces)) => pieces,
@@ -123,18 +122,19 @@ fn group(pieces: Vec<(CopyRow, String)>) -> Vec<LocatedExtent> {
     let mut extents: Vec<(LocatedExtent, String, Vec<CopyRow>)> = Vec::new();
     for (copy, bucket) in pieces {
         let Some(piece) = copy.piece else { continue };
-        match extents.last_mut().filter(|(extent, ..)| extent.extent == copy.blob.extent) {
-            Some((_, _, copies)) => copies.push(copy),
-            None => {
-                let extent = LocatedExtent {
-                    extent: copy.blob.extent,
-                    offset: piece.offset,
-                    size: piece.size,
-                    copies: vec![],
-                };
-                extents.push((extent, bucket, vec![copy]));
-            }
+        if let Some((_, _, copies)) =
+            extents.last_mut().filter(|(extent, ..)| extent.extent == copy.blob.extent)
+        {
+            copies.push(copy);
+            continue;
         }
+        let extent = LocatedExtent {
+            extent: copy.blob.extent,
+            offset: piece.offset,
+            size: piece.size,
+            copies: vec![],
+        };
+        extents.push((extent, bucket, vec![copy]));
     }
     if cut && extents.len() > 1 {
         extents.pop();

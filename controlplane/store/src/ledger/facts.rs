@@ -233,8 +233,12 @@ async fn rows_of_calls(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(),
         vec![Box::new(ids), Box::new(items), Box::new(bucket_ids), Box::new(names), Box::new(displaces)];
     plan.add(Part::Calls, reads::CALLS, params).await?;
     let asks = |call: &Call| match call {
-        Call::Begin(_) | Call::Delete(_) | Call::SetTags(_) => true,
-        Call::CreateUpload(_) | Call::CompleteUpload(_) | Call::AbortUpload(_) => true,
+        Call::Begin(_)
+        | Call::Delete(_)
+        | Call::SetTags(_)
+        | Call::CreateUpload(_)
+        | Call::CompleteUpload(_)
+        | Call::AbortUpload(_) => true,
         Call::Retarget(_) | Call::Commit(_) | Call::Abort(_) | Call::Resolve(_) => false,
     };
     let writers: HashSet<&String> =

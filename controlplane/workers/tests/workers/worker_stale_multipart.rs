@@ -23,15 +23,19 @@ fn upload(n: u128) -> UploadRow {
     }
 }
 
+/// After the tick with which every worker begins.
+async fn with_stale(abort_outcomes: Vec<Outcome>) -> Fixture {
+    let fixture = Fixture::start(Vec::new(), State::default());
+    fixture.run("stale_multipart").await;
+    fixture.state().stale = vec![upload(1), upload(2)];
+    fixture.state().abort_outcomes = abort_outcomes;
+    fixture
+}
+
 #[tokio::test]
 async fn each_is_given_up_and_one_that_its_client_closed_is_passed_over() {
     let gone = Refusal::new(ErrorCode::NoSuchUpload, "completed").into();
-    let state = State {
-        stale: vec![upload(1), upload(2)],
-        abort_outcomes: vec![Outcome::UploadAborted, gone],
-        ..State::default()
-    };
-    let fixture = Fixture::start(Vec::new(), state);
+    let fixture = with_stale(vec![Outcome::UploadAborted, gone]).await;
     let counts = fixture.run("stale_multipart").await;
     assert_eq!((counts["aborted"], counts["already_closed"], counts["pruned"]), (1, 1, 0));
     let aborted = fixture.state().aborted.clone();
@@ -44,8 +48,7 @@ async fn each_is_given_up_and_one_that_its_client_closed_is_passed_over() {
 #[tokio::test]
 async fn one_that_cannot_be_given_up_fails_the_tick() {
     let busy = Refusal::new(ErrorCode::ServiceUnavailable, "the database is away").into();
-    let state = State { stale: vec![upload(1), upload(2)], abort_outcomes: vec![busy], ..State::default() };
-    let fixture = Fixture::start(Vec::new(), state);
+    let fixture = with_stale(vec![busy]).await;
     let error = fixture.workers.run("stale_multipart").await.unwrap_err().unwrap();
     assert!(error.contains("the database is away"), "{error}");
     fixture.end().await;

@@ -35,7 +35,7 @@ pub(in crate::ops) async fn answer(
     let range = (0, u32::from(MAX_PART));
     let found =
         caller.list_parts(bucket.id, &input.key, token.id, range).await.map_err(faults::of_failure)?;
-    let Parts { upload, parts: stored, truncated: _ } = found.ok_or_else(no_such_upload)?;
+    let Parts { upload, stored, truncated: _ } = found.ok_or_else(no_such_upload)?;
     let object = match upload.state {
         UploadState::Open => {
             let picked = pick(&listed, &stored)?;

@@ -33,7 +33,7 @@ pub(in crate::ops) async fn answer(
     let found =
         caller.list_parts(bucket.id, &input.key, token.id, wanted).await.map_err(faults::of_failure)?;
     let found = found.filter(|found| found.upload.state == UploadState::Open).ok_or_else(no_such_upload)?;
-    let Parts { upload, parts, truncated } = found;
+    let Parts { upload, stored: parts, truncated } = found;
     let number = |n: u32| i32::try_from(n).ok();
     let next = parts.last().map_or(marker, |part| part.number);
     let has_checksum = !upload.checksum_algorithm.is_empty();

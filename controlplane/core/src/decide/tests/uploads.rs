@@ -1,7 +1,7 @@
 //! Multipart uploads against the model.
 
 use proptest::prelude::*;
-use s3o_types::{Conditions, ErrorCode, Etag, Extent, Gen, ObjectAttributes, UploadId};
+use s3o_types::{Checksums, Conditions, ErrorCode, Etag, Extent, Gen, ObjectAttributes, UploadId};
 use uuid::Uuid;
 
 use super::world::{BUCKET, World, begin_call, carried, commit_call, op, refused, request};
@@ -52,7 +52,7 @@ fn complete_call(key: &str, upload: u128, parts: &[(u16, u16)], etag: &str) -> C
         upload: id(upload),
         conditions: Conditions::default(),
         etag: Etag::new(etag),
-        checksums: Default::default(),
+        checksums: Checksums::default(),
         parts: parts.iter().map(|(n, attempt)| (number(*n), Gen::new(*attempt).expect("small"))).collect(),
     }))
 }
