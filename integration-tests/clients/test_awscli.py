@@ -66,3 +66,21 @@ def test_s3api(cluster, environment, tmp_path, prefix):
     assert '"a": "b"' in aws(cluster, environment, "s3api", "head-object", *where)
     aws(cluster, environment, "s3api", "get-object", *where, "--range", "bytes=2-4", str(tmp_path / "part"))
     assert (tmp_path / "part").read_bytes() == b"234"
+
+
+def test_large_files_go_in_parts(cluster, environment, tmp_path, prefix):
+    body = os.urandom(21_000_000)
+    (tmp_path / "large").write_bytes(body)
+    url = f"s3://{cluster.bucket}/{prefix}large"
+    aws(cluster, environment, "s3", "cp", str(tmp_path / "large"), url)
+    where = ["--bucket", cluster.bucket, "--key", f"{prefix}large"]
+    # 8 MiB a part.
+    assert "-3" in aws(cluster, environment, "s3api", "head-object", *where, "--query", "ETag")
+    aws(cluster, environment, "s3", "cp", url, f"{url} too")
+    aws(cluster, environment, "s3", "cp", f"{url} too", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == body
+    piped = ["aws", "--endpoint-url", cluster.endpoint, "s3", "cp", "-", f"{url} piped"]
+    subprocess.run(piped, input=body, env=environment, check=True, timeout=300)
+    aws(cluster, environment, "s3", "mv", f"{url} piped", str(tmp_path / "piped"))
+    assert (tmp_path / "piped").read_bytes() == body
+    assert "Uploads" not in aws(cluster, environment, "s3api", "list-multipart-uploads", "--bucket", cluster.bucket, "--prefix", prefix)

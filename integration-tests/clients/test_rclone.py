@@ -62,3 +62,21 @@ def test_move_and_cat(cluster, rclone, tmp_path, prefix):
     rclone("moveto", f"{remote}one", f"{remote}two")
     assert rclone("cat", f"{remote}two") == "hello"
     assert rclone("lsf", remote) == "two\n"
+
+
+def test_a_file_of_300_mib_in_parts(cluster, rclone, tmp_path, prefix):
+    with open(tmp_path / "large", "wb") as large:
+        for _ in range(300):
+            large.write(os.urandom(1024 * 1024))
+    remote = f"suite:{cluster.bucket}/{prefix}"
+    parts = ["--s3-upload-cutoff", "50M", "--s3-chunk-size", "16M", "--s3-copy-cutoff", "100M"]
+    rclone("copyto", str(tmp_path / "large"), f"{remote}large", *parts)
+    # On the server, in parts too.
+    rclone("copyto", f"{remote}large", f"{remote}copied", *parts)
+    rclone("copyto", f"{remote}copied", str(tmp_path / "back"))
+    with open(tmp_path / "large", "rb") as one, open(tmp_path / "back", "rb") as other:
+        while chunk := one.read(1 << 20):
+            assert chunk == other.read(1 << 20)
+        assert not other.read(1)
+    rclone("check", "--download", str(tmp_path), remote, "--include", "/large")
+    rclone("purge", remote)
