@@ -7,21 +7,26 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
+use s3o_types::Right;
 use s3s::access::{S3Access, S3AccessContext};
-use s3s::{S3Result, s3_error};
+use s3s::{S3Request, S3Result, s3_error};
 
 use crate::http::request::RequestInfo;
 use crate::ops::bucket_settings::{absent, absent_name};
 use crate::plane::Plane;
-use crate::snapshot::Bucket;
+use crate::snapshot::{Bucket, Key};
 
 /// What an operation does to its bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
     /// It names no bucket.
     Nothing,
-    Read,
-    Write,
+    /// A grant on the bucket, whichever.
+    Bucket,
+    /// The right to the key that is named.
+    Key(Right),
+    /// The right to some key of the bucket; to which ones the operation checks by [`allowed`].
+    Some(Right),
 }
 
 /// Whoever is asking, and the bucket that was asked for. In the request's extensions.
@@ -49,7 +54,7 @@ impl S3Access for Grants {
         // Tools create a bucket before they copy to it, and take "it is yours" for an answer.
         if operation == "CreateBucket" {
             let bucket = cx.s3_path().get_bucket_name().unwrap_or_default();
-            return Err(match granted(&self.0, &access_key, bucket, true) {
+            return Err(match granted(&self.0, &access_key, bucket, Need::Some(Right::Write), "") {
                 Ok(_) => s3_error!(BucketAlreadyOwnedByYou),
                 Err(_) => s3_error!(AccessDenied, "Buckets are made by the cluster's operator"),
             });
@@ -57,12 +62,12 @@ impl S3Access for Grants {
         let Some((name, need)) = known(operation) else {
             return Err(s3_error!(NotImplemented, "{operation} is not implemented"));
         };
-        let bucket = match need {
-            Need::Nothing => None,
-            Need::Read | Need::Write => {
-                let bucket = cx.s3_path().get_bucket_name().unwrap_or_default();
-                Some(granted(&self.0, &access_key, bucket, need == Need::Write)?)
-            }
+        let bucket = if need == Need::Nothing {
+            None
+        } else {
+            let path = cx.s3_path();
+            let bucket = path.get_bucket_name().unwrap_or_default();
+            Some(granted(&self.0, &access_key, bucket, need, path.get_object_key().unwrap_or_default())?)
         };
         if let Some(info) = cx.extensions_mut().get::<Arc<RequestInfo>>() {
             info.note(name, &access_key, bucket.as_ref().map(|bucket| bucket.name.as_str()));
@@ -78,53 +83,76 @@ impl S3Access for Grants {
     }
 }
 
-/// The bucket, if the key may use it so.
-pub(crate) fn granted(plane: &Plane, access_key: &str, bucket: &str, write: bool) -> S3Result<Bucket> {
+/// The bucket, if the access key may use it so.
+fn granted(plane: &Plane, access_key: &str, bucket: &str, need: Need, key: &str) -> S3Result<Bucket> {
     let snapshot = plane.snapshot.load();
-    let may = |bucket: &&Bucket| {
-        let key = snapshot.keys.get(access_key);
-        key.and_then(|key| key.grants.get(&bucket.id)).is_some_and(|may_write| *may_write || !write)
-    };
     let bucket = snapshot.buckets.get(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
-    if may(&bucket) { Ok(bucket.clone()) } else { Err(s3_error!(AccessDenied)) }
+    let may = |granted: &Key| match need {
+        Need::Nothing => true,
+        Need::Bucket => !granted.scopes(bucket.id).is_empty(),
+        Need::Key(right) => granted.may(bucket.id, right, key),
+        Need::Some(right) => granted.may_somewhere(bucket.id, right),
+    };
+    let allowed = snapshot.keys.get(access_key).is_some_and(may);
+    if allowed { Ok(bucket.clone()) } else { Err(s3_error!(AccessDenied)) }
+}
+
+/// The bucket of a copy's source, if the access key may read the source.
+pub(crate) fn readable(plane: &Plane, access_key: &str, bucket: &str, key: &str) -> S3Result<Bucket> {
+    granted(plane, access_key, bucket, Need::Key(Right::Read), key)
+}
+
+/// Whether whoever asks has a right to a key of the bucket, or to list all keys under a prefix.
+pub(crate) fn allowed<T>(
+    plane: &Plane,
+    req: &S3Request<T>,
+    bucket: &Bucket,
+    right: Right,
+    key: &str,
+) -> S3Result<()> {
+    let access_key = req.extensions.get::<Tenant>().map(|tenant| tenant.access_key.as_str());
+    let snapshot = plane.snapshot.load();
+    let granted = access_key.and_then(|access_key| snapshot.keys.get(access_key));
+    let may = granted.is_some_and(|granted| granted.may(bucket.id, right, key));
+    if may { Ok(()) } else { Err(s3_error!(AccessDenied)) }
 }
 
 fn known(operation: &str) -> Option<(&'static str, Need)> {
     Some(match operation {
         "ListBuckets" => ("ListBuckets", Need::Nothing),
-        "HeadBucket" => ("HeadBucket", Need::Read),
-        "GetBucketLocation" => ("GetBucketLocation", Need::Read),
-        "GetBucketVersioning" => ("GetBucketVersioning", Need::Read),
-        "GetObject" => ("GetObject", Need::Read),
-        "HeadObject" => ("HeadObject", Need::Read),
-        "ListObjects" => ("ListObjects", Need::Read),
-        "ListObjectsV2" => ("ListObjectsV2", Need::Read),
-        "PutObject" => ("PutObject", Need::Write),
-        "CopyObject" => ("CopyObject", Need::Write),
-        "DeleteObject" => ("DeleteObject", Need::Write),
-        "DeleteObjects" => ("DeleteObjects", Need::Write),
-        "CreateMultipartUpload" => ("CreateMultipartUpload", Need::Write),
-        "UploadPart" => ("UploadPart", Need::Write),
-        "UploadPartCopy" => ("UploadPartCopy", Need::Write),
-        "CompleteMultipartUpload" => ("CompleteMultipartUpload", Need::Write),
-        "AbortMultipartUpload" => ("AbortMultipartUpload", Need::Write),
-        "ListParts" => ("ListParts", Need::Read),
-        "ListMultipartUploads" => ("ListMultipartUploads", Need::Read),
-        "GetObjectAttributes" => ("GetObjectAttributes", Need::Read),
-        "GetObjectTagging" => ("GetObjectTagging", Need::Read),
-        "PutObjectTagging" => ("PutObjectTagging", Need::Write),
-        "DeleteObjectTagging" => ("DeleteObjectTagging", Need::Write),
-        "GetBucketAcl" => ("GetBucketAcl", Need::Read),
-        "PutBucketAcl" => ("PutBucketAcl", Need::Write),
-        "GetObjectAcl" => ("GetObjectAcl", Need::Read),
-        "PutObjectAcl" => ("PutObjectAcl", Need::Write),
-        "GetBucketOwnershipControls" => ("GetBucketOwnershipControls", Need::Read),
-        "GetPublicAccessBlock" => ("GetPublicAccessBlock", Need::Read),
-        "GetBucketRequestPayment" => ("GetBucketRequestPayment", Need::Read),
-        "GetBucketLogging" => ("GetBucketLogging", Need::Read),
-        "GetBucketAccelerateConfiguration" => ("GetBucketAccelerateConfiguration", Need::Read),
-        "GetBucketNotificationConfiguration" => ("GetBucketNotificationConfiguration", Need::Read),
-        other => (absent_name(other)?, Need::Read),
+        "HeadBucket" => ("HeadBucket", Need::Bucket),
+        "GetBucketLocation" => ("GetBucketLocation", Need::Bucket),
+        "GetBucketVersioning" => ("GetBucketVersioning", Need::Bucket),
+        "GetObject" => ("GetObject", Need::Key(Right::Read)),
+        "HeadObject" => ("HeadObject", Need::Key(Right::Read)),
+        "ListObjects" => ("ListObjects", Need::Some(Right::List)),
+        "ListObjectsV2" => ("ListObjectsV2", Need::Some(Right::List)),
+        "PutObject" => ("PutObject", Need::Key(Right::Write)),
+        "CopyObject" => ("CopyObject", Need::Key(Right::Write)),
+        "DeleteObject" => ("DeleteObject", Need::Key(Right::Delete)),
+        "DeleteObjects" => ("DeleteObjects", Need::Some(Right::Delete)),
+        "CreateMultipartUpload" => ("CreateMultipartUpload", Need::Key(Right::Write)),
+        "UploadPart" => ("UploadPart", Need::Key(Right::Write)),
+        "UploadPartCopy" => ("UploadPartCopy", Need::Key(Right::Write)),
+        "CompleteMultipartUpload" => ("CompleteMultipartUpload", Need::Key(Right::Write)),
+        "AbortMultipartUpload" => ("AbortMultipartUpload", Need::Key(Right::Write)),
+        "ListParts" => ("ListParts", Need::Key(Right::List)),
+        "ListMultipartUploads" => ("ListMultipartUploads", Need::Some(Right::List)),
+        "GetObjectAttributes" => ("GetObjectAttributes", Need::Key(Right::Read)),
+        "GetObjectTagging" => ("GetObjectTagging", Need::Key(Right::Read)),
+        "PutObjectTagging" => ("PutObjectTagging", Need::Key(Right::Write)),
+        "DeleteObjectTagging" => ("DeleteObjectTagging", Need::Key(Right::Write)),
+        "GetBucketAcl" => ("GetBucketAcl", Need::Bucket),
+        "PutBucketAcl" => ("PutBucketAcl", Need::Some(Right::Write)),
+        "GetObjectAcl" => ("GetObjectAcl", Need::Key(Right::Read)),
+        "PutObjectAcl" => ("PutObjectAcl", Need::Key(Right::Write)),
+        "GetBucketOwnershipControls" => ("GetBucketOwnershipControls", Need::Bucket),
+        "GetPublicAccessBlock" => ("GetPublicAccessBlock", Need::Bucket),
+        "GetBucketRequestPayment" => ("GetBucketRequestPayment", Need::Bucket),
+        "GetBucketLogging" => ("GetBucketLogging", Need::Bucket),
+        "GetBucketAccelerateConfiguration" => ("GetBucketAccelerateConfiguration", Need::Bucket),
+        "GetBucketNotificationConfiguration" => ("GetBucketNotificationConfiguration", Need::Bucket),
+        other => (absent_name(other)?, Need::Bucket),
     })
 }
 
@@ -185,11 +213,12 @@ mod tests {
 
     #[test]
     fn only_what_exists_is_known() {
-        assert_eq!(known("GetObject").map(|(_, need)| need), Some(Need::Read));
-        assert_eq!(known("CopyObject").map(|(_, need)| need), Some(Need::Write));
-        assert_eq!(known("PutObjectTagging").map(|(_, need)| need), Some(Need::Write));
-        assert_eq!(known("GetBucketTagging").map(|(_, need)| need), Some(Need::Read));
-        assert_eq!(known("UploadPartCopy").map(|(_, need)| need), Some(Need::Write));
+        assert_eq!(known("GetObject").map(|(_, need)| need), Some(Need::Key(Right::Read)));
+        assert_eq!(known("CopyObject").map(|(_, need)| need), Some(Need::Key(Right::Write)));
+        assert_eq!(known("PutObjectTagging").map(|(_, need)| need), Some(Need::Key(Right::Write)));
+        assert_eq!(known("GetBucketTagging").map(|(_, need)| need), Some(Need::Bucket));
+        assert_eq!(known("DeleteObjects").map(|(_, need)| need), Some(Need::Some(Right::Delete)));
+        assert_eq!(known("UploadPartCopy").map(|(_, need)| need), Some(Need::Key(Right::Write)));
         assert_eq!(known("PutBucketCors"), None);
         assert_eq!(known("PostObject"), None);
     }

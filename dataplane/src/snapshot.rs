@@ -13,7 +13,8 @@ use anyhow::Context as _;
 use prost::Message as _;
 use s3o_proto::v1;
 use s3o_types::{
-    BackendId, BackendSpec, BucketId, ChecksumMode, Credentials, EtagProof, Place, Quirks, Secret, Timestamp,
+    BackendId, BackendSpec, BucketId, ChecksumMode, Credentials, EtagProof, Place, Quirks, Right, Rights,
+    Scope, Secret, Timestamp,
 };
 
 /// A virtual bucket.
@@ -30,8 +31,25 @@ pub(crate) struct Bucket {
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
     pub secret: Secret,
-    /// Whether it may write, by bucket. No entry: it may do nothing there.
-    pub grants: HashMap<BucketId, bool>,
+    /// What it may do and where, by bucket. No entry: nothing.
+    pub grants: HashMap<BucketId, Vec<Scope>>,
+}
+
+impl Key {
+    /// Whether it may do that to a key of the bucket.
+    pub(crate) fn may(&self, bucket: BucketId, right: Right, key: &str) -> bool {
+        self.scopes(bucket).iter().any(|scope| scope.allows(right, key))
+    }
+
+    /// Whether there is any key of the bucket to which it may do that.
+    pub(crate) fn may_somewhere(&self, bucket: BucketId, right: Right) -> bool {
+        self.scopes(bucket).iter().any(|scope| scope.rights.contains(right))
+    }
+
+    /// All that it may do there.
+    pub(crate) fn scopes(&self, bucket: BucketId) -> &[Scope] {
+        self.grants.get(&bucket).map(Vec::as_slice).unwrap_or_default()
+    }
 }
 
 /// Everything a request needs to know.
@@ -42,6 +60,21 @@ pub(crate) struct Snapshot {
     pub buckets: HashMap<String, Bucket>,
     pub keys: HashMap<String, Key>,
     pub backends: Vec<BackendSpec>,
+}
+
+fn grants_of(grants: Vec<v1::Grant>, scopes: Vec<v1::ScopedGrant>) -> HashMap<BucketId, Vec<Scope>> {
+    let whole = grants.into_iter().map(|v1::Grant { bucket, write }| {
+        let rights = if write { Rights::ALL } else { Rights::READ };
+        (bucket, Scope { prefix: String::new(), rights })
+    });
+    let scoped = scopes.into_iter().map(|v1::ScopedGrant { bucket, prefix, rights }| {
+        (bucket, Scope { prefix, rights: Rights::from_bits(rights) })
+    });
+    let mut all: HashMap<BucketId, Vec<Scope>> = HashMap::new();
+    for (bucket, scope) in whole.chain(scoped).filter(|(_, scope)| scope.rights != Rights::NONE) {
+        all.entry(BucketId(bucket)).or_default().push(scope);
+    }
+    all
 }
 
 impl Snapshot {
@@ -55,10 +88,9 @@ impl Snapshot {
             (name.clone(), Bucket { id: BucketId(id), name, created: Timestamp(created_us), max_object_size })
         });
         let keys = credentials.into_iter().map(|credential| {
-            let v1::Credential { access_key_id, secret_access_key, grants } = credential;
-            let grants =
-                grants.into_iter().map(|v1::Grant { bucket, write }| (BucketId(bucket), write)).collect();
-            (access_key_id, Key { secret: Secret::new(secret_access_key), grants })
+            let v1::Credential { access_key_id, secret_access_key, grants, scopes } = credential;
+            let key = Key { secret: Secret::new(secret_access_key), grants: grants_of(grants, scopes) };
+            (access_key_id, key)
         });
         Self {
             generation,
@@ -183,7 +215,11 @@ mod tests {
             credentials: vec![v1::Credential {
                 access_key_id: "AK".to_owned(),
                 secret_access_key: "SK".to_owned(),
-                grants: vec![v1::Grant { bucket: 3, write: true }],
+                grants: vec![v1::Grant { bucket: 3, write: true }, v1::Grant { bucket: 4, write: false }],
+                scopes: vec![
+                    v1::ScopedGrant { bucket: 5, prefix: "a/".into(), rights: 0b1010_0001 },
+                    v1::ScopedGrant { bucket: 6, prefix: String::new(), rights: 0b1_0000 },
+                ],
             }],
         }
     }
@@ -193,7 +229,12 @@ mod tests {
         let snapshot = Snapshot::from_wire(configuration());
         assert_eq!(snapshot.backends.len(), 1);
         assert_eq!(snapshot.buckets["photos"].max_object_size, u64::MAX);
-        assert!(snapshot.keys["AK"].grants[&BucketId(3)]);
+        let key = &snapshot.keys["AK"];
+        assert!(key.may(BucketId(3), Right::Delete, "k"));
+        assert!(key.may(BucketId(4), Right::List, "") && !key.may(BucketId(4), Right::Write, "k"));
+        assert!(key.may(BucketId(5), Right::Read, "a/k") && !key.may(BucketId(5), Right::Read, "k"));
+        assert!(key.may_somewhere(BucketId(5), Right::Read) && !key.may_somewhere(BucketId(5), Right::List));
+        assert!(key.scopes(BucketId(6)).is_empty(), "a right of a later release is none here");
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub const TOKEN: &str = "test-token";
 pub const KEY: (&str, &str) = ("AKIATESTWRITER", "test-writer-secret");
 /// May read the first bucket.
 pub const READER: (&str, &str) = ("AKIATESTREADER", "test-reader-secret");
+/// May do single things under prefixes of the first bucket.
+pub const SCOPED: (&str, &str) = ("AKIATESTSCOPED", "test-scoped-secret");
 /// The bucket of most tests.
 pub const BUCKET: &str = "data";
 /// Another one, with a size limit.
@@ -137,6 +139,15 @@ pub fn control_plane(
                 "access_key_id": READER.0,
                 "secret_access_key": READER.1,
                 "grants": [{"bucket": BUCKET, "access": "read"}],
+            },
+            {
+                "access_key_id": SCOPED.0,
+                "secret_access_key": SCOPED.1,
+                "grants": [
+                    {"bucket": BUCKET, "access": ["read", "list"], "prefix": "team/"},
+                    {"bucket": BUCKET, "access": ["write"], "prefix": "drop/"},
+                    {"bucket": BUCKET, "access": ["delete"], "prefix": "bin/"},
+                ],
             },
         ],
         "cleanup": {

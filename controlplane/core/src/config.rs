@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use s3o_types::{
-    AckLevel, BackendId, BackendSpec, BackendState, BucketId, BucketName, Credentials, Quirks, Secret,
+    AckLevel, BackendId, BackendSpec, BackendState, BucketId, BucketName, Credentials, Quirks, Scope, Secret,
     Timestamp,
 };
 use uuid::Uuid;
@@ -96,8 +96,10 @@ pub struct DeclaredCredential {
     pub access_key_id: String,
     /// Its secret.
     pub secret_access_key: Secret,
-    /// Bucket and whether writing is allowed.
+    /// Whole buckets, and whether writing is allowed.
     pub grants: Vec<(BucketName, bool)>,
+    /// Parts of buckets, or some rights only.
+    pub scopes: Vec<(BucketName, Scope)>,
 }
 
 /// What the database serves to everybody, under one generation.
@@ -195,8 +197,10 @@ pub struct CredentialConfig {
     pub access_key_id: String,
     /// Its secret.
     pub secret_access_key: Secret,
-    /// Bucket and whether writing is allowed.
+    /// Whole buckets, and whether writing is allowed.
     pub grants: Vec<(BucketId, bool)>,
+    /// Parts of buckets, or some rights only.
+    pub scopes: Vec<(BucketId, Scope)>,
 }
 
 /// Where a backend's marker was looked for. A configuration that names another place by now is not told.

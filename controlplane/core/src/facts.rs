@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use s3o_types::{AckLevel, BackendId, BackendState, BlobName, BucketId, Op, Place, Seq, Timestamp, UploadId};
+use s3o_types::{
+    AckLevel, BackendId, BackendState, BlobName, BucketId, Op, Place, Scope, Seq, Timestamp, UploadId,
+};
 
 use crate::config::{BucketState, Routing};
 use crate::intent::Intent;
@@ -71,8 +73,10 @@ pub struct Facts {
     pub routing: Routing,
     /// Buckets of the batch.
     pub buckets: HashMap<BucketId, BucketFacts>,
-    /// (access key, bucket) pairs that may write.
+    /// (access key, bucket) pairs that may write and delete everything.
     pub writers: HashSet<(String, BucketId)>,
+    /// What others may do, and where; read only for those who ask.
+    pub scopes: HashMap<(String, BucketId), Vec<Scope>>,
     /// All backends, for Begin and Retarget.
     pub backends: Vec<BackendFacts>,
     /// Where the backends are that the batch's Commits, Aborts and Resolves name, read under the lock that whoever

@@ -43,11 +43,11 @@ pub(super) fn list(plane: &Arc<Plane>, req: &S3Request<ListBucketsInput>) -> Ans
     };
     let prefix = input.prefix.as_deref().unwrap_or_default();
     let snapshot = plane.snapshot.load();
-    let grants = snapshot.keys.get(&tenant.access_key).map(|key| &key.grants);
+    let key = snapshot.keys.get(&tenant.access_key);
     let mut buckets: Vec<_> = snapshot
         .buckets
         .values()
-        .filter(|bucket| grants.is_some_and(|grants| grants.contains_key(&bucket.id)))
+        .filter(|bucket| key.is_some_and(|key| !key.scopes(bucket.id).is_empty()))
         .filter(|bucket| bucket.name.starts_with(prefix) && bucket.name > after)
         .collect();
     buckets.sort_by(|a, b| a.name.cmp(&b.name));

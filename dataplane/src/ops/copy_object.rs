@@ -18,7 +18,7 @@ use super::conditions::{self, ReadConditions, Verdict};
 use super::headers::timestamp;
 use super::range::Slice;
 use super::{Answer, bucket_of, check_acl, check_key, check_version, refuse_unsupported, tags};
-use crate::access::{Tenant, granted};
+use crate::access::{Tenant, readable};
 use crate::control::{Located, Want};
 use crate::pipeline::body::Payload;
 use crate::pipeline::put::{ServerSide, Write, write};
@@ -106,7 +106,7 @@ pub(super) fn source<T>(plane: &Plane, req: &S3Request<T>, named: &CopySource) -
     check_key(key)?;
     check_version(version_id.as_deref())?;
     let tenant = req.extensions.get::<Tenant>().ok_or_else(|| s3_error!(AccessDenied))?;
-    Ok((granted(plane, &tenant.access_key, bucket, false)?, key.to_string()))
+    Ok((readable(plane, &tenant.access_key, bucket, key)?, key.to_string()))
 }
 
 /// Whether a directive says REPLACE.

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use s3o_types::{Conditions, Etag};
+use s3o_types::{Conditions, Etag, Right};
 use s3s::dto::{
     DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, Error as DeleteError, ObjectIdentifier,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::{Answer, bucket_of, check_key, check_version, document};
+use crate::access::allowed;
 use crate::control::Caller;
 use crate::pipeline::faults;
 use crate::plane::Plane;
@@ -29,16 +30,28 @@ pub(super) async fn answer(
     let bucket = bucket_of(&req)?;
     document::check(&req)?;
     let caller = plane.caller(&req);
+    let denied: Vec<bool> = {
+        let may =
+            |object: &ObjectIdentifier| allowed(plane, &req, &bucket, Right::Delete, &object.key).is_ok();
+        req.input.delete.objects.iter().map(|object| !may(object)).collect()
+    };
     let delete = req.input.delete;
     if delete.objects.is_empty() || delete.objects.len() > MAX_OBJECTS {
         return Err(s3_error!(MalformedXML));
     }
     let quiet = delete.quiet.unwrap_or(false);
     let all = async move {
-        let items = delete.objects.into_iter().zip(0_i32..);
-        let outcomes = items.map(|(object, item)| {
+        let items = delete.objects.into_iter().zip(denied).zip(0_i32..);
+        let outcomes = items.map(|((object, denied), item)| {
             let (caller, bucket) = (&caller, &bucket);
-            async move { (one(caller, bucket, item, &object).await, object) }
+            async move {
+                let outcome = if denied {
+                    Err(s3_error!(AccessDenied))
+                } else {
+                    one(caller, bucket, item, &object).await
+                };
+                (outcome, object)
+            }
         });
         futures::stream::iter(outcomes).buffered(AT_ONCE).collect::<Vec<_>>().await
     };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use s3o_types::Right;
 use s3s::dto::{
     ChecksumAlgorithm, ChecksumType, CommonPrefix, ETag, EncodingType, ListObjectsInput, ListObjectsOutput,
     ListObjectsV2Input, ListObjectsV2Output, Object, ObjectStorageClass,
@@ -12,6 +13,7 @@ use s3s::{S3Request, S3Response, S3Result};
 use super::buckets::owner;
 use super::headers::timestamp;
 use super::{Answer, bucket_of, token};
+use crate::access::allowed;
 use crate::control::{Caller, ListQuery, Listed, Page};
 use crate::pipeline::faults::{self, invalid_argument};
 use crate::plane::Plane;
@@ -29,6 +31,7 @@ pub(super) async fn v2(
     req: S3Request<ListObjectsV2Input>,
 ) -> Answer<ListObjectsV2Output> {
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
+    allowed(plane, &req, &bucket, Right::List, req.input.prefix.as_deref().unwrap_or_default())?;
     let input = req.input;
     let encoder = Encoder::new(input.encoding_type.as_ref())?;
     let max_keys = max_keys(input.max_keys)?;
@@ -61,6 +64,7 @@ pub(super) async fn v2(
 /// ListObjects.
 pub(super) async fn v1(plane: &Arc<Plane>, req: S3Request<ListObjectsInput>) -> Answer<ListObjectsOutput> {
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
+    allowed(plane, &req, &bucket, Right::List, req.input.prefix.as_deref().unwrap_or_default())?;
     let input = req.input;
     let encoder = Encoder::new(input.encoding_type.as_ref())?;
     let max_keys = max_keys(input.max_keys)?;

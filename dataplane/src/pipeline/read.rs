@@ -22,6 +22,8 @@ use crate::plane::Plane;
 const FORGIVEN_AFTER: u64 = 8 * 1024 * 1024;
 /// The pause before the same copy is tried again.
 const SAME_COPY_PAUSE: Duration = Duration::from_millis(200);
+/// How quickly all copies must have failed for them to be asked once more.
+const WORTH_ANOTHER_ROUND: Duration = Duration::from_secs(1);
 
 /// Why no byte could be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -160,12 +162,30 @@ impl Reader {
         let Some(extent) = self.extent().cloned() else { return Err(ReadError::Unavailable) };
         let until = (extent.offset + extent.size).min(self.end);
         let copies = self.in_order(&extent);
+        let started = Instant::now();
+        match self.ask(&extent, &copies, until).await {
+            // A connection that was just closed is no reason to fail a reader; a backend that keeps it waiting is.
+            Err(ReadError::Unavailable) if started.elapsed() < WORTH_ANOTHER_ROUND => {
+                tokio::time::sleep(SAME_COPY_PAUSE).await;
+                self.ask(&extent, &copies, until).await
+            }
+            decided => decided,
+        }
+    }
+
+    /// One round over the copies.
+    async fn ask(
+        &mut self,
+        extent: &LocatedExtent,
+        copies: &[LocatedCopy],
+        until: u64,
+    ) -> Result<(), ReadError> {
         let mut gone = 0;
-        for copy in &copies {
+        for copy in copies {
             if self.failed.as_ref().is_some_and(|failed| same(failed, copy)) {
                 tokio::time::sleep(SAME_COPY_PAUSE).await;
             }
-            match get(&self.plane, copy, &extent, self.at, until).await {
+            match get(&self.plane, copy, extent, self.at, until).await {
                 Ok(body) => {
                     self.open = Some((body, copy.clone(), until));
                     return Ok(());

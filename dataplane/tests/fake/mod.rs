@@ -242,6 +242,7 @@ impl Model {
             backends: backends.collect(),
             buckets: vec![bucket(1, "photos"), bucket(2, "secret")],
             credentials: vec![v1::Credential {
+                scopes: vec![],
                 access_key_id: "AK".to_owned(),
                 secret_access_key: "SK".to_owned(),
                 grants: vec![v1::Grant { bucket: 1, write: true }],

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use s3o_integration_tests::config::{BUCKET, KEY, OTHER, READER};
+use s3o_integration_tests::config::{BUCKET, KEY, OTHER, READER, SCOPED};
+use s3o_integration_tests::multipart::Upload;
 use s3o_integration_tests::raw::{Payload, Raw, Request, Response};
-use s3o_integration_tests::s3::{self, body};
+use s3o_integration_tests::s3::{self, Failure, body};
 use s3o_integration_tests::{Cluster, Options};
 use time::OffsetDateTime;
 
@@ -23,6 +24,7 @@ async fn only_who_may() -> Result<()> {
     s3::put(&client, OTHER, "k", bytes.clone()).await.expect("put");
     signatures(&cluster).await?;
     grants(&cluster).await?;
+    scopes(&cluster, &bytes).await?;
     presigned(&cluster, &bytes).await?;
     hosts(&cluster, &bytes).await?;
     cluster.finish().await
@@ -112,5 +114,48 @@ async fn hosts(cluster: &Cluster, bytes: &[u8]) -> Result<()> {
         let answer = raw.send(&Request::new("GET", "/data/k").payload(Payload::Unsigned)).await?;
         assert_eq!(answer.body, bytes, "{host}");
     }
+    Ok(())
+}
+
+/// Single rights under prefixes: reads and lists `team/`, writes `drop/`, deletes under `bin/`.
+async fn scopes(cluster: &Cluster, bytes: &bytes::Bytes) -> Result<()> {
+    let all = cluster.s3(0);
+    for key in ["team/a", "teams", "drop/a", "bin/a", "bin/b"] {
+        s3::put(&all, BUCKET, key, bytes.clone()).await.expect("put");
+    }
+    let scoped = s3::client(cluster.data[0].s3, SCOPED.0, SCOPED.1, Duration::from_secs(60));
+    let denied = Failure::Answer { status: 403, code: "AccessDenied".into() };
+    assert!(s3::get(&scoped, BUCKET, "team/a").await.expect("it may").is_some());
+    assert_eq!(s3::get(&scoped, BUCKET, "teams").await, Err(denied.clone()));
+    assert_eq!(s3::get(&scoped, BUCKET, "drop/a").await, Err(denied.clone()), "write is not read");
+    assert_eq!(s3::list(&scoped, BUCKET, "team/").await.expect("it may").len(), 1);
+    for prefix in ["", "team", "drop/"] {
+        assert_eq!(s3::list(&scoped, BUCKET, prefix).await, Err(denied.clone()), "{prefix}");
+    }
+    s3::put(&scoped, BUCKET, "drop/b", bytes.clone()).await.expect("it may");
+    assert_eq!(s3::put(&scoped, BUCKET, "team/b", bytes.clone()).await, Err(denied.clone()));
+    assert_eq!(s3::delete(&scoped, BUCKET, "drop/b").await, Err(denied.clone()), "write is not delete");
+    s3::copy(&scoped, BUCKET, "team/a", "drop/copied").await.expect("read there, write here");
+    assert_eq!(s3::copy(&scoped, BUCKET, "teams", "drop/c").await, Err(denied.clone()));
+    assert_eq!(s3::copy(&scoped, BUCKET, "team/a", "team/c").await, Err(denied.clone()));
+    let upload = Upload::open(&scoped, "drop/parts").await.expect("it may");
+    let part = upload.put(&scoped, 1, bytes.clone()).await.expect("it may");
+    upload.complete(&scoped, &[(1, part)]).await.expect("it may");
+    assert_eq!(Upload::open(&scoped, "team/parts").await.expect_err("it may not"), denied);
+    s3::delete(&scoped, BUCKET, "bin/a").await.expect("it may");
+    let document =
+        b"<Delete><Object><Key>bin/b</Key></Object><Object><Key>team/a</Key></Object></Delete>".to_vec();
+    let raw = Raw::new(cluster.data[0].s3, SCOPED.0, SCOPED.1);
+    let digest = hex::decode(s3::md5(&document))?;
+    let md5 = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digest);
+    let batch = Request::new("POST", "/data?delete").header("content-md5", &md5).body(document);
+    let answer = raw.send(&batch).await?;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.text().contains("<Deleted><Key>bin/b</Key></Deleted>"), "{}", answer.text());
+    assert!(answer.text().contains("<Code>AccessDenied</Code>"), "{}", answer.text());
+    assert!(s3::get(&all, BUCKET, "team/a").await.expect("get").is_some());
+    let buckets = scoped.list_buckets().send().await?;
+    assert_eq!(buckets.buckets().len(), 1);
+    assert_eq!(s3::get(&scoped, OTHER, "k").await, Err(denied));
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! `AbortUpload`: the upload is given up, its parts are queued. A part that is still on its way finds it closed.
 
+use s3o_types::Right;
+
 use super::upload::{close, open, queue_part};
 use super::{Batch, Slot, Subject};
 use crate::call::{AbortUpload, Outcome, Refusal};
@@ -20,7 +22,7 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, access_key: &str, abort: &Ab
 fn find(batch: &mut Batch, access_key: &str, abort: &AbortUpload) -> Result<UploadFacts, Refusal> {
     let AbortUpload { bucket, key, upload, stale } = abort;
     if !stale {
-        batch.may_write(access_key, *bucket)?;
+        batch.may(access_key, Right::Write, (*bucket, key))?;
     }
     open(batch, *bucket, key, *upload).cloned()
 }

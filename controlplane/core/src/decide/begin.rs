@@ -1,6 +1,6 @@
 //! Begin: place the write, reserve its bytes, record the intent. No byte has moved yet.
 
-use s3o_types::{BlobName, ErrorCode, Gen, VersionId, storage_key::MAX_KEY_BYTES};
+use s3o_types::{BlobName, ErrorCode, Gen, Right, VersionId, storage_key::MAX_KEY_BYTES};
 
 use super::{Batch, conditions, internal, upload};
 use crate::call::{Begin, Outcome, PartOf, Refusal, Request};
@@ -32,7 +32,7 @@ fn begun(intent: &Intent) -> Outcome {
 fn place(batch: &mut Batch, request: &Request, begin: &Begin) -> Result<Intent, Outcome> {
     let Begin { bucket, key, size, conditions, kind, part, down, prefer } = begin;
     check_key(key)?;
-    batch.may_write(&request.access_key, *bucket)?;
+    batch.may(&request.access_key, Right::Write, (*bucket, key))?;
     let facts = batch.writable_bucket(*bucket)?.clone();
     if let Some(max) = facts.max_object_size.filter(|max| size > max) {
         let why = format!("the bucket takes objects of up to {max} bytes, this one has {size}");

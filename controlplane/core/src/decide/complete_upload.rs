@@ -2,7 +2,7 @@
 //! moves. One Complete wins; another one that asks for the same object gets the same answer, for as long as the
 //! upload is remembered. A refusal closes nothing: the client may pick again, or abort.
 
-use s3o_types::{ErrorCode, Etag, Extent};
+use s3o_types::{ErrorCode, Etag, Extent, Right};
 
 use super::commit::make_current;
 use super::upload::{close, find, queue_part};
@@ -34,7 +34,7 @@ enum Checked {
 
 fn check(batch: &mut Batch, access_key: &str, complete: &CompleteUpload) -> Result<Checked, Refusal> {
     let CompleteUpload { bucket, key, upload, conditions, etag, checksums: _, parts } = complete;
-    batch.may_write(access_key, *bucket)?;
+    batch.may(access_key, Right::Write, (*bucket, key))?;
     let max = batch.writable_bucket(*bucket)?.max_object_size.unwrap_or(u64::MAX).min(MAX_OBJECT_BYTES);
     let facts = find(batch, *bucket, key, *upload)?.clone();
     match facts.row.state {

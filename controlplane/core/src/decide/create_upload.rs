@@ -1,7 +1,7 @@
 //! `CreateUpload`: a multipart upload is open. Nothing is placed: each part is, by its own Begin. No log row: the
 //! upload's row, whose id is the operation's, is the outcome.
 
-use s3o_types::UploadId;
+use s3o_types::{Right, UploadId};
 
 use super::{Batch, begin, internal};
 use crate::call::{CreateUpload, Outcome, Request};
@@ -34,7 +34,7 @@ fn open(
         return Err(internal("an upload is the only item of its operation"));
     }
     begin::check_key(key)?;
-    batch.may_write(&request.access_key, *bucket)?;
+    batch.may(&request.access_key, Right::Write, (*bucket, key))?;
     batch.writable_bucket(*bucket)?;
     Ok(UploadRow {
         id,

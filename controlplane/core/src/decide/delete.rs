@@ -1,6 +1,8 @@
 //! Delete: the key has no current version any more. A key that had none gets its row in the log too,
 //! so that a repeat cannot remove what another client wrote in between.
 
+use s3o_types::Right;
+
 use super::settle::displace;
 use super::{Batch, Slot, Subject, conditions};
 use crate::call::{Delete, Outcome, Refusal};
@@ -18,7 +20,7 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, access_key: &str, delete: &D
 }
 
 fn allowed(batch: &Batch, access_key: &str, delete: &Delete) -> Result<String, Refusal> {
-    batch.may_write(access_key, delete.bucket)?;
+    batch.may(access_key, Right::Delete, (delete.bucket, &delete.key))?;
     let bucket = batch.writable_bucket(delete.bucket)?;
     let current = batch.facts.objects.get(&(delete.bucket, delete.key.clone()));
     conditions::check(&delete.conditions, current)?;

@@ -23,7 +23,7 @@ mod upload;
 
 use std::borrow::Borrow;
 
-use s3o_types::{BackendId, ErrorCode, Op, Seq, VersionId};
+use s3o_types::{BackendId, ErrorCode, Op, Right, Seq, VersionId};
 
 use crate::call::{Call, Outcome, Refusal, Request};
 use crate::effects::Effects;
@@ -96,10 +96,21 @@ impl Batch {
             .ok_or_else(|| Refusal::new(ErrorCode::NoSuchBucket, "the bucket does not exist"))
     }
 
-    fn may_write(&self, access_key: &str, bucket: s3o_types::BucketId) -> Result<(), Refusal> {
-        let allowed = self.facts.writers.contains(&(access_key.to_owned(), bucket));
+    fn may(
+        &self,
+        access_key: &str,
+        right: Right,
+        (bucket, key): (s3o_types::BucketId, &str),
+    ) -> Result<(), Refusal> {
+        let asking = (access_key.to_owned(), bucket);
+        let scoped = || {
+            let scopes = self.facts.scopes.get(&asking);
+            scopes.is_some_and(|scopes| scopes.iter().any(|scope| scope.allows(right, key)))
+        };
+        let allowed = self.facts.writers.contains(&asking) || scoped();
         allowed.then_some(()).ok_or_else(|| {
-            Refusal::new(ErrorCode::AccessDenied, "the access key has no write access to the bucket")
+            let why = format!("the access key has no right to {} here", right.as_str());
+            Refusal::new(ErrorCode::AccessDenied, why)
         })
     }
 

@@ -6,7 +6,7 @@ use super::{Batch, Slot, Subject};
 use crate::call::{Outcome, Refusal, SetTags};
 use crate::object::ObjectRow;
 use crate::outcome_log::Logged;
-use s3o_types::ErrorCode;
+use s3o_types::{ErrorCode, Right};
 
 pub(super) fn decide(batch: &mut Batch, slot: Slot, access_key: &str, set: &SetTags) -> Outcome {
     if let Some(outcome) = batch.logged(slot.op) {
@@ -25,7 +25,7 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, access_key: &str, set: &SetT
 
 fn changed(batch: &mut Batch, access_key: &str, set: &SetTags) -> Result<ObjectRow, Refusal> {
     let SetTags { bucket, key, tags } = set;
-    batch.may_write(access_key, *bucket)?;
+    batch.may(access_key, Right::Write, (*bucket, key))?;
     batch.writable_bucket(*bucket)?;
     let current = batch.facts.objects.get_mut(&(*bucket, key.clone()));
     let current = current.ok_or_else(|| Refusal::new(ErrorCode::NoSuchKey, "the key does not exist"))?;

@@ -366,3 +366,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_scope_allows_single_rights_under_its_prefix() {
+    use s3o_types::{Right, Rights, Scope};
+    let mut world = World::default();
+    world.put(1, "drop/old", 5);
+    let asking = ("scoped".to_owned(), BUCKET);
+    let rights = Rights::NONE.with(Right::Write);
+    world.scopes.insert(asking, vec![Scope { prefix: "drop/".into(), rights }]);
+    let mut ask = |n, call| {
+        let request = crate::call::Request { access_key: "scoped".into(), ..request(n, call) };
+        refused(&world.run(request))
+    };
+    let denied = Some(ErrorCode::AccessDenied);
+    assert_eq!(ask(2, begin_call("drop/a", 1, Conditions::default())), None);
+    assert_eq!(ask(3, begin_call("dro", 1, Conditions::default())), denied);
+    assert_eq!(ask(4, delete_call("drop/old")), denied, "write is not delete");
+    assert!(world.objects.contains_key("drop/old"));
+}

@@ -2,7 +2,7 @@
 
 use s3o_core::config::{BackendConfig, BucketConfig, BucketState, ClusterConfig, CredentialConfig};
 use s3o_proto::v1;
-use s3o_types::{BackendSpec, BackendState, ChecksumMode, Credentials, EtagProof, Quirks};
+use s3o_types::{BackendSpec, BackendState, BucketId, ChecksumMode, Credentials, EtagProof, Quirks, Scope};
 
 pub(super) fn configuration(config: &ClusterConfig) -> v1::Configuration {
     // How placement chooses is the control plane's.
@@ -89,10 +89,16 @@ fn bucket(config: &BucketConfig) -> Option<v1::Bucket> {
 }
 
 fn credential(config: &CredentialConfig) -> v1::Credential {
-    let CredentialConfig { access_key_id, secret_access_key, grants } = config;
+    let CredentialConfig { access_key_id, secret_access_key, grants, scopes } = config;
+    let scoped = |(bucket, Scope { prefix, rights }): &(BucketId, Scope)| v1::ScopedGrant {
+        bucket: bucket.0,
+        prefix: prefix.clone(),
+        rights: u32::from(rights.bits()),
+    };
     v1::Credential {
         access_key_id: access_key_id.clone(),
         secret_access_key: secret_access_key.expose().to_owned(),
         grants: grants.iter().map(|(bucket, write)| v1::Grant { bucket: bucket.0, write: *write }).collect(),
+        scopes: scopes.iter().map(scoped).collect(),
     }
 }

@@ -21,7 +21,7 @@ use s3o_core::usage::Usage;
 use s3o_core::worker::{Counts, WorkerStatus};
 use s3o_types::{
     AckLevel, BackendId, BackendSpec, BackendState, BucketId, Credentials, ErrorCode, Op, Place, Quirks,
-    Secret, Timestamp,
+    Rights, Scope, Secret, Timestamp,
 };
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -106,6 +106,7 @@ pub(super) fn config(generation: i64) -> ClusterConfig {
         }],
         buckets: vec![bucket(1, "photos", BucketState::Active), bucket(2, "old", BucketState::Deleting)],
         credentials: vec![CredentialConfig {
+            scopes: vec![(BucketId(2), Scope { prefix: "p/".into(), rights: Rights::READ })],
             access_key_id: "client".into(),
             secret_access_key: Secret::new("hush"),
             grants: vec![(BucketId(1), true)],

@@ -5,7 +5,9 @@
 
 use s3o_core::config::{Declared, DeclaredBackend, DeclaredBucket, DeclaredCredential, Routing};
 use s3o_runtime::ByteSize;
-use s3o_types::{AckLevel, BucketName, ChecksumMode, Credentials, EtagProof, Quirks, Secret};
+use s3o_types::{
+    AckLevel, BucketName, ChecksumMode, Credentials, EtagProof, Quirks, Right, Rights, Scope, Secret,
+};
 use serde::{Deserialize, Serialize};
 
 use super::ControlPlaneConfig;
@@ -131,16 +133,61 @@ pub struct Grant {
     pub bucket: String,
     /// What may be done there.
     pub access: Access,
+    /// Only to keys under it; all keys without. A bucket may be granted under several prefixes.
+    #[serde(default)]
+    pub prefix: String,
 }
 
-/// `credentials[].grants[].access`.
+/// `credentials[].grants[].access`: one of two words, or a list of single rights.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "must be `read`, `read_write`, or a list of `read`, `write`, `list`, `delete`")]
+pub enum Access {
+    /// The usual ones.
+    Word(AccessWord),
+    /// Each by its name.
+    Rights(Vec<AccessRight>),
+}
+
+/// A usual set of rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Access {
+pub enum AccessWord {
     /// Get, head, list.
     Read,
     /// Put, copy, delete too.
     ReadWrite,
+}
+
+/// A single right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessRight {
+    /// Get an object and what is said about it.
+    Read,
+    /// Put, copy to, tag, upload in parts.
+    Write,
+    /// See which keys there are.
+    List,
+    /// Remove objects.
+    Delete,
+}
+
+impl Access {
+    fn rights(&self) -> Rights {
+        match self {
+            Self::Word(AccessWord::Read) => Rights::READ,
+            Self::Word(AccessWord::ReadWrite) => Rights::ALL,
+            Self::Rights(rights) => rights
+                .iter()
+                .map(|right| match right {
+                    AccessRight::Read => Right::Read,
+                    AccessRight::Write => Right::Write,
+                    AccessRight::List => Right::List,
+                    AccessRight::Delete => Right::Delete,
+                })
+                .collect(),
+        }
+    }
 }
 
 impl ControlPlaneConfig {
@@ -213,18 +260,28 @@ impl BucketSection {
 
 impl CredentialSection {
     fn declared(&self) -> Result<DeclaredCredential, String> {
-        let grants = self.grants.iter().map(Grant::declared).collect::<Result<_, _>>()?;
+        let (mut grants, mut scopes) = (Vec::new(), Vec::new());
+        for grant in &self.grants {
+            let (bucket, scope): (BucketName, Scope) = grant.declared()?;
+            match scope.rights {
+                Rights::ALL if scope.prefix.is_empty() => grants.push((bucket, true)),
+                Rights::READ if scope.prefix.is_empty() => grants.push((bucket, false)),
+                _ => scopes.push((bucket, scope)),
+            }
+        }
         Ok(DeclaredCredential {
             access_key_id: self.access_key_id.clone(),
             secret_access_key: self.secret_access_key.clone(),
             grants,
+            scopes,
         })
     }
 }
 
 impl Grant {
-    fn declared(&self) -> Result<(BucketName, bool), String> {
-        Ok((self.bucket.parse()?, self.access == Access::ReadWrite))
+    fn declared(&self) -> Result<(BucketName, Scope), String> {
+        let scope = Scope { prefix: self.prefix.clone(), rights: self.access.rights() };
+        Ok((self.bucket.parse()?, scope))
     }
 }
 

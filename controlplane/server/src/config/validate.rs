@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use s3o_runtime::{ByteSize, HumanDuration, Problems, Validate};
+use s3o_types::storage_key::MAX_KEY_BYTES;
 use s3o_types::{AckLevel, BucketName, Secret};
 
 use super::{
-    BackendCredentials, BackendSection, BucketSection, ControlPlaneConfig, CredentialSection,
+    Access, BackendCredentials, BackendSection, BucketSection, ControlPlaneConfig, CredentialSection,
     DatabaseSection, StaticKeys,
 };
 
@@ -224,7 +225,15 @@ fn credentials(problems: &mut Problems, credentials: &[CredentialSection], bucke
             if !known.contains(grant.bucket.as_str()) {
                 p.at("bucket", format!("there is no bucket `{}` in this file", grant.bucket));
             }
-            once(p, &mut granted, ("grants", n, "bucket"), grant.bucket.clone());
+            // The same bucket may be granted again under another prefix.
+            let place = format!("{}\0{}", grant.bucket, grant.prefix);
+            once(p, &mut granted, ("grants", n, "bucket"), place);
+            if grant.access == Access::Rights(Vec::new()) {
+                p.at("access", "names no right; leave the grant out");
+            }
+            if grant.prefix.len() > MAX_KEY_BYTES || grant.prefix.contains('\0') {
+                p.at("prefix", "no key begins with it: keys have up to 1024 bytes, and no U+0000");
+            }
             n += 1;
         });
         index += 1;

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use s3o_core::config::{Declared, DeclaredBackend, DeclaredBucket, DeclaredCredential};
+use s3o_types::Scope;
 use tokio_postgres::Transaction;
 
 use crate::Store;
@@ -77,7 +78,7 @@ async fn buckets(
     // The objects of a bucket that is not declared any more stay; nobody may reach them.
     let gone = "WITH gone AS (
                     UPDATE buckets SET declared = false WHERE declared AND NOT name = ANY ($1) RETURNING id
-                )
+                ), scoped AS (DELETE FROM scoped_grants WHERE bucket IN (SELECT id FROM gone))
                 DELETE FROM grants WHERE bucket IN (SELECT id FROM gone)";
     let names: Vec<&String> = ids.keys().collect();
     transaction.execute(gone, &[&names]).await?;
@@ -166,17 +167,28 @@ async fn credentials(
     let clear =
         "DELETE FROM grants WHERE access_key_id IN (SELECT access_key_id FROM credentials WHERE declared)";
     transaction.execute(clear, &[]).await?;
+    let clear = "DELETE FROM scoped_grants
+                 WHERE access_key_id IN (SELECT access_key_id FROM credentials WHERE declared)";
+    transaction.execute(clear, &[]).await?;
     transaction.execute("DELETE FROM credentials WHERE declared", &[]).await?;
     let add = "INSERT INTO credentials (access_key_id, secret_access_key, declared) VALUES ($1, $2, true)
                ON CONFLICT (access_key_id) DO UPDATE SET secret_access_key = excluded.secret_access_key, declared = true";
     let grant = "INSERT INTO grants (access_key_id, bucket, can_write) VALUES ($1, $2, $3)
                  ON CONFLICT (access_key_id, bucket) DO UPDATE SET can_write = excluded.can_write";
-    for DeclaredCredential { access_key_id, secret_access_key, grants } in declared {
+    let scope = "INSERT INTO scoped_grants AS g (access_key_id, bucket, prefix, rights) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (access_key_id, bucket, prefix) DO UPDATE SET rights = g.rights | excluded.rights";
+    for DeclaredCredential { access_key_id, secret_access_key, grants, scopes } in declared {
         transaction.execute(add, &[access_key_id, &secret_access_key.expose()]).await?;
         for (bucket, can_write) in grants {
             // Configuration was checked before: a grant names a declared bucket.
             if let Some(id) = buckets.get(bucket.as_str()) {
                 transaction.execute(grant, &[access_key_id, id, can_write]).await?;
+            }
+        }
+        for (bucket, Scope { prefix, rights }) in scopes {
+            if let Some(id) = buckets.get(bucket.as_str()) {
+                let rights = i16::from(rights.bits());
+                transaction.execute(scope, &[access_key_id, id, prefix, &rights]).await?;
             }
         }
     }

@@ -62,12 +62,14 @@ async fn load_once(pool: &Pool) -> Result<ClusterConfig, Failure> {
         let buckets = "SELECT * FROM buckets WHERE state <> 'gone' ORDER BY name";
         let backends = "SELECT * FROM backends WHERE state <> 'removed' ORDER BY priority, position, id";
         let grants = "SELECT * FROM grants ORDER BY access_key_id, bucket";
+        let scopes = "SELECT * FROM scoped_grants ORDER BY access_key_id, bucket, prefix";
         let rows = ConfigRows {
             settings: snapshot.query("SELECT name, value FROM settings", &[]).await?,
             backends: snapshot.query(backends, &[]).await?,
             buckets: snapshot.query(buckets, &[]).await?,
             credentials: snapshot.query("SELECT * FROM credentials ORDER BY access_key_id", &[]).await?,
             grants: snapshot.query(grants, &[]).await?,
+            scopes: snapshot.query(scopes, &[]).await?,
         };
         snapshot.commit().await?;
         ClusterConfig::try_from(rows)

@@ -66,6 +66,7 @@ pub(super) enum Part {
     Parts,
     Attempts,
     Sums,
+    Scopes,
     Buckets,
     Named,
     Places,
@@ -142,6 +143,7 @@ pub(crate) async fn read(
     plan.land(&mut read).await?;
     named(connection, &requests, &mut read).await?;
     sums(connection, &requests, &mut read).await?;
+    scopes(connection, &requests, &mut read).await?;
     Ok(read)
 }
 
@@ -232,15 +234,6 @@ async fn rows_of_calls(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(),
     let params: Vec<Param> =
         vec![Box::new(ids), Box::new(items), Box::new(bucket_ids), Box::new(names), Box::new(displaces)];
     plan.add(Part::Calls, reads::CALLS, params).await?;
-    let asks = |call: &Call| match call {
-        Call::Begin(_)
-        | Call::Delete(_)
-        | Call::SetTags(_)
-        | Call::CreateUpload(_)
-        | Call::CompleteUpload(_)
-        | Call::AbortUpload(_) => true,
-        Call::Retarget(_) | Call::Commit(_) | Call::Abort(_) | Call::Resolve(_) => false,
-    };
     let writers: HashSet<&String> =
         requests.iter().filter(|r| asks(&r.call)).map(|r| &r.access_key).collect();
     let writers: Vec<String> = writers.into_iter().cloned().collect();
@@ -292,6 +285,36 @@ async fn named(connection: &Connection, requests: &[&Request], read: &mut Read) 
     let mut plan = Plan::new(connection);
     plan.add(Part::Named, reads::NAMED, vec![Box::new(versions), Box::new(extents), Box::new(backends)])
         .await?;
+    read.late_trip = true;
+    plan.land(read).await
+}
+
+/// Calls whose caller must have a right.
+const fn asks(call: &Call) -> bool {
+    match call {
+        Call::Begin(_)
+        | Call::Delete(_)
+        | Call::SetTags(_)
+        | Call::CreateUpload(_)
+        | Call::CompleteUpload(_)
+        | Call::AbortUpload(_) => true,
+        Call::Retarget(_) | Call::Commit(_) | Call::Abort(_) | Call::Resolve(_) => false,
+    }
+}
+
+/// What those may do who may not write everything: few, and fetched by a trip of its own.
+async fn scopes(connection: &Connection, requests: &[&Request], read: &mut Read) -> Result<(), Failure> {
+    let asking = requests.iter().filter(|request| asks(&request.call));
+    let asking = asking.map(|request| (request.access_key.clone(), request.call.bucket_and_key().0));
+    let restricted: HashSet<(String, BucketId)> =
+        asking.filter(|asking| !read.facts.writers.contains(asking)).collect();
+    if restricted.is_empty() {
+        return Ok(());
+    }
+    let (keys, buckets): (Vec<String>, Vec<i32>) =
+        restricted.into_iter().map(|(key, bucket)| (key, bucket.0)).unzip();
+    let mut plan = Plan::new(connection);
+    plan.add(Part::Scopes, reads::SCOPES, vec![Box::new(keys), Box::new(buckets)]).await?;
     read.late_trip = true;
     plan.land(read).await
 }

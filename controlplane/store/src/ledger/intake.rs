@@ -14,7 +14,7 @@ use s3o_types::{BackendId, BlobName, BucketId, Op, Place, Seq};
 use super::facts::{Part, Read, Subject};
 use super::uploads;
 use crate::overview::usage;
-use crate::rows::{Cells, CopyRecord, IntentRecord, ObjectRecord, corrupt, small};
+use crate::rows::{Cells, CopyRecord, IntentRecord, ObjectRecord, corrupt, scope, small};
 
 pub(super) type Broken = (Subject, String);
 
@@ -42,6 +42,7 @@ pub(super) fn take(read: &mut Read, part: Part, cells: Cells<'_>) -> Result<(), 
         Part::Parts => uploads::take_part(&mut facts.uploads, cells).map_err(all),
         Part::Attempts => uploads::take_attempts(&mut facts.uploads, cells).map_err(all),
         Part::Sums => take_sum(facts, cells).map_err(all),
+        Part::Scopes => take_scope(facts, cells).map_err(all),
         Part::Named => take_named(&mut facts.named_blobs, cells).map_err(all),
         Part::Places => {
             let id = BackendId(cells.get("id").map_err(all)?);
@@ -118,6 +119,13 @@ fn take_object(
         objects.entry(key).or_insert_with(|| CurrentObject { row, copies: Vec::new(), sums: Vec::new() });
     // Several calls of a batch may be on one key.
     entry.copies.extend(copy.filter(|copy| !entry.copies.contains(copy)));
+    Ok(())
+}
+
+fn take_scope(facts: &mut Facts, cells: Cells<'_>) -> Result<(), String> {
+    let (bucket, scope) = scope(cells)?;
+    let asking = (cells.get("access_key_id")?, bucket);
+    facts.scopes.entry(asking).or_default().push(scope);
     Ok(())
 }
 

@@ -150,6 +150,12 @@ pub(crate) const COPIES_OF: &str = concat!(
     FROM copies c WHERE c.version = $1::uuid ORDER BY c.extent, c.backend LIMIT $2::bigint"
 );
 
+/// What access keys may do besides whole buckets.
+pub(super) const SCOPES: &str = "
+    SELECT g.access_key_id, g.bucket, g.prefix, g.rights
+    FROM unnest($1::text[], $2::int[]) AS t (access_key_id, bucket)
+    JOIN scoped_grants g ON g.access_key_id = t.access_key_id AND g.bucket = t.bucket";
+
 /// Multipart uploads, as `UploadRecord` reads them.
 pub(super) const UPLOADS: &str = concat!(
     "SELECT ",
@@ -248,7 +254,7 @@ pub(super) const ROOM: &str = "
     ) AS u
     WHERE b.state <> 'removed'";
 
-pub(super) const ALL: [&str; 17] = [
+pub(super) const ALL: [&str; 18] = [
     LOCKS,
     TRY_LOCK_KEYS,
     PLACES,
@@ -257,6 +263,7 @@ pub(super) const ALL: [&str; 17] = [
     HELD_INTENTS,
     CALLS,
     SUMS,
+    SCOPES,
     UPLOADS,
     PARTS,
     ATTEMPTS,

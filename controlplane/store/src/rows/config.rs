@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use s3o_core::config::{BackendConfig, BucketConfig, ClusterConfig, CredentialConfig, DeclaredBackend};
 use s3o_types::{
-    BackendId, BackendSpec, BucketId, BucketName, Credentials, EtagProof, Place, Quirks, Secret,
+    BackendId, BackendSpec, BucketId, BucketName, Credentials, EtagProof, Place, Quirks, Rights, Scope,
+    Secret,
 };
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
@@ -41,6 +42,7 @@ pub(crate) struct ConfigRows {
     pub(crate) buckets: Vec<Row>,
     pub(crate) credentials: Vec<Row>,
     pub(crate) grants: Vec<Row>,
+    pub(crate) scopes: Vec<Row>,
 }
 
 impl TryFrom<ConfigRows> for ClusterConfig {
@@ -60,7 +62,7 @@ impl TryFrom<ConfigRows> for ClusterConfig {
             routing: routing.parse().map_err(|error| corrupt("settings", "routing", error))?,
             backends: each(&rows.backends, "backends", "id", backend)?,
             buckets: each(&rows.buckets, "buckets", "id", bucket)?,
-            credentials: credentials(&rows.credentials, &rows.grants)?,
+            credentials: credentials(&rows.credentials, &rows.grants, &rows.scopes)?,
         })
     }
 }
@@ -121,7 +123,22 @@ fn bucket(cells: Cells<'_>) -> Result<BucketConfig, String> {
     })
 }
 
-fn credentials(rows: &[Row], grants: &[Row]) -> Result<Vec<CredentialConfig>, Failure> {
+/// A row of `scoped_grants`.
+pub(crate) fn scope(cells: Cells<'_>) -> Result<(BucketId, Scope), String> {
+    let bits: i16 = cells.get("rights")?;
+    let rights = Rights::from_bits(u32::try_from(bits).map_err(|error| format!("rights: {error}"))?);
+    Ok((BucketId(cells.get("bucket")?), Scope { prefix: cells.get("prefix")?, rights }))
+}
+
+fn credentials(rows: &[Row], grants: &[Row], scopes: &[Row]) -> Result<Vec<CredentialConfig>, Failure> {
+    let mut scoped: HashMap<String, Vec<(BucketId, Scope)>> = HashMap::new();
+    for row in scopes {
+        let cells = Cells(row);
+        let bad = |why| corrupt("scoped_grants", "?", why);
+        let key: String = cells.get("access_key_id").map_err(bad)?;
+        scoped.entry(key).or_default().push(scope(cells).map_err(bad)?);
+    }
+
     let mut by_key: HashMap<String, Vec<(BucketId, bool)>> = HashMap::new();
     for row in grants {
         let cells = Cells(row);
@@ -135,8 +152,10 @@ fn credentials(rows: &[Row], grants: &[Row]) -> Result<Vec<CredentialConfig>, Fa
         let cells = Cells(row);
         let access_key_id: String = cells.get("access_key_id")?;
         let grants = by_key.remove(&access_key_id).unwrap_or_default();
+        let scopes = scoped.remove(&access_key_id).unwrap_or_default();
         let secret: String = cells.get("secret_access_key")?;
-        Ok::<_, String>(CredentialConfig { access_key_id, secret_access_key: Secret::new(secret), grants })
+        let secret_access_key = Secret::new(secret);
+        Ok::<_, String>(CredentialConfig { access_key_id, secret_access_key, grants, scopes })
     };
     rows.iter().map(|row| read(row).map_err(|why| corrupt("credentials", "?", why))).collect()
 }

@@ -98,6 +98,7 @@ pub(crate) fn declared(quotas: &[Option<u64>]) -> Declared {
             max_object_size: None,
         }],
         credentials: vec![DeclaredCredential {
+            scopes: vec![],
             access_key_id: KEY.to_owned(),
             secret_access_key: Secret::new("secret"),
             grants: vec![("photos".parse().unwrap(), true)],

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use s3o_types::Right;
 use s3s::dto::{
     ChecksumAlgorithm, ChecksumType, CommonPrefix, ListMultipartUploadsInput, ListMultipartUploadsOutput,
     MultipartUpload, StorageClass,
@@ -10,6 +11,7 @@ use s3s::{S3Request, S3Response, S3Result};
 
 use super::token::UploadToken;
 use super::{initiator, storage_class};
+use crate::access::allowed;
 use crate::control::{Caller, Upload, UploadsQuery};
 use crate::ops::buckets::owner;
 use crate::ops::headers::timestamp;
@@ -31,6 +33,7 @@ pub(in crate::ops) async fn answer(
     req: S3Request<ListMultipartUploadsInput>,
 ) -> Answer<ListMultipartUploadsOutput> {
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
+    allowed(plane, &req, &bucket, Right::List, req.input.prefix.as_deref().unwrap_or_default())?;
     let input = req.input;
     let encoder = Encoder::new(input.encoding_type.as_ref())?;
     let max_uploads = limit(input.max_uploads)?;

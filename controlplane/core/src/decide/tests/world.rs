@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use s3o_types::{
     AckLevel, BackendId, BackendState, BlobName, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag,
-    ObjectAttributes, Op, Place, Seq, Timestamp, UploadId,
+    ObjectAttributes, Op, Place, Scope, Seq, Timestamp, UploadId,
 };
 use uuid::Uuid;
 
@@ -36,6 +36,8 @@ pub(super) struct World {
     pub(super) uploads: HashMap<UploadId, UploadFacts>,
     /// Versions of many extents that were queued as one.
     pub(super) versions: Vec<VersionCleanup>,
+    /// What keys other than the writer may do.
+    pub(super) scopes: HashMap<(String, BucketId), Vec<Scope>>,
     /// How often each backend was moved.
     pub(super) moves: HashMap<BackendId, i32>,
 }
@@ -74,6 +76,7 @@ impl World {
             routing: Routing::Spread,
             buckets: HashMap::from([(BUCKET, bucket)]),
             writers: std::iter::once(("writer".to_owned(), BUCKET)).collect(),
+            scopes: self.scopes.clone(),
             backends: backends.to_vec(),
             places: [1, 2, 3].map(|id| (BackendId(id), self.place(BackendId(id)))).into(),
             outcomes: self.outcomes(),
