@@ -38,7 +38,7 @@ test-units: ## Units and integration tests.
 	$(CARGO) build --locked $(FLAGS) $(UNDER_TEST) --bins
 	$(RUN_TESTS)
 
-test-clients: ## awscli, boto3, rclone and s3cmd against the two services and against standalone.
+test-clients: ## awscli, boto3, rclone, restic and others against the two services and against standalone.
 	@scripts/setup.sh test
 	$(CARGO) build --locked $(FLAGS) --workspace --bins
 	S3O_BINARIES=$(TARGET)/debug scripts/clients.sh

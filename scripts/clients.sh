@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the suite of real clients: its Python environment and versitygw are made where they are missing.
+# Runs the suite of real clients: its Python environment, its JavaScript packages and versitygw are made where
+# they are missing.
 # S3O_BINARIES is the folder with s3o, s3o-controlplane and s3o-dataplane. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,6 +14,31 @@ if ! cmp -s "$suite/requirements.txt" "$stamp"; then
     python3 -m venv --clear "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$suite/requirements.txt"
     cp "$suite/requirements.txt" "$stamp"
+fi
+
+# Node finds them by NODE_PATH; the repository stays without node_modules.
+javascript=$(tools_dir)/clients-javascript
+javascript_found() { cmp -s "$suite/javascript/package-lock.json" "$javascript/.installed"; }
+if ! javascript_found; then
+    node=$(node --version 2>/dev/null | sed -nE 's/^v([0-9]+)\..*/\1/p')
+    if have npm && [ "${node:-0}" -ge 20 ]; then
+        say "Installing the JavaScript client into $javascript"
+        rm -rf "$javascript"
+        mkdir -p "$javascript"
+        cp "$suite/javascript/package.json" "$suite/javascript/package-lock.json" "$javascript"
+        if npm ci --prefix "$javascript" --ignore-scripts --no-audit --no-fund --loglevel=error >&2; then
+            cp "$suite/javascript/package-lock.json" "$javascript/.installed"
+        else
+            say "The JavaScript client could not be installed"
+        fi
+    fi
+fi
+if ! javascript_found; then
+    [ -z "${CI:-}" ] || die "The JavaScript client is not there, and in CI its tests must run: install Node 20 or newer and npm."
+    say "================================================================================================"
+    say "SKIPPED: the tests of the AWS SDK for JavaScript. Install Node 20 or newer and npm to run them."
+    say "================================================================================================"
+    javascript=
 fi
 
 gateway=$(tools_dir)/versitygw-$VERSITYGW_VERSION/versitygw
@@ -32,7 +58,7 @@ if [ ! -x "$gateway" ]; then
 fi
 
 S3O_BINARIES=$(realpath "${S3O_BINARIES:-target/debug}")
-export S3O_BINARIES S3O_VERSITYGW=$gateway
+export S3O_BINARIES S3O_VERSITYGW=$gateway S3O_JAVASCRIPT=$javascript
 export PATH="$venv/bin:$PATH"
 cd "$suite"
 exec "$venv/bin/python" -m pytest "$@"

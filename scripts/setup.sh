@@ -45,6 +45,10 @@ if [ "$what" = test ]; then
     need python3 have python3
     need python3-venv python3 -c 'import ensurepip, venv'
     need rclone have rclone
+    need restic have restic
+    need curl have curl
+    need nodejs have node
+    need npm have npm
 fi
 
 [ ${#missing[@]} -gt 0 ] || exit 0
