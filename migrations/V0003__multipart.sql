@@ -1,17 +1,23 @@
 -- Multipart uploads, and versions of several extents: each part is a blob of its own (docs/adr/0009).
--- An older release beside this one neither sees an upload nor can read an object made by one; it says so.
+-- An older release beside this one neither sees an upload nor can read an object made by one; it says so. One that
+-- displaces such an object counts `backend_usage.objects` wrong by one for each backend that held its beginning.
 
 -- ---------------------------------------------------------------- versions of several extents
 
--- How many parts an object was uploaded in; NULL for one that came whole. Each part is an extent.
-ALTER TABLE objects ADD COLUMN parts int CHECK (parts >= 1);
-ALTER TABLE object_versions ADD COLUMN parts int CHECK (parts >= 1);
+-- How many parts an object was uploaded in, each an extent; NULL for one that came whole. It counts only where
+-- `parts_of` is the row's version: an older release that overwrites the object leaves both as they were.
+ALTER TABLE objects ADD COLUMN parts int;
+ALTER TABLE objects ADD COLUMN parts_of uuid;
+ALTER TABLE object_versions ADD COLUMN parts int;
 
--- Where an extent's bytes stand in the object; NULL: the blob is the whole object.
+-- Where an extent's bytes stand in the object; NULL: the blob is the whole object. Extents stand in the order of their
+-- numbers, so that the primary key finds those of a range.
 ALTER TABLE copies ADD COLUMN extent_offset bigint;
 ALTER TABLE copies ADD COLUMN extent_size bigint;
--- Which extents a range covers. Whole objects are not in it.
-CREATE INDEX copies_by_offset ON copies (version, extent_offset) WHERE extent_offset IS NOT NULL;
+
+-- Versions of many extents wait in the cleanup queue as one row each, of the kind `version`: their `storage_key` is what
+-- the keys of their blobs begin with, and their backend 0.
+CREATE INDEX cleanup_queue_versions ON cleanup_queue (not_before, id) WHERE kind = 'version';
 
 -- ---------------------------------------------------------------- uploads
 

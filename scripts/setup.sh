@@ -46,6 +46,8 @@ if [ "$what" = test ]; then
     need python3-venv python3 -c 'import ensurepip, venv'
     need rclone have rclone
     need restic have restic
+    need pgbackrest have pgbackrest
+    need openssl have openssl # a certificate for pgBackRest
     need curl have curl
     need nodejs have node
     need npm have npm

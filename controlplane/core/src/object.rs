@@ -157,7 +157,7 @@ pub enum Want {
     All,
     /// From the first byte to the end (exclusive).
     Range(u64, u64),
-    /// One part.
+    /// One part, by its place in their order, counted from 1.
     Part(s3o_types::Extent),
     /// A range of a version that was located before, current or not.
     Of(VersionId, u64, u64),

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use s3o_core::ports::{PortError, Uploads};
-use s3o_core::upload::{PartRow, PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
+use s3o_core::upload::{PartRow, PartsPage, PartsQuery, UploadRow, UploadState, UploadsPage, UploadsQuery};
 use s3o_core::worker::Counts;
 use s3o_types::BackendId;
 use tokio_postgres::Row;
@@ -31,17 +31,17 @@ macro_rules! part_columns {
 }
 pub(crate) use part_columns;
 
-/// One row a part, one without a part where there is none.
-const PARTS: &str = concat!(
+const UPLOAD: &str = concat!(
     "SELECT ",
     columns!(),
-    ", ",
+    " FROM uploads u WHERE u.id = $1::uuid AND u.bucket = $2::int AND u.key = $3::text"
+);
+
+const PARTS: &str = concat!(
+    "SELECT ",
     part_columns!(),
     "
-    FROM uploads u LEFT JOIN LATERAL (
-        SELECT * FROM upload_parts WHERE upload = u.id AND part > $4::smallint ORDER BY part LIMIT $5::bigint
-    ) AS p ON true
-    WHERE u.id = $1::uuid AND u.bucket = $2::int AND u.key = $3::text ORDER BY p.part"
+    FROM upload_parts p WHERE p.upload = $1::uuid AND p.part > $2::smallint ORDER BY p.part LIMIT $3::bigint"
 );
 
 /// $1 bucket, $2 prefix, $3 greatest key, $4 key after, $5 upload after or NULL, $6 rows.
@@ -65,31 +65,34 @@ const STALE: &str = concat!(
 );
 
 /// A completed upload is remembered for a day, for repeats of its Complete, and so is an aborted one, for the
-/// parts that come late. A thousand at a time.
+/// parts that come late. A few at a time: each may have ten thousand attempts.
 const PRUNE: &str = "
     WITH old AS (
         SELECT id FROM uploads WHERE state <> 'open' AND closed < now() - interval '1 day'
-        ORDER BY closed LIMIT 1000 FOR UPDATE SKIP LOCKED
+        ORDER BY closed LIMIT 20 FOR UPDATE SKIP LOCKED
     ),
     attempts AS (DELETE FROM part_attempts a USING old WHERE a.upload = old.id)
     DELETE FROM uploads u USING old WHERE u.id = old.id RETURNING u.id";
 
+/// By their first parts: a scrape must not read millions of rows.
 const ACTIVE: &str = "
-    SELECT backend, count(DISTINCT upload) AS n FROM upload_parts GROUP BY backend";
+    SELECT p.backend, count(*) AS n
+    FROM (SELECT id FROM uploads WHERE state = 'open' ORDER BY initiated DESC LIMIT 10000) AS u,
+    LATERAL (
+        SELECT DISTINCT backend FROM (
+            SELECT backend FROM upload_parts WHERE upload_parts.upload = u.id ORDER BY part LIMIT 64
+        ) AS first
+    ) AS p
+    GROUP BY p.backend";
 
 fn upload(row: &Row) -> Result<UploadRow, Failure> {
     let bad = |why| corrupt("uploads", row.get::<_, Uuid>("id"), why);
     UploadRow::try_from(UploadRecord(Cells(row))).map_err(bad)
 }
 
-fn part(row: &Row) -> Result<Option<PartRow>, Failure> {
-    let record = PartRecord(Cells(row));
-    let bad = |why| corrupt("upload_parts", row.get::<_, Uuid>("id"), why);
-    if record.is_present().map_err(bad)? {
-        PartRow::try_from(record).map(Some).map_err(bad)
-    } else {
-        Ok(None)
-    }
+fn part(row: &Row) -> Result<PartRow, Failure> {
+    let bad = |why| corrupt("upload_parts", row.get::<_, Uuid>("p_upload"), why);
+    PartRow::try_from(PartRecord(Cells(row))).map_err(bad)
 }
 
 #[async_trait]
@@ -98,15 +101,18 @@ impl Uploads for Store {
         let PartsQuery { bucket, key, upload: id, after, max_parts } = query;
         let after = i16::try_from(after).unwrap_or(i16::MAX);
         let limit = i64::from(max_parts) + 1;
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
-            [&id.0, &bucket.0, &key, &after, &limit];
-        let rows = self.inner.lookup.run(PARTS, &params).await?;
-        let Some(first) = rows.first() else { return Ok(None) };
-        let parts: Result<Vec<Option<PartRow>>, Failure> = rows.iter().map(part).collect();
-        let mut parts: Vec<PartRow> = parts?.into_iter().flatten().collect();
+        // The parts first: an upload that is closed in between says so, and then they do not matter.
+        let rows = self.inner.lookup.run(PARTS, &[&id.0, &after, &limit]).await?;
+        let found = self.inner.lookup.run(UPLOAD, &[&id.0, &bucket.0, &key]).await?;
+        let Some(found) = found.first() else { return Ok(None) };
+        let parts: Result<Vec<PartRow>, Failure> = rows.iter().map(part).collect();
+        let (mut parts, upload) = (parts?, upload(found)?);
+        if upload.state != UploadState::Open {
+            parts.clear();
+        }
         let truncated = parts.len() > usize::from(max_parts);
         parts.truncate(usize::from(max_parts));
-        Ok(Some(PartsPage { upload: upload(first)?, parts, truncated }))
+        Ok(Some(PartsPage { upload, parts, truncated }))
     }
 
     async fn uploads(&self, query: UploadsQuery) -> Result<UploadsPage, PortError> {
@@ -127,8 +133,9 @@ impl Uploads for Store {
 
     async fn stale_uploads(&self, age_us: i64, limit: u32) -> Result<Vec<UploadRow>, PortError> {
         let rows = self.inner.general.run(STALE, &[&age_us, &i64::from(limit)]).await?;
-        let uploads: Result<Vec<UploadRow>, Failure> = rows.iter().map(upload).collect();
-        Ok(uploads?)
+        // One that this release cannot read is another's to give up.
+        let log = |failure: Failure| tracing::error!(%failure, "left alone");
+        Ok(rows.iter().filter_map(|row| upload(row).map_err(log).ok()).collect())
     }
 
     async fn prune_uploads(&self) -> Result<Counts, PortError> {

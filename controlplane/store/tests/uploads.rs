@@ -139,8 +139,9 @@ async fn parts_become_an_object_that_is_read_by_range_and_by_part() {
         (Want::Range(11, 41), vec![(3, 11, 30)]),
         (Want::Range(40, 1000), vec![(3, 11, 30), (7, 41, 70)]),
         (Want::Range(0, 0), vec![]),
-        (Want::Part(number(7)), vec![(7, 41, 70)]),
-        (Want::Part(number(2)), vec![]),
+        (Want::Part(number(1)), vec![(1, 0, 11)]),
+        (Want::Part(number(3)), vec![(7, 41, 70)]),
+        (Want::Part(number(4)), vec![]),
         (Want::Of(all.object.version, 50, 60), vec![(7, 41, 70)]),
     ] {
         assert_eq!(extents(&upload.locate(want).await.unwrap()), found, "{want:?}");
@@ -205,16 +206,23 @@ async fn a_version_of_many_extents_goes_in_pieces_and_is_read_until_then() {
     assert!(matches!(upload.complete(&parts).await, Outcome::Committed { .. }));
     world.audit().await;
     let first = upload.locate(Want::All).await.unwrap();
-    assert_eq!(first.extents.len(), 511, "as many as one answer holds, the last of which may be cut");
+    assert_eq!(first.extents.len(), 63, "as many as one answer holds, the last of which may be cut");
     let version = first.object.version;
-    let rest = upload.locate(Want::Of(version, 511 * 2, 1400)).await.unwrap();
-    assert_eq!(rest.extents.first().map(|e| e.offset), Some(511 * 2));
-    assert_eq!(rest.extents.len(), 189);
+    let rest = upload.locate(Want::Of(version, 650 * 2, 1400)).await.unwrap();
+    assert_eq!((rest.extents.first().map(|e| e.offset), rest.extents.len()), (Some(650 * 2), 50));
 
     assert_eq!(world.store.submit(world.delete(op(), "big")).await, Outcome::Deleted { existed: true });
     world.audit().await;
     assert_eq!(world.count("SELECT count(*) FROM cleanup_queue").await, 1);
     assert_eq!(upload.locate(Want::Of(version, 0, 4)).await.unwrap().extents.len(), 2);
+    // Readers of the old version and of the new one, in one batch: each gets its own.
+    world.put("big", 5000).await;
+    let readers =
+        (0..40).map(|n| upload.locate(if n % 2 == 0 { Want::Of(version, 2, 4) } else { Want::All }));
+    for (n, found) in futures::future::join_all(readers).await.into_iter().enumerate() {
+        let expected = if n % 2 == 0 { vec![(2, 2, 2)] } else { vec![(0, 0, 5000)] };
+        assert_eq!(extents(&found.unwrap()), expected, "{n}");
+    }
     let claim = Claim { owner: Uuid::new_v4(), lasts_us: 60_000_000, limit: 1000 };
     assert!(world.store.claim_cleanup(claim).await.unwrap().is_empty(), "its readers' grace is not over");
     world.make_everything_due().await;
@@ -260,4 +268,41 @@ async fn open_uploads_are_listed_by_key_and_found_when_they_are_old() {
     assert_eq!(world.store.prune_uploads().await.unwrap()["pruned"], 0);
     world.count("WITH old AS (UPDATE uploads SET closed = now() - interval '25 hours' WHERE state = 'aborted' RETURNING 1) SELECT count(*) FROM old").await;
     assert_eq!(world.store.prune_uploads().await.unwrap()["pruned"], 1);
+}
+
+/// What an older release does to the row of an object that came in parts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_count_of_another_version_does_not_count() {
+    let world = World::new(&[None]).await;
+    let upload = Uploading::open(&world, "k").await;
+    upload.put(1, 10).await;
+    upload.complete(&[(1, 0)]).await;
+    world.put("k", 7).await;
+    let stale = "UPDATE objects SET parts = 20, parts_of = gen_random_uuid() WHERE key = 'k'";
+    world.sql.batch_execute(stale).await.unwrap();
+    let found = upload.locate(Want::All).await.unwrap();
+    assert_eq!((extents(&found), found.object.parts), (vec![(0, 0, 7)], None));
+    assert_eq!(world.store.submit(world.delete(op(), "k")).await, Outcome::Deleted { existed: true });
+    world.audit().await;
+    assert_eq!(world.count("SELECT count(*) FROM cleanup_queue WHERE kind = 'version'").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_cannot_be_read_holds_up_nobody() {
+    let world = World::new(&[None]).await;
+    let upload = Uploading::open(&world, "k").await;
+    let parts: Vec<(u16, u16)> = (1..=17).map(|n| (n, 0)).collect();
+    for (n, _) in &parts {
+        upload.put(*n, 2).await;
+    }
+    upload.complete(&parts).await;
+    world.store.submit(world.delete(op(), "k")).await;
+    world.put("other", 3).await;
+    world.store.submit(world.delete(op(), "other")).await;
+    world.sql.batch_execute("UPDATE copies SET encoding = '[1]' WHERE extent = 3").await.unwrap();
+    world.make_everything_due().await;
+    let claim = Claim { owner: Uuid::new_v4(), lasts_us: 60_000_000, limit: 1000 };
+    assert_eq!(world.store.claim_cleanup(claim).await.unwrap().len(), 1, "the other object's blob");
+    assert_eq!(world.count("SELECT count(*) FROM copies").await, 17);
+    world.audit().await;
 }

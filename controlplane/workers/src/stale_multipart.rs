@@ -74,19 +74,33 @@ impl Worker for StaleMultipart {
     async fn tick(&self) -> Result<Counts, String> {
         let mut counts = Counts::new();
         let age_us = i64::try_from(self.age.as_micros()).unwrap_or(i64::MAX);
-        while !self.shutdown.is_stopping() {
+        let mut first_error = None;
+        while !self.shutdown.is_stopping() && first_error.is_none() {
             let stale = self.uploads.stale_uploads(age_us, BATCH).await.map_err(|error| error.to_string())?;
             if stale.is_empty() {
                 break;
             }
-            // One that cannot be given up would be found again and again: the tick ends with its reason.
             for upload in &stale {
-                let status = self.give_up(upload).await?;
-                *counts.entry(status.to_owned()).or_default() += 1;
+                match self.give_up(upload).await {
+                    Ok(status) => *counts.entry(status.to_owned()).or_default() += 1,
+                    // The others need not wait for it; the tick has failed, and the next one meets it again.
+                    Err(why) => first_error = first_error.or(Some(format!("upload {}: {why}", upload.id))),
+                }
             }
         }
-        let pruned = self.uploads.prune_uploads().await.map_err(|error| error.to_string())?;
-        counts.extend(pruned);
+        while !self.shutdown.is_stopping() {
+            let pruned = self.uploads.prune_uploads().await.map_err(|error| error.to_string())?;
+            let more = pruned.values().any(|n| *n > 0);
+            for (what, n) in pruned {
+                *counts.entry(what).or_default() += n;
+            }
+            if !more {
+                break;
+            }
+        }
+        if let Some(why) = first_error {
+            return Err(why);
+        }
         Ok(counts)
     }
 }

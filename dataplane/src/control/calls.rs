@@ -57,7 +57,7 @@ pub(crate) enum Want {
     All,
     /// From the first byte to the end (exclusive).
     Range(u64, u64),
-    /// The part of this number.
+    /// The part at this place in their order, counted from 1.
     Part(u16),
     /// A range of a version that was located before, current or not.
     Of(VersionId, u64, u64),
@@ -110,7 +110,12 @@ impl Caller {
                 number: u32::from(part.number),
             }),
         };
-        match self.call(0, false, Call::Begin(begin), self.call_patience, BUSY_PATIENCE).await? {
+        let called = self.call(0, false, Call::Begin(begin), self.call_patience, BUSY_PATIENCE).await;
+        let called = match part {
+            Some(_) => called.map_err(|failure| Self::newer(failure, "take parts")),
+            None => called,
+        };
+        match called? {
             Outcome::Begun(answer) => begun_of(answer).ok_or(Failure::Unknown),
             _ => Err(Failure::Unknown),
         }
@@ -190,8 +195,7 @@ impl Caller {
         }
     }
 
-    /// Gives a key's current version other tags. A control plane of before this call refuses it, by whatever code
-    /// it has for what it cannot read: nothing was done then, and another one may know it.
+    /// Gives a key's current version other tags.
     pub(crate) async fn set_tags(
         &self,
         bucket: BucketId,
@@ -200,16 +204,10 @@ impl Caller {
     ) -> Result<(), Failure> {
         let tags = tags.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let set = v1::SetTags { bucket: bucket.0, key: key.to_owned(), tags };
-        match self.call(0, false, Call::SetTags(set), self.call_patience, BUSY_PATIENCE).await {
-            Ok(Outcome::TagsSet(v1::TagsSet {})) => Ok(()),
-            Ok(_) => Err(Failure::Unknown),
-            Err(Failure::Refused {
-                code: ErrorCode::InvalidArgument | ErrorCode::FeatureRequired, ..
-            }) => {
-                let message = "The control plane is of an older release and cannot set tags yet.".to_owned();
-                Err(Failure::Refused { code: ErrorCode::FeatureRequired, message })
-            }
-            Err(failure) => Err(failure),
+        let called = self.call(0, false, Call::SetTags(set), self.call_patience, BUSY_PATIENCE).await;
+        match called.map_err(|failure| Self::newer(failure, "set tags"))? {
+            Outcome::TagsSet(v1::TagsSet {}) => Ok(()),
+            _ => Err(Failure::Unknown),
         }
     }
 
@@ -239,7 +237,7 @@ impl Caller {
     /// done then, and another one may know it.
     pub(super) fn newer(failure: Failure, what: &str) -> Failure {
         match failure {
-            Failure::Refused { code: ErrorCode::FeatureRequired, .. } => {
+            Failure::Refused { code: ErrorCode::InvalidArgument | ErrorCode::FeatureRequired, .. } => {
                 let message = format!("The control plane is of an older release and cannot {what} yet.");
                 Failure::Refused { code: ErrorCode::FeatureRequired, message }
             }

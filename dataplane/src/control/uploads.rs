@@ -32,8 +32,7 @@ pub(crate) struct CompleteRequest<'a> {
 pub(crate) enum UploadState {
     Open,
     Completed,
-    /// Aborted, or what a later release calls it.
-    Closed,
+    Aborted,
 }
 
 /// An upload.
@@ -214,7 +213,9 @@ fn upload_of(upload: v1::Upload) -> Option<Upload> {
     let state = match upload.state() {
         v1::UploadState::Open => UploadState::Open,
         v1::UploadState::Completed => UploadState::Completed,
-        v1::UploadState::Aborted | v1::UploadState::Unspecified => UploadState::Closed,
+        v1::UploadState::Aborted => UploadState::Aborted,
+        // A state of a later release: what it means is not known.
+        v1::UploadState::Unspecified => return None,
     };
     let v1::Upload {
         key,

@@ -217,9 +217,16 @@ pub(super) fn streamed(
 ) -> Payload {
     let whole = slice == Slice::all(located.size);
     let md5 = if whole { md5_of(&located.etag) } else { None };
+    // What came in parts has no MD5 of its own: it is compared by the checksum of the whole, where there is one.
+    let mut checksums = Checksums::default();
+    if whole && located.parts.is_some() {
+        let of_whole = |value: &String| ChecksumKind::of_value(value) == ChecksumKind::FullObject;
+        let known = located.checksums.values.iter().filter(|(_, value)| of_whole(value));
+        checksums.values = known.map(|(name, value)| (name.clone(), value.clone())).collect();
+    }
     let plane = Arc::clone(plane);
     let reopen = Box::new(move || read::lazily(Arc::clone(&plane), source.clone(), &located, slice));
-    Payload::Object { size: slice.len(), md5, also, reopen }
+    Payload::Object { size: slice.len(), md5, checksums, also, reopen }
 }
 
 fn md5_of(etag: &str) -> Option<[u8; 16]> {

@@ -72,7 +72,10 @@ pub(super) async fn answer(
         match opened {
             Ok(stream) => {
                 let wants_checksums = req.input.checksum_mode.is_some();
-                let headers = headers::of_object(&located, slice, wants_checksums, &overrides);
+                let mut headers = headers::of_object(&located, slice, wants_checksums, &overrides);
+                if part.is_some() {
+                    headers::add_parts_count(&mut headers, &located);
+                }
                 return Ok(respond(stream, slice, located.size, headers));
             }
             // All copies gone: a newer version may have taken its place, and no byte has left.
@@ -95,7 +98,7 @@ fn respond(
     let output = GetObjectOutput {
         body: Some(StreamingBlob::from(body)),
         // What makes it a 206.
-        content_range: slice.map(|slice| slice.content_range(size)),
+        content_range: slice.and_then(|slice| slice.content_range(size)),
         ..Default::default()
     };
     S3Response::with_headers(output, headers)
@@ -119,7 +122,7 @@ pub(super) fn part_number(part: Option<i32>, range: Option<&Range>) -> S3Result<
     super::multipart::part_number(part).map(Some)
 }
 
-/// The bytes of a part; `None` where the object came whole, which counts as its first part.
+/// The bytes of a part, which may be none; `None` where the object came whole, which counts as its first part.
 pub(super) fn slice_of_part(located: &Located, number: u16) -> S3Result<Option<Slice>> {
     let unsatisfiable = || {
         faults::custom(
@@ -130,8 +133,6 @@ pub(super) fn slice_of_part(located: &Located, number: u16) -> S3Result<Option<S
     };
     match (located.parts, located.extents.as_slice()) {
         (None, _) if number == 1 => Ok(None),
-        // S3 has no way to say where an empty part is.
-        (Some(_), [extent]) if extent.size == 0 => Ok(None),
         (Some(_), [extent]) => Ok(Some(Slice { start: extent.offset, end: extent.offset + extent.size })),
         _ => Err(unsatisfiable()),
     }

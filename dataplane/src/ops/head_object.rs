@@ -48,7 +48,10 @@ pub(super) async fn answer(
         Some(number) => slice_of_part(&located, number)?,
         None => resolve(range, located.size)?,
     };
-    let headers = headers::of_object(&located, slice, input.checksum_mode.is_some(), &overrides);
-    let content_range = slice.map(|slice| slice.content_range(located.size));
+    let mut headers = headers::of_object(&located, slice, input.checksum_mode.is_some(), &overrides);
+    if part.is_some() {
+        headers::add_parts_count(&mut headers, &located);
+    }
+    let content_range = slice.and_then(|slice| slice.content_range(located.size));
     Ok(S3Response::with_headers(HeadObjectOutput { content_range, ..Default::default() }, headers))
 }

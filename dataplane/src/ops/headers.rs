@@ -66,17 +66,22 @@ pub(super) fn of_object(
     let length = slice.map_or(located.size, Slice::len);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    if let Some(value) = slice.and_then(|slice| HeaderValue::try_from(slice.content_range(located.size)).ok())
+    if let Some(value) =
+        slice.and_then(|slice| HeaderValue::try_from(slice.content_range(located.size)?).ok())
     {
         headers.insert(CONTENT_RANGE, value);
-    }
-    if let Some(parts) = located.parts {
-        headers.insert("x-amz-mp-parts-count", HeaderValue::from(parts));
     }
     if checksums && slice.is_none() {
         add_checksums(&mut headers, &located.checksums);
     }
     headers
+}
+
+/// How many parts the object came in: said where one of them is asked for.
+pub(super) fn add_parts_count(headers: &mut HeaderMap, located: &Located) {
+    if let Some(parts) = located.parts {
+        headers.insert("x-amz-mp-parts-count", HeaderValue::from(parts));
+    }
 }
 
 /// ETag and Last-Modified: on 304 and 412 too.

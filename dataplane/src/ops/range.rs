@@ -24,9 +24,9 @@ impl Slice {
         self.end - self.start
     }
 
-    /// As `Content-Range` says it.
-    pub(crate) fn content_range(self, size: u64) -> String {
-        format!("bytes {}-{}/{size}", self.start, self.end - 1)
+    /// As `Content-Range` says it, which has no way to say where no byte is.
+    pub(crate) fn content_range(self, size: u64) -> Option<String> {
+        (self.len() > 0).then(|| format!("bytes {}-{}/{size}", self.start, self.end - 1))
     }
 }
 
@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn content_range() {
-        assert_eq!(Slice { start: 2, end: 5 }.content_range(9), "bytes 2-4/9");
+        assert_eq!(Slice { start: 2, end: 5 }.content_range(9).as_deref(), Some("bytes 2-4/9"));
+        assert_eq!(Slice { start: 0, end: 0 }.content_range(9), None);
         assert_eq!(Slice::all(9).len(), 9);
     }
 }

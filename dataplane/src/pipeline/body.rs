@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use s3o_blob::{AlgorithmSet, Expected, Guard, GuardVerdict};
+use s3o_types::Checksums;
 
 use super::BoxError;
 use super::replay::Replay;
@@ -27,7 +28,7 @@ pub(crate) enum Payload {
     /// A client's body: it comes once.
     Client(ClientBody),
     /// An object that is copied: it can be read again.
-    Object { size: u64, md5: Option<[u8; 16]>, also: AlgorithmSet, reopen: Reopen },
+    Object { size: u64, md5: Option<[u8; 16]>, checksums: Checksums, also: AlgorithmSet, reopen: Reopen },
 }
 
 /// A client's body behind its guard.
@@ -69,8 +70,9 @@ impl Payload {
                     Attempt { shared: Arc::clone(&body.shared), number: shared.attempt, replayed: 0 };
                 (Box::pin(attempt), shared.guard.size(), by_trailer, body.verdict.clone())
             }
-            Self::Object { size, md5, also, reopen } => {
-                let expected = Expected { md5: *md5, also: *also, ..Expected::of_size(*size) };
+            Self::Object { size, md5, checksums, also, reopen } => {
+                let checksums = checksums.clone();
+                let expected = Expected { md5: *md5, checksums, also: *also, ..Expected::of_size(*size) };
                 let (mut guard, verdict) = Guard::new(reopen(), expected);
                 let by_trailer = guard.skip_md5(takes_trailers);
                 (Box::pin(guard.map(|chunk| chunk.map_err(BoxError::from))), *size, by_trailer, verdict)

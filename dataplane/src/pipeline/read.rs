@@ -119,6 +119,8 @@ impl Reader {
                     self.since_failure += length;
                     if self.at >= *until {
                         self.open = None;
+                        // The next extent has copies of its own.
+                        self.failures = 0;
                     }
                     return Some(Ok(chunk));
                 }
@@ -206,11 +208,12 @@ impl Reader {
         let Source { caller, bucket, key } = &self.source;
         let want = Want::Of(self.version, self.at, self.end);
         match caller.anew().locate(*bucket, key, want).await {
-            Ok(located) => {
+            Ok(located) if located.version == self.version => {
                 self.extents = located.extents;
                 Ok(())
             }
-            Err(Failure::Refused { code: ErrorCode::NoSuchKey, .. }) => Err(ReadError::Gone),
+            // Gone; or a control plane of before this call answers with the current version, whichever that is.
+            Ok(_) | Err(Failure::Refused { code: ErrorCode::NoSuchKey, .. }) => Err(ReadError::Gone),
             Err(failure) => {
                 tracing::warn!(?failure, at = self.at, "the next extents cannot be located");
                 Err(ReadError::Unavailable)

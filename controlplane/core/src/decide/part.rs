@@ -7,7 +7,7 @@ use super::commit::{has_too_few_copies, refuse};
 use super::settle::{Ends, end_intent};
 use super::upload::{open, queue_part};
 use super::{Batch, Slot, Subject};
-use crate::call::{Commit, Outcome};
+use crate::call::{Commit, Outcome, StoredCopy};
 use crate::cleanup::Reason;
 use crate::intent::Intent;
 use crate::outcome_log::Logged;
@@ -27,7 +27,10 @@ pub(super) fn decide(
     if open(batch, intent.bucket, &intent.key, id).is_err() {
         return refuse(batch, slot, intent, ends, Logged::UploadGone);
     }
-    let stored = commit.copies.first().filter(|_| !has_too_few_copies(intent, commit));
+    // A part has one copy, as it came, until there are rows for more: to keep less than was asked for would break the
+    // ack level.
+    let fits = |copy: &&StoredCopy| copy.encoding.is_plain() && intent.required_copies <= 1;
+    let stored = commit.copies.first().filter(fits).filter(|_| !has_too_few_copies(intent, commit));
     let Some(copy) = stored else {
         return refuse(batch, slot, intent, ends, Logged::TooFewCopies);
     };

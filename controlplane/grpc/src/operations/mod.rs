@@ -14,8 +14,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures::stream::{FuturesUnordered, StreamExt};
+use prost::Message as _;
 use s3o_core::ports::Ledger;
-use s3o_proto::v1;
+use s3o_proto::{MAX_MESSAGE_BYTES, v1};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
@@ -30,6 +31,9 @@ const IN_FLIGHT: usize = 1024;
 
 /// Outcomes in one message, at most.
 const COALESCED: usize = 256;
+
+/// Bytes after which a message takes no more: far below what a message may have.
+const COALESCED_BYTES: usize = MAX_MESSAGE_BYTES / 4;
 
 /// Messages that wait for the connection.
 const OUTGOING: usize = 8;
@@ -120,6 +124,14 @@ impl Serving {
     }
 }
 
+/// Bytes of an outcome, where they may be many: of objects in parts.
+fn weight(outcome: &v1::Outcome) -> usize {
+    match &outcome.result {
+        Some(v1::outcome::Result::Located(located)) if located.extents.len() > 1 => located.encoded_len(),
+        _ => 0,
+    }
+}
+
 /// `first` and whatever else is decided by now.
 fn coalesce<F: Future<Output = v1::Outcome>>(
     first: v1::Outcome,
@@ -127,10 +139,13 @@ fn coalesce<F: Future<Output = v1::Outcome>>(
 ) -> Vec<v1::Outcome> {
     use futures::FutureExt;
 
+    let mut bytes = weight(&first);
     let mut outcomes = vec![first];
     while outcomes.len() < COALESCED
+        && bytes < COALESCED_BYTES
         && let Some(Some(next)) = deciding.next().now_or_never()
     {
+        bytes += weight(&next);
         outcomes.push(next);
     }
     outcomes

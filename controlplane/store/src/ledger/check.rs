@@ -7,6 +7,9 @@ use s3o_types::{ErrorCode, ObjectAttributes};
 /// Bytes that a call costs besides its texts: ids, numbers, the rows around them.
 const BASE_BYTES: usize = 512;
 
+/// What the parts of an upload that is closed may cost, however many there are: a few such calls make a batch.
+const PARTS_BYTES: usize = 128 * 1024;
+
 /// What a part of an upload costs as a copy: ids, numbers, ETag.
 const PART_BYTES: usize = 128;
 
@@ -114,10 +117,14 @@ impl Texts {
                 for (name, value) in &complete.checksums.values {
                     self.add_all([name.as_str(), value.as_str()]);
                 }
+                self.bytes += PARTS_BYTES;
                 // Each becomes a row with the key in it.
                 self.bytes += complete.parts.len() * (PART_BYTES + complete.key.len());
             }
-            Call::AbortUpload(abort) => self.add(&abort.key),
+            Call::AbortUpload(abort) => {
+                self.add(&abort.key);
+                self.bytes += PARTS_BYTES;
+            }
             Call::Resolve(resolve) => {
                 self.found(&resolve.intent.key, resolve.found.iter().map(|(_, found)| found));
             }

@@ -22,7 +22,7 @@ use super::writes::{
 };
 use crate::connection::Connection;
 use crate::error::Failure;
-use crate::rows::{PgTime, corrupt, int_array, object_json, text_array};
+use crate::rows::{PgTime, corrupt, fifteen_bits, int_array, object_json, text_array};
 
 /// What a lane prepares when it connects.
 pub(crate) async fn prepare(connection: &mut Connection) -> Result<(), Failure> {
@@ -99,10 +99,6 @@ where
     Box::new(rows.iter().map(of).collect::<Vec<T>>())
 }
 
-pub(super) fn fifteen(n: u16) -> i16 {
-    i16::try_from(n).unwrap_or(i16::MAX)
-}
-
 /// NULL for a value that says no more than its default.
 pub(super) fn json<T: Serialize + Default + PartialEq>(
     table: &str,
@@ -169,9 +165,9 @@ fn copies(rows: &[CopyRow]) -> Result<Vec<Param>, Failure> {
         rows.iter().map(|row| json("copies", &row.key, &row.encoding)).collect::<Result<_, _>>()?;
     Ok(vec![
         column(rows, |row| row.blob.version.to_uuid()),
-        column(rows, |row| fifteen(row.blob.extent.get())),
+        column(rows, |row| fifteen_bits(row.blob.extent.get())),
         column(rows, |row| row.backend.0),
-        column(rows, |row| fifteen(row.blob.r#gen.get())),
+        column(rows, |row| fifteen_bits(row.blob.r#gen.get())),
         column(rows, |row| row.bucket.0),
         column(rows, |row| row.key.clone()),
         column(rows, |row| row.state.as_str()),
@@ -198,7 +194,7 @@ fn intents(rows: &[Intent]) -> Vec<Param> {
         column(rows, |row| row.kind.as_str()),
         column(rows, |row| row.conditions.if_absent),
         column(rows, |row| row.conditions.if_match.as_ref().map(|etag| etag.as_str().to_owned())),
-        column(rows, |row| fifteen(row.required_copies)),
+        column(rows, |row| fifteen_bits(row.required_copies)),
         column(rows, |row| row.log_floor.0),
         column(rows, |row| PgTime(row.begun)),
         column(rows, |row| ints(row, |target| i64::from(target.backend.0))),
@@ -215,8 +211,8 @@ fn targets(rows: &[(Op, Target)]) -> Vec<Param> {
         column(rows, |(op, _)| op.id),
         column(rows, |(op, _)| op.item),
         column(rows, |(_, target)| target.backend.0),
-        column(rows, |(_, target)| fifteen(target.extent.get())),
-        column(rows, |(_, target)| fifteen(target.r#gen.get())),
+        column(rows, |(_, target)| fifteen_bits(target.extent.get())),
+        column(rows, |(_, target)| fifteen_bits(target.r#gen.get())),
         column(rows, |(_, target)| target.storage_key.clone()),
         column(rows, |(_, target)| target.place.number()),
     ]
@@ -227,8 +223,8 @@ fn cleanups(rows: &[CleanupEntry], times: &CleanupTimes) -> Vec<Param> {
         column(rows, |row| row.backend.0),
         column(rows, |row| row.storage_key.clone()),
         column(rows, |row| row.blob.version.to_uuid()),
-        column(rows, |row| fifteen(row.blob.extent.get())),
-        column(rows, |row| fifteen(row.blob.r#gen.get())),
+        column(rows, |row| fifteen_bits(row.blob.extent.get())),
+        column(rows, |row| fifteen_bits(row.blob.r#gen.get())),
         column(rows, |row| row.backend_version.clone()),
         column(rows, |row| signed(row.size)),
         column(rows, |row| row.reason.as_str()),

@@ -55,7 +55,8 @@ pub(super) async fn read(
             (None, Want::Part(part)) => {
                 parts.0.push(n);
                 parts.1.push(version);
-                parts.2.push(i16::try_from(part.get()).unwrap_or(i16::MAX));
+                // Counted from 1 by clients.
+                parts.2.push(i16::try_from(part.get().saturating_sub(1)).unwrap_or(i16::MAX));
             }
             _ => {}
         }
@@ -102,9 +103,10 @@ pub(super) fn located(
 ) -> Option<Result<Located, String>> {
     let wants_bytes = bounds(query.want).is_none_or(|(first, end)| first < end);
     // What the object does not have is for the reader to refuse.
-    let beyond = |object: &ObjectRow| {
-        bounds(query.want)
-            .is_none_or(|(first, _)| u64::try_from(first).is_ok_and(|first| first >= object.size))
+    let beyond = |object: &ObjectRow| match query.want {
+        Want::Part(part) => object.parts.is_none_or(|parts| part.get() > parts),
+        want => bounds(want)
+            .is_some_and(|(first, _)| u64::try_from(first).is_ok_and(|first| first >= object.size)),
     };
     let pieces = match pieces {
         Some(Ok(pieces)) => pieces,

@@ -21,7 +21,7 @@ use super::intake::take;
 use super::{reads, uploads};
 use crate::connection::Connection;
 use crate::error::Failure;
-use crate::rows::{Cells, PgTime};
+use crate::rows::{Cells, PgTime, fifteen_bits};
 
 /// How keys are locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -280,7 +280,7 @@ async fn named(connection: &Connection, requests: &[&Request], read: &mut Read) 
         return Ok(());
     }
     let versions: Vec<Uuid> = blobs.iter().map(|(version, _)| *version).collect();
-    let extents: Vec<i16> = blobs.iter().map(|(_, target)| fifteen(target.extent.get())).collect();
+    let extents: Vec<i16> = blobs.iter().map(|(_, target)| fifteen_bits(target.extent.get())).collect();
     let backends: Vec<i32> = blobs.iter().map(|(_, target)| target.backend.0).collect();
     let mut plan = Plan::new(connection);
     plan.add(Part::Named, reads::NAMED, vec![Box::new(versions), Box::new(extents), Box::new(backends)])
@@ -380,11 +380,6 @@ async fn overtaken(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Fai
     plan.text("SET LOCAL enable_hashjoin = on").await?;
     plan.add(Part::Overtaken, reads::OVERTAKEN, params).await?;
     plan.text("SET LOCAL enable_hashjoin = off").await
-}
-
-/// Fifteen bits always fit.
-pub(super) fn fifteen(n: u16) -> i16 {
-    i16::try_from(n).unwrap_or(i16::MAX)
 }
 
 /// What a lane prepares when it connects.

@@ -35,7 +35,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 const MAX_LOOKS: usize = 4;
 
 /// Copies of extents in one answer, at most. A reader of more asks again.
-pub(crate) const EXTENT_ROWS: usize = 512;
+pub(crate) const EXTENT_ROWS: usize = 64;
 
 const RECONNECT: Duration = Duration::from_millis(100);
 
@@ -161,6 +161,11 @@ async fn look_up(
     let objects = if keys.is_empty() { HashMap::new() } else { objects(connection, &keys, counters).await? };
     let (mut in_parts, mut again) = (Vec::new(), Vec::new());
     for query in queries {
+        // Whatever the key's current version is by now, and whoever else asks for it.
+        if matches!(query.want, Want::Of(..)) {
+            in_parts.push((query, None));
+            continue;
+        }
         let object = objects.get(&(query.bucket, query.key.clone()));
         match object {
             // It came whole: what was read is all there is.
@@ -168,7 +173,6 @@ async fn look_up(
             Some(read) => {
                 found.insert(query.clone(), read.clone().and_then(whole).map_err(|why| named(query, &why)));
             }
-            None if matches!(query.want, Want::Of(..)) => in_parts.push((query, None)),
             None => {}
         }
     }

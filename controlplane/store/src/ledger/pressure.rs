@@ -30,13 +30,17 @@ const PULL_FORWARD: &str = "
         WHERE b.state <> 'removed' AND (u.bytes + $1::bigint > b.quota_bytes OR u.bytes > b.quota_bytes / 10 * 9)
     ),
     waiting AS MATERIALIZED (
-        SELECT id, backend, reason, attempts, second_pass, last_error, claimed_by, queued, not_before
+        SELECT id, kind, version, backend, reason, attempts, second_pass, last_error, claimed_by, queued, not_before
         FROM cleanup_queue WHERE not_before > now() ORDER BY not_before LIMIT 20000
     )
     UPDATE cleanup_queue q
     SET not_before = greatest(now(), q.queued + $2::bigint * interval '1 microsecond')
     FROM waiting w
-    WHERE q.id = w.id AND w.backend IN (SELECT id FROM full_backends)
+    WHERE q.id = w.id
+      AND (w.backend IN (SELECT id FROM full_backends)
+           -- A version of many extents names no backend: its copies do.
+           OR (w.kind = 'version' AND EXISTS (
+               SELECT FROM copies c WHERE c.version = w.version AND c.backend IN (SELECT id FROM full_backends))))
       AND w.reason IN ('displaced', 'deleted') AND w.claimed_by IS NULL AND w.attempts = 0
       AND NOT w.second_pass AND w.last_error IS NULL
       AND w.not_before > greatest(now(), w.queued + $2::bigint * interval '1 microsecond')

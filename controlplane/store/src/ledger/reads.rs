@@ -60,7 +60,7 @@ macro_rules! copies {
 macro_rules! object {
     () => {
         "o.bucket, o.key, o.seq, o.version, o.size, o.etag, o.modified, o.attributes, o.checksums, o.tags,
-           o.is_null, o.parts"
+           o.is_null, CASE WHEN o.parts_of = o.version THEN o.parts END AS parts"
     };
 }
 
@@ -88,7 +88,8 @@ pub(super) const CALLS: &str = concat!(
     ) AS o ON true
     LEFT JOIN LATERAL (
         SELECT * FROM copies
-        WHERE copies.version = o.version AND t.displaces AND COALESCE(o.parts, 1) <= 16 OFFSET 0
+        WHERE copies.version = o.version AND t.displaces
+          AND (o.parts <= 16 OR o.parts_of = o.version IS NOT TRUE) OFFSET 0
     ) AS c ON true
     WHERE l.n IS NOT NULL OR o.seq IS NOT NULL"
 );
@@ -112,12 +113,12 @@ pub(super) const LOCATE: &str = concat!(
         SELECT * FROM objects WHERE objects.bucket = t.bucket AND objects.key = t.key LIMIT 1
     ) AS o
     LEFT JOIN LATERAL (
-        SELECT * FROM copies WHERE copies.version = o.version AND o.parts IS NULL OFFSET 0
+        SELECT * FROM copies WHERE copies.version = o.version AND o.parts_of = o.version IS NOT TRUE OFFSET 0
     ) AS c ON true"
 );
 
-/// The copies of those extents that a range covers, from its beginning on, or of one part; 512 at most
-/// (`EXTENT_ROWS`). The first extent is the last one that begins at or before the range.
+/// The copies of those extents that a range covers, from its beginning on, 64 at most (`EXTENT_ROWS`), or of the part at
+/// a place in their order, counted from 0.
 pub(super) const EXTENTS: &str = concat!(
     "SELECT t.n, (SELECT name FROM buckets WHERE buckets.id = c.bucket) AS bucket_name, ",
     copies!(),
@@ -125,20 +126,20 @@ pub(super) const EXTENTS: &str = concat!(
     FROM unnest($1::int[], $2::uuid[], $3::bigint[], $4::bigint[]) AS t (n, version, first, until)
     CROSS JOIN LATERAL (
         SELECT * FROM copies
-        WHERE copies.version = t.version AND extent_offset < t.until AND extent_offset >= COALESCE((
-            SELECT extent_offset FROM copies AS f
-            WHERE f.version = t.version AND f.extent_offset <= t.first ORDER BY f.extent_offset DESC LIMIT 1
-        ), 0)
-        ORDER BY extent_offset LIMIT 512
+        WHERE copies.version = t.version AND extent_offset < t.until AND extent_offset + extent_size > t.first
+        ORDER BY extent LIMIT 64
     ) AS c
     UNION ALL
     SELECT t.n, (SELECT name FROM buckets WHERE buckets.id = c.bucket) AS bucket_name, ",
     copies!(),
     "
-    FROM unnest($5::int[], $6::uuid[], $7::smallint[]) AS t (n, version, part)
+    FROM unnest($5::int[], $6::uuid[], $7::smallint[]) AS t (n, version, place)
     CROSS JOIN LATERAL (
-        SELECT * FROM copies
-        WHERE copies.version = t.version AND copies.extent = t.part AND extent_offset IS NOT NULL OFFSET 0
+        SELECT DISTINCT extent FROM copies
+        WHERE copies.version = t.version AND extent_offset IS NOT NULL ORDER BY extent OFFSET t.place LIMIT 1
+    ) AS e
+    CROSS JOIN LATERAL (
+        SELECT * FROM copies WHERE copies.version = t.version AND copies.extent = e.extent OFFSET 0
     ) AS c"
 );
 

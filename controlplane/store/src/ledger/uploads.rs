@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use s3o_core::call::{Call, CarriedIntent, Request};
 use s3o_core::upload::{PartRow, UploadFacts, UploadRow};
 use s3o_core::usage::signed;
-use s3o_types::{Extent, UploadId};
+use s3o_types::{BucketId, Extent, UploadId};
 use uuid::Uuid;
 
-use super::effects::{column, fifteen, json};
+use super::effects::{column, json};
 use super::facts::{Part, Plan, Subject};
 use super::flight::Param;
 use super::reads;
 use crate::error::Failure;
-use crate::rows::{Cells, PartRecord, PgTime, UploadRecord, corrupt, small};
+use crate::rows::{Cells, PartRecord, PgTime, UploadRecord, corrupt, fifteen_bits, small};
 
 /// Which parts of its upload a call looks at.
 #[derive(Clone, Copy)]
@@ -54,7 +54,7 @@ pub(super) async fn plan(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(
     for (upload, which) in &uploads {
         let part = match which {
             Parts::None => continue,
-            Parts::One(part) => Some(fifteen(part.get())),
+            Parts::One(part) => Some(fifteen_bits(part.get())),
             Parts::All => None,
         };
         parts.0.push(upload.0);
@@ -67,7 +67,8 @@ pub(super) async fn plan(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(
         Call::Begin(begin) => begin.part,
         _ => None,
     });
-    let begun: (Vec<Uuid>, Vec<i16>) = begun.map(|part| (part.upload.0, fifteen(part.number.get()))).unzip();
+    let begun: (Vec<Uuid>, Vec<i16>) =
+        begun.map(|part| (part.upload.0, fifteen_bits(part.number.get()))).unzip();
     if !begun.0.is_empty() {
         plan.add(Part::Attempts, reads::ATTEMPTS, vec![Box::new(begun.0), Box::new(begun.1)]).await?;
     }
@@ -79,7 +80,9 @@ type Known = HashMap<UploadId, UploadFacts>;
 pub(super) fn take(known: &mut Known, cells: Cells<'_>) -> Result<(), (Subject, String)> {
     let row = UploadRow::try_from(UploadRecord(cells)).map_err(|why| {
         let id: Uuid = cells.get("id").unwrap_or_default();
-        (Subject::Everybody, corrupt("uploads", id, why).to_string())
+        let key = cells.get("bucket").and_then(|bucket| Ok((BucketId(bucket), cells.get("key")?)));
+        let subject = key.map_or(Subject::Everybody, |(bucket, key): (_, String)| Subject::Key(bucket, key));
+        (subject, corrupt("uploads", id, why).to_string())
     })?;
     known.insert(row.id, UploadFacts { row, attempts: BTreeMap::new(), parts: BTreeMap::new() });
     Ok(())
@@ -143,8 +146,8 @@ pub(super) fn parts(rows: &[PartRow]) -> Result<Vec<Param>, Failure> {
         .collect::<Result<_, _>>()?;
     Ok(vec![
         column(rows, |row| row.upload.0),
-        column(rows, |row| fifteen(row.number.get())),
-        column(rows, |row| fifteen(row.r#gen.get())),
+        column(rows, |row| fifteen_bits(row.number.get())),
+        column(rows, |row| fifteen_bits(row.r#gen.get())),
         column(rows, |row| row.backend.0),
         column(rows, |row| signed(row.size)),
         column(rows, |row| row.etag.as_str().to_owned()),
@@ -159,7 +162,7 @@ pub(super) fn attempts(rows: &BTreeMap<(UploadId, Extent), u16>) -> Vec<Param> {
     let rows: Vec<(UploadId, Extent, u16)> = rows.iter().map(|((id, part), n)| (*id, *part, *n)).collect();
     vec![
         column(&rows, |(id, _, _)| id.0),
-        column(&rows, |(_, part, _)| fifteen(part.get())),
-        column(&rows, |(_, _, attempts)| fifteen(*attempts)),
+        column(&rows, |(_, part, _)| fifteen_bits(part.get())),
+        column(&rows, |(_, _, attempts)| fifteen_bits(*attempts)),
     ]
 }

@@ -20,16 +20,17 @@ pub(super) const SETTLE: &str = "
         WHERE i.op = t.op AND i.item = t.item
     ), current AS (
         INSERT INTO objects (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null,
-                             parts)
+                             parts, parts_of)
         SELECT bucket, key, seq, version, size, etag, modified, attributes::jsonb, checksums::jsonb, tags::jsonb,
-               is_null, parts
+               is_null, parts, CASE WHEN parts IS NOT NULL THEN version END
         FROM unnest($3::int[], $4::text[], $5::bigint[], $6::uuid[], $7::bigint[], $8::text[], $9::timestamptz[],
                     $10::text[], $11::text[], $12::text[], $13::boolean[], $14::int[])
              AS t (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null, parts)
         ON CONFLICT (bucket, key) DO UPDATE SET
             seq = excluded.seq, version = excluded.version, size = excluded.size, etag = excluded.etag,
             modified = excluded.modified, attributes = excluded.attributes, checksums = excluded.checksums,
-            tags = excluded.tags, is_null = excluded.is_null, parts = excluded.parts, retain_until = NULL, retain_mode = NULL,
+            tags = excluded.tags, is_null = excluded.is_null, parts = excluded.parts,
+            parts_of = excluded.parts_of, retain_until = NULL, retain_mode = NULL,
             legal_hold = false
     ), stored AS (
         INSERT INTO copies (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag,

@@ -68,6 +68,11 @@ pub(crate) fn small<T>(n: i16, of: impl Fn(u16) -> Option<T>) -> Result<T, Strin
     u16::try_from(n).ok().and_then(of).ok_or_else(|| format!("{n} is not within 15 bits"))
 }
 
+/// The same the other way: fifteen bits always fit.
+pub(crate) fn fifteen_bits(n: u16) -> i16 {
+    i16::try_from(n).unwrap_or(i16::MAX)
+}
+
 /// `timestamptz`, exact to the microsecond.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PgTime(pub(crate) Timestamp);

@@ -50,13 +50,6 @@ impl TryFrom<UploadRecord<'_>> for UploadRow {
 /// A row of `upload_parts`, its columns prefixed by `p_`.
 pub(crate) struct PartRecord<'a>(pub(crate) Cells<'a>);
 
-impl PartRecord<'_> {
-    /// Whether the upload of an outer join has a part at all.
-    pub(crate) fn is_present(&self) -> Result<bool, String> {
-        Ok(self.0.get::<Option<i16>>("p_part")?.is_some())
-    }
-}
-
 impl TryFrom<PartRecord<'_>> for PartRow {
     type Error = String;
 

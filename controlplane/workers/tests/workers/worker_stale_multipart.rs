@@ -48,8 +48,9 @@ async fn each_is_given_up_and_one_that_its_client_closed_is_passed_over() {
 #[tokio::test]
 async fn one_that_cannot_be_given_up_fails_the_tick() {
     let busy = Refusal::new(ErrorCode::ServiceUnavailable, "the database is away").into();
-    let fixture = with_stale(vec![busy]).await;
+    let fixture = with_stale(vec![busy, Outcome::UploadAborted]).await;
     let error = fixture.workers.run("stale_multipart").await.unwrap_err().unwrap();
     assert!(error.contains("the database is away"), "{error}");
+    assert_eq!(fixture.state().aborted.len(), 2, "the second did not wait for the first");
     fixture.end().await;
 }

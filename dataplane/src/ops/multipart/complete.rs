@@ -24,7 +24,7 @@ pub(in crate::ops) async fn answer(
     mut req: S3Request<CompleteMultipartUploadInput>,
 ) -> Answer<CompleteMultipartUploadOutput> {
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
-    let location = location(&req);
+    let location = location(plane, &req);
     let input = &mut req.input;
     check_key(&input.key)?;
     refuse_unsupported(&[(input.sse_customer_key.is_some(), "Encryption with customer keys")])?;
@@ -53,7 +53,7 @@ pub(in crate::ops) async fn answer(
             object
         }
         UploadState::Completed => repeated(&listed, upload)?,
-        UploadState::Closed => return Err(no_such_upload()),
+        UploadState::Aborted => return Err(no_such_upload()),
     };
     let of = |algorithm: Algorithm| object.checksums.values.get(algorithm.name()).cloned();
     let kind = object.checksums.values.values().next().map(|value| ChecksumKind::of_value(value));
@@ -72,10 +72,11 @@ pub(in crate::ops) async fn answer(
     }))
 }
 
-fn location<T>(req: &S3Request<T>) -> String {
+fn location<T>(plane: &Plane, req: &S3Request<T>) -> String {
+    let scheme = if plane.config.s3.tls.is_some() { "https" } else { "http" };
     let host = req.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| req.uri.host()).unwrap_or_default();
-    format!("http://{host}{}", req.uri.path())
+    format!("{scheme}://{host}{}", req.uri.path())
 }
 
 /// A part as the client names it.
