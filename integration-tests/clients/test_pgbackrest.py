@@ -49,8 +49,8 @@ class Database:
         access_key, secret_key = keys
         self.config.write_text(
             f"[global]\nrepo1-type=s3\nrepo1-path=/{prefix}repository\nrepo1-s3-bucket={bucket}\n"
-            f"repo1-s3-endpoint=localhost\nrepo1-storage-host=127.0.0.1\nrepo1-storage-port={port}\nrepo1-storage-verify-tls=n\n"
-            f"repo1-s3-uri-style=path\nrepo1-s3-region=us-east-1\nrepo1-s3-key={access_key}\n"
+            f"repo1-s3-endpoint=localhost\nrepo1-storage-host=127.0.0.1\nrepo1-storage-port={port}\n"
+            f"repo1-storage-verify-tls=n\nrepo1-s3-uri-style=path\nrepo1-s3-region=us-east-1\nrepo1-s3-key={access_key}\n"
             f"repo1-s3-key-secret={secret_key}\nrepo1-retention-full=1\nrepo1-bundle=y\nstart-fast=y\n"
             f"log-level-file=off\nlog-path={folder}\nlock-path={folder}/lock\nspool-path={folder}/spool\n"
             f"[suite]\npg1-path={self.data}\npg1-socket-path={folder}\npg1-user=suite\npg1-database=postgres\n"
@@ -129,9 +129,10 @@ def test_backup_and_restore(database):
         shutil.chown(database.data, database.user, database.user)
     database.pgbackrest("restore")
     database.start()
+    # It answers before it has read all of the log.
+    wait_for("the end of recovery", lambda: database.query("SELECT pg_is_in_recovery()") == "f")
     assert database.query(digest) == expected
 
-    wait_for("the end of recovery", lambda: database.query("SELECT pg_is_in_recovery()") == "f")
     database.pgbackrest("backup", "--type=full")
     kinds = [backup["type"] for backup in json.loads(database.pgbackrest("info", "--output=json"))[0]["backup"]]
     # The second full backup made the first one, with what rests upon it, expire.
