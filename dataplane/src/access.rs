@@ -150,6 +150,7 @@ fn known(operation: &str) -> Option<(&'static str, Need)> {
         "GetPublicAccessBlock" => ("GetPublicAccessBlock", Need::Bucket),
         "GetBucketRequestPayment" => ("GetBucketRequestPayment", Need::Bucket),
         "GetBucketLogging" => ("GetBucketLogging", Need::Bucket),
+        "GetBucketCors" => ("GetBucketCors", Need::Bucket),
         "GetBucketAccelerateConfiguration" => ("GetBucketAccelerateConfiguration", Need::Bucket),
         "GetBucketNotificationConfiguration" => ("GetBucketNotificationConfiguration", Need::Bucket),
         other => (absent_name(other)?, Need::Bucket),

@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use prost::Message as _;
 use s3o_proto::v1;
 use s3o_types::{
-    BackendId, BackendSpec, BucketId, ChecksumMode, Credentials, EtagProof, Place, Quirks, Right, Rights,
-    Scope, Secret, Timestamp,
+    BackendId, BackendSpec, BucketId, ChecksumMode, CorsRule, Credentials, EtagProof, Place, Quirks, Right,
+    Rights, Scope, Secret, Timestamp,
 };
 
 /// A virtual bucket.
@@ -25,6 +25,8 @@ pub(crate) struct Bucket {
     pub created: Timestamp,
     /// Bytes; `u64::MAX` where the bucket sets no limit.
     pub max_object_size: u64,
+    /// Which web pages may use it.
+    pub cors: Arc<[CorsRule]>,
 }
 
 /// What an access key may do.
@@ -62,6 +64,18 @@ pub(crate) struct Snapshot {
     pub backends: Vec<BackendSpec>,
 }
 
+fn cors_rule(rule: v1::CorsRule) -> CorsRule {
+    let v1::CorsRule {
+        id,
+        allowed_origins,
+        allowed_methods,
+        allowed_headers,
+        expose_headers,
+        max_age_seconds,
+    } = rule;
+    CorsRule { id, allowed_origins, allowed_methods, allowed_headers, expose_headers, max_age_seconds }
+}
+
 fn grants_of(grants: Vec<v1::Grant>, scopes: Vec<v1::ScopedGrant>) -> HashMap<BucketId, Vec<Scope>> {
     let whole = grants.into_iter().map(|v1::Grant { bucket, write }| {
         let rights = if write { Rights::ALL } else { Rights::READ };
@@ -83,9 +97,11 @@ impl Snapshot {
     pub(crate) fn from_wire(configuration: v1::Configuration) -> Self {
         let v1::Configuration { generation, cluster: _, backends, buckets, credentials } = configuration;
         let buckets = buckets.into_iter().map(|bucket| {
-            let v1::Bucket { id, name, created_us, max_object_size } = bucket;
+            let v1::Bucket { id, name, created_us, max_object_size, cors } = bucket;
             let max_object_size = if max_object_size == 0 { u64::MAX } else { max_object_size };
-            (name.clone(), Bucket { id: BucketId(id), name, created: Timestamp(created_us), max_object_size })
+            let cors = cors.into_iter().map(cors_rule).collect();
+            let created = Timestamp(created_us);
+            (name.clone(), Bucket { id: BucketId(id), name, created, max_object_size, cors })
         });
         let keys = credentials.into_iter().map(|credential| {
             let v1::Credential { access_key_id, secret_access_key, grants, scopes } = credential;

@@ -16,6 +16,8 @@ pub const KEY: (&str, &str) = ("AKIATESTWRITER", "test-writer-secret");
 pub const READER: (&str, &str) = ("AKIATESTREADER", "test-reader-secret");
 /// May do single things under prefixes of the first bucket.
 pub const SCOPED: (&str, &str) = ("AKIATESTSCOPED", "test-scoped-secret");
+/// The pages that may use the first bucket.
+pub const CORS_ORIGIN: &str = "https://app.example.com";
 /// The bucket of most tests.
 pub const BUCKET: &str = "data";
 /// Another one, with a size limit.
@@ -128,7 +130,16 @@ pub fn control_plane(
         "database": {"url": database},
         "routing": {"strategy": routing},
         "backends": backends,
-        "buckets": [{"name": BUCKET}, {"name": OTHER, "max_object_size": OTHER_MAX}],
+        "buckets": [
+            {"name": BUCKET, "cors": [{
+                "allowed_origins": [CORS_ORIGIN],
+                "allowed_methods": ["GET", "PUT"],
+                "allowed_headers": ["content-type", "x-amz-*"],
+                "expose_headers": ["ETag"],
+                "max_age_seconds": 600,
+            }]},
+            {"name": OTHER, "max_object_size": OTHER_MAX},
+        ],
         "credentials": [
             {
                 "access_key_id": KEY.0,

@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use s3o_types::{
-    AckLevel, BackendId, BackendSpec, BackendState, BucketId, BucketName, Credentials, Quirks, Scope, Secret,
-    Timestamp,
+    AckLevel, BackendId, BackendSpec, BackendState, BucketId, BucketName, CorsRule, Credentials, Quirks,
+    Scope, Secret, Timestamp,
 };
 use uuid::Uuid;
 
@@ -87,6 +87,8 @@ pub struct DeclaredBucket {
     pub replication_factor: u16,
     /// Largest object accepted, in bytes.
     pub max_object_size: Option<u64>,
+    /// Which web pages may use it.
+    pub cors: Vec<CorsRule>,
 }
 
 /// An access key in YAML.
@@ -188,6 +190,8 @@ pub struct BucketConfig {
     pub max_object_size: Option<u64>,
     /// When it was made.
     pub created: Timestamp,
+    /// Which web pages may use it.
+    pub cors: Vec<CorsRule>,
 }
 
 /// An access key's rows.

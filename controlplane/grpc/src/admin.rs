@@ -120,7 +120,8 @@ fn backend(config: &BackendConfig) -> v1::BackendStatus {
 }
 
 fn bucket(config: &BucketConfig) -> v1::BucketStatus {
-    let BucketConfig { id, name, state: _, ack, replication_factor, max_object_size: _, created: _ } = config;
+    let BucketConfig { id, name, state: _, ack, replication_factor, max_object_size: _, created: _, cors: _ } =
+        config;
     v1::BucketStatus {
         id: id.0,
         name: name.as_str().to_owned(),

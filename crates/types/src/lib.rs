@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod bucket;
+pub mod cors;
 pub mod error;
 pub mod etag;
 pub mod ids;
@@ -17,6 +18,7 @@ pub mod version;
 
 pub use backend::{BackendSpec, BackendState, ChecksumMode, Credentials, EtagProof, Quirks};
 pub use bucket::{AckLevel, BucketName};
+pub use cors::{CORS_METHODS, CorsRule};
 pub use error::{ErrorCode, Fault};
 pub use etag::Etag;
 pub use ids::{BackendId, BucketId, Extent, Gen, Op, Place, Seq, UploadId};

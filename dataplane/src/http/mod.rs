@@ -1,5 +1,6 @@
 //! HTTP around `s3s`: listeners, admission, request ids, the audit line, panics.
 
+mod cors;
 mod documents;
 pub(crate) mod drain;
 pub(crate) mod errors;

@@ -17,12 +17,14 @@ use s3s::{Body, S3Error, s3_error};
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
+use super::cors::{self, Page};
 use super::documents::escape_controls;
 use super::drain::{Draining, Idle, SmallBody};
 use super::errors;
 use super::ranges;
 use super::request::RequestInfo;
 use super::response::{Accounted, Accounting};
+use crate::host::Domains;
 use crate::ops::document::is_document;
 use crate::pipeline::faults;
 use crate::plane::Plane;
@@ -31,13 +33,15 @@ use crate::plane::Plane;
 pub(crate) struct Service {
     plane: Arc<Plane>,
     s3: S3Service,
+    domains: Domains,
     places: Arc<Semaphore>,
 }
 
 impl Service {
     pub(crate) fn new(plane: Arc<Plane>, s3: S3Service) -> Self {
         let places = Arc::new(Semaphore::new(plane.config.limits.max_in_flight));
-        Self { plane, s3, places }
+        let domains = Domains::new(&plane.config.s3.domains);
+        Self { plane, s3, domains, places }
     }
 
     /// One request.
@@ -51,11 +55,18 @@ impl Service {
         let span = tracing::info_span!("request", request_id = info.id);
         let (stalled, is_head) = (Arc::new(AtomicBool::new(false)), request.method() == Method::HEAD);
         let refusal = self.refusal(&request, admitted);
+        let snapshot = self.plane.snapshot.load_full();
+        let page = Page::of(&request, &self.domains);
+        let is_preflight = request.method() == Method::OPTIONS;
+        let preflight = cors::preflight(&request, &self.domains, &snapshot);
         let (http1, asked) = (request.version() < Version::HTTP_2, asked(&request));
         let mut request = self.draining(request, &accounting, &stalled, asked.clone());
         let mut response = if let Some(error) = refusal {
             drop(request);
             errors::respond(error)
+        } else if let Some(preflight) = preflight {
+            drop(request);
+            preflight
         } else {
             ranges::settle(&mut request);
             self.serve(request, &info).instrument(span).await
@@ -72,6 +83,9 @@ impl Service {
         // The body never comes then, and hyper closes: a client that is not told would use the connection again.
         if http1 && asked.is_some_and(|asked| !asked.load(Ordering::Relaxed)) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(page) = page.filter(|_| !is_preflight) {
+            page.allow(&snapshot, response.headers_mut());
         }
         escape_controls(&mut response);
         errors::stamp(&mut response, &info.id);

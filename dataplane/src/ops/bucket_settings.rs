@@ -5,13 +5,14 @@
 //! as backends store them, so GetBucketEncryption says that nothing is configured.
 
 use http::StatusCode;
+use s3o_types::CorsRule;
 use s3s::dto::{
-    GetBucketAccelerateConfigurationInput, GetBucketAccelerateConfigurationOutput, GetBucketLoggingInput,
-    GetBucketLoggingOutput, GetBucketNotificationConfigurationInput,
-    GetBucketNotificationConfigurationOutput, GetBucketOwnershipControlsInput,
-    GetBucketOwnershipControlsOutput, GetBucketRequestPaymentInput, GetBucketRequestPaymentOutput,
-    GetPublicAccessBlockInput, GetPublicAccessBlockOutput, ObjectOwnership, OwnershipControls,
-    OwnershipControlsRule, Payer, PublicAccessBlockConfiguration,
+    CORSRule, GetBucketAccelerateConfigurationInput, GetBucketAccelerateConfigurationOutput,
+    GetBucketCorsInput, GetBucketCorsOutput, GetBucketLoggingInput, GetBucketLoggingOutput,
+    GetBucketNotificationConfigurationInput, GetBucketNotificationConfigurationOutput,
+    GetBucketOwnershipControlsInput, GetBucketOwnershipControlsOutput, GetBucketRequestPaymentInput,
+    GetBucketRequestPaymentOutput, GetPublicAccessBlockInput, GetPublicAccessBlockOutput, ObjectOwnership,
+    OwnershipControls, OwnershipControlsRule, Payer, PublicAccessBlockConfiguration,
 };
 use s3s::{S3Error, S3Request, S3Response};
 
@@ -20,7 +21,7 @@ use crate::pipeline::faults;
 
 /// Questions about what no bucket has: operation, S3's error for it, its status and its sentence. An operation that
 /// is implemented later leaves this table.
-const ABSENT: [(&str, &str, u16, &str); 11] = [
+const ABSENT: [(&str, &str, u16, &str); 10] = [
     ("GetBucketTagging", "NoSuchTagSet", 404, "The TagSet does not exist"),
     ("GetBucketPolicy", "NoSuchBucketPolicy", 404, "The bucket policy does not exist"),
     ("GetBucketPolicyStatus", "NoSuchBucketPolicy", 404, "The bucket policy does not exist"),
@@ -30,7 +31,6 @@ const ABSENT: [(&str, &str, u16, &str); 11] = [
         404,
         "The lifecycle configuration does not exist",
     ),
-    ("GetBucketCors", "NoSuchCORSConfiguration", 404, "The CORS configuration does not exist"),
     (
         "GetBucketWebsite",
         "NoSuchWebsiteConfiguration",
@@ -124,6 +124,29 @@ pub(super) fn notification(
 ) -> Answer<GetBucketNotificationConfigurationOutput> {
     bucket_of(req)?;
     Ok(S3Response::new(GetBucketNotificationConfigurationOutput::default()))
+}
+
+/// The bucket's rules, as they were declared.
+pub(super) fn cors(req: &S3Request<GetBucketCorsInput>) -> Answer<GetBucketCorsOutput> {
+    let bucket = bucket_of(req)?;
+    if bucket.cors.is_empty() {
+        return Err(faults::custom(
+            "NoSuchCORSConfiguration",
+            StatusCode::NOT_FOUND,
+            "The CORS configuration does not exist",
+        ));
+    }
+    let some = |values: &[String]| (!values.is_empty()).then(|| values.to_vec());
+    let rule = |rule: &CorsRule| CORSRule {
+        allowed_headers: some(&rule.allowed_headers),
+        allowed_methods: rule.allowed_methods.clone(),
+        allowed_origins: rule.allowed_origins.clone(),
+        expose_headers: some(&rule.expose_headers),
+        id: Some(rule.id.clone()).filter(|id| !id.is_empty()),
+        max_age_seconds: rule.max_age_seconds.and_then(|seconds| i32::try_from(seconds).ok()),
+    };
+    let rules = bucket.cors.iter().map(rule).collect();
+    Ok(S3Response::new(GetBucketCorsOutput { cors_rules: Some(rules) }))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod repeats;
 mod s3_auth;
 mod s3_bucket_settings;
 mod s3_copy_object;
+mod s3_cors;
 mod s3_delete_objects;
 mod s3_get_object;
 mod s3_list_objects;

@@ -2,7 +2,9 @@
 
 use s3o_core::config::{BackendConfig, BucketConfig, BucketState, ClusterConfig, CredentialConfig};
 use s3o_proto::v1;
-use s3o_types::{BackendSpec, BackendState, BucketId, ChecksumMode, Credentials, EtagProof, Quirks, Scope};
+use s3o_types::{
+    BackendSpec, BackendState, BucketId, ChecksumMode, CorsRule, Credentials, EtagProof, Quirks, Scope,
+};
 
 pub(super) fn configuration(config: &ClusterConfig) -> v1::Configuration {
     // How placement chooses is the control plane's.
@@ -75,7 +77,8 @@ fn quirks_to_wire(quirks: &Quirks) -> v1::Quirks {
 /// `None` for a bucket that clients must not see any more.
 fn bucket(config: &BucketConfig) -> Option<v1::Bucket> {
     // How sure a write must be is decided at Begin.
-    let BucketConfig { id, name, state, ack: _, replication_factor: _, max_object_size, created } = config;
+    let BucketConfig { id, name, state, ack: _, replication_factor: _, max_object_size, created, cors } =
+        config;
     match state {
         BucketState::Active => {}
         BucketState::Deleting | BucketState::Gone => return None,
@@ -85,7 +88,14 @@ fn bucket(config: &BucketConfig) -> Option<v1::Bucket> {
         name: name.as_str().to_owned(),
         created_us: created.0,
         max_object_size: max_object_size.unwrap_or_default(),
+        cors: cors.iter().cloned().map(cors_rule).collect(),
     })
+}
+
+fn cors_rule(rule: CorsRule) -> v1::CorsRule {
+    let CorsRule { id, allowed_origins, allowed_methods, allowed_headers, expose_headers, max_age_seconds } =
+        rule;
+    v1::CorsRule { id, allowed_origins, allowed_methods, allowed_headers, expose_headers, max_age_seconds }
 }
 
 fn credential(config: &CredentialConfig) -> v1::Credential {

@@ -20,8 +20,8 @@ use s3o_core::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQue
 use s3o_core::usage::Usage;
 use s3o_core::worker::{Counts, WorkerStatus};
 use s3o_types::{
-    AckLevel, BackendId, BackendSpec, BackendState, BucketId, Credentials, ErrorCode, Op, Place, Quirks,
-    Rights, Scope, Secret, Timestamp,
+    AckLevel, BackendId, BackendSpec, BackendState, BucketId, CorsRule, Credentials, ErrorCode, Op, Place,
+    Quirks, Rights, Scope, Secret, Timestamp,
 };
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -78,6 +78,11 @@ pub(super) fn config(generation: i64) -> ClusterConfig {
         replication_factor: 1,
         max_object_size: Some(5),
         created: Timestamp(7),
+        cors: vec![CorsRule {
+            allowed_origins: vec!["*".into()],
+            max_age_seconds: Some(9),
+            ..CorsRule::default()
+        }],
     };
     ClusterConfig {
         generation,

@@ -6,7 +6,8 @@
 use s3o_core::config::{Declared, DeclaredBackend, DeclaredBucket, DeclaredCredential, Routing};
 use s3o_runtime::ByteSize;
 use s3o_types::{
-    AckLevel, BucketName, ChecksumMode, Credentials, EtagProof, Quirks, Right, Rights, Scope, Secret,
+    AckLevel, BucketName, ChecksumMode, CorsRule, Credentials, EtagProof, Quirks, Right, Rights, Scope,
+    Secret,
 };
 use serde::{Deserialize, Serialize};
 
@@ -110,6 +111,9 @@ pub struct BucketSection {
     /// Largest object accepted.
     #[serde(default)]
     pub max_object_size: Option<ByteSize>,
+    /// Which web pages may use it from a browser; the first rule that matches a request counts.
+    #[serde(default)]
+    pub cors: Vec<CorsRule>,
 }
 
 /// An entry of `credentials`.
@@ -254,6 +258,7 @@ impl BucketSection {
             ack: self.ack,
             replication_factor: self.replication_factor,
             max_object_size: self.max_object_size.map(|size| size.0),
+            cors: self.cors.clone(),
         })
     }
 }

@@ -209,6 +209,11 @@ fn buckets(problems: &mut Problems, buckets: &[BucketSection]) {
             ),
         }
         size(p, "max_object_size", bucket.max_object_size);
+        p.each("cors", &bucket.cors, |p, rule| {
+            for (field, why) in rule.problems() {
+                p.at(field, why);
+            }
+        });
         index += 1;
     });
 }

@@ -12,7 +12,7 @@ use tokio_postgres::Transaction;
 
 use crate::Store;
 use crate::error::{Failure, StoreError};
-use crate::rows::spec_json;
+use crate::rows::{cors_json, spec_json};
 use crate::schema::{LOCK_MIGRATION, LOCK_PLACES};
 
 impl Store {
@@ -63,16 +63,19 @@ async fn buckets(
     transaction: &Transaction<'_>,
     declared: &[DeclaredBucket],
 ) -> Result<HashMap<String, i32>, Failure> {
-    let upsert = "INSERT INTO buckets (name, ack, replication_factor, max_object_size, declared)
-                  VALUES ($1, $2, $3, $4, true)
+    let upsert = "INSERT INTO buckets (name, ack, replication_factor, max_object_size, cors, declared)
+                  VALUES ($1, $2, $3, $4, $5::text::jsonb, true)
                   ON CONFLICT (name) WHERE state <> 'gone' DO UPDATE SET ack = excluded.ack, declared = true,
-                      replication_factor = excluded.replication_factor, max_object_size = excluded.max_object_size
+                      replication_factor = excluded.replication_factor, max_object_size = excluded.max_object_size,
+                      cors = excluded.cors
                   RETURNING id";
     let mut ids = HashMap::new();
-    for DeclaredBucket { name, ack, replication_factor, max_object_size } in declared {
+    for DeclaredBucket { name, ack, replication_factor, max_object_size, cors } in declared {
         let factor = i16::try_from(*replication_factor).unwrap_or(i16::MAX);
         let max = optional(*max_object_size);
-        let row = transaction.query_one(upsert, &[&name.as_str(), &ack.as_str(), &factor, &max]).await?;
+        let cors = if cors.is_empty() { None } else { Some(cors_json(name.as_str(), cors)?) };
+        let row =
+            transaction.query_one(upsert, &[&name.as_str(), &ack.as_str(), &factor, &max, &cors]).await?;
         ids.insert(name.as_str().to_owned(), row.get(0));
     }
     // The objects of a bucket that is not declared any more stay; nobody may reach them.

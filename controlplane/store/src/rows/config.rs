@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use s3o_core::config::{BackendConfig, BucketConfig, ClusterConfig, CredentialConfig, DeclaredBackend};
 use s3o_types::{
-    BackendId, BackendSpec, BucketId, BucketName, Credentials, EtagProof, Place, Quirks, Rights, Scope,
-    Secret,
+    BackendId, BackendSpec, BucketId, BucketName, CorsRule, Credentials, EtagProof, Place, Quirks, Rights,
+    Scope, Secret,
 };
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
@@ -120,7 +120,13 @@ fn bucket(cells: Cells<'_>) -> Result<BucketConfig, String> {
         replication_factor: u16::try_from(factor).map_err(|error| format!("replication_factor: {error}"))?,
         max_object_size: cells.optional_unsigned("max_object_size")?,
         created: cells.time("created")?,
+        cors: cells.json("cors")?,
     })
+}
+
+/// The rules of a bucket as its row has them.
+pub(crate) fn cors_json(bucket: &str, rules: &[CorsRule]) -> Result<String, Failure> {
+    serde_json::to_string(rules).map_err(|error| corrupt("buckets", bucket, error))
 }
 
 /// A row of `scoped_grants`.

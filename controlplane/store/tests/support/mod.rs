@@ -17,8 +17,8 @@ use s3o_core::session::Hello;
 use s3o_localpg::{LocalPostgres, Options};
 use s3o_store::{Store, StoreOptions};
 use s3o_types::{
-    AckLevel, BucketId, Checksums, Conditions, Credentials, Encoding, Etag, EtagProof, ObjectAttributes, Op,
-    Quirks, Secret, VersionId,
+    AckLevel, BucketId, Checksums, Conditions, CorsRule, Credentials, Encoding, Etag, EtagProof,
+    ObjectAttributes, Op, Quirks, Secret, VersionId,
 };
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
@@ -92,6 +92,7 @@ pub(crate) fn declared(quotas: &[Option<u64>]) -> Declared {
         routing: Routing::Pack,
         backends: quotas.iter().enumerate().map(backend).collect(),
         buckets: vec![DeclaredBucket {
+            cors: vec![CorsRule { id: "r".to_owned(), ..CorsRule::default() }],
             name: "photos".parse().unwrap(),
             ack: AckLevel::One,
             replication_factor: 1,

@@ -10,3 +10,6 @@ CREATE TABLE scoped_grants (
     rights        smallint NOT NULL CHECK (rights > 0),
     PRIMARY KEY (access_key_id, bucket, prefix)
 );
+
+-- [s3o_types::CorsRule], in their order; NULL for none.
+ALTER TABLE buckets ADD COLUMN cors jsonb;
