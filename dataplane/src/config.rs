@@ -62,13 +62,22 @@ pub struct S3Config {
     /// Base domains of virtual-host style: `s3.example.com` makes `bucket.s3.example.com` work. All
     /// other hosts are path style.
     pub domains: Vec<String>,
+    /// Names that a reverse proxy in front of us may say in `X-Forwarded-Host`, where it puts another host into the
+    /// request than the client signed: exact with the port, or `*.` and a domain.
+    pub external_hosts: Vec<String>,
     /// When set, signatures must name this region.
     pub region: Option<String>,
 }
 
 impl Default for S3Config {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([0, 0, 0, 0], 9000)), tls: None, domains: Vec::new(), region: None }
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 9000)),
+            tls: None,
+            domains: Vec::new(),
+            external_hosts: Vec::new(),
+            region: None,
+        }
     }
 }
 
@@ -203,6 +212,12 @@ impl Validate for S3Config {
         problems.each("domains", &self.domains, |problems, domain| {
             if !is_domain(domain) {
                 problems.push(format!("`{domain}` is not a host name"));
+            }
+        });
+        problems.each("external_hosts", &self.external_hosts, |problems, name| {
+            let host = name.strip_prefix("*.").unwrap_or(name);
+            if host.is_empty() || host.contains('*') || host.parse::<http::uri::Authority>().is_err() {
+                problems.push(format!("`{name}` is neither a host nor `*.` and a domain"));
             }
         });
         if let Some(region) = &self.region

@@ -16,7 +16,7 @@ pub const KEY: (&str, &str) = ("AKIATESTWRITER", "test-writer-secret");
 pub const READER: (&str, &str) = ("AKIATESTREADER", "test-reader-secret");
 /// May do single things under prefixes of the first bucket.
 pub const SCOPED: (&str, &str) = ("AKIATESTSCOPED", "test-scoped-secret");
-/// The pages that may use the first bucket.
+/// The pages that may use [`OTHER`].
 pub const CORS_ORIGIN: &str = "https://app.example.com";
 /// The bucket of most tests.
 pub const BUCKET: &str = "data";
@@ -131,14 +131,14 @@ pub fn control_plane(
         "routing": {"strategy": routing},
         "backends": backends,
         "buckets": [
-            {"name": BUCKET, "cors": [{
+            {"name": BUCKET},
+            {"name": OTHER, "max_object_size": OTHER_MAX, "cors": [{
                 "allowed_origins": [CORS_ORIGIN],
                 "allowed_methods": ["GET", "PUT"],
                 "allowed_headers": ["content-type", "x-amz-*"],
                 "expose_headers": ["ETag"],
                 "max_age_seconds": 600,
             }]},
-            {"name": OTHER, "max_object_size": OTHER_MAX},
         ],
         "credentials": [
             {
@@ -196,7 +196,7 @@ pub fn data_plane(
 ) -> Value {
     json!({
         "name": name,
-        "s3": {"listen": s3, "domains": ["s3.test"]},
+        "s3": {"listen": s3, "domains": ["s3.test"], "external_hosts": ["*.public.test"]},
         "http": {"listen": http},
         "control_planes": control.iter().map(|address| format!("http://{address}")).collect::<Vec<_>>(),
         "token": TOKEN,

@@ -20,8 +20,9 @@ pub(crate) fn respond(error: S3Error) -> Response<Body> {
     })
 }
 
-/// Puts the request's id on the response, and into the XML where it is an error's.
-pub(crate) fn stamp(response: &mut Response<Body>, id: &str) {
+/// Puts the request's id on the response, and into the XML where it is an error's. One about the signature names the
+/// host for which it was checked: behind a proxy that is the usual mistake.
+pub(crate) fn stamp(response: &mut Response<Body>, id: &str, host: &str) {
     if let Ok(value) = HeaderValue::from_str(id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -31,16 +32,25 @@ pub(crate) fn stamp(response: &mut Response<Body>, id: &str) {
     if !(response.status().is_client_error() || response.status().is_server_error()) || !is_xml(response) {
         return;
     }
-    let Some(with_id) = response.body().bytes().and_then(|xml| insert_id(&xml, id)) else { return };
+    let Some(with_id) = response.body().bytes().and_then(|xml| insert_id(&xml, id, host)) else { return };
     response.headers_mut().remove(CONTENT_LENGTH);
     *response.body_mut() = Body::from(with_id);
 }
 
-fn insert_id(xml: &[u8], id: &str) -> Option<String> {
+fn insert_id(xml: &[u8], id: &str, host: &str) -> Option<String> {
     let xml = std::str::from_utf8(xml).ok()?;
     let (before, after) = xml.rsplit_once("</Error>")?;
+    let checked = if xml.contains("<Code>SignatureDoesNotMatch</Code>") {
+        format!("<Host>{}</Host>", escaped(host))
+    } else {
+        String::new()
+    };
     // Ids have no character that XML would have to escape.
-    Some(format!("{before}<RequestId>{id}</RequestId></Error>{after}"))
+    Some(format!("{before}{checked}<RequestId>{id}</RequestId></Error>{after}"))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -51,7 +61,7 @@ mod tests {
     #[test]
     fn every_error_names_its_request() {
         let mut response = respond(s3_error!(NoSuchKey));
-        stamp(&mut response, "abc");
+        stamp(&mut response, "abc", "h");
         let xml = response.body().bytes().expect("whole");
         let xml = std::str::from_utf8(&xml).expect("text");
         assert!(
@@ -62,9 +72,17 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_signature_names_the_host() {
+        let mut response = respond(s3_error!(SignatureDoesNotMatch));
+        stamp(&mut response, "abc", "a<b");
+        let xml = response.body().bytes().expect("whole");
+        assert!(std::str::from_utf8(&xml).expect("text").contains("<Host>a&lt;b</Host>"));
+    }
+
+    #[test]
     fn unavailable_says_when_to_come_back() {
         let mut response = respond(crate::pipeline::faults::unavailable("x"));
-        stamp(&mut response, "abc");
+        stamp(&mut response, "abc", "h");
         assert_eq!(response.headers()[RETRY_AFTER], "1");
         assert_eq!(response.status(), 503);
     }

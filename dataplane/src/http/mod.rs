@@ -4,6 +4,7 @@ mod cors;
 mod documents;
 pub(crate) mod drain;
 pub(crate) mod errors;
+mod external;
 mod progress;
 mod ranges;
 pub(crate) mod request;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt as _;
-use http::header::{CONNECTION, CONTENT_RANGE, CONTENT_TYPE, EXPECT};
+use http::header::{CONNECTION, CONTENT_RANGE, CONTENT_TYPE, EXPECT, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use s3s::service::S3Service;
@@ -21,6 +21,7 @@ use super::cors::{self, Page};
 use super::documents::escape_controls;
 use super::drain::{Draining, Idle, SmallBody};
 use super::errors;
+use super::external;
 use super::ranges;
 use super::request::RequestInfo;
 use super::response::{Accounted, Accounting};
@@ -45,7 +46,13 @@ impl Service {
     }
 
     /// One request.
-    pub(crate) async fn call(&self, request: Request<Incoming>, source: SocketAddr) -> Response<Accounted> {
+    pub(crate) async fn call(
+        &self,
+        mut request: Request<Incoming>,
+        source: SocketAddr,
+    ) -> Response<Accounted> {
+        external::restore(&mut request, &self.plane.config.s3.external_hosts);
+        let host = signed_host(&request);
         let info = Arc::new(RequestInfo::new(request.headers(), source));
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         let admitted = place.is_some();
@@ -88,7 +95,7 @@ impl Service {
             page.allow(&snapshot, response.headers_mut());
         }
         escape_controls(&mut response);
-        errors::stamp(&mut response, &info.id);
+        errors::stamp(&mut response, &info.id, &host);
         accounting.status = response.status().as_u16();
         response.map(|body| Accounted::new(body, accounting))
     }
@@ -155,6 +162,13 @@ impl Service {
             }
         }
     }
+}
+
+/// The host that its signature has to cover.
+fn signed_host<B>(request: &Request<B>) -> String {
+    let header = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let host = header.or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
+    host.unwrap_or_default().to_owned()
 }
 
 /// For a client that waits until it is asked for the body: whether it was.

@@ -114,6 +114,23 @@ async fn hosts(cluster: &Cluster, bytes: &[u8]) -> Result<()> {
         let answer = raw.send(&Request::new("GET", "/data/k").payload(Payload::Unsigned)).await?;
         assert_eq!(answer.body, bytes, "{host}");
     }
+    // Behind a proxy that puts its own name into the request and says which one it was asked by.
+    let inner = cluster.raw(0);
+    for (public, status) in [("s3.public.test", 200), ("s3.private.test", 403)] {
+        raw.host = public.to_owned();
+        let url = raw.presign("GET", "/data/k", 60, OffsetDateTime::now_utc());
+        let (address, forwarded) = (&inner.host, format!("x-forwarded-host: {public}"));
+        let text =
+            format!("GET {url} HTTP/1.1\r\nhost: {address}\r\n{forwarded}\r\nconnection: close\r\n\r\n");
+        let answer = inner.send_bytes(text.as_bytes()).await?;
+        assert_eq!(answer.status, status, "{public}: {}", answer.text());
+        if status == 403 {
+            assert_eq!(
+                (answer.code().as_str(), answer.element("Host")),
+                ("SignatureDoesNotMatch", Some(inner.host.clone()))
+            );
+        }
+    }
     Ok(())
 }
 

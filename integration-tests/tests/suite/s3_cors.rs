@@ -2,7 +2,7 @@
 //! resource sharing").
 
 use anyhow::Result;
-use s3o_integration_tests::config::{BUCKET, CORS_ORIGIN};
+use s3o_integration_tests::config::{CORS_ORIGIN, OTHER};
 use s3o_integration_tests::raw::{Request, Response};
 use s3o_integration_tests::s3::{self, body};
 use s3o_integration_tests::{Cluster, Options};
@@ -19,12 +19,12 @@ async fn preflight(cluster: &Cluster, path: &str, headers: &[(&str, &str)]) -> R
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_the_rules_may_and_no_others() -> Result<()> {
     let cluster = Cluster::start(Options::default()).await?;
-    s3::put(&cluster.s3(0), BUCKET, "k", body("k", 10)).await.expect("put");
+    s3::put(&cluster.s3(0), OTHER, "k", body("k", 10)).await.expect("put");
     let origin = ("origin", CORS_ORIGIN);
     let put = ("access-control-request-method", "PUT");
 
     let wanted = ("access-control-request-headers", "Content-Type, x-amz-date");
-    let answer = preflight(&cluster, "/data/k", &[origin, put, wanted]).await?;
+    let answer = preflight(&cluster, "/other/k", &[origin, put, wanted]).await?;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.header("access-control-allow-origin"), Some(CORS_ORIGIN));
     assert_eq!(answer.header("access-control-allow-methods"), Some("GET, PUT"));
@@ -40,24 +40,24 @@ async fn pages_of_the_rules_may_and_no_others() -> Result<()> {
         (vec![put], 400, "BadRequest"),
         (vec![origin], 400, "BadRequest"),
     ] {
-        let answer = preflight(&cluster, "/data/k", &headers).await?;
+        let answer = preflight(&cluster, "/other/k", &headers).await?;
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{headers:?} {}", answer.text());
         assert_eq!(answer.header("access-control-allow-origin"), None);
     }
-    let without = preflight(&cluster, "/other/k", &[origin, put]).await?;
+    let without = preflight(&cluster, "/data/k", &[origin, put]).await?;
     assert_eq!((without.status, without.code().as_str()), (403, "AccessForbidden"));
 
     // What is allowed is said on the answers too, on refusals as well: a page has to be able to read why.
     let raw = cluster.raw(0);
-    let got = raw.send(&Request::new("GET", "/data/k").header("origin", CORS_ORIGIN)).await?;
+    let got = raw.send(&Request::new("GET", "/other/k").header("origin", CORS_ORIGIN)).await?;
     assert_eq!((got.status, got.header("access-control-allow-origin")), (200, Some(CORS_ORIGIN)));
     assert_eq!(got.header("access-control-expose-headers"), Some("ETag"));
-    let missing = raw.send(&Request::new("GET", "/data/none").header("origin", CORS_ORIGIN)).await?;
+    let missing = raw.send(&Request::new("GET", "/other/none").header("origin", CORS_ORIGIN)).await?;
     assert_eq!((missing.status, missing.header("access-control-allow-origin")), (404, Some(CORS_ORIGIN)));
-    let other = raw.send(&Request::new("GET", "/data/k").header("origin", "https://evil.example")).await?;
+    let other = raw.send(&Request::new("GET", "/other/k").header("origin", "https://evil.example")).await?;
     assert_eq!((other.status, other.header("access-control-allow-origin")), (200, None));
 
-    let rules = cluster.s3(0).get_bucket_cors().bucket(BUCKET).send().await?;
+    let rules = cluster.s3(0).get_bucket_cors().bucket(OTHER).send().await?;
     assert_eq!(rules.cors_rules()[0].allowed_origins(), [CORS_ORIGIN]);
     assert_eq!(rules.cors_rules()[0].max_age_seconds(), Some(600));
     cluster.finish().await
