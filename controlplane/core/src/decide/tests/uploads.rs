@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::world::{BUCKET, World, begin_call, carried, commit_call, op, refused, request};
 use super::{claimed, resolve_call};
 use crate::call::{
-    Abort, AbortUpload, Begin, Call, CompleteUpload, CreateUpload, Outcome, PartOf, Resolution,
+    Abort, AbortUpload, Begin, Call, CompleteUpload, CreateUpload, Outcome, PartOf, Resolution, Retarget,
 };
 use crate::intent::{Target, WriteKind};
 use crate::object::Piece;
@@ -222,15 +222,51 @@ fn a_version_of_many_extents_is_queued_as_one() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Create { upload: u8, key: u8 },
-    Begin { write: u8, upload: u8, part: u8, size: u64 },
-    Commit { write: u8, copies: usize },
-    Abort { write: u8 },
-    Reap { write: u8 },
-    Complete { op: u8, upload: u8, parts: Vec<u8> },
-    AbortUpload { op: u8, upload: u8 },
-    Put { write: u8, key: u8 },
-    Delete { op: u8, key: u8 },
+    Create {
+        upload: u8,
+        key: u8,
+    },
+    Begin {
+        write: u8,
+        upload: u8,
+        part: u8,
+        size: u64,
+    },
+    Commit {
+        write: u8,
+        copies: usize,
+    },
+    Abort {
+        write: u8,
+    },
+    Reap {
+        write: u8,
+    },
+    Complete {
+        op: u8,
+        upload: u8,
+        parts: Vec<u8>,
+    },
+    AbortUpload {
+        op: u8,
+        upload: u8,
+    },
+    Retarget {
+        write: u8,
+    },
+    /// An object of more extents than are queued one by one.
+    Many {
+        upload: u8,
+        key: u8,
+    },
+    Put {
+        write: u8,
+        key: u8,
+    },
+    Delete {
+        op: u8,
+        key: u8,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Step> {
@@ -244,7 +280,9 @@ fn steps() -> impl Strategy<Value = Step> {
         2 => (0..20_u8).prop_map(|write| Step::Reap { write }),
         3 => (0..6_u8, upload.clone(), prop::collection::btree_set(part, 1..4))
             .prop_map(|(op, upload, parts)| Step::Complete { op, upload, parts: parts.into_iter().collect() }),
-        1 => (0..4_u8, upload).prop_map(|(op, upload)| Step::AbortUpload { op, upload }),
+        1 => (0..4_u8, upload.clone()).prop_map(|(op, upload)| Step::AbortUpload { op, upload }),
+        2 => (0..20_u8).prop_map(|write| Step::Retarget { write }),
+        1 => (upload, key.clone()).prop_map(|(upload, key)| Step::Many { upload, key }),
         1 => (0..20_u8, key.clone()).prop_map(|(write, key)| Step::Put { write, key }),
         1 => (0..4_u8, key).prop_map(|(op, key)| Step::Delete { op, key }),
     ]
@@ -262,13 +300,15 @@ fn take(world: &mut World, known: &mut Known, step: Step) {
         }
         Step::Begin { write, upload, part, size } => {
             let (n, upload) = (2000 + u128::from(write), 1000 + u128::from(upload));
-            if known.contains_key(&n) {
+            let key = key_of(world, upload).unwrap_or_else(|| "k0".to_owned());
+            let outcome = begin_part(world, n, &key, upload, part.into(), size);
+            // A repeat, whatever it says now, gets what the first one got, or what became of it since.
+            if let (Some(first), Outcome::Begun { version, targets, .. }) = (known.get(&n), &outcome) {
+                assert_eq!(first.version, *version);
+                assert!(first.targets.iter().all(|target| targets.contains(target)));
                 return;
             }
-            let key = key_of(world, upload).unwrap_or_else(|| "k0".to_owned());
-            if let Outcome::Begun { version, targets, .. } =
-                begin_part(world, n, &key, upload, part.into(), size)
-            {
+            if let Outcome::Begun { version, targets, .. } = outcome {
                 let mut intent = carried(&key, size, version, targets);
                 intent.upload = Some(id(upload));
                 known.insert(n, intent);
@@ -305,6 +345,32 @@ fn take(world: &mut World, known: &mut Known, step: Step) {
             let upload = 1000 + u128::from(upload);
             let key = key_of(world, upload).unwrap_or_else(|| "k0".to_owned());
             world.run(request(4000 + u128::from(op), abort_call(&key, upload)));
+        }
+        Step::Retarget { write } => {
+            let n = 2000 + u128::from(write);
+            if let Some(intent) = known.get(&n).cloned() {
+                let failed = intent.targets[0].backend;
+                let retarget = Retarget { intent: intent.clone(), failed, down: vec![] };
+                if let Outcome::Retargeted(target) = world.run(request(n, Call::Retarget(retarget))) {
+                    let first = &intent.targets[0];
+                    assert_eq!((target.extent, target.r#gen), (first.extent, first.r#gen), "the same piece");
+                    known.entry(n).and_modify(|intent| intent.targets.push(target));
+                }
+            }
+        }
+        Step::Many { upload, key } => {
+            let (id, key) = (7000 + u128::from(upload), format!("k{key}"));
+            if create(world, id, &key) != Outcome::UploadCreated || key_of(world, id).as_ref() != Some(&key) {
+                return;
+            }
+            let parts: Vec<(u16, u16)> = (1..=17).map(|part| (part, 0)).collect();
+            for (part, _) in &parts {
+                let begun = begin_part(world, 8000 + 100 * id + u128::from(*part), &key, id, *part, 1);
+                if matches!(begun, Outcome::Begun { .. }) {
+                    commit_part(world, 8000 + 100 * id + u128::from(*part), &key, id, 1, &begun);
+                }
+            }
+            world.run(request(9000 + u128::from(upload), complete_call(&key, id, &parts, "e-17")));
         }
         Step::Put { write, key } => {
             let n = 5000 + u128::from(write);

@@ -261,6 +261,8 @@ impl World {
         ops.sort_unstable();
         ops.dedup();
         assert_eq!(ops.len(), self.changes.len(), "an operation has two outcomes");
+        let versions: HashSet<_> = self.versions.iter().map(|entry| entry.version).collect();
+        assert_eq!(versions.len(), self.versions.len(), "a version is queued twice");
         let mut queued: Vec<(BackendId, &str)> =
             self.cleanup.iter().map(|entry| (entry.backend, entry.storage_key.as_str())).collect();
         queued.sort_unstable();
