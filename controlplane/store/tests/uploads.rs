@@ -306,3 +306,26 @@ async fn a_version_that_cannot_be_read_holds_up_nobody() {
     assert_eq!(world.count("SELECT count(*) FROM copies").await, 17);
     world.audit().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quota_pressure_reaches_versions_of_many_extents() {
+    let world = World::new(&[Some(100)]).await;
+    let upload = Uploading::open(&world, "k").await;
+    let parts: Vec<(u16, u16)> = (1..=17).map(|n| (n, 0)).collect();
+    for (n, _) in &parts {
+        upload.put(*n, 5).await;
+    }
+    upload.complete(&parts).await;
+    world.store.submit(world.delete(op(), "k")).await;
+    assert_eq!(world.count("SELECT count(*) FROM cleanup_queue WHERE not_before <= now()").await, 0);
+    let full = world.store.submit(world.begin(op(), "new", 50)).await;
+    assert_eq!(code(&full), ErrorCode::InsufficientStorage);
+    support::eventually("pulled forward", || async {
+        world.count("SELECT count(*) FROM cleanup_queue WHERE kind = 'version' AND not_before <= now()").await
+            == 1
+    })
+    .await;
+    let claim = Claim { owner: Uuid::new_v4(), lasts_us: 60_000_000, limit: 1000 };
+    assert_eq!(world.store.claim_cleanup(claim).await.unwrap().len(), 17);
+    world.audit().await;
+}
