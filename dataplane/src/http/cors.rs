@@ -7,13 +7,14 @@
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN, VARY,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use s3o_types::CorsRule;
 use s3s::{Body, S3Error, s3_error};
 
 use super::errors;
+use super::request::host;
 use crate::host::Domains;
 use crate::pipeline::faults;
 use crate::snapshot::Snapshot;
@@ -127,9 +128,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 
 /// As the request names it: by its host, or by the first segment of its path.
 fn bucket<B>(request: &Request<B>, domains: &Domains) -> Option<String> {
-    let host = text(request.headers(), &HOST)
-        .or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
-    if let Some(bucket) = host.and_then(|host| domains.bucket(host)) {
+    if let Some(bucket) = host(request).and_then(|host| domains.bucket(host)) {
         return Some(bucket);
     }
     let first = request.uri().path().trim_start_matches('/').split('/').next()?;

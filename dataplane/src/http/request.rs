@@ -4,7 +4,9 @@
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 
-use http::HeaderMap;
+use http::header::HOST;
+use http::uri::Authority;
+use http::{HeaderMap, Request};
 use uuid::Uuid;
 
 /// Longest `X-Request-Id` that is taken over.
@@ -52,6 +54,12 @@ impl RequestInfo {
     pub(crate) fn found(&self) -> Option<&Found> {
         self.found.get()
     }
+}
+
+/// The host that a request names: in HTTP/2 it stands in the URI.
+pub(super) fn host<B>(request: &Request<B>) -> Option<&str> {
+    let header = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    header.or_else(|| request.uri().authority().map(Authority::as_str))
 }
 
 fn is_sane(id: &str) -> bool {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt as _;
-use http::header::{CONNECTION, CONTENT_RANGE, CONTENT_TYPE, EXPECT, HOST};
+use http::header::{CONNECTION, CONTENT_RANGE, CONTENT_TYPE, EXPECT};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use s3s::service::S3Service;
@@ -23,7 +23,7 @@ use super::drain::{Draining, Idle, SmallBody};
 use super::errors;
 use super::external;
 use super::ranges;
-use super::request::RequestInfo;
+use super::request::{RequestInfo, host};
 use super::response::{Accounted, Accounting};
 use crate::host::Domains;
 use crate::ops::document::is_document;
@@ -52,7 +52,7 @@ impl Service {
         source: SocketAddr,
     ) -> Response<Accounted> {
         external::restore(&mut request, &self.plane.config.s3.external_hosts);
-        let host = signed_host(&request);
+        let host = host(&request).unwrap_or_default().to_owned();
         let info = Arc::new(RequestInfo::new(request.headers(), source));
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         let admitted = place.is_some();
@@ -62,10 +62,9 @@ impl Service {
         let span = tracing::info_span!("request", request_id = info.id);
         let (stalled, is_head) = (Arc::new(AtomicBool::new(false)), request.method() == Method::HEAD);
         let refusal = self.refusal(&request, admitted);
-        let snapshot = self.plane.snapshot.load_full();
         let page = Page::of(&request, &self.domains);
         let is_preflight = request.method() == Method::OPTIONS;
-        let preflight = cors::preflight(&request, &self.domains, &snapshot);
+        let preflight = cors::preflight(&request, &self.domains, &self.plane.snapshot.load());
         let (http1, asked) = (request.version() < Version::HTTP_2, asked(&request));
         let mut request = self.draining(request, &accounting, &stalled, asked.clone());
         let mut response = if let Some(error) = refusal {
@@ -92,7 +91,7 @@ impl Service {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(page) = page.filter(|_| !is_preflight) {
-            page.allow(&snapshot, response.headers_mut());
+            page.allow(&self.plane.snapshot.load(), response.headers_mut());
         }
         escape_controls(&mut response);
         errors::stamp(&mut response, &info.id, &host);
@@ -162,13 +161,6 @@ impl Service {
             }
         }
     }
-}
-
-/// The host that its signature has to cover.
-fn signed_host<B>(request: &Request<B>) -> String {
-    let header = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    let host = header.or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
-    host.unwrap_or_default().to_owned()
 }
 
 /// For a client that waits until it is asked for the body: whether it was.

@@ -86,6 +86,40 @@ macro_rules! content_headers {
 }
 pub(super) use content_headers;
 
+/// Builds [`s3o_types::ObjectAttributes`] from what PutObject and CreateMultipartUpload say alike.
+macro_rules! object_attributes {
+    ($input:expr) => {{
+        let headers = $crate::ops::attributes::content_headers!($input);
+        $crate::ops::attributes::check_redirect(&headers)?;
+        let metadata = $crate::ops::attributes::metadata($input.metadata.take())?;
+        let tags = $crate::ops::tags::of_header($input.tagging.as_deref())?;
+        s3o_types::ObjectAttributes { headers, metadata, tags }
+    }};
+}
+pub(super) use object_attributes;
+
+/// Refuses what no write takes, by the fields that PutObject, CopyObject and CreateMultipartUpload have in common;
+/// `customer`: whether a key of the customer's is named.
+macro_rules! check_write {
+    ($input:expr, customer: $customer:expr) => {{
+        let grants = $input.grant_full_control.is_some()
+            || $input.grant_read.is_some()
+            || $input.grant_read_acp.is_some()
+            || $input.grant_write_acp.is_some();
+        $crate::ops::check_acl($input.acl.as_ref().map(s3s::dto::ObjectCannedACL::as_str), grants)?;
+        let lock = $input.object_lock_mode.is_some()
+            || $input.object_lock_legal_hold_status.is_some()
+            || $input.object_lock_retain_until_date.is_some();
+        let encryption = $input.server_side_encryption.is_some() || $input.ssekms_key_id.is_some();
+        $crate::ops::refuse_unsupported(&[
+            (encryption, "Server-side encryption"),
+            ($customer, "Encryption with customer keys"),
+            (lock, "Object lock"),
+        ])?
+    }};
+}
+pub(super) use check_write;
+
 /// Whether a redirect is one that S3 takes: a path or a URL.
 pub(super) fn check_redirect(headers: &ContentHeaders) -> S3Result<()> {
     let fine = |target: &String| {

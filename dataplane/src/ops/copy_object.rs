@@ -9,15 +9,15 @@ use s3o_proto::v1::WriteKind;
 use s3o_types::{Checksums, Etag, ObjectAttributes};
 use s3s::dto::{
     ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, MetadataDirective,
-    ObjectCannedACL, TaggingDirective,
+    TaggingDirective,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::attributes::{self, content_headers};
+use super::attributes::{self, check_write, content_headers};
 use super::conditions::{self, ReadConditions, Verdict};
 use super::headers::timestamp;
 use super::range::Slice;
-use super::{Answer, bucket_of, check_acl, check_key, check_version, refuse_unsupported, tags};
+use super::{Answer, bucket_of, check_key, check_version, tags};
 use crate::access::{Tenant, readable};
 use crate::control::{Located, Want};
 use crate::pipeline::body::Payload;
@@ -82,20 +82,9 @@ pub(super) async fn answer(
 
 fn check(input: &CopyObjectInput) -> S3Result<()> {
     check_key(&input.key)?;
-    let grants = input.grant_full_control.is_some()
-        || input.grant_read.is_some()
-        || input.grant_read_acp.is_some()
-        || input.grant_write_acp.is_some();
-    check_acl(input.acl.as_ref().map(ObjectCannedACL::as_str), grants)?;
-    let lock = input.object_lock_mode.is_some()
-        || input.object_lock_legal_hold_status.is_some()
-        || input.object_lock_retain_until_date.is_some();
     let customer = input.sse_customer_key.is_some() || input.copy_source_sse_customer_key.is_some();
-    refuse_unsupported(&[
-        (input.server_side_encryption.is_some() || input.ssekms_key_id.is_some(), "Server-side encryption"),
-        (customer, "Encryption with customer keys"),
-        (lock, "Object lock"),
-    ])
+    check_write!(input, customer: customer);
+    Ok(())
 }
 
 /// The source's bucket and key, if the key may read it.

@@ -9,6 +9,8 @@ use s3o_blob::{Algorithm, AlgorithmSet, Expected};
 use s3o_types::Checksums;
 use s3s::{S3Result, TrailingHeaders, s3_error};
 
+use crate::pipeline::faults::invalid_argument;
+
 const PREFIX: &str = "x-amz-checksum-";
 
 /// Reads the headers about the body. `size` is that of the decoded body.
@@ -34,6 +36,12 @@ pub(super) fn expected(
         expected.trailer_source = Some(Box::new(move || trailer_values(&trailing)));
     }
     Ok(expected)
+}
+
+/// Bytes of the decoded body, as the client says them.
+pub(super) fn content_length(said: Option<i64>) -> S3Result<u64> {
+    let length = said.ok_or_else(|| s3_error!(MissingContentLength))?;
+    u64::try_from(length).map_err(|_| invalid_argument("Content-Length must not be negative."))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

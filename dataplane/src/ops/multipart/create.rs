@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use s3o_blob::{Algorithm, ChecksumKind};
 use s3o_types::ObjectAttributes;
-use s3s::dto::{
-    ChecksumAlgorithm, ChecksumType, CreateMultipartUploadInput, CreateMultipartUploadOutput, ObjectCannedACL,
-};
+use s3s::dto::{ChecksumAlgorithm, ChecksumType, CreateMultipartUploadInput, CreateMultipartUploadOutput};
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::token::UploadToken;
 use crate::control::NewUpload;
-use crate::ops::attributes::{self, content_headers};
-use crate::ops::{Answer, bucket_of, check_acl, check_key, refuse_unsupported, tags};
+use crate::ops::attributes::{check_write, object_attributes};
+use crate::ops::{Answer, bucket_of, check_key};
 use crate::pipeline::faults;
 use crate::plane::Plane;
 
@@ -44,22 +42,9 @@ pub(in crate::ops) async fn answer(
 
 fn check(input: &CreateMultipartUploadInput) -> S3Result<()> {
     check_key(&input.key)?;
-    let grants = input.grant_full_control.is_some()
-        || input.grant_read.is_some()
-        || input.grant_read_acp.is_some()
-        || input.grant_write_acp.is_some();
-    check_acl(input.acl.as_ref().map(ObjectCannedACL::as_str), grants)?;
-    let lock = input.object_lock_mode.is_some()
-        || input.object_lock_legal_hold_status.is_some()
-        || input.object_lock_retain_until_date.is_some();
-    refuse_unsupported(&[
-        (input.server_side_encryption.is_some() || input.ssekms_key_id.is_some(), "Server-side encryption"),
-        (
-            input.sse_customer_algorithm.is_some() || input.sse_customer_key.is_some(),
-            "Encryption with customer keys",
-        ),
-        (lock, "Object lock"),
-    ])
+    let customer = input.sse_customer_algorithm.is_some() || input.sse_customer_key.is_some();
+    check_write!(input, customer: customer);
+    Ok(())
 }
 
 /// `x-amz-checksum-algorithm` and `x-amz-checksum-type`, as far as S3 knows them together.
@@ -92,11 +77,7 @@ fn checksum(input: &CreateMultipartUploadInput) -> S3Result<Option<(Algorithm, C
 }
 
 fn attributes_of(input: &mut CreateMultipartUploadInput) -> S3Result<ObjectAttributes> {
-    let headers = content_headers!(input);
-    attributes::check_redirect(&headers)?;
-    let metadata = attributes::metadata(input.metadata.take())?;
-    let tags = tags::of_header(input.tagging.as_deref())?;
-    Ok(ObjectAttributes { headers, metadata, tags })
+    Ok(object_attributes!(input))
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ use crate::control::PartOf;
 use crate::ops::headers::add_part_checksums;
 use crate::ops::{Answer, MAX_SINGLE_BYTES, bucket_of, check_key, refuse_unsupported, upload};
 use crate::pipeline::body::{ByteStream, ClientBody, Payload};
-use crate::pipeline::faults::invalid_argument;
 use crate::pipeline::put::{Write, write};
 use crate::plane::Plane;
 
@@ -29,7 +28,7 @@ pub(in crate::ops) async fn answer(
     refuse_unsupported(&[(req.input.sse_customer_key.is_some(), "Encryption with customer keys")])?;
     let number = part_number(req.input.part_number)?;
     let token = UploadToken::parse(&req.input.upload_id).ok_or_else(no_such_upload)?;
-    let size = content_length(&req.input)?;
+    let size = upload::content_length(req.input.content_length)?;
     if size > bucket.max_object_size.min(MAX_SINGLE_BYTES) {
         return Err(s3_error!(EntityTooLarge));
     }
@@ -62,12 +61,6 @@ pub(in crate::ops) async fn answer(
     });
     add_part_checksums(&mut response.headers, &written.checksums);
     Ok(response)
-}
-
-/// Of the decoded body.
-fn content_length(input: &UploadPartInput) -> S3Result<u64> {
-    let length = input.content_length.ok_or_else(|| s3_error!(MissingContentLength))?;
-    u64::try_from(length).map_err(|_| invalid_argument("Content-Length must not be negative."))
 }
 
 /// Every part has the upload's checksum, whether or not the client sends it; another one is a mistake of the client.
