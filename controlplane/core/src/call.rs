@@ -12,6 +12,7 @@ use s3o_types::{
 use uuid::Uuid;
 
 use crate::intent::{Intent, Target, TargetEnd, WriteKind};
+use crate::object::CopyState;
 use crate::upload::UploadChecksum;
 
 /// One call with what is needed to authorize, to audit and to repeat it.
@@ -56,6 +57,10 @@ pub enum Call {
     AbortUpload(AbortUpload),
     /// Settle an expired intent that the reaper has claimed.
     Resolve(Box<Resolve>),
+    /// Place one more copy of an extent and record the intent.
+    BeginCopy(BeginCopy),
+    /// Take a copy away, or say that it is not what it was.
+    ChangeCopy(ChangeCopy),
 }
 
 impl Call {
@@ -72,26 +77,47 @@ impl Call {
             Self::CompleteUpload(c) => (c.bucket, &c.key),
             Self::AbortUpload(c) => (c.bucket, &c.key),
             Self::Resolve(c) => (c.intent.bucket, &c.intent.key),
+            Self::BeginCopy(c) => (c.of.bucket, &c.of.key),
+            Self::ChangeCopy(c) => (c.of.bucket, &c.of.key),
         }
     }
 
     /// Whether the call is decided under its key's lock. Begin and Retarget write no row of the key.
     pub fn locks_key(&self) -> bool {
-        !matches!(self, Self::Begin(_) | Self::Retarget(_))
+        !self.places()
+    }
+
+    /// Whether the call takes room on a backend.
+    pub const fn places(&self) -> bool {
+        matches!(self, Self::Begin(_) | Self::Retarget(_) | Self::BeginCopy(_))
+    }
+
+    /// The extent whose copies it changes.
+    pub fn extent(&self) -> Option<(VersionId, Extent)> {
+        match self {
+            Self::BeginCopy(c) => Some((c.of.version, c.of.extent)),
+            Self::ChangeCopy(c) => Some((c.of.version, c.of.extent)),
+            Self::Commit(c) if c.intent.replica => {
+                c.intent.targets.first().map(|target| (c.intent.version, target.extent))
+            }
+            _ => None,
+        }
     }
 
     /// Whether the call may take the current version away, and so has to know where its blobs are.
     pub fn displaces(&self) -> bool {
         match self {
-            Self::Commit(c) => c.intent.upload.is_none(),
-            Self::Resolve(c) => c.intent.upload.is_none(),
+            Self::Commit(c) => c.intent.upload.is_none() && !c.intent.replica,
+            Self::Resolve(c) => c.intent.upload.is_none() && c.intent.kind != WriteKind::Replicate,
             Self::Delete(_) | Self::CompleteUpload(_) => true,
             Self::Begin(_)
             | Self::Retarget(_)
             | Self::Abort(_)
             | Self::SetTags(_)
             | Self::CreateUpload(_)
-            | Self::AbortUpload(_) => false,
+            | Self::AbortUpload(_)
+            | Self::BeginCopy(_)
+            | Self::ChangeCopy(_) => false,
         }
     }
 }
@@ -152,6 +178,8 @@ pub struct CarriedIntent {
     pub conditions: Conditions,
     /// The multipart upload whose part it is.
     pub upload: Option<UploadId>,
+    /// One more copy of a version that is there, made by a worker.
+    pub replica: bool,
     /// Every place that may hold a blob.
     pub targets: Vec<Target>,
 }
@@ -320,6 +348,50 @@ pub struct Resolve {
     pub found: Vec<(TargetId, Found)>,
 }
 
+/// An extent of a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtentOf {
+    /// The virtual bucket.
+    pub bucket: BucketId,
+    /// The object's key.
+    pub key: String,
+    /// Which version of it, current or not.
+    pub version: VersionId,
+    /// Which piece.
+    pub extent: Extent,
+}
+
+/// The first step of one more copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BeginCopy {
+    /// Of what.
+    pub of: ExtentOf,
+    /// Backends that are down, or otherwise not to be written to now.
+    pub down: Vec<BackendId>,
+}
+
+/// Takes a copy away, or marks it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeCopy {
+    /// Of what.
+    pub of: ExtentOf,
+    /// Where.
+    pub backend: BackendId,
+    /// The attempt that wrote it: another one is another copy.
+    pub r#gen: Gen,
+    /// How.
+    pub change: CopyChange,
+}
+
+/// What becomes of a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyChange {
+    /// It goes: without it there are as many verified copies as are wanted.
+    Drop,
+    /// It was found to be gone, or wrong: no reader tries it any more.
+    Mark(CopyState),
+}
+
 /// A call's outcome.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
@@ -356,6 +428,8 @@ pub enum Outcome {
     UploadAborted,
     /// The reaper's intent is settled.
     Resolved(Resolution),
+    /// The copy is gone from its version, or marked.
+    CopyChanged,
     /// Not done.
     Refused(Refusal),
 }

@@ -29,11 +29,15 @@ pub enum Reason {
     UnlistedPart,
     /// A part of an upload that was given up.
     AbortedUpload,
+    /// A copy beyond the replication factor.
+    Surplus,
+    /// A copy that was found to be gone or wrong, and that another one replaced.
+    Repaired,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Displaced,
         Self::Deleted,
         Self::Aborted,
@@ -44,6 +48,8 @@ impl Reason {
         Self::ReplacedPart,
         Self::UnlistedPart,
         Self::AbortedUpload,
+        Self::Surplus,
+        Self::Repaired,
     ];
 
     /// The word in the database and in metrics.
@@ -59,12 +65,14 @@ impl Reason {
             Self::ReplacedPart => "replaced_part",
             Self::UnlistedPart => "unlisted_part",
             Self::AbortedUpload => "aborted_upload",
+            Self::Surplus => "surplus",
+            Self::Repaired => "repaired",
         }
     }
 
     /// Whether readers may still hold the blob, so that it waits out `read_grace`.
     pub const fn had_readers(self) -> bool {
-        matches!(self, Self::Displaced | Self::Deleted)
+        matches!(self, Self::Displaced | Self::Deleted | Self::Surplus | Self::Repaired)
     }
 }
 
@@ -204,6 +212,6 @@ mod tests {
     fn only_blobs_that_had_readers_wait() {
         let times = CleanupTimes { read_grace_us: 5, cleanup_delay_us: 9, late_put_window_us: 1 };
         let waits = Reason::ALL.map(|reason| times.first_wait_us(reason));
-        assert_eq!(waits, [9, 9, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(waits, [9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 9, 9]);
     }
 }

@@ -1,11 +1,14 @@
 //! What a decided batch writes, in one transaction. Each list is one table.
 
-use s3o_types::{BucketId, Op, VersionId};
+use std::collections::BTreeMap;
+
+use s3o_types::{BackendId, BucketId, Extent, Op, VersionId};
 
 use crate::cleanup::{CleanupEntry, VersionCleanup};
 use crate::intent::{Intent, Target};
-use crate::object::{CopyRow, ObjectRow};
+use crate::object::{CopyRow, CopyState, ObjectRow};
 use crate::outcome_log::Change;
+use crate::replication::ReplicationEntry;
 use crate::upload::UploadEffects;
 use crate::usage::UsageDeltas;
 
@@ -22,6 +25,14 @@ pub struct Effects {
     pub add_copies: Vec<CopyRow>,
     /// Versions whose copy rows go, all of them.
     pub drop_copies: Vec<VersionId>,
+    /// Single copies that go, before others are added.
+    pub take_copies: Vec<(VersionId, Extent, BackendId)>,
+    /// Single copies whose state is another now.
+    pub mark_copies: Vec<(VersionId, Extent, BackendId, CopyState)>,
+    /// Attempts of workers at extents, counted with this batch's.
+    pub copy_attempts: BTreeMap<(VersionId, Extent), u16>,
+    /// Versions whose copies are to be looked at.
+    pub replicate: Vec<ReplicationEntry>,
     /// New intents.
     pub add_intents: Vec<Intent>,
     /// New targets of existing intents.

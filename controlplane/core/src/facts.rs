@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use s3o_types::{
-    AckLevel, BackendId, BackendState, BlobName, BucketId, Op, Place, Scope, Seq, Timestamp, UploadId,
+    AckLevel, BackendId, BackendState, BlobName, BucketId, Extent, Op, Place, Scope, Seq, Timestamp, UploadId,
+    VersionId,
 };
 
 use crate::config::{BucketState, Routing};
@@ -63,6 +64,15 @@ pub struct CurrentObject {
     pub sums: Vec<(BackendId, u64, u64)>,
 }
 
+/// An extent of a version that is there, current or not.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ExtentFacts {
+    /// Every copy row of it, in any state, and the state of its backend.
+    pub copies: Vec<(CopyRow, BackendState)>,
+    /// How often workers have begun to write it.
+    pub attempts: u16,
+}
+
 /// The facts. A map without an entry means that the row does not exist; what a batch does not need
 /// (usage for a Delete) stays empty.
 #[derive(Debug, Clone, Default)]
@@ -90,6 +100,8 @@ pub struct Facts {
     pub uploads: HashMap<UploadId, UploadFacts>,
     /// Current versions.
     pub objects: HashMap<(BucketId, String), CurrentObject>,
+    /// Extents of versions whose copies the batch's workers change.
+    pub extents: HashMap<(VersionId, Extent), ExtentFacts>,
     /// Of the blobs that the batch's Commits and Aborts carry: those that a copy or a part of an upload names.
     pub named_blobs: HashSet<(BackendId, BlobName)>,
     /// Intents to be resolved whose key the log has changed since they began.

@@ -22,6 +22,8 @@ pub enum WriteKind {
     Copy,
     /// A part of a multipart upload.
     Part,
+    /// One more copy of a version that exists, by a worker.
+    Replicate,
 }
 
 impl WriteKind {
@@ -31,6 +33,7 @@ impl WriteKind {
             Self::Put => "put",
             Self::Copy => "copy",
             Self::Part => "part",
+            Self::Replicate => "replicate",
         }
     }
 }
@@ -43,7 +46,8 @@ impl FromStr for WriteKind {
             "put" => Ok(Self::Put),
             "copy" => Ok(Self::Copy),
             "part" => Ok(Self::Part),
-            other => Err(format!("write kind `{other}` is none of put, copy, part")),
+            "replicate" => Ok(Self::Replicate),
+            other => Err(format!("write kind `{other}` is none of put, copy, part, replicate")),
         }
     }
 }
@@ -109,7 +113,7 @@ pub struct Intent {
     pub version: VersionId,
     /// Bytes reserved at each target.
     pub size: u64,
-    /// PUT, copy or part.
+    /// What kind of write.
     pub kind: WriteKind,
     /// The multipart upload whose part it is.
     pub upload: Option<UploadId>,

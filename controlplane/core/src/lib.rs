@@ -20,6 +20,7 @@ pub mod object;
 pub mod outcome_log;
 pub mod placement;
 pub mod ports;
+pub mod replication;
 pub mod session;
 pub mod upload;
 pub mod usage;

@@ -125,6 +125,8 @@ pub struct CopyRow {
     pub foreign_key: Option<String>,
     /// Which bytes of the object; `None` for all of them.
     pub piece: Option<Piece>,
+    /// The MD5 of a piece's bytes, where it is known; of a whole object its ETag says it.
+    pub md5: Option<[u8; 16]>,
 }
 
 impl CopyRow {

@@ -44,10 +44,18 @@ pub enum Logged {
     UploadAborted,
     /// Refused at commit: the part's upload was completed or given up meanwhile.
     UploadGone,
+    /// The version has one more copy.
+    CopyStored,
+    /// Refused at commit: the version was gone, or had a copy there already.
+    CopyUnwanted,
+    /// The version has one copy less, by its worker's leave.
+    CopyDropped,
+    /// A copy was found to be gone or wrong.
+    CopyMarked,
 }
 
 impl Logged {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 21] = [
         Self::Committed,
         Self::Promoted,
         Self::Deleted,
@@ -65,6 +73,10 @@ impl Logged {
         Self::PartStored,
         Self::UploadAborted,
         Self::UploadGone,
+        Self::CopyStored,
+        Self::CopyUnwanted,
+        Self::CopyDropped,
+        Self::CopyMarked,
     ];
 
     /// Its number in the change log.
@@ -87,6 +99,10 @@ impl Logged {
             Self::PartStored => 15,
             Self::UploadAborted => 16,
             Self::UploadGone => 17,
+            Self::CopyStored => 18,
+            Self::CopyUnwanted => 19,
+            Self::CopyDropped => 20,
+            Self::CopyMarked => 21,
         }
     }
 
@@ -116,10 +132,12 @@ impl LoggedOutcome {
     /// What a repeat of the call is answered.
     pub fn replay(self) -> Outcome {
         match self.logged {
-            Logged::Committed | Logged::Promoted | Logged::PartStored => {
+            Logged::Committed | Logged::Promoted | Logged::PartStored | Logged::CopyStored => {
                 Outcome::Committed { seq: self.seq, modified: self.at }
             }
             Logged::UploadAborted => Outcome::UploadAborted,
+            Logged::CopyUnwanted => unwanted().into(),
+            Logged::CopyDropped | Logged::CopyMarked => Outcome::CopyChanged,
             Logged::UploadGone => no_such_upload().into(),
             Logged::Deleted => Outcome::Deleted { existed: true },
             Logged::DeletedNothing => Outcome::Deleted { existed: false },
@@ -165,6 +183,11 @@ pub fn no_such_upload() -> Refusal {
         ErrorCode::NoSuchUpload,
         "The specified multipart upload does not exist. The upload ID might be invalid, or the multipart upload might have been aborted or completed.",
     )
+}
+
+/// To a worker whose version is gone, or has what the worker brings.
+pub fn unwanted() -> Refusal {
+    Refusal::new(ErrorCode::NoSuchKey, "the version is gone, or has a copy there already")
 }
 
 /// The retryable answer to a write that cannot be committed any more.

@@ -25,9 +25,11 @@ pub struct Wanted<'a> {
     pub exclude: &'a [BackendId],
     /// Different backends needed.
     pub count: usize,
+    /// How many more are taken where there are.
+    pub spare: usize,
 }
 
-/// Chooses `count` different backends, best first, and says where each is.
+/// Chooses `count` different backends, and up to `spare` more, best first, and says where each is.
 pub fn choose(
     backends: &[BackendFacts],
     routing: Routing,
@@ -43,7 +45,8 @@ pub fn choose(
     if candidates.len() < wanted.count {
         return Err(no_place(backends, wanted));
     }
-    Ok(candidates[..wanted.count].iter().map(|b| (b.id, b.place)).collect())
+    let taken = candidates.len().min(wanted.count + wanted.spare);
+    Ok(candidates[..taken].iter().map(|b| (b.id, b.place)).collect())
 }
 
 fn takes_writes(backend: &BackendFacts) -> bool {
@@ -124,7 +127,7 @@ mod tests {
     }
 
     fn wanted(size: u64) -> Wanted<'static> {
-        Wanted { size, down: &[], prefer: &[], exclude: &[], count: 1 }
+        Wanted { size, down: &[], prefer: &[], exclude: &[], count: 1, spare: 0 }
     }
 
     /// Each test backend is at the place of its own number.
@@ -150,9 +153,12 @@ mod tests {
     fn spread_takes_the_emptiest_share() {
         let backends = [backend(1, Some(1000), 300), backend(2, Some(100), 20), backend(3, Some(10), 9)];
         assert_eq!(choose(&backends, Routing::Spread, wanted(1)), Ok(at(&[2])));
-        let Wanted { .. } = wanted(1);
         let two = Wanted { count: 2, ..wanted(1) };
         assert_eq!(choose(&backends, Routing::Spread, two), Ok(at(&[2, 1])));
+        let more = Wanted { count: 1, spare: 9, ..wanted(1) };
+        assert_eq!(choose(&backends, Routing::Spread, more), Ok(at(&[2, 1, 3])));
+        let too_many = Wanted { count: 4, spare: 9, ..wanted(1) };
+        assert_eq!(code(choose(&backends, Routing::Spread, too_many)), ErrorCode::InsufficientStorage);
     }
 
     #[test]

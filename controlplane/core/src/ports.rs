@@ -11,6 +11,7 @@ use crate::config::{ClusterConfig, MarkerPlace, MarkerSeen};
 use crate::intent::Intent;
 use crate::listing::{ListQuery, Page};
 use crate::object::{Locate, Located};
+use crate::replication::{CopiesPage, CopiesQuery, CopyTask, ReplicationItem, ReplicationResult};
 use crate::session::{BackendUsage, Hello, UsageReport};
 use crate::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
 use crate::usage::Usage;
@@ -88,6 +89,24 @@ pub trait Queues: Send + Sync {
     async fn release_intents(&self, owner: Uuid, ops: Vec<s3o_types::Op>) -> Result<(), PortError>;
     /// How much is waiting.
     async fn depths(&self) -> Result<QueueDepths, PortError>;
+}
+
+/// Versions whose copies are too few or too many.
+#[async_trait]
+pub trait Replication: Send + Sync {
+    /// Claims versions that wait for a task; those of dead owners too.
+    async fn claim_versions(&self, task: CopyTask, claim: Claim) -> Result<Vec<ReplicationItem>, PortError>;
+    /// Records results. A row that another owner has taken over is left alone, and one that was queued again
+    /// meanwhile stays.
+    async fn finish_versions(
+        &self,
+        owner: Uuid,
+        results: Vec<(ReplicationItem, ReplicationResult)>,
+    ) -> Result<(), PortError>;
+    /// The copies of a version; `Ok(None)`: it is gone.
+    async fn copies(&self, query: CopiesQuery) -> Result<Option<CopiesPage>, PortError>;
+    /// How many versions wait for a task; counting may stop at 100,001.
+    async fn waiting(&self, task: CopyTask) -> Result<u64, PortError>;
 }
 
 /// Housekeeping of the tables themselves.

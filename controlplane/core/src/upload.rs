@@ -99,6 +99,17 @@ pub struct Completed {
     pub checksums: Checksums,
 }
 
+/// A part on one backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartCopy {
+    /// Where.
+    pub backend: BackendId,
+    /// The backend's ETag.
+    pub backend_etag: Option<Etag>,
+    /// The backend's version id.
+    pub backend_version: Option<String>,
+}
+
 /// A part that is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartRow {
@@ -108,18 +119,14 @@ pub struct PartRow {
     pub number: Extent,
     /// The attempt that stored it.
     pub r#gen: Gen,
-    /// Where.
-    pub backend: BackendId,
+    /// Where: as many as the bucket's ack level asks for, or more.
+    pub copies: Vec<PartCopy>,
     /// Bytes.
     pub size: u64,
     /// Its MD5.
     pub etag: Etag,
     /// The checksum that the upload asks for.
     pub checksums: Checksums,
-    /// The backend's ETag.
-    pub backend_etag: Option<Etag>,
-    /// The backend's version id.
-    pub backend_version: Option<String>,
     /// When it was stored.
     pub modified: Timestamp,
 }

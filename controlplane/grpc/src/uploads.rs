@@ -122,12 +122,10 @@ fn part(row: PartRow) -> v1::StoredPart {
         upload: _,
         number,
         r#gen,
-        backend: _,
+        copies: _,
         size,
         etag,
         checksums,
-        backend_etag: _,
-        backend_version: _,
         modified,
     } = row;
     v1::StoredPart {

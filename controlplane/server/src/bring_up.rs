@@ -116,6 +116,7 @@ impl BringUp {
             configs: store.clone(),
             queues: store.clone(),
             uploads: store.clone(),
+            replication: store.clone(),
             maintenance: store.clone(),
             overview: store.clone(),
             sessions: store.clone(),
@@ -129,6 +130,10 @@ impl BringUp {
                 pending_reaper: self.config.pending_reaper.interval.get(),
                 reaper_concurrency: self.config.pending_reaper.concurrency.into(),
                 stale_upload_after: self.config.multipart.stale_after.get(),
+                replicator: self.config.replication.interval.get(),
+                replication_concurrency: self.config.replication.concurrency.into(),
+                unhealthy_threshold: self.config.replication.unhealthy_threshold.get(),
+                over_replication: self.config.replication.trim_interval.get(),
             },
             shutdown: self.services.clone(),
         }

@@ -18,6 +18,7 @@ mod options;
 mod overview;
 mod pool;
 mod queues;
+mod replication;
 mod rows;
 mod schema;
 mod sessions;

@@ -31,6 +31,10 @@ const PUT_OFF: &str = "
     UPDATE cleanup_queue SET not_before = now() + interval '1 hour', last_error = $2 WHERE id = $1";
 
 const DROP: &str = "
+    WITH forgotten AS (
+        DELETE FROM copy_attempts a USING unnest($1::uuid[], $2::smallint[]) AS t (version, extent)
+        WHERE a.version = t.version AND a.extent = t.extent
+    )
     DELETE FROM copies c USING unnest($1::uuid[], $2::smallint[], $3::int[]) AS t (version, extent, backend)
     WHERE c.version = t.version AND c.extent = t.extent AND c.backend = t.backend";
 

@@ -3,7 +3,8 @@
 //! Invariant: the set holds what the newest generation says, drained backends too: what is stored
 //! there must still be found and deleted.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::family::Family;
@@ -25,6 +26,8 @@ type Breakers = Family<[(&'static str, String); 1], Gauge>;
 
 pub(crate) struct Backends {
     set: Arc<BackendSet>,
+    /// Since when those that are not up have not been.
+    down_since: Mutex<HashMap<BackendId, Instant>>,
     configs: Arc<dyn Configs>,
     shutdown: Shutdown,
 }
@@ -33,7 +36,7 @@ impl Backends {
     pub(crate) fn start(deps: &Deps, meters: &Arc<ProcessMeters>) -> Arc<Self> {
         let (how, configs, shutdown) = (deps.backends, deps.configs.clone(), deps.shutdown.clone());
         let set = BackendSet::new(HttpPool::new(how.timeouts), meters.as_meters(), how.breaker);
-        let new = Arc::new(Self { set: Arc::new(set), configs, shutdown });
+        let new = Arc::new(Self { set: Arc::new(set), down_since: Mutex::default(), configs, shutdown });
         new.rebuild(&new.configs.current());
         let breakers = Breakers::default();
         let help = "0=closed, 1=open, 2=half-open (name: \"database\" or backend name)";
@@ -44,6 +47,27 @@ impl Backends {
 
     pub(crate) fn get(&self, id: BackendId) -> Option<Arc<Backend>> {
         self.set.get(id)
+    }
+
+    /// Those that take no calls now, as this process sees it.
+    pub(crate) fn down(&self) -> Vec<BackendId> {
+        let (all, now) = (self.set.all(), Instant::now());
+        all.iter().filter(|backend| !backend.health().is_up(now)).map(|backend| backend.id()).collect()
+    }
+
+    /// Those that have been down for longer than `threshold`.
+    pub(crate) fn down_for(&self, threshold: Duration) -> Vec<BackendId> {
+        let since = self.down_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.iter().filter(|(_, since)| since.elapsed() >= threshold).map(|(id, _)| *id).collect()
+    }
+
+    fn note_down(&self) {
+        let down = self.down();
+        let mut since = self.down_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.retain(|id, _| down.contains(id));
+        for id in down {
+            since.entry(id).or_insert_with(Instant::now);
+        }
     }
 
     /// Follows the configuration until the shutdown; `changed` is called after each rebuild.
@@ -94,6 +118,7 @@ async fn watch(backends: Arc<Backends>, sessions: Arc<dyn Sessions>, breakers: B
     let mut shown = Vec::new();
     loop {
         shown = backends.show(&breakers, &shown);
+        backends.note_down();
         let database = i64::from(!sessions.database_reachable());
         breakers.get_or_create(&[("name", "database".to_owned())]).set(database);
         let probe = async {

@@ -9,6 +9,8 @@
 //! | `marker` | 5 s; a good one again after 10 min | none, idempotent | a new generation | next tick |
 //! | `pending_reaper` | 15 s | intents, 15 min | on demand | claim released, next tick |
 //! | `cleanup_queue` | 5 s | rows, 15 min | on demand | row backs off, dead-lettered after 10 attempts |
+//! | `replicator` | 5 s | versions, 1 h | on demand | row backs off, 10 min at most, for ever |
+//! | `over_replication` | 30 s | versions, 1 h | on demand | row backs off, 10 min at most, for ever |
 //! | `usage` | 10 s | none, numbered reports | on demand | the same report again |
 //! | `gauges` | 30 s | none, read only | on demand | next tick |
 //! | `change_log` | 1 h | advisory lock in the store | on demand | next tick |
@@ -25,9 +27,12 @@ mod harness;
 mod marker;
 mod marker_gate;
 mod meters;
+mod over_replication;
 mod pending_reaper;
+mod replicator;
 mod session_pruner;
 mod stale_multipart;
+mod standing;
 mod usage;
 
 use std::sync::Arc;
@@ -36,8 +41,8 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use s3o_backend::{BreakerConfig, Timeouts};
-use s3o_core::ports::{Configs, Ledger, Maintenance, Overview, Queues, Sessions, Uploads};
-use s3o_runtime::{Metrics, Shutdown};
+use s3o_core::ports::{Configs, Ledger, Maintenance, Overview, Queues, Replication, Sessions, Uploads};
+use s3o_runtime::{Metrics, OpenOps, Shutdown};
 use uuid::Uuid;
 
 use crate::backends::Backends;
@@ -67,6 +72,14 @@ pub struct WorkerSettings {
     pub reaper_concurrency: usize,
     /// When a multipart upload that is open has been forgotten by its client.
     pub stale_upload_after: Duration,
+    /// Between two ticks of the replicator.
+    pub replicator: Duration,
+    /// Copies made at once.
+    pub replication_concurrency: usize,
+    /// After how long what a backend holds that is down is replaced.
+    pub unhealthy_threshold: Duration,
+    /// Between two ticks of the over-replication cleaner.
+    pub over_replication: Duration,
 }
 
 impl Default for WorkerSettings {
@@ -77,6 +90,10 @@ impl Default for WorkerSettings {
             pending_reaper: Duration::from_secs(15),
             reaper_concurrency: 16,
             stale_upload_after: Duration::from_hours(24),
+            replicator: Duration::from_secs(5),
+            replication_concurrency: 4,
+            unhealthy_threshold: Duration::from_mins(10),
+            over_replication: Duration::from_secs(30),
         }
     }
 }
@@ -95,6 +112,8 @@ pub struct Deps {
     pub queues: Arc<dyn Queues>,
     /// Multipart uploads.
     pub uploads: Arc<dyn Uploads>,
+    /// Versions whose copies are too few or too many.
+    pub replication: Arc<dyn Replication>,
     /// Housekeeping.
     pub maintenance: Arc<dyn Maintenance>,
     /// What operators look at.
@@ -131,6 +150,7 @@ fn list(deps: &Deps, meters: &Arc<meters::ProcessMeters>, backends: &Arc<Backend
     const TEN_MINUTES: Duration = Duration::from_mins(10);
     // Minted at each start: nobody takes a dead process's claims for this one's.
     let owner = Uuid::new_v4();
+    let open_ops = OpenOps::default();
     let settings = deps.settings;
     vec![
         Entry::new("marker", Duration::from_secs(5), marker::Marker::new(deps, backends.clone())),
@@ -144,7 +164,17 @@ fn list(deps: &Deps, meters: &Arc<meters::ProcessMeters>, backends: &Arc<Backend
             settings.cleanup_queue,
             cleanup_queue::CleanupQueue::new(deps, backends.clone(), owner),
         ),
-        Entry::new("usage", Duration::from_secs(10), usage::Usage::new(deps, meters.clone(), owner)),
+        Entry::new(
+            "replicator",
+            settings.replicator,
+            replicator::Replicator::new(deps, backends.clone(), owner, open_ops.clone()),
+        ),
+        Entry::new(
+            "over_replication",
+            settings.over_replication,
+            over_replication::OverReplication::new(deps, backends.clone(), owner),
+        ),
+        Entry::new("usage", Duration::from_secs(10), usage::Usage::new(deps, meters.clone(), owner, open_ops)),
         Entry::new("gauges", Duration::from_secs(30), gauges::Gauges::new(deps)),
         Entry::new("stale_multipart", TEN_MINUTES, stale_multipart::StaleMultipart::new(deps, owner)),
         Entry::new("change_log", HOUR, change_log::ChangeLog(deps.maintenance.clone())),

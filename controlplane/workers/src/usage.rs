@@ -1,5 +1,5 @@
-//! Reports what this process used of the backends, as a data plane does: in numbered reports that
-//! count once however often they are sent.
+//! Keeps this process's lease, under which the workers' writes live, and reports what it used of the backends, as a
+//! data plane does: in numbered reports that count once however often they are sent.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use s3o_core::ports::Sessions;
 use s3o_core::session::{Hello, UsageReport};
 use s3o_core::worker::Counts;
+use s3o_runtime::OpenOps;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -17,6 +18,7 @@ use crate::meters::ProcessMeters;
 pub(crate) struct Usage {
     sessions: Arc<dyn Sessions>,
     meters: Arc<ProcessMeters>,
+    open_ops: OpenOps,
     hello: Hello,
     state: Mutex<State>,
 }
@@ -30,14 +32,14 @@ struct State {
 }
 
 impl Usage {
-    pub(crate) fn new(deps: &Deps, meters: Arc<ProcessMeters>, owner: Uuid) -> Self {
+    pub(crate) fn new(deps: &Deps, meters: Arc<ProcessMeters>, owner: Uuid, open_ops: OpenOps) -> Self {
         let hello = Hello {
             session: owner,
             name: format!("workers of {}", deps.instance),
             version: s3o_runtime::VERSION.to_owned(),
             features: Vec::new(),
         };
-        Self { sessions: deps.sessions.clone(), meters, hello, state: Mutex::default() }
+        Self { sessions: deps.sessions.clone(), meters, open_ops, hello, state: Mutex::default() }
     }
 }
 
@@ -47,7 +49,7 @@ impl Worker for Usage {
         let mut state = self.state.lock().await;
         let session = self.hello.session;
         if state.opened {
-            let renewed = self.sessions.renew(session, Vec::new()).await;
+            let renewed = self.sessions.renew(session, self.open_ops.long_open()).await;
             // A session that was forgotten meanwhile is opened again at the next tick.
             state.opened = renewed.is_ok();
             renewed.map_err(|error| error.to_string())?;

@@ -8,12 +8,14 @@ pub mod audit;
 pub mod config;
 pub mod lifecycle;
 pub mod metrics;
+mod open_ops;
 pub mod telemetry;
 pub mod tls;
 
 pub use config::{ByteSize, ConfigError, HumanDuration, Problems, Validate};
 pub use lifecycle::{Reload, Shutdown};
 pub use metrics::Metrics;
+pub use open_ops::{OpenOp, OpenOps};
 pub use telemetry::{LogConfig, LogFormat, LogHandle};
 pub use tls::{TlsFiles, TlsServer};
 

@@ -28,6 +28,15 @@ impl AckLevel {
         }
     }
 
+    /// On how many backends a write is begun: with `one` the others follow by replication; else it goes to all at
+    /// once, so that the level can still be met when some of them fail.
+    pub const fn targets(self, replication_factor: u16) -> u16 {
+        match self {
+            Self::One => 1,
+            Self::Quorum | Self::All => replication_factor,
+        }
+    }
+
     /// The word in configuration and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -129,5 +138,6 @@ mod tests {
         assert_eq!([1, 2, 3, 4, 5].map(|n| AckLevel::Quorum.required(n)), [1, 2, 2, 3, 3]);
         assert_eq!(AckLevel::All.required(3), 3);
         assert_eq!(AckLevel::One.required(3), 1);
+        assert_eq!([AckLevel::One, AckLevel::Quorum, AckLevel::All].map(|level| level.targets(3)), [1, 3, 3]);
     }
 }

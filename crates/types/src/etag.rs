@@ -24,10 +24,30 @@ impl Etag {
     pub fn is_md5(&self) -> bool {
         self.0.len() == 32 && self.0.bytes().all(|b| b.is_ascii_hexdigit())
     }
+
+    /// The MD5 that it is, if it is one.
+    pub fn md5(&self) -> Option<[u8; 16]> {
+        let number = self.is_md5().then(|| u128::from_str_radix(&self.0, 16).ok()).flatten();
+        number.map(u128::to_be_bytes)
+    }
 }
 
 impl fmt::Display for Etag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_md5_is_read_and_nothing_else() {
+        let md5 = Etag::new("\"00ff00000000000000000000000000AB\"").md5();
+        assert_eq!(md5, Some([0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xab]));
+        for other in ["", "00ff00000000000000000000000000ab-2", "+0ff00000000000000000000000000ab"] {
+            assert_eq!(Etag::new(other).md5(), None, "{other}");
+        }
     }
 }

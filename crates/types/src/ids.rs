@@ -103,9 +103,25 @@ fifteen_bits!(
     Extent
 );
 fifteen_bits!(
-    /// Which write attempt at an extent, counted over all writers: 0 is the client's own.
+    /// Which write attempt at an extent: the client's count up from 0, those of the workers down from the end.
     Gen
 );
+
+impl Gen {
+    /// How many attempts at an extent its client, and how many the workers, may make.
+    pub const EACH: u16 = 1 << 14;
+
+    /// The client's `n`th attempt, counted from 0: from the least up.
+    pub const fn of_client(n: u16) -> Option<Self> {
+        if n < Self::EACH { Some(Self(n)) } else { None }
+    }
+
+    /// The workers' `n`th attempt, counted from 0: from the greatest down, so that they never meet the client's,
+    /// whose number nobody knows any more when its upload is forgotten.
+    pub const fn of_worker(n: u16) -> Option<Self> {
+        if n < Self::EACH { Some(Self(Self::MAX - n)) } else { None }
+    }
+}
 
 /// A multipart upload: the operation id of the call that opened it, so that a repeat of that call finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -114,5 +130,19 @@ pub struct UploadId(pub Uuid);
 impl fmt::Display for UploadId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.simple())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_and_workers_never_share_a_gen() {
+        assert_eq!(Gen::of_client(0), Some(Gen::ZERO));
+        assert_eq!(Gen::of_worker(0).map(Gen::get), Some(Gen::MAX));
+        let (client, worker) = (Gen::of_client(Gen::EACH - 1), Gen::of_worker(Gen::EACH - 1));
+        assert!(client < worker, "{client:?} {worker:?}");
+        assert_eq!((Gen::of_client(Gen::EACH), Gen::of_worker(Gen::EACH)), (None, None));
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn decide(batch: &mut Batch, request: &Request, begin: &Begin) -> Out
     }
 }
 
-fn begun(intent: &Intent) -> Outcome {
+pub(super) fn begun(intent: &Intent) -> Outcome {
     Outcome::Begun {
         version: intent.version,
         targets: intent.targets.clone(),
@@ -41,7 +41,9 @@ fn place(batch: &mut Batch, request: &Request, begin: &Begin) -> Result<Intent, 
     conditions::check(conditions, batch.facts.objects.get(&(*bucket, key.clone())))?;
 
     let required_copies = facts.ack.required(facts.replication_factor);
-    let wanted = Wanted { size: *size, down, prefer, exclude: &[], count: usize::from(required_copies) };
+    let count = usize::from(required_copies);
+    let spare = usize::from(facts.ack.targets(facts.replication_factor)).saturating_sub(count);
+    let wanted = Wanted { size: *size, down, prefer, exclude: &[], count, spare };
     let backends = placement::choose(&batch.facts.backends, batch.facts.routing, wanted)?;
 
     let blob = match part {
@@ -81,7 +83,7 @@ fn next_attempt(batch: &mut Batch, begin: &Begin, part: PartOf) -> Result<BlobNa
     let upload = upload::open(batch, *bucket, key, part.upload)?;
     let version = upload.row.version;
     let attempts = upload.attempts.entry(part.number).or_default();
-    let Some(attempt) = Gen::new(*attempts) else {
+    let Some(attempt) = Gen::of_client(*attempts) else {
         let why = format!("part {} was uploaded {attempts} times, which is the limit", part.number.get());
         return Err(Refusal::new(ErrorCode::InvalidArgument, why).into());
     };
@@ -102,7 +104,7 @@ pub(super) fn check_key(key: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn record(batch: &mut Batch, intent: Intent) -> Outcome {
+pub(super) fn record(batch: &mut Batch, intent: Intent) -> Outcome {
     for target in &intent.targets {
         batch.add_usage(target.backend, Usage { reserved: signed(intent.size), ..Usage::default() });
     }

@@ -6,12 +6,13 @@ use std::collections::HashSet;
 use s3o_types::{BackendId, BlobName, ErrorCode};
 
 use super::settle::{Ended, Ends, displace, end_intent, ends, lose, queue_forgotten};
-use super::{Batch, Slot, Subject, busy, conditions, part};
+use super::{Batch, Slot, Subject, busy, conditions, part, replica};
 use crate::call::{Commit, Outcome, Refusal, StoredCopy, TargetId};
 use crate::cleanup::Reason;
-use crate::intent::{Intent, Target, TargetEnd};
+use crate::intent::{Intent, Target, TargetEnd, WriteKind};
 use crate::object::{CopyRow, CopyState, ObjectRow};
 use crate::outcome_log::Logged;
+use crate::replication::{CopyTask, ReplicationEntry};
 use crate::usage::{Usage, signed};
 
 pub(super) fn decide(batch: &mut Batch, slot: Slot, commit: &Commit) -> Outcome {
@@ -38,6 +39,9 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, commit: &Commit) -> Outcome 
     if let Some(upload) = intent.upload {
         return part::decide(batch, slot, (&intent, upload), commit, &ends);
     }
+    if intent.kind == WriteKind::Replicate {
+        return replica::commit(batch, slot, &intent, commit, &ends);
+    }
     match refusal(batch, &intent, commit) {
         Some(logged) => refuse(batch, slot, &intent, &ends, logged),
         None => accept(batch, slot, &intent, commit, &ends),
@@ -62,6 +66,7 @@ fn check_copies(intent: &Intent, commit: &Commit) -> Result<(), Refusal> {
         || intent.key != commit.intent.key
         || intent.bucket != commit.intent.bucket
         || intent.upload != commit.intent.upload
+        || (intent.kind == WriteKind::Replicate) != commit.intent.replica
     {
         return wrong("the commit names another write than its intent".to_owned());
     }
@@ -147,7 +152,7 @@ fn accept(batch: &mut Batch, slot: Slot, intent: &Intent, commit: &Commit, ends:
         is_null: true,
         parts: None,
     };
-    let copies = commit.copies.iter().map(|copy| copy_row(&row, copy)).collect();
+    let copies = commit.copies.iter().map(|copy| copy_row_of(intent, copy)).collect();
     make_current(batch, slot, row, copies, Logged::Committed)
 }
 
@@ -162,9 +167,10 @@ pub(super) fn make_current(
 ) -> Outcome {
     let bucket_name = batch.facts.buckets.get(&row.bucket).map(|b| b.name.clone()).unwrap_or_default();
     displace(batch, row.bucket, &bucket_name, &row.key, Reason::Displaced);
-    for copy in &copies {
-        let (used, objects) = (signed(copy.stored_size), i64::from(copy.is_first()));
-        batch.add_usage(copy.backend, Usage { used, objects, ..Usage::default() });
+    copies.iter().for_each(|copy| count_copy(batch, copy));
+    if has_too_few(batch, &row, &copies) {
+        let ObjectRow { version, bucket, ref key, .. } = row;
+        batch.effects.replicate.push(ReplicationEntry { version, bucket, key: key.clone(), task: CopyTask::Add });
     }
     batch.effects.add_copies.extend(copies);
     batch.effects.put_objects.push(row.clone());
@@ -172,14 +178,27 @@ pub(super) fn make_current(
     batch.log(slot, logged, Subject { bucket, key: &key, version: Some(version), object: Some(row) })
 }
 
-/// The row of a copy of the whole object.
-pub(super) fn copy_row(row: &ObjectRow, copy: &StoredCopy) -> CopyRow {
+/// A copy uses what was reserved for it.
+pub(super) fn count_copy(batch: &mut Batch, copy: &CopyRow) {
+    let (used, objects) = (signed(copy.stored_size), i64::from(copy.is_first()));
+    batch.add_usage(copy.backend, Usage { used, objects, ..Usage::default() });
+}
+
+/// Whether some of its bytes are on fewer backends than the bucket wants.
+fn has_too_few(batch: &Batch, row: &ObjectRow, copies: &[CopyRow]) -> bool {
+    let wanted = batch.facts.buckets.get(&row.bucket).map_or(1, |bucket| bucket.replication_factor);
+    let extents = usize::from(row.parts.unwrap_or(1));
+    copies.len() < extents * usize::from(wanted)
+}
+
+/// The row of a copy that was written for an intent, of all its bytes.
+pub(super) fn copy_row_of(intent: &Intent, copy: &StoredCopy) -> CopyRow {
     let StoredCopy { target, stored_size, backend_etag, backend_version, encoding } = copy;
     CopyRow {
         backend: target.backend,
-        blob: BlobName { version: row.version, extent: target.extent, r#gen: target.r#gen },
-        bucket: row.bucket,
-        key: row.key.clone(),
+        blob: BlobName { version: intent.version, extent: target.extent, r#gen: target.r#gen },
+        bucket: intent.bucket,
+        key: intent.key.clone(),
         state: CopyState::Verified,
         stored_size: *stored_size,
         backend_etag: backend_etag.clone(),
@@ -187,5 +206,6 @@ pub(super) fn copy_row(row: &ObjectRow, copy: &StoredCopy) -> CopyRow {
         encoding: encoding.clone(),
         foreign_key: None,
         piece: None,
+        md5: None,
     }
 }

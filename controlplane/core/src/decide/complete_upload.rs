@@ -120,21 +120,25 @@ fn copies(batch: &mut Batch, object: &ObjectRow, picked: Vec<PartRow>) -> Vec<Co
     let mut offset = 0;
     let mut copies = Vec::with_capacity(picked.len());
     for part in picked {
-        batch.add_usage(part.backend, Usage { reserved: -signed(part.size), ..Usage::default() });
-        copies.push(CopyRow {
-            backend: part.backend,
-            blob: part.blob(object.version),
-            bucket: object.bucket,
-            key: object.key.clone(),
-            state: CopyState::Verified,
-            stored_size: part.size,
-            backend_etag: part.backend_etag,
-            backend_version: part.backend_version,
-            encoding: s3o_types::Encoding::default(),
-            foreign_key: None,
-            piece: Some(Piece { offset, size: part.size }),
-        });
-        offset += part.size;
+        let (blob, size, md5) = (part.blob(object.version), part.size, part.etag.md5());
+        for copy in part.copies {
+            batch.add_usage(copy.backend, Usage { reserved: -signed(size), ..Usage::default() });
+            copies.push(CopyRow {
+                backend: copy.backend,
+                blob,
+                bucket: object.bucket,
+                key: object.key.clone(),
+                state: CopyState::Verified,
+                stored_size: size,
+                backend_etag: copy.backend_etag,
+                backend_version: copy.backend_version,
+                encoding: s3o_types::Encoding::default(),
+                foreign_key: None,
+                piece: Some(Piece { offset, size }),
+                md5,
+            });
+        }
+        offset += size;
     }
     copies
 }

@@ -9,12 +9,14 @@
 mod abort;
 mod abort_upload;
 mod begin;
+mod change_copy;
 mod commit;
 mod complete_upload;
 mod conditions;
 mod create_upload;
 mod delete;
 mod part;
+mod replica;
 mod resolve;
 mod retarget;
 mod set_tags;
@@ -80,6 +82,8 @@ impl Batch {
             }
             Call::AbortUpload(abort) => abort_upload::decide(self, slot, &request.access_key, abort),
             Call::Resolve(resolve) => resolve::decide(self, slot, resolve),
+            Call::BeginCopy(begin) => replica::begin(self, request, begin),
+            Call::ChangeCopy(change) => change_copy::decide(self, slot, change),
         }
     }
 

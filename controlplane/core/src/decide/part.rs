@@ -7,11 +7,11 @@ use super::commit::{has_too_few_copies, refuse};
 use super::settle::{Ends, end_intent};
 use super::upload::{open, queue_part};
 use super::{Batch, Slot, Subject};
-use crate::call::{Commit, Outcome, StoredCopy};
+use crate::call::{Commit, Outcome, StoredCopy, TargetId};
 use crate::cleanup::Reason;
 use crate::intent::Intent;
 use crate::outcome_log::Logged;
-use crate::upload::PartRow;
+use crate::upload::{PartCopy, PartRow};
 use crate::usage::{Usage, signed};
 
 pub(super) fn decide(
@@ -27,31 +27,39 @@ pub(super) fn decide(
     if open(batch, intent.bucket, &intent.key, id).is_err() {
         return refuse(batch, slot, intent, ends, Logged::UploadGone);
     }
-    // A part has one copy, as it came, until there are rows for more: to keep less than was asked for would break the
-    // ack level.
-    let fits = |copy: &&StoredCopy| copy.encoding.is_plain() && intent.required_copies <= 1;
-    let stored = commit.copies.first().filter(fits).filter(|_| !has_too_few_copies(intent, commit));
-    let Some(copy) = stored else {
+    // A part is kept as it came: its rows have no room for an encoding.
+    let plain = commit.copies.iter().all(|copy| copy.encoding.is_plain());
+    let stored = commit.copies.first().filter(|_| plain && !has_too_few_copies(intent, commit));
+    let Some(first) = stored else {
         return refuse(batch, slot, intent, ends, Logged::TooFewCopies);
     };
-    end_intent(batch, intent, ends, &[copy.target], Reason::FailedTarget);
+    let keep: Vec<TargetId> = commit.copies.iter().map(|copy| copy.target).collect();
+    end_intent(batch, intent, ends, &keep, Reason::FailedTarget);
     let part = PartRow {
         upload: id,
-        number: copy.target.extent,
-        r#gen: copy.target.r#gen,
-        backend: copy.target.backend,
-        size: copy.stored_size,
+        number: first.target.extent,
+        r#gen: first.target.r#gen,
+        copies: commit.copies.iter().map(part_copy).collect(),
+        size: first.stored_size,
         etag: commit.etag.clone(),
         checksums: commit.checksums.clone(),
-        backend_etag: copy.backend_etag.clone(),
-        backend_version: copy.backend_version.clone(),
         modified: batch.facts.now,
     };
-    batch.add_usage(part.backend, Usage { reserved: signed(part.size), ..Usage::default() });
+    for copy in &part.copies {
+        batch.add_usage(copy.backend, Usage { reserved: signed(part.size), ..Usage::default() });
+    }
     put(batch, part);
     let subject =
         Subject { bucket: intent.bucket, key: &intent.key, version: Some(intent.version), object: None };
     batch.log(slot, Logged::PartStored, subject)
+}
+
+fn part_copy(copy: &StoredCopy) -> PartCopy {
+    PartCopy {
+        backend: copy.target.backend,
+        backend_etag: copy.backend_etag.clone(),
+        backend_version: copy.backend_version.clone(),
+    }
 }
 
 fn put(batch: &mut Batch, part: PartRow) {

@@ -6,12 +6,12 @@
 
 use s3o_types::{Checksums, Etag, ObjectAttributes};
 
-use super::commit::{copy_row, make_current};
+use super::commit::{copy_row_of, make_current};
 use super::settle::{Ended, Ends, end_intent, ends_in_place};
 use super::{Batch, Slot, Subject};
 use crate::call::{Found, Outcome, Resolution, Resolve, StoredCopy, TargetId};
 use crate::cleanup::Reason;
-use crate::intent::{Intent, Target, TargetEnd};
+use crate::intent::{Intent, Target, TargetEnd, WriteKind};
 use crate::object::ObjectRow;
 use crate::outcome_log::Logged;
 
@@ -55,8 +55,8 @@ struct Whole {
 }
 
 fn promotable(batch: &Batch, intent: &Intent, resolve: &Resolve, overtaken: bool) -> Option<Whole> {
-    // Of a part nobody but its writer knows the ETag that it was told.
-    if intent.upload.is_some() {
+    // Of a part nobody but its writer knows the ETag that it was told; a copy is made again by whoever needs it.
+    if intent.upload.is_some() || intent.kind == WriteKind::Replicate {
         return None;
     }
     if overtaken || !intent.conditions.is_empty() || batch.writable_bucket(intent.bucket).is_err() {
@@ -147,7 +147,7 @@ fn promote(
         is_null: true,
         parts: None,
     };
-    let copies = whole.copies.iter().map(|copy| copy_row(&row, copy)).collect();
+    let copies = whole.copies.iter().map(|copy| copy_row_of(intent, copy)).collect();
     make_current(batch, slot, row, copies, Logged::Promoted);
     Outcome::Resolved(Resolution::Promoted)
 }

@@ -9,6 +9,7 @@ use crate::call::{CarriedIntent, FinishedTarget, Outcome, TargetId};
 use crate::cleanup::{CleanupEntry, Reason, VersionCleanup};
 use crate::facts::CurrentObject;
 use crate::intent::{Intent, Target, TargetEnd};
+use crate::object::CopyRow;
 use crate::outcome_log::Logged;
 use crate::usage::{Usage, signed};
 
@@ -95,20 +96,36 @@ pub(super) fn displace(batch: &mut Batch, bucket: BucketId, bucket_name: &str, k
     }
     let CurrentObject { row, copies, sums: _ } = current;
     for copy in &copies {
-        let bytes = signed(copy.stored_size);
-        let objects = -i64::from(copy.is_first());
-        batch.add_usage(copy.backend, Usage { used: -bytes, reserved: 0, orphaned: bytes, objects });
-        batch.effects.cleanup.push(CleanupEntry {
-            backend: copy.backend,
-            storage_key: copy.storage_key(bucket_name),
-            blob: copy.blob,
-            backend_version: copy.backend_version.clone(),
-            size: copy.stored_size,
-            reason,
-            uncertain: false,
-        });
+        queue_copy(batch, copy, bucket_name, reason);
     }
     batch.effects.drop_copies.push(row.version);
+}
+
+/// Takes one copy of an extent away; its version stays.
+pub(super) fn take_copy(batch: &mut Batch, copy: &CopyRow, reason: Reason) {
+    let bucket = batch.facts.buckets.get(&copy.bucket).map(|bucket| bucket.name.clone()).unwrap_or_default();
+    queue_copy(batch, copy, &bucket, reason);
+    let extent = (copy.blob.version, copy.blob.extent);
+    if let Some(facts) = batch.facts.extents.get_mut(&extent) {
+        facts.copies.retain(|(other, _)| other.backend != copy.backend);
+    }
+    batch.effects.take_copies.push((extent.0, extent.1, copy.backend));
+}
+
+/// What was used counts as orphaned until it is gone.
+fn queue_copy(batch: &mut Batch, copy: &CopyRow, bucket_name: &str, reason: Reason) {
+    let bytes = signed(copy.stored_size);
+    let objects = -i64::from(copy.is_first());
+    batch.add_usage(copy.backend, Usage { used: -bytes, reserved: 0, orphaned: bytes, objects });
+    batch.effects.cleanup.push(CleanupEntry {
+        backend: copy.backend,
+        storage_key: copy.storage_key(bucket_name),
+        blob: copy.blob,
+        backend_version: copy.backend_version.clone(),
+        size: copy.stored_size,
+        reason,
+        uncertain: false,
+    });
 }
 
 /// The copy rows stay, and with them the way for readers that hold the version.
@@ -127,7 +144,8 @@ fn displace_many(batch: &mut Batch, current: &CurrentObject, bucket_name: &str, 
 /// A write of which neither intent nor outcome is known: PostgreSQL lost the intent in a crash, or the
 /// repeat came days late. Whatever it stored, and no copy row names, is queued.
 pub(super) fn lose(batch: &mut Batch, slot: Slot, carried: &CarriedIntent, ends: &Ends) -> Outcome {
-    let CarriedIntent { bucket, key, version, size: _, conditions: _, upload: _, targets } = carried;
+    let CarriedIntent { bucket, key, version, size: _, conditions: _, upload: _, replica: _, targets } =
+        carried;
     queue_unnamed(batch, carried, targets.iter(), ends);
     batch.log(slot, Logged::Lost, Subject { bucket: *bucket, key, version: Some(*version), object: None })
 }
@@ -151,7 +169,8 @@ fn queue_unnamed<'a>(
     targets: impl Iterator<Item = &'a Target>,
     ends: &Ends,
 ) {
-    let CarriedIntent { bucket, key, version, size, conditions: _, upload: _, targets: _ } = carried;
+    let CarriedIntent { bucket, key, version, size, conditions: _, upload: _, replica: _, targets: _ } =
+        carried;
     let name = batch.facts.buckets.get(bucket).map(|facts| facts.name.clone());
     for target in targets {
         let blob = BlobName { version: *version, extent: target.extent, r#gen: target.r#gen };

@@ -1,6 +1,7 @@
 //! The rules against a model of the tables: random histories of calls, repeats and crashes keep every
 //! byte accounted for, and each rule has its own small case.
 
+mod copies;
 mod places;
 mod set_tags;
 mod uploads;

@@ -36,16 +36,19 @@ pub(super) fn queue_part(batch: &mut Batch, upload: &UploadRow, part: PartRow, r
     let bucket = batch.facts.buckets.get(&upload.bucket).map(|bucket| bucket.name.clone());
     let blob: BlobName = part.blob(upload.version);
     let size = signed(part.size);
-    batch.add_usage(part.backend, Usage { reserved: -size, orphaned: size, ..Usage::default() });
-    batch.effects.cleanup.push(CleanupEntry {
-        backend: part.backend,
-        storage_key: StorageKey::format(&bucket.unwrap_or_default(), &upload.key, blob),
-        blob,
-        backend_version: part.backend_version,
-        size: part.size,
-        reason,
-        uncertain: false,
-    });
+    let storage_key = StorageKey::format(&bucket.unwrap_or_default(), &upload.key, blob);
+    for copy in part.copies {
+        batch.add_usage(copy.backend, Usage { reserved: -size, orphaned: size, ..Usage::default() });
+        batch.effects.cleanup.push(CleanupEntry {
+            backend: copy.backend,
+            storage_key: storage_key.clone(),
+            blob,
+            backend_version: copy.backend_version,
+            size: part.size,
+            reason,
+            uncertain: false,
+        });
+    }
 }
 
 /// Takes the upload out of `open`: its part rows go, whatever becomes of the blobs.

@@ -72,6 +72,7 @@ fn copy((row, storage_key): (CopyRow, String)) -> Option<v1::LocatedCopy> {
         foreign_key,
         // Stands in the extent.
         piece: _,
+        md5: _,
     } = row;
     let state = match state {
         CopyState::Verified => v1::CopyState::Verified,

@@ -157,6 +157,8 @@ pub(super) fn carried_intent(wire: Option<v1::Intent>) -> Result<CarriedIntent, 
         size: fits_table(size).map_err(within)?,
         conditions: field::conditions(conditions),
         upload,
+        // Workers speak to the ledger without a wire between.
+        replica: false,
         targets: targets.map_err(|bad| within(bad.within("targets")))?,
     })
 }

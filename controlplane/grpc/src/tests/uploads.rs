@@ -1,6 +1,6 @@
 //! Pages of multipart uploads: what is asked is checked field by field, what goes out says all there is.
 
-use s3o_core::upload::{Completed, PartRow, PartsPage, UploadChecksum, UploadRow, UploadState};
+use s3o_core::upload::{Completed, PartCopy, PartRow, PartsPage, UploadChecksum, UploadRow, UploadState};
 use s3o_proto::v1;
 use s3o_types::{
     BackendId, BucketId, Checksums, Etag, Extent, Gen, ObjectAttributes, Seq, Timestamp, UploadId, VersionId,
@@ -32,12 +32,10 @@ fn page() -> PartsPage {
         upload: upload.id,
         number: Extent::new(1).unwrap(),
         r#gen: Gen::new(2).unwrap(),
-        backend: BackendId(3),
+        copies: vec![PartCopy { backend: BackendId(3), backend_etag: None, backend_version: None }],
         size: 10,
         etag: Etag::new("e"),
         checksums: Checksums { values: [("crc32".to_owned(), "x".to_owned())].into() },
-        backend_etag: None,
-        backend_version: None,
         modified: Timestamp(6),
     };
     PartsPage { upload, parts: vec![part], truncated: true }

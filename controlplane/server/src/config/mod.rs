@@ -16,7 +16,7 @@ pub use declared::{
 };
 pub use process::{
     CleanupSection, DatabaseSection, GrpcSection, HttpSection, MultipartSection, ReaperSection,
-    WorkersSection,
+    ReplicationSection, WorkersSection,
 };
 
 /// The whole file. See `config/controlplane.example.yaml`.
@@ -43,6 +43,9 @@ pub struct ControlPlaneConfig {
     /// When uploads that nobody will finish are given up.
     #[serde(default)]
     pub multipart: MultipartSection,
+    /// When copies are made and taken away.
+    #[serde(default)]
+    pub replication: ReplicationSection,
     /// Background work.
     #[serde(default)]
     pub workers: WorkersSection,

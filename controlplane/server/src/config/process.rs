@@ -132,6 +132,31 @@ impl Default for MultipartSection {
     }
 }
 
+/// `replication`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReplicationSection {
+    /// How often versions that lack copies are looked for.
+    pub interval: HumanDuration,
+    /// Copies made at a time.
+    pub concurrency: u16,
+    /// After how long what a backend holds that is down is replaced elsewhere.
+    pub unhealthy_threshold: HumanDuration,
+    /// How often versions that have too many copies are looked for.
+    pub trim_interval: HumanDuration,
+}
+
+impl Default for ReplicationSection {
+    fn default() -> Self {
+        Self {
+            interval: HumanDuration::from_secs(5),
+            concurrency: 4,
+            unhealthy_threshold: HumanDuration::from_secs(10 * 60),
+            trim_interval: HumanDuration::from_secs(30),
+        }
+    }
+}
+
 /// `workers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -48,6 +48,7 @@ http: {listen: 127.0.0.1:1, admin_token: ''}
 cleanup: {interval: 0, concurrency: 0}
 pending_reaper: {interval: 0}
 multipart: {stale_after: 0}
+replication: {interval: 0, concurrency: 0, trim_interval: 0}
 log: {filter: 'a=b=c'}
 backends:
   - &b {name: a, endpoint: 'http://H:80', bucket: x, credentials: aws_default_chain}
@@ -60,7 +61,7 @@ backends:
     strip_headers: [ok, 'n o']
 buckets:
   - {name: photos}
-  - {name: photos, ack: quorum, replication_factor: 3}
+  - {name: photos, ack: quorum, replication_factor: 5}
   - {name: A_B, replication_factor: 0, max_object_size: 0}
 credentials:
   - {access_key_id: k, secret_access_key: s, grants: [{bucket: photos, access: read}, {bucket: photos, access: read_write}]}
@@ -80,6 +81,9 @@ credentials:
             "cleanup.concurrency",
             "pending_reaper.interval",
             "multipart.stale_after",
+            "replication.interval",
+            "replication.concurrency",
+            "replication.trim_interval",
             "log.filter",
             "backends[1].name",
             "backends[1].bucket",
@@ -93,7 +97,6 @@ credentials:
             "backends[3].credentials.static.secret_access_key",
             "backends[3].strip_headers[1]",
             "buckets[1].name",
-            "buckets[1].ack",
             "buckets[1].replication_factor",
             "buckets[2].name",
             "buckets[2].replication_factor",
@@ -105,8 +108,8 @@ credentials:
         ]
     );
     let text = error.to_string();
-    assert!(text.contains("c.yaml:11: backends[1].quota_bytes: must not be 0"), "{text}");
-    assert!(text.contains("not built yet"), "{text}");
+    assert!(text.contains("c.yaml:12: backends[1].quota_bytes: must not be 0"), "{text}");
+    assert!(text.contains("5 copies need 5 backends, and this file has 4"), "{text}");
 }
 
 #[test]

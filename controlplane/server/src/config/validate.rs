@@ -42,9 +42,15 @@ impl Validate for ControlPlaneConfig {
                 p.at("stale_after", "must be longer than 0: uploads would be given up as they are opened");
             }
         });
+        problems.field("replication", |p| {
+            every(p, self.replication.interval, self.replication.concurrency);
+            if self.replication.trim_interval.micros() == 0 {
+                p.at("trim_interval", "must be longer than 0");
+            }
+        });
         problems.field("log", |p| self.log.validate(p));
         backends(problems, &self.backends);
-        buckets(problems, &self.buckets);
+        buckets(problems, &self.buckets, self.backends.len());
         credentials(problems, &self.credentials, &self.buckets);
     }
 }
@@ -186,27 +192,20 @@ fn place(endpoint: &str) -> Result<(String, u16), String> {
     Ok((host.to_lowercase(), uri.port_u16().unwrap_or(default_port)))
 }
 
-fn buckets(problems: &mut Problems, buckets: &[BucketSection]) {
+fn buckets(problems: &mut Problems, buckets: &[BucketSection], backends: usize) {
     let (mut names, mut index) = (HashMap::new(), 0);
     problems.each("buckets", buckets, |p, bucket| {
         if let Err(why) = bucket.name.parse::<BucketName>() {
             p.at("name", why);
         }
         once(p, &mut names, ("buckets", index, "name"), bucket.name.clone());
-        if bucket.ack != AckLevel::One {
-            let ack = bucket.ack.as_str();
-            p.at(
-                "ack",
-                format!("`{ack}` is not built yet: this release acknowledges a write on `one` backend"),
-            );
-        }
-        match bucket.replication_factor {
-            1 => {}
+        match usize::from(bucket.replication_factor) {
             0 => p.at("replication_factor", "must be at least 1"),
-            n => p.at(
-                "replication_factor",
-                format!("{n} is not built yet: this release keeps 1 copy of each object"),
-            ),
+            n if n > backends.max(1) => {
+                let why = format!("{n} copies need {n} backends, and this file has {backends}");
+                p.at("replication_factor", why);
+            }
+            _ => {}
         }
         size(p, "max_object_size", bucket.max_object_size);
         p.each("cors", &bucket.cors, |p, rule| {

@@ -31,7 +31,8 @@ impl Texts {
     }
 
     fn intent(&mut self, intent: &CarriedIntent) {
-        let CarriedIntent { bucket: _, key, version: _, size: _, conditions, upload: _, targets } = intent;
+        let CarriedIntent { bucket: _, key, version: _, size: _, conditions, upload: _, replica: _, targets } =
+            intent;
         self.add(key);
         self.add_all(conditions.if_match.iter().map(s3o_types::Etag::as_str));
         self.add_all(targets.iter().map(|target| target.storage_key.as_str()));
@@ -121,6 +122,8 @@ impl Texts {
                 // Each becomes a row with the key in it.
                 self.bytes += complete.parts.len() * (PART_BYTES + complete.key.len());
             }
+            Call::BeginCopy(begin) => self.add(&begin.of.key),
+            Call::ChangeCopy(change) => self.add(&change.of.key),
             Call::AbortUpload(abort) => {
                 self.add(&abort.key);
                 self.bytes += PARTS_BYTES;

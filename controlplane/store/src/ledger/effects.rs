@@ -6,7 +6,7 @@
 use s3o_core::cleanup::{CleanupEntry, CleanupTimes, VersionCleanup};
 use s3o_core::effects::Effects;
 use s3o_core::intent::{Intent, Target};
-use s3o_core::object::{CopyRow, ObjectRow};
+use s3o_core::object::ObjectRow;
 use s3o_core::outcome_log::Change;
 use s3o_core::upload::UploadEffects;
 use s3o_core::usage::{Usage, UsageDeltas, signed};
@@ -15,11 +15,12 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::flight::{Flight, Param};
-use super::uploads;
 use super::writes::{
-    self, ADD_CLEANUP, ADD_INTENTS, ADD_TARGETS, ADD_USAGE, ADD_VERSIONS, CLOSE_UPLOADS, COUNT_ATTEMPTS,
-    DROP_COPIES, DROP_OBJECTS, OPEN_UPLOADS, PUT_PARTS, SET_TAGS, SETTLE,
+    self, ADD_CLEANUP, ADD_INTENTS, ADD_REPLICATION, ADD_TARGETS, ADD_USAGE, ADD_VERSIONS, CLOSE_UPLOADS,
+    COUNT_ATTEMPTS, COUNT_COPIES, DROP_COPIES, DROP_OBJECTS, MARK_COPIES, OPEN_UPLOADS, PUT_PARTS, SET_TAGS,
+    SETTLE, TAKE_COPIES,
 };
+use super::{copies, uploads};
 use crate::connection::Connection;
 use crate::error::Failure;
 use crate::rows::{PgTime, corrupt, fifteen_bits, int_array, object_json, text_array};
@@ -45,6 +46,10 @@ pub(crate) async fn write(
         drop_objects,
         add_copies,
         drop_copies,
+        take_copies,
+        mark_copies,
+        copy_attempts,
+        replicate,
         add_intents,
         add_targets,
         drop_intents,
@@ -58,10 +63,12 @@ pub(crate) async fn write(
         drop_intents.is_empty() && put_objects.is_empty() && add_copies.is_empty() && changes.is_empty();
     let mut settled = ops(drop_intents.iter());
     settled.extend(objects(put_objects)?);
-    settled.extend(copies(add_copies)?);
+    settled.extend(copies::added(add_copies)?);
     settled.extend(logged(changes)?);
-    let statements: [(bool, &'static str, Vec<Param>); 13] = [
+    let statements: [(bool, &'static str, Vec<Param>); 17] = [
         (drop_copies.is_empty(), DROP_COPIES, versions(drop_copies)),
+        (take_copies.is_empty(), TAKE_COPIES, copies::taken(take_copies)),
+        (mark_copies.is_empty(), MARK_COPIES, copies::marked(mark_copies)),
         (drop_objects.is_empty(), DROP_OBJECTS, dropped(drop_objects)),
         (set_tags.is_empty(), SET_TAGS, tagged(set_tags)?),
         (settles_nothing, SETTLE, settled),
@@ -71,6 +78,8 @@ pub(crate) async fn write(
         (closed.is_empty(), CLOSE_UPLOADS, uploads::closed(closed)?),
         (parts.is_empty(), PUT_PARTS, uploads::parts(parts)?),
         (attempts.is_empty(), COUNT_ATTEMPTS, uploads::attempts(attempts)),
+        (copy_attempts.is_empty(), COUNT_COPIES, copies::attempts(copy_attempts)),
+        (replicate.is_empty(), ADD_REPLICATION, copies::queued(replicate)),
         (cleanup.is_empty(), ADD_CLEANUP, cleanups(cleanup, times)),
         (cleanup_versions.is_empty(), ADD_VERSIONS, versions_queued(cleanup_versions, times)),
         (usage.is_empty(), ADD_USAGE, usages(usage, slot)),
@@ -81,9 +90,9 @@ pub(crate) async fn write(
             flight.add(sql, params).await?;
         }
     }
-    if !add_targets.is_empty() || !attempts.is_empty() {
+    if !add_targets.is_empty() || !attempts.is_empty() || !copy_attempts.is_empty() {
         // Only an intent may be forgotten: a target that was added would be written to unreserved, and an attempt
-        // at a part would be given out again.
+        // at a part or a copy would be given out again.
         flight.add_text("SET LOCAL synchronous_commit = on").await?;
     }
     flight.add_text("COMMIT").await?;
@@ -157,27 +166,6 @@ fn tagged(rows: &[ObjectRow]) -> Result<Vec<Param>, Failure> {
         column(rows, |row| row.key.clone()),
         column(rows, |row| row.version.to_uuid()),
         Box::new(tags),
-    ])
-}
-
-fn copies(rows: &[CopyRow]) -> Result<Vec<Param>, Failure> {
-    let encodings: Vec<Option<String>> =
-        rows.iter().map(|row| json("copies", &row.key, &row.encoding)).collect::<Result<_, _>>()?;
-    Ok(vec![
-        column(rows, |row| row.blob.version.to_uuid()),
-        column(rows, |row| fifteen_bits(row.blob.extent.get())),
-        column(rows, |row| row.backend.0),
-        column(rows, |row| fifteen_bits(row.blob.r#gen.get())),
-        column(rows, |row| row.bucket.0),
-        column(rows, |row| row.key.clone()),
-        column(rows, |row| row.state.as_str()),
-        column(rows, |row| signed(row.stored_size)),
-        column(rows, |row| row.backend_etag.as_ref().map(|etag| etag.as_str().to_owned())),
-        column(rows, |row| row.backend_version.clone()),
-        Box::new(encodings),
-        column(rows, |row| row.foreign_key.clone()),
-        column(rows, |row| row.piece.map(|piece| signed(piece.offset))),
-        column(rows, |row| row.piece.map(|piece| signed(piece.size))),
     ])
 }
 

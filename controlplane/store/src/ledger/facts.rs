@@ -13,9 +13,10 @@ use std::collections::HashSet;
 use s3o_core::call::{Call, CarriedIntent, Found, Request, Resolve};
 use s3o_core::facts::Facts;
 use s3o_core::intent::{Intent, Target};
-use s3o_types::{BucketId, Op};
+use s3o_types::{BucketId, Extent, Op, VersionId};
 use uuid::Uuid;
 
+use super::effects::column;
 use super::flight::{Flight, Param};
 use super::intake::take;
 use super::{reads, uploads};
@@ -66,6 +67,7 @@ pub(super) enum Part {
     Parts,
     Attempts,
     Sums,
+    Extents,
     Scopes,
     Buckets,
     Named,
@@ -137,7 +139,7 @@ pub(crate) async fn read(
     intents(&mut plan, &requests).await?;
     rows_of_calls(&mut plan, &requests).await?;
     rows_of_kinds(&mut plan, &requests).await?;
-    if requests.iter().any(|request| places(&request.call)) {
+    if requests.iter().any(|request| request.call.places()) {
         plan.add(Part::Usage, reads::ROOM, Vec::new()).await?;
     }
     plan.land(&mut read).await?;
@@ -189,22 +191,18 @@ async fn locks(plan: &mut Plan<'_>, requests: &[&Request], locking: Locking) -> 
     plan.add(Part::Nothing, reads::LOCKS, params).await
 }
 
-/// Calls that take room on a backend.
-const fn places(call: &Call) -> bool {
-    matches!(call, Call::Begin(_) | Call::Retarget(_))
-}
-
 /// Intents, locked; for calls that place, slot 0 then, and the intents as they are under it: while we waited,
 /// the same Begin may have been decided through another replica, and even its Commit. From here on it would
 /// wait for us; so whatever it left is seen now, and no intent is made twice.
 async fn intents(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
     // A Begin has no intent to lock, or one that it leaves as it is.
+    let begins = |call: &Call| matches!(call, Call::Begin(_) | Call::BeginCopy(_));
     let locking: Vec<&Request> =
-        requests.iter().copied().filter(|request| !matches!(request.call, Call::Begin(_))).collect();
+        requests.iter().copied().filter(|request| !begins(&request.call)).collect();
     if !locking.is_empty() {
         plan.add(Part::Intents, reads::INTENTS, both(ops(&locking))).await?;
     }
-    let placing: Vec<&Request> = requests.iter().copied().filter(|request| places(&request.call)).collect();
+    let placing: Vec<&Request> = requests.iter().copied().filter(|request| request.call.places()).collect();
     if !placing.is_empty() {
         plan.add(Part::Nothing, reads::LOCK_ROOM, Vec::new()).await?;
         plan.add(Part::Intents, reads::INTENTS_AGAIN, both(ops(&placing))).await?;
@@ -260,7 +258,30 @@ async fn rows_of_kinds(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(),
         plan.add(Part::Places, reads::PLACES, vec![Box::new(ids)]).await?;
     }
     uploads::plan(plan, requests).await?;
+    extents(plan, requests).await?;
     overtaken(plan, requests).await
+}
+
+/// The extents whose copies workers change: under slot 0 where they begin one, else under their key's lock.
+async fn extents(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
+    let extents: HashSet<(VersionId, Extent, BucketId, &str)> = requests
+        .iter()
+        .filter_map(|request| {
+            let ((version, extent), (bucket, key)) = (request.call.extent()?, request.call.bucket_and_key());
+            Some((version, extent, bucket, key))
+        })
+        .collect();
+    if extents.is_empty() {
+        return Ok(());
+    }
+    let extents: Vec<_> = extents.into_iter().collect();
+    let params: Vec<Param> = vec![
+        column(&extents, |(version, ..)| version.to_uuid()),
+        column(&extents, |(_, extent, ..)| fifteen_bits(extent.get())),
+        column(&extents, |(_, _, bucket, _)| bucket.0),
+        column(&extents, |(.., key)| (*key).to_owned()),
+    ];
+    plan.add(Part::Extents, reads::COPIES_OF_EXTENTS, params).await
 }
 
 /// Which blobs of carried intents copies name: asked only for targets that no intent knows, which are those of
@@ -298,7 +319,12 @@ const fn asks(call: &Call) -> bool {
         | Call::CreateUpload(_)
         | Call::CompleteUpload(_)
         | Call::AbortUpload(_) => true,
-        Call::Retarget(_) | Call::Commit(_) | Call::Abort(_) | Call::Resolve(_) => false,
+        Call::Retarget(_)
+        | Call::Commit(_)
+        | Call::Abort(_)
+        | Call::Resolve(_)
+        | Call::BeginCopy(_)
+        | Call::ChangeCopy(_) => false,
     }
 }
 

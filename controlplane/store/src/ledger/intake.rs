@@ -42,6 +42,7 @@ pub(super) fn take(read: &mut Read, part: Part, cells: Cells<'_>) -> Result<(), 
         Part::Parts => uploads::take_part(&mut facts.uploads, cells).map_err(all),
         Part::Attempts => uploads::take_attempts(&mut facts.uploads, cells).map_err(all),
         Part::Sums => take_sum(facts, cells).map_err(all),
+        Part::Extents => take_extent(facts, cells),
         Part::Scopes => take_scope(facts, cells).map_err(all),
         Part::Named => take_named(&mut facts.named_blobs, cells).map_err(all),
         Part::Places => {
@@ -119,6 +120,25 @@ fn take_object(
         objects.entry(key).or_insert_with(|| CurrentObject { row, copies: Vec::new(), sums: Vec::new() });
     // Several calls of a batch may be on one key.
     entry.copies.extend(copy.filter(|copy| !entry.copies.contains(copy)));
+    Ok(())
+}
+
+/// One row a copy.
+fn take_extent(facts: &mut Facts, cells: Cells<'_>) -> Result<(), Broken> {
+    let all = |why: String| (Subject::Everybody, why);
+    let (bucket, key) = (BucketId(cells.get("c_bucket").map_err(all)?), cells.get("c_key").map_err(all)?);
+    let read = || {
+        let version = s3o_types::VersionId::from_uuid(cells.get("t_version")?);
+        let extent = small(cells.get("t_extent")?, s3o_types::Extent::new)?;
+        let attempts: Option<i16> = cells.get("attempts")?;
+        let attempts = u16::try_from(attempts.unwrap_or(0)).map_err(|error| format!("attempts: {error}"))?;
+        Ok::<_, String>(((version, extent), attempts, CopyRow::try_from(CopyRecord(cells))?, cells.word("b_state")?))
+    };
+    let broken = |why| (Subject::Key(bucket, key), corrupt("copies", bucket.0, why).to_string());
+    let (extent, attempts, copy, state) = read().map_err(broken)?;
+    let entry = facts.extents.entry(extent).or_default();
+    entry.attempts = attempts;
+    entry.copies.push((copy, state));
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 
 mod batch;
 mod check;
+mod copies;
 mod effects;
 mod extents;
 mod facts;
@@ -39,7 +40,7 @@ use crate::Store;
 use crate::StoreOptions;
 use crate::connection::{Connector, Profile};
 pub(crate) use crate::ledger::list::beyond;
-pub(crate) use crate::ledger::reads::COPIES_OF;
+pub(crate) use crate::ledger::reads::{COPIES_AFTER, COPIES_OF, VERSION};
 
 use crate::ledger::lane::{Item, Lane, unavailable};
 use crate::ledger::locate::{LocateLane, Reader};

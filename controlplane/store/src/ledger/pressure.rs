@@ -41,7 +41,7 @@ const PULL_FORWARD: &str = "
            -- A version of many extents names no backend: its copies do.
            OR (w.kind = 'version' AND EXISTS (
                SELECT FROM copies c WHERE c.version = w.version AND c.backend IN (SELECT id FROM full_backends))))
-      AND w.reason IN ('displaced', 'deleted') AND w.claimed_by IS NULL AND w.attempts = 0
+      AND w.reason IN ('displaced', 'deleted', 'surplus', 'repaired') AND w.claimed_by IS NULL AND w.attempts = 0
       AND NOT w.second_pass AND w.last_error IS NULL
       AND w.not_before > greatest(now(), w.queued + $2::bigint * interval '1 microsecond')
       AND q.claimed_by IS NULL AND q.not_before = w.not_before

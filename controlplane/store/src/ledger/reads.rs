@@ -52,7 +52,17 @@ macro_rules! copies {
            c.bucket AS c_bucket, c.key AS c_key, c.state AS c_state, c.stored_size AS c_stored_size,
            c.backend_etag AS c_backend_etag, c.backend_version AS c_backend_version,
            c.encoding AS c_encoding, c.foreign_key AS c_foreign_key,
-           c.extent_offset AS c_extent_offset, c.extent_size AS c_extent_size"
+           c.extent_offset AS c_extent_offset, c.extent_size AS c_extent_size, c.md5 AS c_md5"
+    };
+}
+
+/// Whether `t` names a version that its key has, current or not.
+macro_rules! version_is_there {
+    () => {
+        "(EXISTS (
+               SELECT FROM objects o WHERE o.bucket = t.bucket AND o.key = t.key AND o.version = t.version)
+           OR EXISTS (
+               SELECT FROM object_versions o WHERE o.bucket = t.bucket AND o.key = t.key AND o.version = t.version))"
     };
 }
 
@@ -143,6 +153,50 @@ pub(super) const EXTENTS: &str = concat!(
     ) AS c"
 );
 
+/// The copies of an extent and the state of their backends, one row a copy, if its version is there, current or not;
+/// and how often workers have begun to write it.
+pub(super) const COPIES_OF_EXTENTS: &str = concat!(
+    "SELECT t.version AS t_version, t.extent AS t_extent, a.attempts, b.state AS b_state, ",
+    copies!(),
+    "
+    FROM unnest($1::uuid[], $2::smallint[], $3::int[], $4::text[]) AS t (version, extent, bucket, key)
+    JOIN LATERAL (
+        SELECT * FROM copies WHERE copies.version = t.version AND copies.extent = t.extent OFFSET 0
+    ) AS c ON true
+    JOIN LATERAL (SELECT state FROM backends WHERE backends.id = c.backend LIMIT 1) AS b ON true
+    LEFT JOIN LATERAL (
+        SELECT attempts FROM copy_attempts
+        WHERE copy_attempts.version = t.version AND copy_attempts.extent = t.extent LIMIT 1
+    ) AS a ON true
+    WHERE ",
+    version_is_there!(),
+);
+
+/// The copies of the next 64 extents of a version, with the state of their backends.
+pub(crate) const COPIES_AFTER: &str = concat!(
+    "SELECT b.state AS b_state, ",
+    copies!(),
+    "
+    FROM (
+        SELECT DISTINCT extent FROM copies
+        WHERE version = $1::uuid AND extent > $2::smallint ORDER BY extent LIMIT 64
+    ) AS e
+    JOIN LATERAL (
+        SELECT * FROM copies WHERE copies.version = $1::uuid AND copies.extent = e.extent OFFSET 0
+    ) AS c ON true
+    JOIN LATERAL (SELECT state FROM backends WHERE backends.id = c.backend LIMIT 1) AS b ON true
+    ORDER BY c.extent, c.backend"
+);
+
+/// A version that is there, and how many copies its bucket wants.
+pub(crate) const VERSION: &str = concat!(
+    "SELECT b.name AS bucket_name, b.replication_factor, ",
+    object!(),
+    "
+    FROM objects o JOIN buckets b ON b.id = o.bucket
+    WHERE o.bucket = $1::int AND o.key = $2::text AND o.version = $3::uuid"
+);
+
 /// Copies of a version, $2 at most, as `CopyRecord` reads them.
 pub(crate) const COPIES_OF: &str = concat!(
     "SELECT ",
@@ -206,8 +260,10 @@ pub(super) const NAMED: &str = "
     FROM unnest($1::uuid[], $2::smallint[], $3::int[]) AS t (version, extent, backend),
     LATERAL (SELECT id FROM uploads WHERE uploads.version = t.version LIMIT 1) AS u,
     LATERAL (
-        SELECT part, gen, backend FROM upload_parts
-        WHERE upload_parts.upload = u.id AND part = t.extent AND upload_parts.backend = t.backend LIMIT 1
+        SELECT part, gen, t.backend FROM upload_parts
+        WHERE upload_parts.upload = u.id AND part = t.extent
+          AND (upload_parts.backend = t.backend
+               OR others @> jsonb_build_array(jsonb_build_object('backend', t.backend))) LIMIT 1
     ) AS p";
 
 /// Intents that stand and that another transaction has locked: one snapshot for both looks. Takes the locks
@@ -255,7 +311,7 @@ pub(super) const ROOM: &str = "
     ) AS u
     WHERE b.state <> 'removed'";
 
-pub(super) const ALL: [&str; 18] = [
+pub(super) const ALL: [&str; 19] = [
     LOCKS,
     TRY_LOCK_KEYS,
     PLACES,
@@ -264,6 +320,7 @@ pub(super) const ALL: [&str; 18] = [
     HELD_INTENTS,
     CALLS,
     SUMS,
+    COPIES_OF_EXTENTS,
     SCOPES,
     UPLOADS,
     PARTS,

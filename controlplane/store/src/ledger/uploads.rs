@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use s3o_core::call::{Call, CarriedIntent, Request};
-use s3o_core::upload::{PartRow, UploadFacts, UploadRow};
+use s3o_core::upload::{PartCopy, PartRow, UploadFacts, UploadRow};
 use s3o_core::usage::signed;
 use s3o_types::{BucketId, Extent, UploadId};
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use super::facts::{Part, Plan, Subject};
 use super::flight::Param;
 use super::reads;
 use crate::error::Failure;
-use crate::rows::{Cells, PartRecord, PgTime, UploadRecord, corrupt, fifteen_bits, small};
+use crate::rows::{Cells, OtherCopy, PartRecord, PgTime, UploadRecord, corrupt, fifteen_bits, small};
 
 /// Which parts of its upload a call looks at.
 #[derive(Clone, Copy)]
@@ -36,7 +36,13 @@ fn of_call(request: &Request) -> Option<(UploadId, Parts)> {
         Call::CreateUpload(_) => Some((UploadId(request.op.id), Parts::None)),
         Call::CompleteUpload(complete) => Some((complete.upload, Parts::All)),
         Call::AbortUpload(abort) => Some((abort.upload, Parts::All)),
-        Call::Retarget(_) | Call::Abort(_) | Call::Delete(_) | Call::SetTags(_) | Call::Resolve(_) => None,
+        Call::Retarget(_)
+        | Call::Abort(_)
+        | Call::Delete(_)
+        | Call::SetTags(_)
+        | Call::Resolve(_)
+        | Call::BeginCopy(_)
+        | Call::ChangeCopy(_) => None,
     }
 }
 
@@ -140,21 +146,29 @@ pub(super) fn closed(rows: &[UploadRow]) -> Result<Vec<Param>, Failure> {
 }
 
 pub(super) fn parts(rows: &[PartRow]) -> Result<Vec<Param>, Failure> {
-    let checksums: Vec<Option<String>> = rows
-        .iter()
-        .map(|row| json("upload_parts", &row.upload.to_string(), &row.checksums))
-        .collect::<Result<_, _>>()?;
+    let checksums: Vec<Option<String>> =
+        rows.iter().map(|row| json("upload_parts", &row.upload.to_string(), &row.checksums)).collect::<Result<_, _>>()?;
+    let mut firsts: Vec<PartCopy> = Vec::with_capacity(rows.len());
+    let mut others: Vec<Option<String>> = Vec::with_capacity(rows.len());
+    for row in rows {
+        let without = || corrupt("upload_parts", row.upload, "a part without a copy");
+        let (first, rest) = row.copies.split_first().ok_or_else(without)?;
+        firsts.push(first.clone());
+        let rest: Vec<OtherCopy> = rest.iter().map(OtherCopy::from).collect();
+        others.push(json("upload_parts", &row.upload.to_string(), &rest)?);
+    }
     Ok(vec![
         column(rows, |row| row.upload.0),
         column(rows, |row| fifteen_bits(row.number.get())),
         column(rows, |row| fifteen_bits(row.r#gen.get())),
-        column(rows, |row| row.backend.0),
+        column(&firsts, |copy| copy.backend.0),
         column(rows, |row| signed(row.size)),
         column(rows, |row| row.etag.as_str().to_owned()),
         Box::new(checksums),
-        column(rows, |row| row.backend_etag.as_ref().map(|etag| etag.as_str().to_owned())),
-        column(rows, |row| row.backend_version.clone()),
+        column(&firsts, |copy| copy.backend_etag.as_ref().map(|etag| etag.as_str().to_owned())),
+        column(&firsts, |copy| copy.backend_version.clone()),
         column(rows, |row| PgTime(row.modified)),
+        Box::new(others),
     ])
 }
 

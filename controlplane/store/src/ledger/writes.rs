@@ -1,6 +1,32 @@
 //! The statements of the second flight. Rows come as arrays, one a column.
 
-pub(super) const DROP_COPIES: &str = "DELETE FROM copies WHERE version = ANY ($1::uuid[])";
+/// With the attempts at them: a version's number is never used again.
+pub(super) const DROP_COPIES: &str = "
+    WITH forgotten AS (DELETE FROM copy_attempts WHERE version = ANY ($1::uuid[]))
+    DELETE FROM copies WHERE version = ANY ($1::uuid[])";
+
+pub(super) const TAKE_COPIES: &str = "
+    DELETE FROM copies c USING unnest($1::uuid[], $2::smallint[], $3::int[]) AS t (version, extent, backend)
+    WHERE c.version = t.version AND c.extent = t.extent AND c.backend = t.backend";
+
+pub(super) const MARK_COPIES: &str = "
+    UPDATE copies c SET state = t.state
+    FROM unnest($1::uuid[], $2::smallint[], $3::int[], $4::text[]) AS t (version, extent, backend, state)
+    WHERE c.version = t.version AND c.extent = t.extent AND c.backend = t.backend";
+
+pub(super) const COUNT_COPIES: &str = "
+    INSERT INTO copy_attempts (version, extent, attempts)
+    SELECT version, extent, attempts
+    FROM unnest($1::uuid[], $2::smallint[], $3::smallint[]) AS t (version, extent, attempts)
+    ON CONFLICT (version, extent) DO UPDATE SET attempts = excluded.attempts";
+
+/// A version that waits already is looked at once more, whatever its worker finds now.
+pub(super) const ADD_REPLICATION: &str = "
+    INSERT INTO replication_queue (version, bucket, key, task)
+    SELECT DISTINCT ON (version) version, bucket, key, task
+    FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[]) AS t (version, bucket, key, task) ORDER BY version, task
+    ON CONFLICT (version) DO UPDATE SET
+        task = excluded.task, again = replication_queue.claimed_by IS NOT NULL, not_before = now()";
 
 pub(super) const DROP_OBJECTS: &str = "
     DELETE FROM objects o USING unnest($1::int[], $2::text[]) AS t (bucket, key)
@@ -34,18 +60,19 @@ pub(super) const SETTLE: &str = "
             legal_hold = false
     ), stored AS (
         INSERT INTO copies (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag,
-                            backend_version, encoding, foreign_key, extent_offset, extent_size)
+                            backend_version, encoding, foreign_key, extent_offset, extent_size, md5)
         SELECT version, extent, backend, gen, bucket, key, state, stored_size, backend_etag, backend_version,
-               encoding::jsonb, foreign_key, extent_offset, extent_size
+               encoding::jsonb, foreign_key, extent_offset, extent_size, md5
         FROM unnest($15::uuid[], $16::smallint[], $17::int[], $18::smallint[], $19::int[], $20::text[], $21::text[],
-                    $22::bigint[], $23::text[], $24::text[], $25::text[], $26::text[], $27::bigint[], $28::bigint[])
+                    $22::bigint[], $23::text[], $24::text[], $25::text[], $26::text[], $27::bigint[], $28::bigint[],
+                    $29::uuid[])
              AS t (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag, backend_version,
-                   encoding, foreign_key, extent_offset, extent_size)
+                   encoding, foreign_key, extent_offset, extent_size, md5)
     )
     INSERT INTO changes (n, op, item, outcome, bucket, key, version, object)
     SELECT n, op, item, outcome, bucket, key, version, object::jsonb
-    FROM unnest($29::bigint[], $30::uuid[], $31::int[], $32::smallint[], $33::int[], $34::text[], $35::uuid[],
-                $36::text[]) AS t (n, op, item, outcome, bucket, key, version, object)";
+    FROM unnest($30::bigint[], $31::uuid[], $32::int[], $33::smallint[], $34::int[], $35::text[], $36::uuid[],
+                $37::text[]) AS t (n, op, item, outcome, bucket, key, version, object)";
 
 pub(super) const ADD_INTENTS: &str = "
     INSERT INTO intents (op, item, session, bucket, key, version, size, kind, if_absent, if_match,
@@ -104,15 +131,17 @@ pub(super) const CLOSE_UPLOADS: &str = "
     DELETE FROM upload_parts WHERE upload = ANY ($1::uuid[])";
 
 pub(super) const PUT_PARTS: &str = "
-    INSERT INTO upload_parts (upload, part, gen, backend, size, etag, checksums, backend_etag, backend_version, modified)
-    SELECT upload, part, gen, backend, size, etag, checksums::jsonb, backend_etag, backend_version, modified
+    INSERT INTO upload_parts (upload, part, gen, backend, size, etag, checksums, backend_etag, backend_version, modified,
+                              others)
+    SELECT upload, part, gen, backend, size, etag, checksums::jsonb, backend_etag, backend_version, modified,
+           others::jsonb
     FROM unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::int[], $5::bigint[], $6::text[], $7::text[],
-                $8::text[], $9::text[], $10::timestamptz[])
-         AS t (upload, part, gen, backend, size, etag, checksums, backend_etag, backend_version, modified)
+                $8::text[], $9::text[], $10::timestamptz[], $11::text[])
+         AS t (upload, part, gen, backend, size, etag, checksums, backend_etag, backend_version, modified, others)
     ON CONFLICT (upload, part) DO UPDATE SET
         gen = excluded.gen, backend = excluded.backend, size = excluded.size, etag = excluded.etag,
         checksums = excluded.checksums, backend_etag = excluded.backend_etag,
-        backend_version = excluded.backend_version, modified = excluded.modified";
+        backend_version = excluded.backend_version, modified = excluded.modified, others = excluded.others";
 
 pub(super) const COUNT_ATTEMPTS: &str = "
     INSERT INTO part_attempts (upload, part, attempts)
@@ -129,8 +158,12 @@ pub(super) const ADD_USAGE: &str = "
         used = backend_usage.used + excluded.used, reserved = backend_usage.reserved + excluded.reserved,
         orphaned = backend_usage.orphaned + excluded.orphaned, objects = backend_usage.objects + excluded.objects";
 
-pub(super) const ALL: [&str; 13] = [
+pub(super) const ALL: [&str; 17] = [
     DROP_COPIES,
+    TAKE_COPIES,
+    MARK_COPIES,
+    COUNT_COPIES,
+    ADD_REPLICATION,
     DROP_OBJECTS,
     SET_TAGS,
     SETTLE,

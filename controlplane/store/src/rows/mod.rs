@@ -15,7 +15,7 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 pub(crate) use config::{ConfigRows, cors_json, scope, spec_json};
 pub(crate) use object::{CopyRecord, ListedRecord, ObjectRecord, object_json};
-pub(crate) use upload::{PartRecord, UploadRecord};
+pub(crate) use upload::{OtherCopy, PartRecord, UploadRecord};
 pub(crate) use write::{CleanupRecord, IntentRecord, int_array, text_array};
 
 use crate::error::Failure;

@@ -72,6 +72,7 @@ impl TryFrom<CopyRecord<'_>> for CopyRow {
                 Some(offset) => Some(Piece { offset, size: cells.unsigned("c_extent_size")? }),
                 None => None,
             },
+            md5: cells.get::<Option<Uuid>>("c_md5")?.map(Uuid::into_bytes),
         })
     }
 }

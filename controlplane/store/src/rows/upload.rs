@@ -1,7 +1,8 @@
 //! Multipart uploads and their parts.
 
-use s3o_core::upload::{Completed, PartRow, UploadChecksum, UploadRow, UploadState};
+use s3o_core::upload::{Completed, PartCopy, PartRow, UploadChecksum, UploadRow, UploadState};
 use s3o_types::{BackendId, BucketId, Etag, Extent, Gen, Seq, UploadId, VersionId};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Cells, small};
@@ -47,6 +48,29 @@ impl TryFrom<UploadRecord<'_>> for UploadRow {
     }
 }
 
+/// An entry of `upload_parts.others`. `backend` is looked for there by name (`NAMED`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OtherCopy {
+    backend: BackendId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    etag: Option<Etag>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+}
+
+impl From<&PartCopy> for OtherCopy {
+    fn from(copy: &PartCopy) -> Self {
+        let PartCopy { backend, backend_etag, backend_version } = copy.clone();
+        Self { backend, etag: backend_etag, version: backend_version }
+    }
+}
+
+impl From<OtherCopy> for PartCopy {
+    fn from(OtherCopy { backend, etag, version }: OtherCopy) -> Self {
+        Self { backend, backend_etag: etag, backend_version: version }
+    }
+}
+
 /// A row of `upload_parts`, its columns prefixed by `p_`.
 pub(crate) struct PartRecord<'a>(pub(crate) Cells<'a>);
 
@@ -55,16 +79,20 @@ impl TryFrom<PartRecord<'_>> for PartRow {
 
     fn try_from(PartRecord(cells): PartRecord<'_>) -> Result<Self, String> {
         let backend_etag: Option<&str> = cells.get("p_backend_etag")?;
+        let first = PartCopy {
+            backend: BackendId(cells.get("p_backend")?),
+            backend_etag: backend_etag.map(Etag::new),
+            backend_version: cells.get("p_backend_version")?,
+        };
+        let others: Vec<OtherCopy> = cells.json("p_others")?;
         Ok(Self {
             upload: UploadId(cells.get("p_upload")?),
             number: small(cells.get("p_part")?, Extent::new)?,
             r#gen: small(cells.get("p_gen")?, Gen::new)?,
-            backend: BackendId(cells.get("p_backend")?),
+            copies: std::iter::once(first).chain(others.into_iter().map(PartCopy::from)).collect(),
             size: cells.unsigned("p_size")?,
             etag: Etag::new(cells.get("p_etag")?),
             checksums: cells.json("p_checksums")?,
-            backend_etag: backend_etag.map(Etag::new),
-            backend_version: cells.get("p_backend_version")?,
             modified: cells.time("p_modified")?,
         })
     }

@@ -1,10 +1,10 @@
 //! The tables as a model, and the calls of the tests.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use s3o_types::{
     AckLevel, BackendId, BackendState, BlobName, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag,
-    ObjectAttributes, Op, Place, Scope, Seq, Timestamp, UploadId,
+    Extent, ObjectAttributes, Op, Place, Scope, Seq, Timestamp, UploadId, VersionId,
 };
 use uuid::Uuid;
 
@@ -12,11 +12,12 @@ use crate::call::{Begin, Call, CarriedIntent, Commit, Delete, Outcome, Request, 
 use crate::cleanup::{CleanupEntry, VersionCleanup};
 use crate::config::{BucketState, Routing};
 use crate::decide::{Decision, decide};
-use crate::facts::{BackendFacts, BucketFacts, CurrentObject, Facts};
+use crate::facts::{BackendFacts, BucketFacts, CurrentObject, ExtentFacts, Facts};
 use crate::intent::{Intent, Target, WriteKind};
-use crate::object::{CopyRow, ObjectRow};
+use crate::object::{CopyRow, CopyState, ObjectRow};
 use crate::outcome_log::{Change, LoggedOutcome};
-use crate::upload::{UploadEffects, UploadFacts, UploadState};
+use crate::replication::ReplicationEntry;
+use crate::upload::{PartRow, UploadEffects, UploadFacts, UploadState};
 use crate::usage::{Usage, signed};
 
 pub(super) const BUCKET: BucketId = BucketId(1);
@@ -40,6 +41,16 @@ pub(super) struct World {
     pub(super) scopes: HashMap<(String, BucketId), Vec<Scope>>,
     /// How often each backend was moved.
     pub(super) moves: HashMap<BackendId, i32>,
+    /// Copies wanted, less one.
+    pub(super) more_copies: u16,
+    pub(super) ack: AckLevel,
+    pub(super) draining: HashSet<BackendId>,
+    /// How often workers began to write an extent.
+    pub(super) copy_attempts: HashMap<(VersionId, Extent), u16>,
+    /// Versions that wait for a worker.
+    pub(super) replicate: Vec<ReplicationEntry>,
+    /// Every (backend, storage key) that was ever to be written.
+    pub(super) written: HashSet<(BackendId, String)>,
 }
 
 impl World {
@@ -47,7 +58,7 @@ impl World {
         let backends = [1, 2, 3].map(|id| BackendFacts {
             id: BackendId(id),
             place: self.place(BackendId(id)),
-            state: BackendState::Active,
+            state: self.state(BackendId(id)),
             attached: true,
             priority: 0,
             position: id,
@@ -58,8 +69,8 @@ impl World {
         let bucket = BucketFacts {
             name: "bucket".into(),
             state: BucketState::Active,
-            ack: AckLevel::One,
-            replication_factor: 1,
+            ack: self.ack,
+            replication_factor: self.factor(),
             max_object_size: Some(1000),
         };
         let log_head = Seq(self.drawn);
@@ -87,6 +98,7 @@ impl World {
                 .iter()
                 .map(|(key, row)| ((BUCKET, key.clone()), self.current(row)))
                 .collect(),
+            extents: requests.iter().filter_map(|request| self.extent(&request.call)).collect(),
             named_blobs: self.named(),
             overtaken,
             log_head,
@@ -100,6 +112,25 @@ impl World {
 
     pub(super) fn place(&self, backend: BackendId) -> Place {
         Place::from_number(1 + self.moves.get(&backend).copied().unwrap_or_default())
+    }
+
+    pub(super) fn factor(&self) -> u16 {
+        1 + self.more_copies
+    }
+
+    fn state(&self, backend: BackendId) -> BackendState {
+        if self.draining.contains(&backend) { BackendState::Draining } else { BackendState::Active }
+    }
+
+    /// What the store reads for a call that changes copies: nothing of a version that is gone.
+    fn extent(&self, call: &Call) -> Option<((VersionId, Extent), ExtentFacts)> {
+        let (version, extent) = call.extent()?;
+        self.objects.values().find(|row| row.version == version)?;
+        let of_extent = |copy: &&CopyRow| copy.blob.version == version && copy.blob.extent == extent;
+        let copies = self.copies.iter().filter(of_extent);
+        let copies = copies.map(|copy| (copy.clone(), self.state(copy.backend))).collect();
+        let attempts = self.copy_attempts.get(&(version, extent)).copied().unwrap_or_default();
+        Some(((version, extent), ExtentFacts { copies, attempts }))
     }
 
     pub(super) fn move_backend(&mut self, backend: BackendId) {
@@ -139,7 +170,11 @@ impl World {
         let copies = self.copies.iter().map(|copy| (copy.backend, copy.blob));
         let parts = |upload: &UploadFacts| {
             let version = upload.row.version;
-            upload.parts.values().map(|part| (part.backend, part.blob(version))).collect::<Vec<_>>()
+            let blobs = |part: &PartRow| {
+                let blob = part.blob(version);
+                part.copies.iter().map(|copy| (copy.backend, blob)).collect::<Vec<_>>()
+            };
+            upload.parts.values().flat_map(blobs).collect::<Vec<_>>()
         };
         copies.chain(self.uploads.values().flat_map(parts)).collect()
     }
@@ -196,7 +231,31 @@ impl World {
             assert!(self.objects.remove(&key).is_some());
         }
         self.copies.retain(|copy| !effects.drop_copies.contains(&copy.blob.version));
-        self.copies.extend(effects.add_copies);
+        for (version, extent, backend) in effects.take_copies {
+            let before = self.copies.len();
+            self.copies.retain(|copy| !is_at(copy, version, extent, backend));
+            assert_eq!(self.copies.len(), before - 1, "the copy to be taken is not there");
+        }
+        for copy in effects.add_copies {
+            let (version, extent, backend) = (copy.blob.version, copy.blob.extent, copy.backend);
+            let there = self.copies.iter().any(|other| is_at(other, version, extent, backend));
+            assert!(!there, "an extent has two copies on one backend");
+            self.copies.push(copy);
+        }
+        for (version, extent, backend, state) in effects.mark_copies {
+            let copy = self.copies.iter_mut().find(|copy| is_at(copy, version, extent, backend));
+            copy.expect("a copy to be marked").state = state;
+        }
+        for ((version, extent), attempts) in effects.copy_attempts {
+            let before = self.copy_attempts.insert((version, extent), attempts).unwrap_or_default();
+            assert_eq!(attempts, before + 1, "an attempt was not counted, or twice");
+        }
+        self.replicate.extend(effects.replicate);
+        let targets = effects.add_intents.iter().flat_map(|intent| &intent.targets);
+        for target in targets.chain(effects.add_targets.iter().map(|(_, target)| target)) {
+            let key = (target.backend, target.storage_key.clone());
+            assert!(self.written.insert(key), "a storage key is written twice: {target:?}");
+        }
         for intent in effects.add_intents {
             assert!(self.intents.insert(intent.op, intent).is_none());
         }
@@ -217,8 +276,21 @@ impl World {
         outcomes.remove(0)
     }
 
+    /// Promise 1, on the model: each extent of each object has a verified copy.
+    fn audit_copies(&self) {
+        for row in self.objects.values() {
+            let verified = |copy: &&CopyRow| {
+                copy.blob.version == row.version && copy.state == CopyState::Verified
+            };
+            let extents: HashSet<Extent> =
+                self.copies.iter().filter(verified).map(|copy| copy.blob.extent).collect();
+            assert_eq!(extents.len(), usize::from(row.parts.unwrap_or(1)), "{} lost bytes", row.key);
+        }
+    }
+
     /// Promise 4, on the model.
     pub(super) fn audit(&self) {
+        self.audit_copies();
         let mut expected: HashMap<BackendId, Usage> = HashMap::new();
         for copy in &self.copies {
             if self.versions.iter().any(|queued| queued.version == copy.blob.version) {
@@ -232,13 +304,16 @@ impl World {
             assert_eq!(self.objects.get(&copy.key).map(|row| row.version), Some(copy.blob.version));
         }
         for part in self.uploads.values().flat_map(|upload| upload.parts.values()) {
-            let bytes = Usage { reserved: signed(part.size), ..Usage::default() };
-            *expected.entry(part.backend).or_default() += bytes;
+            for copy in &part.copies {
+                let bytes = Usage { reserved: signed(part.size), ..Usage::default() };
+                *expected.entry(copy.backend).or_default() += bytes;
+            }
         }
         for row in self.objects.values().filter(|row| row.parts.is_some()) {
             let pieces = self.copies.iter().filter(|copy| copy.blob.version == row.version);
-            let bytes: u64 = pieces.map(|copy| copy.stored_size).sum();
-            assert_eq!(bytes, row.size, "an object has other bytes than its copies");
+            let by_offset: BTreeMap<u64, u64> =
+                pieces.filter_map(|copy| copy.piece).map(|piece| (piece.offset, piece.size)).collect();
+            assert_eq!(by_offset.values().sum::<u64>(), row.size, "an object has other bytes than its copies");
         }
         for intent in self.intents.values() {
             for target in &intent.targets {
@@ -280,6 +355,10 @@ impl World {
         };
         self.run(request(n, commit_call(carried(key, size, version, targets), 1)))
     }
+}
+
+fn is_at(copy: &CopyRow, version: VersionId, extent: Extent, backend: BackendId) -> bool {
+    copy.blob.version == version && copy.blob.extent == extent && copy.backend == backend
 }
 
 pub(super) fn op(n: u128) -> Op {
@@ -324,6 +403,7 @@ pub(super) fn carried(
         size,
         conditions: Conditions::default(),
         upload: None,
+        replica: false,
         targets,
     }
 }

@@ -12,28 +12,29 @@ const LISTED_AFTER: Duration = Duration::from_mins(1);
 
 /// The set. Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct OpenOps(Arc<Mutex<HashMap<Uuid, Instant>>>);
+pub struct OpenOps(Arc<Mutex<HashMap<Uuid, Instant>>>);
 
 /// A write under way; dropping it ends that.
-pub(crate) struct OpenOp {
+pub struct OpenOp {
     ops: OpenOps,
     op: Uuid,
 }
 
 impl OpenOps {
     /// Holds the lease of `op` until the guard is dropped.
-    pub(crate) fn open(&self, op: Uuid) -> OpenOp {
+    #[must_use = "the lease ends with the guard"]
+    pub fn open(&self, op: Uuid) -> OpenOp {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(op, Instant::now());
         OpenOp { ops: self.clone(), op }
     }
 
     /// Whether any write is under way.
-    pub(crate) fn any(&self) -> bool {
+    pub fn any(&self) -> bool {
         !self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Those that are open for over a minute.
-    pub(crate) fn long_open(&self) -> Vec<Uuid> {
+    pub fn long_open(&self) -> Vec<Uuid> {
         self.long_open_at(Instant::now())
     }
 

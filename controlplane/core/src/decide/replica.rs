@@ -1,0 +1,124 @@
+//! One more copy of a version that is there: by a worker, beside the clients' writes.
+//!
+//! Invariant: a copy row is added only under the key's lock, to an extent of a version that is there, on a
+//! backend that has no good copy of it; whatever was written otherwise is queued.
+
+use s3o_types::{BackendId, BlobName, Conditions, ErrorCode, Gen};
+
+use super::begin::{begun, record};
+use super::commit::{copy_row_of, has_too_few_copies, refuse};
+use super::settle::{Ends, end_intent, take_copy};
+use super::{Batch, Slot, Subject};
+use crate::call::{BeginCopy, Commit, Outcome, Refusal, Request};
+use crate::cleanup::Reason;
+use crate::facts::ExtentFacts;
+use crate::intent::{Intent, Target, WriteKind};
+use crate::object::CopyRow;
+use crate::outcome_log::{Logged, unwanted};
+use crate::placement::{self, Wanted};
+
+pub(super) fn begin(batch: &mut Batch, request: &Request, begin: &BeginCopy) -> Outcome {
+    if let Some(outcome) = batch.logged(request.op) {
+        return outcome.replay();
+    }
+    if let Some(intent) = batch.facts.intents.get(&request.op) {
+        return begun(intent);
+    }
+    match place(batch, request, begin) {
+        Ok(intent) => record(batch, intent),
+        Err(refusal) => refusal.into(),
+    }
+}
+
+fn place(batch: &mut Batch, request: &Request, begin: &BeginCopy) -> Result<Intent, Refusal> {
+    let BeginCopy { of, down } = begin;
+    let bucket = batch.writable_bucket(of.bucket)?.name.clone();
+    let facts = batch.facts.extents.get(&(of.version, of.extent)).ok_or_else(unwanted)?;
+    let source = facts.copies.iter().map(|(copy, _)| copy).find(|copy| copy.state.readable());
+    let size = source.ok_or_else(unreadable)?.stored_size;
+    // A copy that is of no use may be replaced where it is.
+    let holds: Vec<BackendId> =
+        facts.copies.iter().filter(|(copy, _)| copy.state.readable()).map(|(copy, _)| copy.backend).collect();
+    let wanted = Wanted { size, down, prefer: &[], exclude: &holds, count: 1, spare: 0 };
+    let backends = placement::choose(&batch.facts.backends, batch.facts.routing, wanted)?;
+
+    let blob = BlobName { version: of.version, extent: of.extent, r#gen: next_attempt(batch, begin)? };
+    Ok(Intent {
+        op: request.op,
+        session: request.session,
+        bucket: of.bucket,
+        key: of.key.clone(),
+        version: of.version,
+        size,
+        kind: WriteKind::Replicate,
+        upload: None,
+        conditions: Conditions::default(),
+        targets: backends.iter().map(|&at| Target::new(at, &bucket, &of.key, blob)).collect(),
+        required_copies: 1,
+        log_floor: batch.facts.log_head,
+        begun: batch.facts.now,
+        claimed_by: None,
+    })
+}
+
+fn unreadable() -> Refusal {
+    Refusal::new(ErrorCode::ServiceUnavailable, "no copy can be read that another one could be made from")
+}
+
+/// Counted in this transaction, and never given out again: no storage key is written twice.
+fn next_attempt(batch: &mut Batch, begin: &BeginCopy) -> Result<Gen, Refusal> {
+    let extent = (begin.of.version, begin.of.extent);
+    let facts = batch.facts.extents.get_mut(&extent).ok_or_else(unwanted)?;
+    let attempt = Gen::of_worker(facts.attempts).ok_or_else(|| {
+        let why = format!("the extent was copied {} times, which is the limit", facts.attempts);
+        Refusal::new(ErrorCode::InternalError, why)
+    })?;
+    facts.attempts += 1;
+    batch.effects.copy_attempts.insert(extent, facts.attempts);
+    Ok(attempt)
+}
+
+pub(super) fn commit(
+    batch: &mut Batch,
+    slot: Slot,
+    intent: &Intent,
+    commit: &Commit,
+    ends: &Ends,
+) -> Outcome {
+    if has_too_few_copies(intent, commit) {
+        return refuse(batch, slot, intent, ends, Logged::TooFewCopies);
+    }
+    let extent = commit.copies.first().map(|copy| (intent.version, copy.target.extent));
+    let facts = extent.and_then(|extent| batch.facts.extents.get(&extent)).cloned();
+    let (Some(copy), Some(facts)) = (commit.copies.first(), facts) else {
+        return refuse(batch, slot, intent, ends, Logged::CopyUnwanted);
+    };
+    let here = facts.copies.iter().map(|(copy, _)| copy).find(|row| row.backend == copy.target.backend);
+    if here.is_some_and(|row| row.state.readable()) {
+        return refuse(batch, slot, intent, ends, Logged::CopyUnwanted);
+    }
+    end_intent(batch, intent, ends, &[copy.target], Reason::FailedTarget);
+    if let Some(useless) = here {
+        take_copy(batch, useless, Reason::Repaired);
+    }
+    let row = CopyRow { state: crate::object::CopyState::Verified, ..like(&facts, copy_row_of(intent, copy)) };
+    add(batch, row);
+    let subject =
+        Subject { bucket: intent.bucket, key: &intent.key, version: Some(intent.version), object: None };
+    batch.log(slot, Logged::CopyStored, subject)
+}
+
+/// The same bytes of the object as its other copies.
+fn like(facts: &ExtentFacts, row: CopyRow) -> CopyRow {
+    let other = facts.copies.first().map(|(copy, _)| copy);
+    CopyRow { piece: other.and_then(|copy| copy.piece), md5: other.and_then(|copy| copy.md5), ..row }
+}
+
+fn add(batch: &mut Batch, row: CopyRow) {
+    super::commit::count_copy(batch, &row);
+    if let Some(facts) = batch.facts.extents.get_mut(&(row.blob.version, row.blob.extent)) {
+        // Its backend is where it was, so it is one that takes writes, or was just now.
+        facts.copies.push((row.clone(), s3o_types::BackendState::Active));
+    }
+    batch.effects.add_copies.push(row);
+}

@@ -1,0 +1,263 @@
+//! How many copies a version has: what is missing, what is too much, and the queue of those to be looked at.
+//!
+//! Invariant: a copy counts only where it is verified, its backend takes writes, and has not been down for long;
+//! nothing here takes a copy away, it only proposes: the rule that decides is `decide/change_copy.rs`.
+
+use std::str::FromStr;
+
+use s3o_types::{BackendId, BackendState, BucketId, Extent, VersionId};
+
+use crate::object::{CopyRow, CopyState, ObjectRow, Piece};
+
+/// What is to be done for a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CopyTask {
+    /// Copies are missing.
+    Add,
+    /// There are too many.
+    Trim,
+}
+
+impl CopyTask {
+    /// The word in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Trim => "trim",
+        }
+    }
+}
+
+impl FromStr for CopyTask {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "add" => Ok(Self::Add),
+            "trim" => Ok(Self::Trim),
+            other => Err(format!("copy task `{other}` is neither add nor trim")),
+        }
+    }
+}
+
+/// A version to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicationEntry {
+    /// Which.
+    pub version: VersionId,
+    /// The virtual bucket.
+    pub bucket: BucketId,
+    /// The object's key.
+    pub key: String,
+    /// Why.
+    pub task: CopyTask,
+}
+
+/// A row that a worker has claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicationItem {
+    /// The version.
+    pub entry: ReplicationEntry,
+    /// Failed attempts since it was queued.
+    pub attempts: u32,
+}
+
+/// What came of a claimed row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplicationResult {
+    /// Nothing is left to do, or the version is gone.
+    Done,
+    /// It waits for another worker now.
+    HandedOver(CopyTask),
+    /// Not done; the text says why. It is tried again later, for ever: what is missing stays missing.
+    Failed(String),
+}
+
+/// The wait after the `attempts`th failure, in microseconds: 5 s × 2^(attempts − 1), at most 10 min.
+pub fn backoff_us(attempts: u32) -> i64 {
+    const FIRST: i64 = 5 * 1_000_000;
+    const LONGEST: i64 = 10 * 60 * 1_000_000;
+    (FIRST << attempts.saturating_sub(1).min(20)).min(LONGEST)
+}
+
+/// Asks for the copies of a version, some extents at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopiesQuery {
+    /// The version.
+    pub entry: ReplicationEntry,
+    /// Only extents with a greater number.
+    pub after: Option<Extent>,
+}
+
+/// The copies of some extents of a version that is there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CopiesPage {
+    /// The version.
+    pub object: ObjectRow,
+    /// Its bucket's name, part of every storage key.
+    pub bucket_name: String,
+    /// Copies wanted.
+    pub replication_factor: u16,
+    /// In ascending order.
+    pub extents: Vec<ExtentCopies>,
+    /// Whether there are more extents.
+    pub more: bool,
+}
+
+/// The copies of one extent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExtentCopies {
+    /// Which.
+    pub extent: Extent,
+    /// Its bytes in the object; `None`: all.
+    pub piece: Option<Piece>,
+    /// In any state, with the state of their backends.
+    pub copies: Vec<(CopyRow, BackendState)>,
+}
+
+/// How backends look to whoever plans.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Down for longer than the operator bears: what they hold does not count.
+    pub unhealthy: Vec<BackendId>,
+    /// All, the fullest first.
+    pub fullest_first: Vec<BackendId>,
+}
+
+/// What an extent needs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Need {
+    /// So many more copies.
+    Copies(u16),
+    /// This copy is one too many, or of no use any more.
+    Without(CopyRow),
+    /// Nothing.
+    Nothing,
+}
+
+/// Looks at the copies of an extent.
+pub fn need(copies: &[(CopyRow, BackendState)], factor: u16, standing: &Standing) -> Need {
+    let counts = |copy: &CopyRow, state: BackendState| {
+        is_counted(copy, state) && !standing.unhealthy.contains(&copy.backend)
+    };
+    let counted = copies.iter().filter(|(copy, state)| counts(copy, *state)).count();
+    let counted = u16::try_from(counted).unwrap_or(u16::MAX);
+    if counted < factor {
+        return Need::Copies(factor - counted);
+    }
+    let victim = copies
+        .iter()
+        .filter(|(copy, _)| copy.state != CopyState::Uncertain && others(copies, copy) >= factor)
+        .min_by_key(|(copy, state)| rank(copy, *state, standing));
+    victim.map_or(Need::Nothing, |(copy, _)| Need::Without(copy.clone()))
+}
+
+/// Whether a copy counts as one of those that are wanted, by what the database knows.
+pub fn is_counted(copy: &CopyRow, state: BackendState) -> bool {
+    copy.state == CopyState::Verified && state == BackendState::Active
+}
+
+/// How many copies count besides this one.
+pub fn others(copies: &[(CopyRow, BackendState)], but: &CopyRow) -> u16 {
+    let rest = copies.iter().filter(|(copy, state)| copy.backend != but.backend && is_counted(copy, *state));
+    u16::try_from(rest.count()).unwrap_or(u16::MAX)
+}
+
+/// What goes first: what is of no use, what is being drained, what is broken, what is on the fullest backend.
+fn rank(copy: &CopyRow, state: BackendState, standing: &Standing) -> (bool, bool, bool, usize) {
+    let place = standing.fullest_first.iter().position(|id| *id == copy.backend);
+    (
+        copy.state == CopyState::Verified,
+        state == BackendState::Active,
+        !standing.unhealthy.contains(&copy.backend),
+        place.unwrap_or(usize::MAX),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use s3o_types::{BlobName, Encoding};
+
+    fn copy(backend: i32, state: CopyState) -> CopyRow {
+        CopyRow {
+            backend: BackendId(backend),
+            blob: BlobName::first(VersionId::mint(1, 1)),
+            bucket: BucketId(1),
+            key: "k".into(),
+            state,
+            stored_size: 1,
+            backend_etag: None,
+            backend_version: None,
+            encoding: Encoding::default(),
+            foreign_key: None,
+            piece: None,
+            md5: None,
+        }
+    }
+
+    const ACTIVE: BackendState = BackendState::Active;
+    const DRAINING: BackendState = BackendState::Draining;
+
+    fn good(backends: &[i32]) -> Vec<(CopyRow, BackendState)> {
+        backends.iter().map(|id| (copy(*id, CopyState::Verified), ACTIVE)).collect()
+    }
+
+    fn victim(need: Need) -> Option<i32> {
+        match need {
+            Need::Without(copy) => Some(copy.backend.0),
+            Need::Copies(_) | Need::Nothing => None,
+        }
+    }
+
+    #[test]
+    fn only_verified_copies_on_healthy_active_backends_count() {
+        let standing = Standing { unhealthy: vec![BackendId(3)], ..Standing::default() };
+        assert_eq!(need(&good(&[1, 2]), 2, &standing), Need::Nothing);
+        assert_eq!(need(&good(&[1, 3]), 2, &standing), Need::Copies(1));
+        for state in [CopyState::Uncertain, CopyState::Quarantined, CopyState::Missing] {
+            let copies = [copy(1, CopyState::Verified), copy(2, state)].map(|copy| (copy, ACTIVE));
+            assert_eq!(need(&copies, 2, &standing), Need::Copies(1), "{state:?}");
+        }
+        let copies = [(copy(1, CopyState::Verified), ACTIVE), (copy(2, CopyState::Verified), DRAINING)];
+        assert_eq!(need(&copies, 2, &standing), Need::Copies(1));
+        assert_eq!(need(&[], 3, &standing), Need::Copies(3));
+    }
+
+    #[test]
+    fn what_is_of_no_use_goes_first_then_drained_then_broken_then_fullest() {
+        let standing =
+            Standing { unhealthy: vec![BackendId(4)], fullest_first: [2, 1, 3, 4, 5].map(BackendId).into() };
+        let mut copies = good(&[1, 2, 3, 4]);
+        copies.push((copy(5, CopyState::Verified), DRAINING));
+        copies.push((copy(6, CopyState::Missing), ACTIVE));
+        let mut gone = Vec::new();
+        while let Some(id) = victim(need(&copies, 2, &standing)) {
+            gone.push(id);
+            copies.retain(|(copy, _)| copy.backend.0 != id);
+        }
+        assert_eq!(gone, [6, 5, 4, 2]);
+        assert_eq!(need(&copies, 2, &standing), Need::Nothing);
+    }
+
+    #[test]
+    fn the_last_ones_stay() {
+        let standing = Standing::default();
+        for state in [CopyState::Missing, CopyState::Quarantined] {
+            assert_eq!(need(&[(copy(1, state), ACTIVE)], 1, &standing), Need::Copies(1));
+        }
+        let draining = [(copy(1, CopyState::Verified), DRAINING)];
+        assert_eq!(need(&draining, 1, &standing), Need::Copies(1));
+        // A broken one is let go only when others do.
+        let broken = Standing { unhealthy: vec![BackendId(1)], ..Standing::default() };
+        assert_eq!(victim(need(&good(&[1, 2]), 1, &broken)), Some(1));
+        assert_eq!(need(&good(&[1]), 1, &broken), Need::Copies(1));
+    }
+
+    #[test]
+    fn backoff_doubles_from_five_seconds_to_ten_minutes() {
+        let seconds: Vec<i64> = (1..=9).map(|n| backoff_us(n) / 1_000_000).collect();
+        assert_eq!(seconds, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
+        assert_eq!(backoff_us(u32::MAX), 600_000_000);
+    }
+}

@@ -1,0 +1,167 @@
+//! The queue of versions that have too few copies or too many, and what their copies are.
+//!
+//! Invariants: a claim carries owner and deadline and is the only fence; a version that is queued while it is claimed
+//! stays queued when its worker is done.
+
+use async_trait::async_trait;
+use s3o_core::cleanup::Claim;
+use s3o_core::object::{CopyRow, ObjectRow};
+use s3o_core::ports::{PortError, Replication};
+use s3o_core::replication::{
+    CopiesPage, CopiesQuery, CopyTask, ExtentCopies, ReplicationEntry, ReplicationItem, ReplicationResult,
+    backoff_us,
+};
+use s3o_types::{BackendState, BucketId, VersionId};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::Store;
+use crate::error::Failure;
+use crate::ledger::{COPIES_AFTER, VERSION};
+use crate::queues::{printable, readable};
+use crate::rows::{Cells, CopyRecord, ObjectRecord, corrupt, fifteen_bits};
+
+const CLAIM: &str = "
+    WITH due AS (
+        SELECT version FROM replication_queue
+        WHERE task = $4 AND not_before <= now() AND (claimed_by IS NULL OR claimed_until < now())
+        ORDER BY not_before, version LIMIT $3
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE replication_queue q
+    SET claimed_by = $1, claimed_until = now() + $2::bigint * interval '1 microsecond', again = false
+    FROM due WHERE q.version = due.version
+    RETURNING q.version, q.bucket, q.key, q.task, q.attempts";
+
+/// A row that was queued again meanwhile goes back as new, whatever was found.
+const FINISH: &str = "
+    WITH mine AS MATERIALIZED (
+        SELECT q.version, q.again, r.task, r.error, q.attempts + 1 AS attempts
+        FROM unnest($2::uuid[], $3::text[], $4::text[]) AS r (version, task, error)
+        JOIN replication_queue q ON q.version = r.version AND q.claimed_by = $1
+        ORDER BY q.version FOR UPDATE OF q
+    ),
+    done AS (
+        DELETE FROM replication_queue q USING mine
+        WHERE q.version = mine.version AND NOT mine.again AND mine.task IS NULL AND mine.error IS NULL
+    )
+    UPDATE replication_queue q SET
+        claimed_by = NULL, claimed_until = NULL, again = false,
+        task = CASE WHEN mine.again THEN q.task ELSE COALESCE(mine.task, q.task) END,
+        attempts = CASE WHEN mine.again OR mine.error IS NULL THEN 0 ELSE mine.attempts END,
+        last_error = mine.error,
+        not_before = CASE WHEN mine.again OR mine.error IS NULL THEN now()
+            ELSE now() + ($5::bigint[])[least(mine.attempts, cardinality($5::bigint[]))] * interval '1 microsecond' END
+    FROM mine WHERE q.version = mine.version AND (mine.again OR mine.task IS NOT NULL OR mine.error IS NOT NULL)";
+
+/// Counting stops at 100,001, which reads "more than a hundred thousand".
+const WAITING: &str = "
+    SELECT count(*) AS n FROM (SELECT FROM replication_queue WHERE task = $1 LIMIT 100001) AS q";
+
+/// Failures after which the wait stays what it is.
+const LONGEST_AFTER: u32 = 10;
+
+/// The extents of a page: `COPIES_AFTER` has it in its text.
+const PAGE: usize = 64;
+
+fn item(cells: Cells<'_>) -> Result<ReplicationItem, String> {
+    let attempts: i32 = cells.get("attempts")?;
+    Ok(ReplicationItem {
+        entry: ReplicationEntry {
+            version: VersionId::from_uuid(cells.get("version")?),
+            bucket: BucketId(cells.get("bucket")?),
+            key: cells.get("key")?,
+            task: cells.word("task")?,
+        },
+        attempts: u32::try_from(attempts).map_err(|error| format!("attempts: {error}"))?,
+    })
+}
+
+fn parts(result: &ReplicationResult) -> (Option<&'static str>, Option<String>) {
+    match result {
+        ReplicationResult::Done => (None, None),
+        ReplicationResult::HandedOver(task) => (Some(task.as_str()), None),
+        ReplicationResult::Failed(why) => (None, Some(printable(why))),
+    }
+}
+
+#[async_trait]
+impl Replication for Store {
+    async fn claim_versions(&self, task: CopyTask, claim: Claim) -> Result<Vec<ReplicationItem>, PortError> {
+        let Claim { owner, lasts_us, limit } = claim;
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+            [&owner, &lasts_us, &i64::from(limit), &task.as_str()];
+        let rows = self.inner.general.run(CLAIM, &params).await?;
+        Ok(readable(&rows, "replication_queue", item))
+    }
+
+    async fn finish_versions(
+        &self,
+        owner: Uuid,
+        results: Vec<(ReplicationItem, ReplicationResult)>,
+    ) -> Result<(), PortError> {
+        let versions: Vec<Uuid> = results.iter().map(|(item, _)| item.entry.version.to_uuid()).collect();
+        let (tasks, errors): (Vec<Option<&str>>, Vec<Option<String>>) =
+            results.iter().map(|(_, result)| parts(result)).unzip();
+        let waits: Vec<i64> = (1..=LONGEST_AFTER).map(backoff_us).collect();
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+            [&owner, &versions, &tasks, &errors, &waits];
+        self.inner.general.run(FINISH, &params).await?;
+        Ok(())
+    }
+
+    async fn copies(&self, query: CopiesQuery) -> Result<Option<CopiesPage>, PortError> {
+        let CopiesQuery { entry: ReplicationEntry { version, bucket, key, task: _ }, after } = query;
+        let version = version.to_uuid();
+        let found = self.inner.general.run(VERSION, &[&bucket.0, &key, &version]).await?;
+        let Some(found) = found.first() else { return Ok(None) };
+        // Extents are counted from 0, and the first may be it.
+        let after = after.map_or(-1, |extent| fifteen_bits(extent.get()));
+        let rows = self.inner.general.run(COPIES_AFTER, &[&version, &after]).await?;
+        Ok(Some(page(found, &rows)?))
+    }
+
+    async fn waiting(&self, task: CopyTask) -> Result<u64, PortError> {
+        let rows = self.inner.general.run(WAITING, &[&task.as_str()]).await?;
+        Ok(rows.first().map_or(0, |row| u64::try_from(row.get::<_, i64>("n")).unwrap_or(0)))
+    }
+}
+
+fn page(found: &Row, rows: &[Row]) -> Result<CopiesPage, Failure> {
+    let cells = Cells(found);
+    let object =
+        ObjectRow::try_from(ObjectRecord(cells)).map_err(|why| corrupt("objects", "a version", why))?;
+    let bad = |why: String| corrupt("copies", object.version, why);
+    let mut extents: Vec<ExtentCopies> = Vec::new();
+    for row in rows {
+        let copy = CopyRow::try_from(CopyRecord(Cells(row))).map_err(bad)?;
+        let state: BackendState = Cells(row).word("b_state").map_err(bad)?;
+        match extents.last_mut().filter(|extent| extent.extent == copy.blob.extent) {
+            Some(extent) => extent.copies.push((copy, state)),
+            None => extents.push(ExtentCopies {
+                extent: copy.blob.extent,
+                piece: copy.piece,
+                copies: vec![(copy, state)],
+            }),
+        }
+    }
+    let factor: i16 = cells.get("replication_factor").map_err(bad)?;
+    Ok(CopiesPage {
+        bucket_name: cells.get("bucket_name").map_err(bad)?,
+        replication_factor: u16::try_from(factor).unwrap_or(1),
+        more: extents.len() >= PAGE,
+        extents,
+        object,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_the_text_are_those_of_the_code() {
+        assert!(COPIES_AFTER.contains(&format!("LIMIT {PAGE}")));
+        assert_eq!(backoff_us(LONGEST_AFTER), backoff_us(u32::MAX));
+    }
+}

@@ -1,0 +1,214 @@
+//! Takes copies away that are too many: those of no use, those on backends that are drained or broken, those on the
+//! fullest.
+//!
+//! Invariant: it only proposes. Whether a copy goes is decided under its key's lock, by what is counted there.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use s3o_core::call::{Call, ChangeCopy, CopyChange, ExtentOf, Outcome, Request};
+use s3o_core::cleanup::Claim;
+use s3o_core::object::CopyRow;
+use s3o_core::ports::{Ledger, Replication};
+use s3o_core::replication::{
+    CopiesQuery, CopyTask, ExtentCopies, Need, ReplicationItem, ReplicationResult, Standing, need,
+};
+use s3o_core::usage::signed;
+use s3o_core::worker::Counts;
+use s3o_runtime::metrics::duration_histogram;
+use s3o_runtime::{Shutdown, audit};
+use s3o_types::{ErrorCode, Op};
+use uuid::Uuid;
+
+use crate::Deps;
+use crate::backends::Backends;
+use crate::harness::Worker;
+use crate::replicator::CLAIM_US;
+use crate::standing::Observer;
+
+/// Versions a claim.
+const BATCH: u32 = 64;
+
+pub(crate) struct OverReplication {
+    ledger: Arc<dyn Ledger>,
+    replication: Arc<dyn Replication>,
+    observer: Observer,
+    owner: Uuid,
+    shutdown: Shutdown,
+    metrics: Metrics,
+}
+
+struct Metrics {
+    pending: Gauge,
+    removed: Counter,
+    errors: Counter,
+    runs: Family<[(&'static str, &'static str); 1], Counter>,
+    duration: Histogram,
+}
+
+impl Metrics {
+    fn new(metrics: &s3o_runtime::Metrics) -> Self {
+        let new = Self {
+            pending: Gauge::default(),
+            removed: Counter::default(),
+            errors: Counter::default(),
+            runs: Family::default(),
+            duration: duration_histogram(),
+        };
+        let help = "Objects exceeding the replication factor";
+        metrics.register("over_replication_pending", help, new.pending.clone());
+        metrics.register("over_replication_removed", "Excess copies removed", new.removed.clone());
+        metrics.register("over_replication_errors", "Over-replication cleanup errors", new.errors.clone());
+        metrics.register("over_replication_runs", "Over-replication worker executions", new.runs.clone());
+        let help = "Over-replication cleanup cycle time";
+        metrics.register("over_replication_duration_seconds", help, new.duration.clone());
+        new
+    }
+}
+
+impl OverReplication {
+    pub(crate) fn new(deps: &Deps, backends: Arc<Backends>, owner: Uuid) -> Self {
+        Self {
+            ledger: deps.ledger.clone(),
+            replication: deps.replication.clone(),
+            observer: Observer::new(deps, backends),
+            owner,
+            shutdown: deps.shutdown.clone(),
+            metrics: Metrics::new(&deps.metrics),
+        }
+    }
+
+    async fn tend(&self, item: &ReplicationItem, standing: &Standing, removed: &mut u64) -> ReplicationResult {
+        let mut after = None;
+        loop {
+            let query = CopiesQuery { entry: item.entry.clone(), after };
+            let page = match self.replication.copies(query).await {
+                Ok(Some(page)) => page,
+                Ok(None) => return ReplicationResult::Done,
+                Err(error) => return ReplicationResult::Failed(error.to_string()),
+            };
+            for extent in &page.extents {
+                let trimmed = self.trim(item, extent, page.replication_factor, standing, removed).await;
+                if trimmed != ReplicationResult::Done {
+                    return trimmed;
+                }
+            }
+            after = page.extents.last().map(|extent| extent.extent);
+            if !page.more {
+                return ReplicationResult::Done;
+            }
+        }
+    }
+
+    async fn trim(
+        &self,
+        item: &ReplicationItem,
+        extent: &ExtentCopies,
+        factor: u16,
+        standing: &Standing,
+        removed: &mut u64,
+    ) -> ReplicationResult {
+        let mut copies = extent.copies.clone();
+        loop {
+            let victim = match need(&copies, factor, standing) {
+                Need::Without(victim) => victim,
+                Need::Nothing => return ReplicationResult::Done,
+                Need::Copies(_) => return ReplicationResult::HandedOver(CopyTask::Add),
+            };
+            if let Err(result) = self.drop_copy(item, &victim).await {
+                return result;
+            }
+            *removed += 1;
+            copies.retain(|(copy, _)| copy.backend != victim.backend);
+        }
+    }
+
+    async fn drop_copy(&self, item: &ReplicationItem, victim: &CopyRow) -> Result<(), ReplicationResult> {
+        let of = ExtentOf {
+            bucket: victim.bucket,
+            key: victim.key.clone(),
+            version: victim.blob.version,
+            extent: victim.blob.extent,
+        };
+        let change =
+            ChangeCopy { of, backend: victim.backend, r#gen: victim.blob.r#gen, change: CopyChange::Drop };
+        let op = Op { id: Uuid::now_v7(), item: 0 };
+        let request = Request {
+            op,
+            session: self.owner,
+            access_key: String::new(),
+            source: "over_replication".to_owned(),
+            request_id: format!("trim-{}", item.entry.version),
+            bulk: true,
+            call: Call::ChangeCopy(change),
+        };
+        match self.ledger.submit(request).await {
+            Outcome::CopyChanged => {
+                self.metrics.removed.inc();
+                let (bucket, key, backend) = (victim.bucket.0, victim.key.as_str(), victim.backend.0);
+                let (version, size) = (victim.blob.version.to_string(), victim.stored_size);
+                audit!("over_replication.remove", request_id = %op, bucket, key, version, backend, size);
+                Ok(())
+            }
+            // It is counted otherwise by now, or somebody else took it: to be looked at again.
+            Outcome::Refused(refusal)
+                if matches!(refusal.code, ErrorCode::NoSuchKey | ErrorCode::PreconditionFailed) =>
+            {
+                Err(ReplicationResult::HandedOver(CopyTask::Add))
+            }
+            Outcome::Refused(refusal) => Err(ReplicationResult::Failed(refusal.message)),
+            other => Err(ReplicationResult::Failed(format!("unexpected outcome {other:?}"))),
+        }
+    }
+
+    async fn run(&self) -> Result<Counts, String> {
+        let (mut removed, mut failed, mut looked_at) = (0, 0, 0);
+        while !self.shutdown.is_stopping() {
+            let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: BATCH };
+            let items = self.replication.claim_versions(CopyTask::Trim, claim).await;
+            let items = items.map_err(|error| error.to_string())?;
+            if items.is_empty() {
+                break;
+            }
+            if looked_at == 0 {
+                audit!("over_replication.start");
+            }
+            let standing = self.observer.look().await?;
+            let mut results = Vec::with_capacity(items.len());
+            for item in items {
+                let result = self.tend(&item, &standing, &mut removed).await;
+                if let ReplicationResult::Failed(why) = &result {
+                    failed += 1;
+                    self.metrics.errors.inc();
+                    tracing::warn!(key = item.entry.key, error = why, "a copy too many could not be taken away");
+                }
+                looked_at += 1;
+                results.push((item, result));
+            }
+            self.replication.finish_versions(self.owner, results).await.map_err(|error| error.to_string())?;
+        }
+        if looked_at > 0 {
+            audit!("over_replication.complete", removed, failed);
+        }
+        Ok(Counts::from([("removed".to_owned(), removed), ("failed".to_owned(), failed)]))
+    }
+}
+
+#[async_trait]
+impl Worker for OverReplication {
+    async fn tick(&self) -> Result<Counts, String> {
+        let started = Instant::now();
+        let ran = self.run().await;
+        self.metrics.duration.observe(started.elapsed().as_secs_f64());
+        let status = if ran.is_ok() { "success" } else { "error" };
+        self.metrics.runs.get_or_create(&[("status", status)]).inc();
+        let waiting = self.replication.waiting(CopyTask::Trim).await.map_err(|error| error.to_string())?;
+        self.metrics.pending.set(signed(waiting));
+        ran
+    }
+}

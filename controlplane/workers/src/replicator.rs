@@ -1,0 +1,212 @@
+//! Makes the copies that are missing.
+//!
+//! Invariants: work is found in a queue that the commits fill; a copy is read whole and compared with what the version
+//! is known to be before it counts; a version stays queued until it has what its bucket wants.
+
+mod source;
+mod transfer;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use s3o_core::cleanup::Claim;
+use s3o_core::ports::Replication;
+use s3o_core::replication::{
+    CopiesPage, CopiesQuery, CopyTask, ExtentCopies, Need, ReplicationItem, ReplicationResult, Standing, need,
+};
+use s3o_core::usage::signed;
+use s3o_core::worker::Counts;
+use s3o_runtime::metrics::duration_histogram;
+use s3o_runtime::{OpenOps, Shutdown, audit};
+use s3o_types::BackendState;
+use uuid::Uuid;
+
+use crate::Deps;
+use crate::backends::Backends;
+use crate::harness::Worker;
+use crate::standing::Observer;
+use transfer::Transfer;
+
+/// Longer than most versions take; whoever takes one over that is still worked on makes a copy too many at worst.
+pub(crate) const CLAIM_US: i64 = 60 * 60 * 1_000_000;
+/// Versions a claim.
+const BATCH: u32 = 32;
+
+pub(crate) struct Replicator {
+    replication: Arc<dyn Replication>,
+    transfer: Transfer,
+    observer: Observer,
+    owner: Uuid,
+    concurrency: usize,
+    shutdown: Shutdown,
+    metrics: Metrics,
+}
+
+struct Metrics {
+    pending: Gauge,
+    created: Counter,
+    errors: Counter,
+    for_health: Counter,
+    runs: Family<[(&'static str, &'static str); 1], Counter>,
+    duration: Histogram,
+}
+
+impl Metrics {
+    fn new(metrics: &s3o_runtime::Metrics) -> Self {
+        let new = Self {
+            pending: Gauge::default(),
+            created: Counter::default(),
+            errors: Counter::default(),
+            for_health: Counter::default(),
+            runs: Family::default(),
+            duration: duration_histogram(),
+        };
+        metrics.register("replication_pending", "Objects below replication factor", new.pending.clone());
+        metrics.register("replication_copies_created", "Replica copies created", new.created.clone());
+        metrics.register("replication_errors", "Replication errors", new.errors.clone());
+        let help = "Copies created to replace copies on circuit-broken backends";
+        metrics.register("replication_health_copies", help, new.for_health.clone());
+        metrics.register("replication_runs", "Replication worker executions", new.runs.clone());
+        metrics.register("replication_duration_seconds", "Replication cycle time", new.duration.clone());
+        new
+    }
+}
+
+impl Replicator {
+    pub(crate) fn new(deps: &Deps, backends: Arc<Backends>, owner: Uuid, open_ops: OpenOps) -> Self {
+        Self {
+            replication: deps.replication.clone(),
+            transfer: Transfer::new(deps, backends.clone(), owner, open_ops),
+            observer: Observer::new(deps, backends),
+            owner,
+            concurrency: deps.settings.replication_concurrency.max(1),
+            shutdown: deps.shutdown.clone(),
+            metrics: Metrics::new(&deps.metrics),
+        }
+    }
+
+    /// Brings a version to what its bucket wants, extent by extent.
+    async fn tend(&self, item: &ReplicationItem, standing: &Standing) -> ReplicationResult {
+        let (mut after, mut too_many, mut failure) = (None, false, None);
+        loop {
+            let query = CopiesQuery { entry: item.entry.clone(), after };
+            let page = match self.replication.copies(query).await {
+                Ok(Some(page)) => page,
+                Ok(None) => return ReplicationResult::Done,
+                Err(error) => return ReplicationResult::Failed(error.to_string()),
+            };
+            for extent in &page.extents {
+                match self.fill(&page, extent, standing).await {
+                    Ok(surplus) => too_many |= surplus,
+                    // The other extents need not wait for it.
+                    Err(why) => failure = failure.or(Some(why)),
+                }
+                if self.shutdown.is_stopping() {
+                    return ReplicationResult::Failed("the process was stopping".to_owned());
+                }
+            }
+            after = page.extents.last().map(|extent| extent.extent);
+            if !page.more {
+                break;
+            }
+        }
+        match failure {
+            Some(why) => ReplicationResult::Failed(why),
+            None if too_many => ReplicationResult::HandedOver(CopyTask::Trim),
+            None => ReplicationResult::Done,
+        }
+    }
+
+    /// Makes what an extent lacks; says whether it has too much then.
+    async fn fill(
+        &self,
+        page: &CopiesPage,
+        extent: &ExtentCopies,
+        standing: &Standing,
+    ) -> Result<bool, String> {
+        let mut extent = extent.clone();
+        loop {
+            match need(&extent.copies, page.replication_factor, standing) {
+                Need::Nothing => return Ok(false),
+                Need::Without(_) => return Ok(true),
+                Need::Copies(_) => {}
+            }
+            let copy = self.transfer.copy(page, &extent, standing).await.inspect_err(|_| {
+                self.metrics.errors.inc();
+            })?;
+            self.metrics.created.inc();
+            if extent.copies.iter().any(|(other, _)| standing.unhealthy.contains(&other.backend)) {
+                self.metrics.for_health.inc();
+            }
+            extent.copies.retain(|(other, _)| other.backend != copy.backend);
+            extent.copies.push((copy, BackendState::Active));
+        }
+    }
+
+    async fn run(&self) -> Result<Counts, String> {
+        let mut counts = Counts::new();
+        while !self.shutdown.is_stopping() {
+            let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: BATCH };
+            let items = self.replication.claim_versions(CopyTask::Add, claim).await;
+            let items = items.map_err(|error| error.to_string())?;
+            if items.is_empty() {
+                break;
+            }
+            if counts.is_empty() {
+                audit!("replication.start");
+            }
+            let standing = self.observer.look().await?;
+            let tended = items.into_iter().map(|item| {
+                let standing = &standing;
+                async move {
+                    let result = self.tend(&item, standing).await;
+                    (item, result)
+                }
+            });
+            let mut tended = futures::stream::iter(tended).buffer_unordered(self.concurrency);
+            // Each by itself: what is done need not wait for what takes long.
+            while let Some((item, result)) = tended.next().await {
+                *counts.entry(report(&item, &result).to_owned()).or_default() += 1;
+                let finished = self.replication.finish_versions(self.owner, vec![(item, result)]).await;
+                finished.map_err(|error| error.to_string())?;
+            }
+        }
+        if !counts.is_empty() {
+            let of = |what: &str| counts.get(what).copied().unwrap_or_default();
+            audit!("replication.complete", versions = of("done") + of("too_many"), failed = of("failed"));
+        }
+        Ok(counts)
+    }
+}
+
+fn report(item: &ReplicationItem, result: &ReplicationResult) -> &'static str {
+    match result {
+        ReplicationResult::Done => "done",
+        ReplicationResult::HandedOver(_) => "too_many",
+        ReplicationResult::Failed(why) => {
+            let (key, attempts) = (item.entry.key.as_str(), item.attempts + 1);
+            tracing::warn!(key, attempts, error = why, "a version lacks copies still");
+            "failed"
+        }
+    }
+}
+
+#[async_trait]
+impl Worker for Replicator {
+    async fn tick(&self) -> Result<Counts, String> {
+        let started = Instant::now();
+        let ran = self.run().await;
+        self.metrics.duration.observe(started.elapsed().as_secs_f64());
+        let status = if ran.is_ok() { "success" } else { "error" };
+        self.metrics.runs.get_or_create(&[("status", status)]).inc();
+        let waiting = self.replication.waiting(CopyTask::Add).await.map_err(|error| error.to_string())?;
+        self.metrics.pending.set(signed(waiting));
+        ran
+    }
+}

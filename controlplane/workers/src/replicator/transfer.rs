@@ -1,0 +1,334 @@
+//! One copy, from one backend to another: begin → read and write → verify → commit, or abort.
+//!
+//! Invariants: the intent names the target before a byte is sent to it; the last bytes leave only when all are what
+//! they should be, so that a bad copy is never completed; an attempt that failed ends in Abort, one whose Commit has no
+//! known outcome is left to the reaper.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::Instant;
+
+use s3o_backend::{Backend, BackendError, BackendErrorKind, Certainty, GetDone, PutDone, UploadWatch};
+use s3o_blob::{BodyDigests, Guard, SelfDescription, to_blob_headers};
+use s3o_core::call::{
+    Abort, BeginCopy, Call, CarriedIntent, ChangeCopy, Commit, CopyChange, ExtentOf, FinishedTarget, Outcome,
+    Request, StoredCopy,
+};
+use s3o_core::intent::{Target, TargetEnd};
+use s3o_core::object::{CopyRow, CopyState};
+use s3o_core::ports::{Configs, Ledger};
+use s3o_core::replication::{CopiesPage, ExtentCopies, Standing};
+use s3o_runtime::{OpenOps, audit};
+use s3o_types::{BackendId, BlobName, Conditions, Encoding, Etag, ObjectAttributes, Op};
+use uuid::Uuid;
+
+use super::source::{expected, is_corruption, look_again};
+use crate::Deps;
+use crate::backends::Backends;
+use crate::marker_gate::MarkerGate;
+
+pub(super) struct Transfer {
+    ledger: Arc<dyn Ledger>,
+    configs: Arc<dyn Configs>,
+    backends: Arc<Backends>,
+    gate: MarkerGate,
+    session: Uuid,
+    open_ops: OpenOps,
+}
+
+/// A source that answers.
+struct Source {
+    copy: CopyRow,
+    backend: Arc<Backend>,
+    got: GetDone,
+}
+
+/// How an attempt ended at its target.
+enum Sent {
+    Stored(StoredCopy),
+    Failed { end: TargetEnd, backend_version: Option<String>, why: String, corrupt: bool },
+}
+
+impl Transfer {
+    pub(super) fn new(deps: &Deps, backends: Arc<Backends>, session: Uuid, open_ops: OpenOps) -> Self {
+        Self {
+            ledger: deps.ledger.clone(),
+            configs: deps.configs.clone(),
+            gate: MarkerGate::new(deps.configs.clone(), backends.clone()),
+            backends,
+            session,
+            open_ops,
+        }
+    }
+
+    /// Makes one more copy of an extent.
+    pub(super) async fn copy(
+        &self,
+        page: &CopiesPage,
+        extent: &ExtentCopies,
+        standing: &Standing,
+    ) -> Result<CopyRow, String> {
+        let source = self.open(page, extent, standing).await?;
+        let op = Op { id: Uuid::now_v7(), item: 0 };
+        let _lease = self.open_ops.open(op.id);
+        let (intent, target) = self.begin(op, page, extent, standing).await?;
+        let (copy, from) = (source.copy.clone(), source.backend.name().to_owned());
+        match self.send(page, source, &target).await {
+            Sent::Stored(stored) => {
+                let row = self.commit(op, page, intent, stored, &copy).await?;
+                report(op, &row, &from, self.name(row.backend));
+                Ok(row)
+            }
+            Sent::Failed { end, backend_version, why, corrupt } => {
+                let ended = FinishedTarget { target: target.id(), end, backend_version };
+                self.abort(op, intent, ended).await;
+                if corrupt {
+                    self.look_again(page, &copy).await;
+                }
+                Err(why)
+            }
+        }
+    }
+
+    /// The best source that answers. Those that say 404 are looked at again.
+    async fn open(&self, page: &CopiesPage, extent: &ExtentCopies, standing: &Standing) -> Result<Source, String> {
+        let mut why = "no copy can be read".to_owned();
+        for copy in self.in_order(extent, standing) {
+            let Some(backend) = self.backends.get(copy.backend) else { continue };
+            let if_match = copy.foreign_key.as_ref().and(copy.backend_etag.as_ref());
+            match backend.get(&copy.storage_key(&page.bucket_name), None, if_match).await {
+                Ok(got) if got.size == copy.stored_size => return Ok(Source { copy, backend, got }),
+                Ok(got) => {
+                    let (size, is) = (copy.stored_size, got.size);
+                    why = format!("{}: the blob has {is} bytes and should have {size}", backend.name());
+                    self.look_again(page, &copy).await;
+                }
+                Err(error) => {
+                    why = format!("{}: {error}", backend.name());
+                    if error.kind == BackendErrorKind::NotFound {
+                        self.look_again(page, &copy).await;
+                    }
+                }
+            }
+        }
+        Err(why)
+    }
+
+    /// Verified before uncertain, up before down, fast before slow.
+    fn in_order(&self, extent: &ExtentCopies, standing: &Standing) -> Vec<CopyRow> {
+        let now = Instant::now();
+        let usable = |copy: &&CopyRow| copy.state.readable() && copy.encoding.is_plain();
+        let mut copies: Vec<CopyRow> =
+            extent.copies.iter().map(|(copy, _)| copy).filter(usable).cloned().collect();
+        copies.sort_by_cached_key(|copy| {
+            let backend = self.backends.get(copy.backend);
+            let is_up = backend.as_ref().is_some_and(|backend| backend.health().is_readable(now));
+            let latency = backend.and_then(|backend| backend.health().latency()).unwrap_or_default();
+            let sure = copy.state == CopyState::Verified;
+            (Reverse(sure), standing.unhealthy.contains(&copy.backend), !is_up, latency)
+        });
+        copies
+    }
+
+    async fn begin(
+        &self,
+        op: Op,
+        page: &CopiesPage,
+        extent: &ExtentCopies,
+        standing: &Standing,
+    ) -> Result<(CarriedIntent, Target), String> {
+        let (bucket, key, version) = (page.object.bucket, page.object.key.clone(), page.object.version);
+        let of = ExtentOf { bucket, key: key.clone(), version, extent: extent.extent };
+        let mut down = self.backends.down();
+        down.extend(&standing.unhealthy);
+        let call = Call::BeginCopy(BeginCopy { of, down });
+        let (version, targets) = match self.submit(op, call).await {
+            Outcome::Begun { version, targets, required_copies: _ } => (version, targets),
+            Outcome::Refused(refusal) => return Err(refusal.message),
+            other => return Err(format!("unexpected outcome {other:?}")),
+        };
+        let target = targets.first().cloned().ok_or("a copy was begun without a target")?;
+        let size = extent.copies.first().map_or(0, |(copy, _)| copy.stored_size);
+        let conditions = Conditions::default();
+        let intent =
+            CarriedIntent { bucket, key, version, size, conditions, upload: None, replica: true, targets };
+        Ok((intent, target))
+    }
+
+    async fn send(&self, page: &CopiesPage, source: Source, target: &Target) -> Sent {
+        let backend = match self.at_place(target) {
+            Ok(backend) => backend,
+            Err(why) => return not_sent(why),
+        };
+        let Source { copy, backend: from, got } = source;
+        let incomplete = copy.piece.is_some();
+        let description = SelfDescription { incomplete, ..SelfDescription::plain(copy.stored_size) };
+        let attributes = &page.object.attributes;
+        let headers = match to_blob_headers(&page.bucket_name, &page.object.key, attributes, &description) {
+            Ok(headers) => headers,
+            Err(error) => return not_sent(error.to_string()),
+        };
+        let (guard, verdict) = Guard::new(got.body, expected(page, &copy, from.etag_proof()));
+        let (key, watch) = (&target.storage_key, UploadWatch::new());
+        let put = backend.put_watched(key, copy.stored_size, headers, guard, None, &watch).await;
+        match (put, verdict.get()) {
+            (Ok(put), Some(Ok(digests))) => stored(&backend, target, put, digests.clone()).await,
+            (Ok(put), _) => Sent::Failed {
+                end: TargetEnd::Unknown,
+                backend_version: put.version_id,
+                why: format!("{}: the backend answered before it had the body", backend.name()),
+                corrupt: false,
+            },
+            (Err(error), verdict) => {
+                let fault = verdict.and_then(|verdict| verdict.as_ref().err());
+                let why = match fault {
+                    Some(fault) => format!("{}: {fault}", from.name()),
+                    None => format!("{}: {error}", backend.name()),
+                };
+                let corrupt = fault.is_some_and(is_corruption);
+                Sent::Failed { end: end_of(error.certainty), backend_version: None, why, corrupt }
+            }
+        }
+    }
+
+    /// The target's backend, if this replica knows it where the target is.
+    fn at_place(&self, target: &Target) -> Result<Arc<Backend>, String> {
+        let backend = self.backends.get(target.backend);
+        backend
+            .filter(|backend| backend.spec().place == target.place)
+            .ok_or_else(|| format!("{} is being reconfigured", self.name(target.backend)))
+    }
+
+    async fn commit(
+        &self,
+        op: Op,
+        page: &CopiesPage,
+        intent: CarriedIntent,
+        stored: StoredCopy,
+        like: &CopyRow,
+    ) -> Result<CopyRow, String> {
+        let row = CopyRow {
+            backend: stored.target.backend,
+            blob: BlobName {
+                version: intent.version,
+                extent: stored.target.extent,
+                r#gen: stored.target.r#gen,
+            },
+            state: CopyState::Verified,
+            backend_etag: stored.backend_etag.clone(),
+            backend_version: stored.backend_version.clone(),
+            encoding: Encoding::default(),
+            foreign_key: None,
+            ..like.clone()
+        };
+        let ended = FinishedTarget {
+            target: stored.target,
+            end: TargetEnd::Stored,
+            backend_version: stored.backend_version.clone(),
+        };
+        let commit = Commit {
+            intent: intent.clone(),
+            etag: page.object.etag.clone(),
+            attributes: ObjectAttributes::default(),
+            checksums: s3o_types::Checksums::default(),
+            copies: vec![stored],
+            failed: vec![],
+        };
+        match self.submit(op, Call::Commit(Box::new(commit))).await {
+            Outcome::Committed { .. } => Ok(row),
+            Outcome::Refused(refusal) => {
+                // On record already, or not decided: then this settles it.
+                self.abort(op, intent, ended).await;
+                Err(refusal.message)
+            }
+            other => Err(format!("unexpected outcome {other:?}")),
+        }
+    }
+
+    async fn abort(&self, op: Op, intent: CarriedIntent, ended: FinishedTarget) {
+        let abort = Abort { intent, targets: vec![ended] };
+        if let Outcome::Refused(refusal) = self.submit(op, Call::Abort(abort)).await {
+            tracing::debug!(%op, error = refusal.message, "a copy was not given up: left to the reaper");
+        }
+    }
+
+    /// Marks a copy that is certainly gone or wrong.
+    async fn look_again(&self, page: &CopiesPage, copy: &CopyRow) {
+        let Some(state) = look_again(&self.gate, page, copy).await else { return };
+        let of = ExtentOf {
+            bucket: copy.bucket,
+            key: copy.key.clone(),
+            version: copy.blob.version,
+            extent: copy.blob.extent,
+        };
+        let change = CopyChange::Mark(state);
+        let call = ChangeCopy { of, backend: copy.backend, r#gen: copy.blob.r#gen, change };
+        let op = Op { id: Uuid::now_v7(), item: 0 };
+        let backend = self.name(copy.backend);
+        match self.submit(op, Call::ChangeCopy(call)).await {
+            Outcome::CopyChanged => {
+                tracing::error!(backend, key = copy.key, state = state.as_str(), "a copy is not what it was");
+            }
+            Outcome::Refused(refusal) => {
+                let why = refusal.message;
+                tracing::error!(backend, key = copy.key, state = state.as_str(), why, "a copy is bad and stays");
+            }
+            other => tracing::error!(?other, "unexpected outcome"),
+        }
+    }
+
+    fn name(&self, id: BackendId) -> String {
+        let config = self.configs.current();
+        let backend = config.backends.iter().find(|backend| backend.spec.id == id);
+        backend.map_or_else(|| format!("backend {}", id.0), |backend| backend.spec.name.clone())
+    }
+
+    async fn submit(&self, op: Op, call: Call) -> Outcome {
+        let request = Request {
+            op,
+            session: self.session,
+            access_key: String::new(),
+            source: "replicator".to_owned(),
+            request_id: format!("replicate-{op}"),
+            bulk: true,
+            call,
+        };
+        self.ledger.submit(request).await
+    }
+}
+
+async fn stored(backend: &Arc<Backend>, target: &Target, put: PutDone, digests: BodyDigests) -> Sent {
+    match backend.verify_put(&target.storage_key, &put, &digests).await {
+        Ok(_) => Sent::Stored(StoredCopy {
+            target: target.id(),
+            stored_size: digests.size,
+            backend_etag: put.etag.as_ref().map(|etag: &Etag| etag.clone()),
+            backend_version: put.version_id,
+            encoding: Encoding::default(),
+        }),
+        Err(error) => Sent::Failed {
+            end: TargetEnd::Stored,
+            backend_version: put.version_id,
+            why: format!("{}: {error}", backend.name()),
+            corrupt: false,
+        },
+    }
+}
+
+fn not_sent(why: String) -> Sent {
+    Sent::Failed { end: TargetEnd::NotSent, backend_version: None, why, corrupt: false }
+}
+
+const fn end_of(certainty: Certainty) -> TargetEnd {
+    match certainty {
+        Certainty::NotSent => TargetEnd::NotSent,
+        Certainty::Cut => TargetEnd::Cut,
+        Certainty::Unknown => TargetEnd::Unknown,
+    }
+}
+
+fn report(op: Op, row: &CopyRow, from: &str, to: String) {
+    let (bucket, key, size) = (row.bucket.0, row.key.as_str(), row.stored_size);
+    let version = row.blob.version.to_string();
+    audit!("replication.copy", request_id = %op, bucket, key, version, size, from, to);
+}

@@ -1,0 +1,48 @@
+//! How the backends look to whoever plans copies: which do not count, and which are the fullest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use s3o_core::ports::{Configs, Overview};
+use s3o_core::replication::Standing;
+use s3o_core::usage::signed;
+use s3o_types::BackendId;
+
+use crate::Deps;
+use crate::backends::Backends;
+
+pub(crate) struct Observer {
+    configs: Arc<dyn Configs>,
+    overview: Arc<dyn Overview>,
+    backends: Arc<Backends>,
+    unhealthy_threshold: Duration,
+}
+
+impl Observer {
+    pub(crate) fn new(deps: &Deps, backends: Arc<Backends>) -> Self {
+        Self {
+            configs: deps.configs.clone(),
+            overview: deps.overview.clone(),
+            backends,
+            unhealthy_threshold: deps.settings.unhealthy_threshold,
+        }
+    }
+
+    /// As of now.
+    pub(crate) async fn look(&self) -> Result<Standing, String> {
+        let usage = self.overview.backend_usage().await.map_err(|error| error.to_string())?;
+        let config = self.configs.current();
+        let quota = |id: BackendId| {
+            let backend = config.backends.iter().find(|backend| backend.spec.id == id);
+            i128::from(backend.and_then(|backend| backend.quota_bytes).map_or(i64::MAX, signed).max(1))
+        };
+        let mut fullness: Vec<(BackendId, i128, i128)> =
+            usage.iter().map(|(id, usage, _)| (*id, i128::from(usage.total()), quota(*id))).collect();
+        // Compared as total / quota, without dividing.
+        fullness.sort_by(|(_, a, quota_a), (_, b, quota_b)| (b * quota_a).cmp(&(a * quota_b)));
+        Ok(Standing {
+            unhealthy: self.backends.down_for(self.unhealthy_threshold),
+            fullest_first: fullness.into_iter().map(|(id, ..)| id).collect(),
+        })
+    }
+}

@@ -1,0 +1,41 @@
+-- Several copies of one version: those that are to be made or taken away, and the attempts at them (docs/adr/0010).
+-- An older release beside this one makes no copies; it leaves the intents of those that do alone.
+
+-- ---------------------------------------------------------------- copies
+
+-- The MD5 of an extent's bytes, where the copy is a piece; of a whole object its ETag says it.
+ALTER TABLE copies ADD COLUMN md5 uuid;
+
+-- How often workers have begun to write an extent: the next attempt's `gen`. Written under slot 0 of the usage only, and
+-- kept until the version is gone, so that no storage key is ever written twice.
+CREATE TABLE copy_attempts (
+    version  uuid NOT NULL,
+    extent   smallint NOT NULL,
+    attempts smallint NOT NULL,
+    PRIMARY KEY (version, extent)
+);
+
+-- Where else a part is stored, as [s3o_core::upload::PartCopy]; NULL: nowhere.
+ALTER TABLE upload_parts ADD COLUMN others jsonb;
+
+ALTER TABLE intents DROP CONSTRAINT intents_kind_check;
+ALTER TABLE intents ADD CONSTRAINT intents_kind_check CHECK (kind IN ('put', 'copy', 'part', 'replicate'));
+
+-- ---------------------------------------------------------------- the queue
+
+-- Versions that have too few copies, or too many.
+CREATE TABLE replication_queue (
+    version       uuid PRIMARY KEY,
+    bucket        int NOT NULL,
+    key           text COLLATE "C" NOT NULL,
+    task          text NOT NULL CHECK (task IN ('add', 'trim')),
+    -- Queued again while it was claimed: what its worker found may be out of date.
+    again         boolean NOT NULL DEFAULT false,
+    attempts      int NOT NULL DEFAULT 0,
+    last_error    text,
+    queued        timestamptz NOT NULL DEFAULT now(),
+    not_before    timestamptz NOT NULL DEFAULT now(),
+    claimed_by    uuid,
+    claimed_until timestamptz
+);
+CREATE INDEX replication_queue_due ON replication_queue (task, not_before);
