@@ -18,6 +18,13 @@ CREATE TABLE copy_attempts (
 -- Where else a part is stored, as [s3o_core::upload::PartCopy]; NULL: nowhere.
 ALTER TABLE upload_parts ADD COLUMN others jsonb;
 
+-- Every blob of a stored part.
+CREATE VIEW part_copies AS
+    SELECT upload, part, gen, backend, size FROM upload_parts
+    UNION ALL
+    SELECT p.upload, p.part, p.gen, (o.value ->> 'backend')::int, p.size
+    FROM upload_parts p, jsonb_array_elements(p.others) AS o;
+
 ALTER TABLE intents DROP CONSTRAINT intents_kind_check;
 ALTER TABLE intents ADD CONSTRAINT intents_kind_check CHECK (kind IN ('put', 'copy', 'part', 'replicate'));
 

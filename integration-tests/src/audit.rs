@@ -96,7 +96,7 @@ async fn parts(sql: &tokio_postgres::Client) -> Result<Blobs> {
     let rows = sql
         .query(
             "SELECT p.backend, b.name, u.key, u.version, p.part, p.gen, p.size
-             FROM upload_parts p JOIN uploads u ON u.id = p.upload JOIN buckets b ON b.id = u.bucket",
+             FROM part_copies p JOIN uploads u ON u.id = p.upload JOIN buckets b ON b.id = u.bucket",
             &[],
         )
         .await?;
@@ -139,7 +139,7 @@ async fn usage(
              UNION ALL
              SELECT c.backend, 0, 0, c.stored_size, 0
              FROM copies c JOIN cleanup_queue q ON q.kind = 'version' AND q.version = c.version
-             UNION ALL SELECT backend, 0, size, 0, 0 FROM upload_parts
+             UNION ALL SELECT backend, 0, size, 0, 0 FROM part_copies
              UNION ALL SELECT t.backend, 0, i.size, 0, 0 FROM intents i, unnest(i.target_backend) AS t (backend)
              UNION ALL SELECT backend, 0, 0, size, 0 FROM cleanup_queue WHERE kind <> 'version'
              UNION ALL SELECT backend, 0, 0, size, 0 FROM cleanup_dlq
@@ -192,8 +192,17 @@ async fn rows_agree(sql: &tokio_postgres::Client, wrong: &mut Vec<String>) -> Re
         (
             "objects with other bytes than their extents",
             "SELECT o.key FROM objects o WHERE o.parts IS NOT NULL AND (o.size, o.parts) <> (
-                 SELECT COALESCE(sum(c.extent_size), 0)::bigint, count(DISTINCT c.extent)::int
-                 FROM copies c WHERE c.version = o.version AND c.state = 'verified')",
+                 SELECT COALESCE(sum(c.extent_size), 0)::bigint, count(*)::int
+                 FROM (SELECT DISTINCT extent, extent_size FROM copies
+                       WHERE version = o.version AND state = 'verified') AS c)",
+        ),
+        (
+            "objects with more or fewer copies than their bucket wants",
+            "SELECT o.key FROM objects o JOIN buckets b ON b.id = o.bucket WHERE EXISTS (
+                 SELECT FROM copies c JOIN backends k ON k.id = c.backend WHERE c.version = o.version
+                 GROUP BY c.extent
+                 HAVING count(*) <> b.replication_factor
+                     OR count(*) FILTER (WHERE c.state = 'verified' AND k.state = 'active') <> b.replication_factor)",
         ),
         (
             "copies that are queued for deletion",

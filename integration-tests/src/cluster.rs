@@ -34,6 +34,10 @@ pub struct Options {
     pub quota_bytes: Option<u64>,
     /// `pack` or `spread`.
     pub routing: &'static str,
+    /// Copies that [`config::BUCKET`] wants.
+    pub copies: usize,
+    /// Its ack level.
+    pub ack: &'static str,
     /// Control planes.
     pub control_planes: usize,
     /// Data planes.
@@ -65,6 +69,8 @@ impl Default for Options {
             backends: 2,
             quota_bytes: None,
             routing: "pack",
+            copies: 1,
+            ack: "one",
             control_planes: 1,
             data_planes: 1,
             failpoint: None,
@@ -216,6 +222,9 @@ impl Cluster {
             options.routing,
             &options.times,
         );
+        let bucket = &mut file["buckets"][0];
+        bucket["replication_factor"] = options.copies.into();
+        bucket["ack"] = options.ack.into();
         options.tls.add_to_control_plane(&mut file);
         file
     }

@@ -167,6 +167,10 @@ pub fn control_plane(
             "interval": format!("{}s", times.worker_interval_s),
         },
         "pending_reaper": {"interval": format!("{}s", times.worker_interval_s)},
+        "replication": {
+            "interval": format!("{}s", times.worker_interval_s),
+            "trim_interval": format!("{}s", times.worker_interval_s),
+        },
         "shutdown_grace": "20s",
         "log": {"filter": "info", "format": "json"},
     })

@@ -1,4 +1,4 @@
-//! Lets the reaper and the cleanup worker do all that is to do.
+//! Lets the reaper, the replicator and the cleaners do all that is to do.
 //!
 //! Invariant: only waiting is cut short here, and only by the database's clock: leases of processes
 //! that may be dead, their claims, and the backoff after faults that the test has ended.
@@ -15,6 +15,11 @@ use crate::wait;
 pub const REAPER: &str = "pending_reaper";
 /// As the list of workers has them.
 pub const CLEANUP: &str = "cleanup_queue";
+
+/// As the list of workers has them.
+pub const REPLICATOR: &str = "replicator";
+/// As the list of workers has them.
+pub const OVER_REPLICATION: &str = "over_replication";
 
 /// Runs one tick of a worker on the first control plane that answers.
 pub async fn run_worker(cluster: &Cluster, name: &str) -> Result<HashMap<String, u64>> {
@@ -39,24 +44,26 @@ pub async fn expire_leases(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Runs reaper and cleanup until there is neither an intent nor a queued blob.
+/// Runs them until there is neither an intent, nor a queued blob, nor a version that lacks copies.
 pub async fn settle(cluster: &Cluster) -> Result<()> {
     let mut state = String::new();
-    let done = wait::until("no intent and no queued blob", || async {
+    let done = wait::until("no intent, no queued blob and no version that lacks copies", || async {
         expire_leases(cluster).await?;
         run_worker(cluster, REAPER).await?;
         let sql = cluster.sql().await?;
         sql.batch_execute(
             "UPDATE cleanup_queue SET not_before = now() WHERE last_error IS NOT NULL;
              UPDATE cleanup_queue SET claimed_until = now() WHERE claimed_by IS NOT NULL;
-             UPDATE intents SET claimed_until = now() WHERE claimed_by IS NOT NULL",
+             UPDATE intents SET claimed_until = now() WHERE claimed_by IS NOT NULL;
+             UPDATE replication_queue SET not_before = now(), claimed_until = now()",
         )
         .await?;
-        run_worker(cluster, CLEANUP).await?;
-        let row = sql
-            .query_one("SELECT (SELECT count(*) FROM intents), (SELECT count(*) FROM cleanup_queue)", &[])
-            .await?;
-        Ok(row.get::<_, i64>(0) == 0 && row.get::<_, i64>(1) == 0)
+        for worker in [REPLICATOR, OVER_REPLICATION, CLEANUP] {
+            run_worker(cluster, worker).await?;
+        }
+        let left = "SELECT (SELECT count(*) FROM intents) + (SELECT count(*) FROM cleanup_queue)
+                        + (SELECT count(*) FROM replication_queue)";
+        Ok(sql.query_one(left, &[]).await?.get::<_, i64>(0) == 0)
     })
     .await;
     if done.is_err() {
@@ -70,7 +77,8 @@ async fn describe(cluster: &Cluster) -> Result<String> {
     let rows = sql
         .query(
             "SELECT 'intent ' || i::text FROM intents i
-             UNION ALL SELECT 'queued ' || q::text FROM cleanup_queue q LIMIT 20",
+             UNION ALL SELECT 'queued ' || q::text FROM cleanup_queue q
+             UNION ALL SELECT 'lacks copies ' || r::text FROM replication_queue r LIMIT 20",
             &[],
         )
         .await?;

@@ -80,7 +80,7 @@ const ACTIVE: &str = "
     FROM (SELECT id FROM uploads WHERE state = 'open' ORDER BY initiated DESC LIMIT 10000) AS u,
     LATERAL (
         SELECT DISTINCT backend FROM (
-            SELECT backend FROM upload_parts WHERE upload_parts.upload = u.id ORDER BY part LIMIT 64
+            SELECT backend FROM part_copies WHERE part_copies.upload = u.id ORDER BY part LIMIT 64
         ) AS first
     ) AS p
     GROUP BY p.backend";

@@ -5,6 +5,7 @@ mod batches;
 mod bounds;
 mod config_reload;
 mod control_planes;
+mod copies;
 mod costs;
 mod history;
 mod kill_points;

@@ -23,9 +23,9 @@ pub(super) fn of_call(outcome: Outcome) -> Wire {
         Outcome::UploadCreated => Wire::UploadCreated(v1::UploadCreated {}),
         Outcome::UploadAborted => Wire::UploadAborted(v1::UploadAborted {}),
         Outcome::Refused(refusal) => refused(refusal),
-        // Only the reaper asks for that, and not over the wire.
-        Outcome::Resolved(_) => {
-            refused(Refusal::new(ErrorCode::InternalError, "a data plane's call got the reaper's outcome"))
+        // Only workers ask for that, and not over the wire.
+        Outcome::Resolved(_) | Outcome::CopyChanged => {
+            refused(Refusal::new(ErrorCode::InternalError, "a data plane's call got a worker's outcome"))
         }
     }
 }

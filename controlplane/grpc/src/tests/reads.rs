@@ -22,6 +22,7 @@ async fn located_shows_readable_copies_only() {
     let copy = |state, foreign: Option<&str>| {
         let row = CopyRow {
             piece: None,
+            md5: None,
             backend: BackendId(3),
             blob: BlobName::first(id()),
             bucket: BucketId(1),

@@ -52,6 +52,7 @@ pub(super) fn wire_intent() -> v1::Intent {
 pub(super) fn intent() -> CarriedIntent {
     CarriedIntent {
         upload: None,
+        replica: false,
         bucket: BucketId(1),
         key: "k".into(),
         version: id(),

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use s3o_runtime::{ByteSize, HumanDuration, Problems, Validate};
 use s3o_types::storage_key::MAX_KEY_BYTES;
-use s3o_types::{AckLevel, BucketName, Secret};
+use s3o_types::{BucketName, Secret};
 
 use super::{
     Access, BackendCredentials, BackendSection, BucketSection, ControlPlaneConfig, CredentialSection,

@@ -208,7 +208,7 @@ async fn retire_empty(transaction: &Transaction<'_>) -> Result<bool, Failure> {
         UPDATE backends b SET state = 'removed', attached = false
         WHERE b.state = 'draining' AND NOT b.declared
           AND NOT EXISTS (SELECT FROM copies c WHERE c.backend = b.id)
-          AND NOT EXISTS (SELECT FROM upload_parts p WHERE p.backend = b.id)
+          AND NOT EXISTS (SELECT FROM part_copies p WHERE p.backend = b.id)
           AND NOT EXISTS (SELECT FROM intents i WHERE b.id = ANY (i.target_backend))
           AND NOT EXISTS (SELECT FROM cleanup_queue q WHERE q.backend = b.id)
           AND NOT EXISTS (SELECT FROM cleanup_dlq d WHERE d.backend = b.id)";

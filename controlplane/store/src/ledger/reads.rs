@@ -260,10 +260,8 @@ pub(super) const NAMED: &str = "
     FROM unnest($1::uuid[], $2::smallint[], $3::int[]) AS t (version, extent, backend),
     LATERAL (SELECT id FROM uploads WHERE uploads.version = t.version LIMIT 1) AS u,
     LATERAL (
-        SELECT part, gen, t.backend FROM upload_parts
-        WHERE upload_parts.upload = u.id AND part = t.extent
-          AND (upload_parts.backend = t.backend
-               OR others @> jsonb_build_array(jsonb_build_object('backend', t.backend))) LIMIT 1
+        SELECT part, gen, backend FROM part_copies
+        WHERE part_copies.upload = u.id AND part = t.extent AND part_copies.backend = t.backend LIMIT 1
     ) AS p";
 
 /// Intents that stand and that another transaction has locked: one snapshot for both looks. Takes the locks

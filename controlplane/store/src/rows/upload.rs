@@ -48,7 +48,7 @@ impl TryFrom<UploadRecord<'_>> for UploadRow {
     }
 }
 
-/// An entry of `upload_parts.others`. `backend` is looked for there by name (`NAMED`).
+/// An entry of `upload_parts.others`. The view `part_copies` reads `backend`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OtherCopy {
     backend: BackendId,

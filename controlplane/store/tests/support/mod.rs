@@ -121,6 +121,21 @@ impl World {
         Self::on(database().await, quotas).await
     }
 
+    /// Three backends, and a bucket that wants copies.
+    pub(crate) async fn copied(ack: AckLevel, replication_factor: u16) -> Self {
+        let world = Self::new(&[None, None, None]).await;
+        world.want(ack, replication_factor).await;
+        world
+    }
+
+    /// Declares the bucket otherwise.
+    pub(crate) async fn want(&self, ack: AckLevel, replication_factor: u16) {
+        let mut other = declared(&[None, None, None]);
+        other.buckets[0].ack = ack;
+        other.buckets[0].replication_factor = replication_factor;
+        self.store.apply_declared(&other, &format!("{ack:?} {replication_factor}")).await.unwrap();
+    }
+
     pub(crate) async fn on(url: String, quotas: &[Option<u64>]) -> Self {
         let store = Store::connect(StoreOptions::new(&url)).await.unwrap();
         store.apply_declared(&declared(quotas), &format!("{quotas:?}")).await.unwrap();
@@ -181,6 +196,7 @@ impl World {
             size,
             conditions: Conditions::default(),
             upload: None,
+            replica: false,
             targets: begun.1.clone(),
         }
     }

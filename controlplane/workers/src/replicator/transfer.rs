@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Instant;
 
-use s3o_backend::{Backend, BackendError, BackendErrorKind, Certainty, GetDone, PutDone, UploadWatch};
+use s3o_backend::{Backend, BackendErrorKind, Certainty, GetDone, PutDone, UploadWatch};
 use s3o_blob::{BodyDigests, Guard, SelfDescription, to_blob_headers};
 use s3o_core::call::{
     Abort, BeginCopy, Call, CarriedIntent, ChangeCopy, Commit, CopyChange, ExtentOf, FinishedTarget, Outcome,
@@ -19,7 +19,7 @@ use s3o_core::object::{CopyRow, CopyState};
 use s3o_core::ports::{Configs, Ledger};
 use s3o_core::replication::{CopiesPage, ExtentCopies, Standing};
 use s3o_runtime::{OpenOps, audit};
-use s3o_types::{BackendId, BlobName, Conditions, Encoding, Etag, ObjectAttributes, Op};
+use s3o_types::{BackendId, BlobName, Conditions, Encoding, ObjectAttributes, Op};
 use uuid::Uuid;
 
 use super::source::{expected, is_corruption, look_again};
@@ -302,7 +302,7 @@ async fn stored(backend: &Arc<Backend>, target: &Target, put: PutDone, digests: 
         Ok(_) => Sent::Stored(StoredCopy {
             target: target.id(),
             stored_size: digests.size,
-            backend_etag: put.etag.as_ref().map(|etag: &Etag| etag.clone()),
+            backend_etag: put.etag,
             backend_version: put.version_id,
             encoding: Encoding::default(),
         }),

@@ -22,6 +22,7 @@ use s3o_core::worker::{Counts, WorkerStatus};
 use s3o_runtime::{Metrics, Shutdown};
 use s3o_testkit::s3server::FaultyBackend;
 use s3o_types::{BackendId, BackendSpec, BackendState, EtagProof, Op};
+use crate::copies::CopiesState;
 use s3o_workers::{BackendSettings, Deps, IntentsResolved, WorkerSettings, Workers};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -45,6 +46,7 @@ pub(crate) struct State {
     /// What `AbortUpload` is answered, one after the other.
     pub(crate) abort_outcomes: Vec<Outcome>,
     pub(crate) aborted: Vec<AbortUpload>,
+    pub(crate) copies: CopiesState,
 }
 
 impl State {
@@ -115,6 +117,7 @@ impl Fixture {
             configs: ports.clone(),
             queues: ports.clone(),
             uploads: ports.clone(),
+            replication: ports.clone(),
             maintenance: ports.clone(),
             overview: ports.clone(),
             sessions: ports.clone(),
@@ -122,7 +125,13 @@ impl Fixture {
             metrics: metrics.clone(),
             intents_resolved: intents_resolved.clone(),
             instance: "cp-1".to_owned(),
-            settings: WorkerSettings { cleanup_queue: day, pending_reaper: day, ..WorkerSettings::default() },
+            settings: WorkerSettings {
+                cleanup_queue: day,
+                pending_reaper: day,
+                replicator: day,
+                over_replication: day,
+                ..WorkerSettings::default()
+            },
             shutdown: shutdown.clone(),
         });
         Self { ports, metrics, workers, shutdown }
@@ -172,6 +181,9 @@ impl Ledger for Ports {
     async fn submit(&self, request: Request) -> Outcome {
         let resolve = match request.call {
             Call::Resolve(resolve) => resolve,
+            Call::BeginCopy(_) | Call::Commit(_) | Call::Abort(_) | Call::ChangeCopy(_) => {
+                return self.state.lock().unwrap().copies.decide(request.op, request.call);
+            }
             Call::AbortUpload(abort) => {
                 let mut state = self.state.lock().unwrap();
                 state.aborted.push(abort);

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of a test may fail as tests do")]
 
+mod copies;
 mod fakes;
 mod worker_cleanup_queue;
 mod worker_marker;
+mod worker_over_replication;
 mod worker_pending_reaper;
+mod worker_replicator;
 mod worker_runs;
 mod worker_stale_multipart;

@@ -1,0 +1,213 @@
+//! The queue of versions and the ledger's part of it, in memory.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use s3o_blob::BodyHasher;
+use s3o_core::call::{Abort, BeginCopy, Call, ChangeCopy, Commit, CopyChange, Outcome, Refusal};
+use s3o_core::cleanup::Claim;
+use s3o_core::intent::Target;
+use s3o_core::object::{CopyRow, CopyState, ObjectRow};
+use s3o_core::ports::{PortError, Replication};
+use s3o_core::replication::{
+    CopiesPage, CopiesQuery, CopyTask, ExtentCopies, ReplicationEntry, ReplicationItem, ReplicationResult,
+};
+use s3o_types::{
+    BackendId, BackendState, BlobName, BucketId, Checksums, Encoding, ErrorCode, Etag, Extent, Gen,
+    ObjectAttributes, Op, Place, Seq, StorageKey, Timestamp, VersionId,
+};
+use uuid::Uuid;
+
+use crate::fakes::Ports;
+
+/// What waits, what there is, and what workers did to it.
+#[derive(Default)]
+pub(crate) struct CopiesState {
+    pub(crate) versions: HashMap<VersionId, CopiesPage>,
+    pub(crate) queue: Vec<ReplicationItem>,
+    pub(crate) finished: Vec<(ReplicationItem, ReplicationResult)>,
+    /// Where the next copies go.
+    pub(crate) targets: Vec<BackendId>,
+    pub(crate) begun: Vec<BeginCopy>,
+    pub(crate) committed: Vec<Commit>,
+    pub(crate) aborted: Vec<Abort>,
+    pub(crate) changed: Vec<ChangeCopy>,
+    /// Every change is refused with it.
+    pub(crate) refuse_changes: Option<ErrorCode>,
+    /// Every commit is refused with it.
+    pub(crate) refuse_commits: Option<ErrorCode>,
+}
+
+pub(crate) const KEY: &str = "k";
+
+pub(crate) fn version() -> VersionId {
+    VersionId::mint(7, 7)
+}
+
+pub(crate) fn storage_key(attempt: Gen) -> String {
+    let blob = BlobName { version: version(), extent: Extent::ZERO, r#gen: attempt };
+    StorageKey::format("photos", KEY, blob)
+}
+
+pub(crate) fn md5(bytes: &[u8]) -> Etag {
+    BodyHasher::digest(bytes, s3o_blob::AlgorithmSet::NONE).etag().expect("an MD5 was asked for")
+}
+
+/// A copy of `bytes` on a backend, the client's own write.
+pub(crate) fn copy(backend: i32, bytes: &[u8]) -> CopyRow {
+    CopyRow {
+        backend: BackendId(backend),
+        blob: BlobName::first(version()),
+        bucket: BucketId(1),
+        key: KEY.to_owned(),
+        state: CopyState::Verified,
+        stored_size: bytes.len() as u64,
+        backend_etag: None,
+        backend_version: None,
+        encoding: Encoding::default(),
+        foreign_key: None,
+        piece: None,
+        md5: None,
+    }
+}
+
+/// An object of `bytes` that is wanted `factor` times and is on `backends`.
+pub(crate) fn page(bytes: &[u8], factor: u16, backends: &[(i32, BackendState)]) -> CopiesPage {
+    CopiesPage {
+        object: ObjectRow {
+            bucket: BucketId(1),
+            key: KEY.to_owned(),
+            seq: Seq(1),
+            version: version(),
+            size: bytes.len() as u64,
+            etag: md5(bytes),
+            modified: Timestamp(0),
+            attributes: ObjectAttributes::default(),
+            checksums: Checksums::default(),
+            is_null: true,
+            parts: None,
+        },
+        bucket_name: "photos".to_owned(),
+        replication_factor: factor,
+        extents: vec![ExtentCopies {
+            extent: Extent::ZERO,
+            piece: None,
+            copies: backends.iter().map(|(id, state)| (copy(*id, bytes), *state)).collect(),
+        }],
+        more: false,
+    }
+}
+
+pub(crate) fn item(task: CopyTask) -> ReplicationItem {
+    let entry = ReplicationEntry { version: version(), bucket: BucketId(1), key: KEY.to_owned(), task };
+    ReplicationItem { entry, attempts: 0 }
+}
+
+impl CopiesState {
+    /// One version that waits for a task; `targets` are where its next copies go.
+    pub(crate) fn waiting(task: CopyTask, page: CopiesPage, targets: &[i32]) -> Self {
+        Self {
+            versions: HashMap::from([(page.object.version, page)]),
+            queue: vec![item(task)],
+            targets: targets.iter().map(|id| BackendId(*id)).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The copies of the first extent.
+    pub(crate) fn rows(&mut self) -> &mut Vec<(CopyRow, BackendState)> {
+        &mut self.versions.get_mut(&version()).expect("a version").extents[0].copies
+    }
+
+    pub(crate) fn backends(&mut self) -> Vec<(i32, CopyState)> {
+        let mut all: Vec<_> = self.rows().iter().map(|(copy, _)| (copy.backend.0, copy.state)).collect();
+        all.sort_by_key(|(id, _)| *id);
+        all
+    }
+
+    pub(crate) fn decide(&mut self, _: Op, call: Call) -> Outcome {
+        match call {
+            Call::BeginCopy(begin) => self.begin(begin),
+            Call::Commit(commit) => self.commit(*commit),
+            Call::Abort(abort) => {
+                self.aborted.push(abort);
+                Outcome::Aborted
+            }
+            Call::ChangeCopy(change) => self.change(change),
+            other => panic!("no worker asks for {other:?}"),
+        }
+    }
+
+    fn begin(&mut self, begin: BeginCopy) -> Outcome {
+        let holding: Vec<BackendId> = self.rows().iter().map(|(copy, _)| copy.backend).collect();
+        let usable = |id: &BackendId| !begin.down.contains(id) && !holding.contains(id);
+        let targets: Vec<BackendId> = self.targets.iter().copied().filter(usable).collect();
+        let attempt = Gen::of_worker(u16::try_from(self.begun.len()).expect("few")).expect("fits");
+        let (key, version, extent) = (begin.of.key.clone(), begin.of.version, begin.of.extent);
+        self.begun.push(begin);
+        let Some(backend) = targets.first().copied() else {
+            return Refusal::new(ErrorCode::InsufficientStorage, "no backend has room").into();
+        };
+        let blob = BlobName { version, extent, r#gen: attempt };
+        let target = Target::new((backend, Place::FIRST), "photos", &key, blob);
+        Outcome::Begun { version, targets: vec![target], required_copies: 1 }
+    }
+
+    fn commit(&mut self, commit: Commit) -> Outcome {
+        let stored = commit.copies[0].clone();
+        self.committed.push(commit);
+        if let Some(code) = self.refuse_commits {
+            return Refusal::new(code, "refused").into();
+        }
+        let of = self.rows()[0].0.clone();
+        let blob = BlobName { r#gen: stored.target.r#gen, ..of.blob };
+        let row = CopyRow { backend: stored.target.backend, blob, state: CopyState::Verified, ..of };
+        self.rows().retain(|(copy, _)| copy.backend != row.backend);
+        self.rows().push((row, BackendState::Active));
+        Outcome::Committed { seq: Seq(2), modified: Timestamp(0) }
+    }
+
+    fn change(&mut self, change: ChangeCopy) -> Outcome {
+        self.changed.push(change.clone());
+        if let Some(code) = self.refuse_changes {
+            return Refusal::new(code, "refused").into();
+        }
+        match change.change {
+            CopyChange::Drop => self.rows().retain(|(copy, _)| copy.backend != change.backend),
+            CopyChange::Mark(state) => {
+                let copy = self.rows().iter_mut().find(|(copy, _)| copy.backend == change.backend);
+                copy.expect("a copy").0.state = state;
+            }
+        }
+        Outcome::CopyChanged
+    }
+}
+
+#[async_trait]
+impl Replication for Ports {
+    async fn claim_versions(&self, task: CopyTask, claim: Claim) -> Result<Vec<ReplicationItem>, PortError> {
+        let mut state = self.state.lock().unwrap();
+        let (mut mine, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.copies.queue).into_iter().partition(|item| item.entry.task == task);
+        let rest = mine.split_off(mine.len().min(claim.limit as usize));
+        state.copies.queue = rest.into_iter().chain(others).collect();
+        Ok(mine)
+    }
+
+    async fn finish_versions(
+        &self,
+        _: Uuid,
+        results: Vec<(ReplicationItem, ReplicationResult)>,
+    ) -> Result<(), PortError> {
+        self.state.lock().unwrap().copies.finished.extend(results);
+        Ok(())
+    }
+
+    async fn copies(&self, query: CopiesQuery) -> Result<Option<CopiesPage>, PortError> {
+        Ok(self.state.lock().unwrap().copies.versions.get(&query.entry.version).cloned())
+    }
+
+    async fn waiting(&self, _: CopyTask) -> Result<u64, PortError> {
+        Ok(self.state.lock().unwrap().copies.queue.len() as u64)
+    }
+}

@@ -1,0 +1,195 @@
+//! Missing copies are made, from whichever copy is good; bad ones are found out, and never copied.
+
+use s3o_core::intent::TargetEnd;
+use s3o_core::object::CopyState;
+use s3o_core::replication::{CopyTask, ReplicationResult};
+use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
+use s3o_types::{BackendState, ErrorCode, Gen};
+
+use crate::copies::{CopiesState, copy, md5, page, storage_key};
+use crate::fakes::{Fixture, State, mark, row, spec};
+
+const ACTIVE: BackendState = BackendState::Active;
+const BYTES: &[u8] = b"some bytes that are wanted twice";
+
+/// Three servers, attached, with markers; the workers' first ticks are over.
+async fn fixture() -> (Fixture, [FaultyBackend; 3]) {
+    let servers = [
+        FaultyBackend::start().await.unwrap(),
+        FaultyBackend::start().await.unwrap(),
+        FaultyBackend::start().await.unwrap(),
+    ];
+    let rows = servers.iter().zip(1..).map(|(server, id)| {
+        mark(server, id);
+        row(spec(server, id), true)
+    });
+    let fixture = Fixture::start(rows.collect(), State::default());
+    fixture.run("replicator").await;
+    (fixture, servers)
+}
+
+fn first() -> String {
+    storage_key(Gen::ZERO)
+}
+
+fn worker_key(n: u16) -> String {
+    storage_key(Gen::of_worker(n).unwrap())
+}
+
+fn at(server: &FaultyBackend, key: &str) -> Option<Vec<u8>> {
+    server.blob(key).map(|blob| blob.bytes.to_vec())
+}
+
+fn result(fixture: &Fixture) -> ReplicationResult {
+    fixture.state().copies.finished.last().expect("finished").1.clone()
+}
+
+#[tokio::test]
+async fn a_missing_copy_is_made_and_counted() {
+    let (fixture, [one, two, _]) = fixture().await;
+    one.plant(&first(), BYTES);
+    fixture.state().copies = CopiesState::waiting(CopyTask::Add, page(BYTES, 2, &[(1, ACTIVE)]), &[2]);
+    let counts = fixture.run("replicator").await;
+    assert_eq!(counts["done"], 1);
+    assert_eq!(at(&two, &worker_key(0)).as_deref(), Some(BYTES));
+    assert_eq!(result(&fixture), ReplicationResult::Done);
+    {
+        let mut state = fixture.state();
+        let commit = &state.copies.committed[0];
+        assert!(commit.intent.replica && commit.failed.is_empty());
+        assert_eq!(commit.copies[0].backend_etag, Some(md5(BYTES)));
+        assert_eq!(state.copies.backends(), [(1, CopyState::Verified), (2, CopyState::Verified)]);
+    }
+    let text = fixture.metrics.encode();
+    assert!(text.contains("s3o_replication_copies_created_total 1"), "{text}");
+    assert!(text.contains("s3o_replication_pending 0"), "{text}");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn as_many_as_are_missing_are_made() {
+    let (fixture, [one, two, three]) = fixture().await;
+    one.plant(&first(), BYTES);
+    fixture.state().copies = CopiesState::waiting(CopyTask::Add, page(BYTES, 3, &[(1, ACTIVE)]), &[2, 3]);
+    let counts = fixture.run("replicator").await;
+    assert_eq!(counts["done"], 1);
+    assert_eq!(at(&two, &worker_key(0)).as_deref(), Some(BYTES));
+    assert_eq!(at(&three, &worker_key(1)).as_deref(), Some(BYTES));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_version_that_is_gone_needs_nothing() {
+    let (fixture, _servers) = fixture().await;
+    let mut state = CopiesState::waiting(CopyTask::Add, page(BYTES, 2, &[(1, ACTIVE)]), &[2]);
+    state.versions.clear();
+    fixture.state().copies = state;
+    fixture.run("replicator").await;
+    assert_eq!(result(&fixture), ReplicationResult::Done);
+    assert!(fixture.state().copies.begun.is_empty());
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn too_many_copies_are_handed_over() {
+    let (fixture, _servers) = fixture().await;
+    let page = page(BYTES, 1, &[(1, ACTIVE), (2, ACTIVE)]);
+    fixture.state().copies = CopiesState::waiting(CopyTask::Add, page, &[]);
+    fixture.run("replicator").await;
+    assert_eq!(result(&fixture), ReplicationResult::HandedOver(CopyTask::Trim));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_source_without_the_blob_is_marked_and_another_one_serves() {
+    let (fixture, [_one, two, three]) = fixture().await;
+    two.plant(&first(), BYTES);
+    let page = page(BYTES, 3, &[(1, ACTIVE), (2, ACTIVE)]);
+    fixture.state().copies = CopiesState::waiting(CopyTask::Add, page, &[3]);
+    fixture.run("replicator").await;
+    assert_eq!(at(&three, &worker_key(0)).as_deref(), Some(BYTES));
+    let mut state = fixture.state();
+    assert_eq!(state.copies.backends()[0], (1, CopyState::Missing));
+    drop(state);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_backend_without_its_marker_is_not_believed() {
+    let (fixture, [one, two, _]) = fixture().await;
+    two.plant(&first(), BYTES);
+    one.remove(".s3o/backend");
+    let page = page(BYTES, 3, &[(1, ACTIVE), (2, ACTIVE)]);
+    fixture.state().copies = CopiesState::waiting(CopyTask::Add, page, &[3]);
+    fixture.run("replicator").await;
+    assert!(fixture.state().copies.changed.is_empty());
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn corrupt_bytes_are_never_copied_and_the_copy_is_quarantined() {
+    let (fixture, [one, two, three]) = fixture().await;
+    one.plant(&first(), b"some bytes that are wanted twicE".as_slice());
+    two.plant(&first(), BYTES);
+    // Only the first can be asked.
+    let page = page(BYTES, 3, &[(1, ACTIVE)]);
+    fixture.state().copies = CopiesState::waiting(CopyTask::Add, page, &[3]);
+    fixture.run("replicator").await;
+    assert_eq!(at(&three, &worker_key(0)), None, "a bad copy was completed");
+    let ReplicationResult::Failed(why) = result(&fixture) else { panic!("it was made") };
+    assert!(why.contains("b1") && why.contains("MD5"), "{why}");
+    {
+        let mut state = fixture.state();
+        let ended = state.copies.aborted[0].targets[0].end;
+        assert!(matches!(ended, TargetEnd::Cut | TargetEnd::NotSent), "{ended:?}");
+        assert_eq!(state.copies.backends(), [(1, CopyState::Quarantined)]);
+        // With another one that is good it goes on.
+        state.copies.rows().push((copy(2, BYTES), ACTIVE));
+        state.copies.queue.push(crate::copies::item(CopyTask::Add));
+    }
+    fixture.run("replicator").await;
+    assert_eq!(at(&three, &worker_key(1)).as_deref(), Some(BYTES));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_target_that_fails_ends_in_abort_and_the_version_waits() {
+    let (fixture, [one, two, _]) = fixture().await;
+    one.plant(&first(), BYTES);
+    two.inject(Rule::new(Fault::Status(503)).on(Operation::Put));
+    fixture.state().copies = CopiesState::waiting(CopyTask::Add, page(BYTES, 2, &[(1, ACTIVE)]), &[2]);
+    fixture.run("replicator").await;
+    let ReplicationResult::Failed(why) = result(&fixture) else { panic!("it was made") };
+    assert!(why.contains("b2"), "{why}");
+    let state = fixture.state();
+    assert_eq!((state.copies.aborted.len(), state.copies.committed.len()), (1, 0));
+    assert!(state.copies.changed.is_empty(), "the source is not to blame");
+    drop(state);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_is_refused_is_given_up() {
+    let (fixture, [one, _two, _]) = fixture().await;
+    one.plant(&first(), BYTES);
+    let mut state = CopiesState::waiting(CopyTask::Add, page(BYTES, 2, &[(1, ACTIVE)]), &[2]);
+    state.refuse_commits = Some(ErrorCode::NoSuchKey);
+    fixture.state().copies = state;
+    fixture.run("replicator").await;
+    assert!(matches!(result(&fixture), ReplicationResult::Failed(_)));
+    let state = fixture.state();
+    let ended = &state.copies.aborted[0].targets[0];
+    assert_eq!(ended.end, TargetEnd::Stored, "the blob has to be queued");
+    drop(state);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn without_room_it_waits() {
+    let (fixture, [one, _two, _]) = fixture().await;
+    one.plant(&first(), BYTES);
+    fixture.state().copies = CopiesState::waiting(CopyTask::Add, page(BYTES, 2, &[(1, ACTIVE)]), &[]);
+    fixture.run("replicator").await;
+    assert_eq!(result(&fixture), ReplicationResult::Failed("no backend has room".to_owned()));
+    fixture.end().await;
+}

@@ -1,0 +1,196 @@
+//! Copies on several backends: made, read, found bad, made again, whatever dies meanwhile.
+
+use anyhow::{Context, Result, ensure};
+use s3o_integration_tests::backend::Backend;
+use s3o_integration_tests::config::BUCKET;
+use s3o_integration_tests::multipart::Upload;
+use s3o_integration_tests::s3::{self, body};
+use s3o_integration_tests::settle::{OVER_REPLICATION, REPLICATOR, run_worker, settle};
+use s3o_integration_tests::{Cluster, Options, wait};
+use s3o_testkit::s3server::{Fault, Operation, Rule};
+
+const SIZE: usize = 300_000;
+
+async fn start(copies: usize, backends: usize) -> Result<Cluster> {
+    Cluster::start(Options { backends, copies, ..Options::default() }).await
+}
+
+async fn put(cluster: &Cluster, key: &str) {
+    s3::put(&cluster.s3(0), BUCKET, key, body(key, SIZE)).await.expect("put");
+}
+
+async fn is_whole(cluster: &Cluster, key: &str) -> Result<bool> {
+    let got = s3::get(&cluster.s3(0), BUCKET, key).await.map_err(|failure| anyhow::anyhow!("{failure:?}"))?;
+    Ok(got.is_some_and(|(_, bytes)| bytes == body(key, SIZE)))
+}
+
+/// Blobs of objects on each backend.
+fn blobs(cluster: &Cluster) -> Vec<usize> {
+    cluster.backends.iter().map(Backend::blob_count).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_backend_took_is_on_two_soon() -> Result<()> {
+    let cluster = start(2, 3).await?;
+    for n in 0..10 {
+        put(&cluster, &format!("k{n}")).await;
+    }
+    ensure!(blobs(&cluster) == [10, 0, 0], "{:?}", blobs(&cluster));
+    let counts = run_worker(&cluster, REPLICATOR).await?;
+    ensure!(counts.get("done") == Some(&10), "{counts:?}");
+    ensure!(blobs(&cluster) == [10, 10, 0], "{:?}", blobs(&cluster));
+    // Each by itself is enough.
+    for lost in 0..2 {
+        cluster.backends[lost].server.inject(Rule::new(Fault::Status(503)));
+        for n in 0..10 {
+            ensure!(is_whole(&cluster, &format!("k{n}")).await?, "k{n} without backend {lost}");
+        }
+        cluster.backends[lost].heal();
+    }
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overwrites_and_deletes_take_all_copies_with_them() -> Result<()> {
+    let cluster = start(3, 3).await?;
+    for n in 0..6 {
+        put(&cluster, &format!("k{n}")).await;
+    }
+    run_worker(&cluster, REPLICATOR).await?;
+    ensure!(blobs(&cluster) == [6, 6, 6], "{:?}", blobs(&cluster));
+    for n in 0..3 {
+        put(&cluster, &format!("k{n}")).await;
+        s3::delete(&cluster.s3(0), BUCKET, &format!("k{}", n + 3)).await.expect("delete");
+    }
+    settle(&cluster).await?;
+    ensure!(blobs(&cluster) == [3, 3, 3], "{:?}", blobs(&cluster));
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_object_in_parts_is_copied_part_by_part() -> Result<()> {
+    let cluster = start(2, 2).await?;
+    let client = cluster.s3(0);
+    let parts: Vec<_> = (0..5).map(|n| body(&format!("part{n}"), 5000 + n)).collect();
+    let upload = Upload::open(&client, "big").await.expect("open");
+    let mut listed = Vec::new();
+    for (number, part) in (1..).zip(&parts) {
+        listed.push((number, upload.put(&client, number, part.clone()).await.expect("part")));
+    }
+    upload.complete(&client, &listed).await.expect("complete");
+    run_worker(&cluster, REPLICATOR).await?;
+    ensure!(blobs(&cluster) == [5, 5], "{:?}", blobs(&cluster));
+    cluster.backends[0].server.inject(Rule::new(Fault::Status(503)));
+    let whole = s3::get(&client, BUCKET, "big").await.expect("get").context("it is there")?.1;
+    ensure!(whole.as_ref() == parts.concat().as_slice(), "other bytes");
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_that_dies_while_it_copies_leaves_nothing_behind() -> Result<()> {
+    let mut cluster = start(2, 2).await?;
+    for n in 0..4 {
+        put(&cluster, &format!("k{n}")).await;
+    }
+    // It has sent all bytes and never hears of it.
+    cluster.backends[1].server.inject(Rule::new(Fault::HangReply).on(Operation::Put).key_contains("data/"));
+    let mut admin = cluster.admin(0).await?;
+    let running = tokio::spawn(async move {
+        let name = REPLICATOR.to_owned();
+        let _ = admin.run_worker(s3o_proto::v1::RunWorkerRequest { name }).await;
+    });
+    wait::until("a blob whose answer is missing", || async { Ok(blobs(&cluster)[1] > 0) }).await?;
+    ensure!(cluster.intents().await? > 0);
+    cluster.control[0].process.kill()?;
+    let _ = running.await;
+    cluster.backends[1].heal();
+    cluster.start_control_plane(0).await?;
+    settle(&cluster).await?;
+    ensure!(blobs(&cluster) == [4, 4], "{:?}", blobs(&cluster));
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_share_the_work_and_make_each_copy_once() -> Result<()> {
+    let options = Options { backends: 2, copies: 2, control_planes: 2, ..Options::default() };
+    let cluster = Cluster::start(options).await?;
+    for n in 0..40 {
+        s3::put(&cluster.s3(0), BUCKET, &format!("k{n}"), body("k", 1000)).await.expect("put");
+    }
+    let ticks = (0..2).map(|index| {
+        let cluster = &cluster;
+        async move {
+            let mut admin = cluster.admin(index).await?;
+            let request = s3o_proto::v1::RunWorkerRequest { name: REPLICATOR.to_owned() };
+            anyhow::Ok(admin.run_worker(request).await?.into_inner().counts)
+        }
+    });
+    let done: u64 = futures::future::try_join_all(ticks)
+        .await?
+        .iter()
+        .map(|counts| counts.get("done").copied().unwrap_or_default())
+        .sum();
+    ensure!(done == 40, "{done}");
+    ensure!(blobs(&cluster) == [40, 40], "{:?}", blobs(&cluster));
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_rots_is_never_copied_and_is_replaced() -> Result<()> {
+    let cluster = start(2, 3).await?;
+    put(&cluster, "k").await;
+    run_worker(&cluster, REPLICATOR).await?;
+    // The second backend loses a bit, then the first one goes away for good and its copy with it.
+    let key = cluster.backends[1].stored()?.into_iter().map(|(key, _)| key).find(|key| key.starts_with("data/"));
+    let key = key.context("a blob")?;
+    ensure!(cluster.backends[1].server.corrupt(&key));
+    let sql = cluster.sql().await?;
+    sql.batch_execute(
+        "UPDATE buckets SET replication_factor = 3;
+         INSERT INTO replication_queue (version, bucket, key, task) SELECT version, bucket, key, 'add' FROM objects",
+    )
+    .await?;
+    cluster.backends[0].server.inject(Rule::new(Fault::Status(503)).on(Operation::Get).key_contains("data/"));
+    run_worker(&cluster, REPLICATOR).await?;
+    ensure!(blobs(&cluster)[2] == 0, "a bad copy was copied");
+    let state: String = sql.query_one("SELECT state FROM copies WHERE backend = 2", &[]).await?.get(0);
+    ensure!(state == "quarantined", "{state}");
+    cluster.backends[0].heal();
+    settle(&cluster).await?;
+    ensure!(is_whole(&cluster, "k").await?);
+    ensure!(blobs(&cluster) == [1, 1, 1], "{:?}", blobs(&cluster));
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_gone_is_made_again_and_too_many_go() -> Result<()> {
+    let cluster = start(3, 3).await?;
+    for n in 0..5 {
+        put(&cluster, &format!("k{n}")).await;
+    }
+    run_worker(&cluster, REPLICATOR).await?;
+    // Somebody emptied the second backend, but for its marker.
+    cluster.backends[1].lose_all_blobs();
+    let sql = cluster.sql().await?;
+    // As a reconciler finds them.
+    sql.batch_execute(
+        "UPDATE copies SET state = 'missing' WHERE backend = 2;
+         INSERT INTO replication_queue (version, bucket, key, task) SELECT version, bucket, key, 'add' FROM objects",
+    )
+    .await?;
+    settle(&cluster).await?;
+    ensure!(blobs(&cluster) == [5, 5, 5], "{:?}", blobs(&cluster));
+    sql.batch_execute(
+        "UPDATE buckets SET replication_factor = 1;
+         INSERT INTO replication_queue (version, bucket, key, task) SELECT version, bucket, key, 'trim' FROM objects",
+    )
+    .await?;
+    let counts = run_worker(&cluster, OVER_REPLICATION).await?;
+    ensure!(counts.get("removed") == Some(&10), "{counts:?}");
+    settle(&cluster).await?;
+    ensure!(blobs(&cluster).iter().sum::<usize>() == 5, "{:?}", blobs(&cluster));
+    for n in 0..5 {
+        ensure!(is_whole(&cluster, &format!("k{n}")).await?);
+    }
+    cluster.finish().await
+}
