@@ -1,4 +1,4 @@
--- Several copies of one version: those that are to be made or taken away, and the attempts at them (docs/adr/0010).
+-- Several copies of one version: those that are to be made or taken away, and the attempts at them (docs/adr/0011).
 -- An older release beside this one makes no copies; it leaves the intents of those that do alone.
 
 -- ---------------------------------------------------------------- copies
@@ -46,3 +46,37 @@ CREATE TABLE replication_queue (
     claimed_until timestamptz
 );
 CREATE INDEX replication_queue_due ON replication_queue (task, not_before);
+
+-- ---------------------------------------------------------------- scans that fill it
+
+-- What changed for many versions at once: they are queued page by page.
+CREATE TABLE copy_scans (
+    -- 'drain', 'unhealthy', 'returned': the versions on a backend; 'factor': those of a bucket.
+    kind          text NOT NULL CHECK (kind IN ('drain', 'unhealthy', 'returned', 'factor')),
+    subject       int NOT NULL,
+    -- How far it is.
+    after_version uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    after_key     text COLLATE "C" NOT NULL DEFAULT '',
+    queued        bigint NOT NULL DEFAULT 0,
+    -- At the end of its last pass; a drain is at the end only when nothing is left.
+    finished      boolean NOT NULL DEFAULT false,
+    started       timestamptz NOT NULL DEFAULT now(),
+    not_before    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (kind, subject)
+);
+
+-- How the replicas' workers see the backends: one is unhealthy when all of them say so.
+CREATE TABLE backend_views (
+    replica uuid NOT NULL,
+    backend int NOT NULL,
+    -- NULL: it is up.
+    down_us bigint,
+    seen    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (replica, backend)
+);
+
+-- The operator wants it empty, whatever YAML declares.
+ALTER TABLE backends ADD COLUMN asked_to_drain boolean NOT NULL DEFAULT false;
+
+-- Backends that left YAML under an earlier release are drained from now on.
+INSERT INTO copy_scans (kind, subject) SELECT 'drain', id FROM backends WHERE state = 'draining';

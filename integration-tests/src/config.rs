@@ -170,6 +170,7 @@ pub fn control_plane(
         "replication": {
             "interval": format!("{}s", times.worker_interval_s),
             "trim_interval": format!("{}s", times.worker_interval_s),
+            "scan_interval": format!("{}s", times.worker_interval_s),
         },
         "shutdown_grace": "20s",
         "log": {"filter": "info", "format": "json"},

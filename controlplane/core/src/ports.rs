@@ -11,7 +11,7 @@ use crate::config::{ClusterConfig, MarkerPlace, MarkerSeen};
 use crate::intent::Intent;
 use crate::listing::{ListQuery, Page};
 use crate::object::{Locate, Located};
-use crate::replication::{CopiesPage, CopiesQuery, CopyTask, ReplicationItem, ReplicationResult};
+use crate::replication::{CopiesPage, CopiesQuery, CopyTask, Drain, ReplicationItem, ReplicationResult};
 use crate::session::{BackendUsage, Hello, UsageReport};
 use crate::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
 use crate::usage::Usage;
@@ -107,6 +107,31 @@ pub trait Replication: Send + Sync {
     async fn copies(&self, query: CopiesQuery) -> Result<Option<CopiesPage>, PortError>;
     /// How many versions wait for a task; counting may stop at 100,001.
     async fn waiting(&self, task: CopyTask) -> Result<u64, PortError>;
+    /// Says how this replica sees the backends (microseconds that each has been down), and hears which ones all living
+    /// replicas have seen as down for longer than `threshold_us`.
+    async fn unhealthy(
+        &self,
+        replica: Uuid,
+        down_us: Vec<(BackendId, Option<i64>)>,
+        threshold_us: i64,
+    ) -> Result<Vec<BackendId>, PortError>;
+    /// Begins and ends the scans that follow from which backends are unhealthy, then queues one page of versions of a
+    /// scan that is due. `Ok(None)`: none is. Counts what was looked at and queued.
+    async fn scan(&self, unhealthy: &[BackendId]) -> Result<Option<Counts>, PortError>;
+}
+
+/// Backends that are emptied.
+#[async_trait]
+pub trait Drains: Send + Sync {
+    /// Empties a backend: nothing is placed there any more, and what is there is copied elsewhere and then taken away.
+    /// `Ok(false)`: there is none of that name.
+    async fn drain(&self, name: &str) -> Result<bool, PortError>;
+    /// Takes it back: what was moved stays where it is. `Ok(false)`: none of that name is drained by an operator.
+    async fn undrain(&self, name: &str) -> Result<bool, PortError>;
+    /// Those under way, and those that are done and whose backend is still there.
+    async fn drains(&self) -> Result<Vec<Drain>, PortError>;
+    /// Forgets backends that are in no file any more and on which nothing is left; says how many.
+    async fn retire(&self) -> Result<u64, PortError>;
 }
 
 /// Housekeeping of the tables themselves.

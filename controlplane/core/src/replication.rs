@@ -80,6 +80,27 @@ pub fn backoff_us(attempts: u32) -> i64 {
     (FIRST << attempts.saturating_sub(1).min(20)).min(LONGEST)
 }
 
+/// How far the draining of a backend is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
+    /// The backend.
+    pub backend: BackendId,
+    /// Its name.
+    pub name: String,
+    /// Asked for by an operator; otherwise the backend is in no file any more.
+    pub asked: bool,
+    /// Copies still there, counted by their first extent.
+    pub objects: u64,
+    /// Bytes of theirs.
+    pub bytes: u64,
+    /// Bytes that writes under way and open uploads hold there, and those that wait for their deletion.
+    pub other_bytes: u64,
+    /// Versions of it that lack copies elsewhere still, as far as they are found.
+    pub waiting: u64,
+    /// Nothing is left: the backend may go.
+    pub done: bool,
+}
+
 /// Asks for the copies of a version, some extents at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopiesQuery {

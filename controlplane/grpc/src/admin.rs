@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tonic::{Code, Request, Response, Status};
 
+use crate::drains;
 use crate::status::{about_field, bad_request, port_failed};
 use crate::wiring::{Ports, Wiring};
 
@@ -95,6 +96,34 @@ impl Admin for AdminService {
             }
             Err(Some(why)) => Err(Status::internal(format!("the tick of {name} failed: {why}"))),
         }
+    }
+
+    type DrainBackendStream = drains::Progress;
+
+    async fn drain_backend(
+        &self,
+        request: Request<v1::DrainBackendRequest>,
+    ) -> Result<Response<Self::DrainBackendStream>, Status> {
+        let v1::DrainBackendRequest { name } = request.into_inner();
+        let drains = self.wiring.ports()?.drains.clone();
+        Ok(Response::new(drains::drain(drains, name, self.wiring.shutdown.clone()).await?))
+    }
+
+    async fn undrain_backend(
+        &self,
+        request: Request<v1::UndrainBackendRequest>,
+    ) -> Result<Response<v1::UndrainBackendReply>, Status> {
+        let v1::UndrainBackendRequest { name } = request.into_inner();
+        drains::undrain(&*self.wiring.ports()?.drains, &name).await?;
+        Ok(Response::new(v1::UndrainBackendReply {}))
+    }
+
+    async fn list_drains(
+        &self,
+        _: Request<v1::ListDrainsRequest>,
+    ) -> Result<Response<v1::ListDrainsReply>, Status> {
+        let drains = drains::list(&*self.wiring.ports()?.drains).await?;
+        Ok(Response::new(v1::ListDrainsReply { drains }))
     }
 }
 

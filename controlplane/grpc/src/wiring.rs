@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use s3o_core::ports::{Configs, Ledger, Overview, Queues, Sessions, Uploads, WorkerControl};
+use s3o_core::ports::{Configs, Drains, Ledger, Overview, Queues, Sessions, Uploads, WorkerControl};
 use s3o_runtime::Shutdown;
 use tonic::Status;
 
@@ -24,6 +24,8 @@ pub struct Ports {
     pub queues: Arc<dyn Queues>,
     /// The rest of the status.
     pub overview: Arc<dyn Overview>,
+    /// Backends that are emptied.
+    pub drains: Arc<dyn Drains>,
     /// Runs workers on demand.
     pub workers: Arc<dyn WorkerControl>,
 }

@@ -106,6 +106,7 @@ impl BringUp {
             configs: store.clone(),
             queues: store.clone(),
             overview: store.clone(),
+            drains: store.clone(),
             workers,
         });
     }
@@ -117,6 +118,7 @@ impl BringUp {
             queues: store.clone(),
             uploads: store.clone(),
             replication: store.clone(),
+            drains: store.clone(),
             maintenance: store.clone(),
             overview: store.clone(),
             sessions: store.clone(),
@@ -134,6 +136,7 @@ impl BringUp {
                 replication_concurrency: self.config.replication.concurrency.into(),
                 unhealthy_threshold: self.config.replication.unhealthy_threshold.get(),
                 over_replication: self.config.replication.trim_interval.get(),
+                copy_scan: self.config.replication.scan_interval.get(),
             },
             shutdown: self.services.clone(),
         }

@@ -11,6 +11,7 @@
 mod audit;
 mod configs;
 mod connection;
+mod drains;
 mod error;
 mod ledger;
 mod maintenance;
@@ -20,6 +21,7 @@ mod pool;
 mod queues;
 mod replication;
 mod rows;
+mod scan;
 mod schema;
 mod sessions;
 mod slots;

@@ -11,7 +11,8 @@ use s3o_core::replication::{
     CopiesPage, CopiesQuery, CopyTask, ExtentCopies, ReplicationEntry, ReplicationItem, ReplicationResult,
     backoff_us,
 };
-use s3o_types::{BackendState, BucketId, VersionId};
+use s3o_core::worker::Counts;
+use s3o_types::{BackendId, BackendState, BucketId, VersionId};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -20,6 +21,7 @@ use crate::error::Failure;
 use crate::ledger::{COPIES_AFTER, VERSION};
 use crate::queues::{printable, readable};
 use crate::rows::{Cells, CopyRecord, ObjectRecord, corrupt, fifteen_bits};
+use crate::scan;
 
 const CLAIM: &str = "
     WITH due AS (
@@ -119,6 +121,19 @@ impl Replication for Store {
         let after = after.map_or(-1, |extent| fifteen_bits(extent.get()));
         let rows = self.inner.general.run(COPIES_AFTER, &[&version, &after]).await?;
         Ok(Some(page(found, &rows)?))
+    }
+
+    async fn unhealthy(
+        &self,
+        replica: Uuid,
+        down_us: Vec<(BackendId, Option<i64>)>,
+        threshold_us: i64,
+    ) -> Result<Vec<BackendId>, PortError> {
+        scan::unhealthy(&self.inner.general, replica, &down_us, threshold_us).await
+    }
+
+    async fn scan(&self, unhealthy: &[BackendId]) -> Result<Option<Counts>, PortError> {
+        scan::step(&self.inner.general, unhealthy).await
     }
 
     async fn waiting(&self, task: CopyTask) -> Result<u64, PortError> {

@@ -55,10 +55,11 @@ impl Backends {
         all.iter().filter(|backend| !backend.health().is_up(now)).map(|backend| backend.id()).collect()
     }
 
-    /// Those that have been down for longer than `threshold`.
-    pub(crate) fn down_for(&self, threshold: Duration) -> Vec<BackendId> {
+    /// For how long each has been down, in microseconds; `None`: it is up.
+    pub(crate) fn down_us(&self) -> Vec<(BackendId, Option<i64>)> {
         let since = self.down_since.lock().unwrap_or_else(PoisonError::into_inner);
-        since.iter().filter(|(_, since)| since.elapsed() >= threshold).map(|(id, _)| *id).collect()
+        let us = |since: &Instant| i64::try_from(since.elapsed().as_micros()).unwrap_or(i64::MAX);
+        self.set.all().iter().map(|backend| (backend.id(), since.get(&backend.id()).map(us))).collect()
     }
 
     fn note_down(&self) {

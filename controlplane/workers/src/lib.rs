@@ -11,6 +11,7 @@
 //! | `cleanup_queue` | 5 s | rows, 15 min | on demand | row backs off, dead-lettered after 10 attempts |
 //! | `replicator` | 5 s | versions, 1 h | on demand | row backs off, 10 min at most, for ever |
 //! | `over_replication` | 30 s | versions, 1 h | on demand | row backs off, 10 min at most, for ever |
+//! | `copy_scan` | 10 s | one scan, for a page | on demand | next tick |
 //! | `usage` | 10 s | none, numbered reports | on demand | the same report again |
 //! | `gauges` | 30 s | none, read only | on demand | next tick |
 //! | `change_log` | 1 h | advisory lock in the store | on demand | next tick |
@@ -22,6 +23,7 @@
 mod backends;
 mod change_log;
 mod cleanup_queue;
+mod copy_scan;
 mod gauges;
 mod harness;
 mod marker;
@@ -41,7 +43,7 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use s3o_backend::{BreakerConfig, Timeouts};
-use s3o_core::ports::{Configs, Ledger, Maintenance, Overview, Queues, Replication, Sessions, Uploads};
+use s3o_core::ports::{Configs, Drains, Ledger, Maintenance, Overview, Queues, Replication, Sessions, Uploads};
 use s3o_runtime::{Metrics, OpenOps, Shutdown};
 use uuid::Uuid;
 
@@ -80,6 +82,8 @@ pub struct WorkerSettings {
     pub unhealthy_threshold: Duration,
     /// Between two ticks of the over-replication cleaner.
     pub over_replication: Duration,
+    /// Between two looks for versions that are to be looked at.
+    pub copy_scan: Duration,
 }
 
 impl Default for WorkerSettings {
@@ -94,6 +98,7 @@ impl Default for WorkerSettings {
             replication_concurrency: 4,
             unhealthy_threshold: Duration::from_mins(10),
             over_replication: Duration::from_secs(30),
+            copy_scan: Duration::from_secs(10),
         }
     }
 }
@@ -114,6 +119,8 @@ pub struct Deps {
     pub uploads: Arc<dyn Uploads>,
     /// Versions whose copies are too few or too many.
     pub replication: Arc<dyn Replication>,
+    /// Backends that are emptied.
+    pub drains: Arc<dyn Drains>,
     /// Housekeeping.
     pub maintenance: Arc<dyn Maintenance>,
     /// What operators look at.
@@ -168,6 +175,11 @@ fn list(deps: &Deps, meters: &Arc<meters::ProcessMeters>, backends: &Arc<Backend
             "replicator",
             settings.replicator,
             replicator::Replicator::new(deps, backends.clone(), owner, open_ops.clone()),
+        ),
+        Entry::new(
+            "copy_scan",
+            settings.copy_scan,
+            copy_scan::CopyScan::new(deps, backends.clone(), owner),
         ),
         Entry::new(
             "over_replication",

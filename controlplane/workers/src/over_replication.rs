@@ -14,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use s3o_core::call::{Call, ChangeCopy, CopyChange, ExtentOf, Outcome, Request};
 use s3o_core::cleanup::Claim;
 use s3o_core::object::CopyRow;
-use s3o_core::ports::{Ledger, Replication};
+use s3o_core::ports::{Configs, Ledger, Replication};
 use s3o_core::replication::{
     CopiesQuery, CopyTask, ExtentCopies, Need, ReplicationItem, ReplicationResult, Standing, need,
 };
@@ -22,7 +22,7 @@ use s3o_core::usage::signed;
 use s3o_core::worker::Counts;
 use s3o_runtime::metrics::duration_histogram;
 use s3o_runtime::{Shutdown, audit};
-use s3o_types::{ErrorCode, Op};
+use s3o_types::{BackendState, ErrorCode, Op};
 use uuid::Uuid;
 
 use crate::Deps;
@@ -38,6 +38,7 @@ pub(crate) struct OverReplication {
     ledger: Arc<dyn Ledger>,
     replication: Arc<dyn Replication>,
     observer: Observer,
+    configs: Arc<dyn Configs>,
     owner: Uuid,
     shutdown: Shutdown,
     metrics: Metrics,
@@ -49,6 +50,8 @@ struct Metrics {
     errors: Counter,
     runs: Family<[(&'static str, &'static str); 1], Counter>,
     duration: Histogram,
+    drained_objects: Counter,
+    drained_bytes: Counter,
 }
 
 impl Metrics {
@@ -59,6 +62,8 @@ impl Metrics {
             errors: Counter::default(),
             runs: Family::default(),
             duration: duration_histogram(),
+            drained_objects: Counter::default(),
+            drained_bytes: Counter::default(),
         };
         let help = "Objects exceeding the replication factor";
         metrics.register("over_replication_pending", help, new.pending.clone());
@@ -67,6 +72,8 @@ impl Metrics {
         metrics.register("over_replication_runs", "Over-replication worker executions", new.runs.clone());
         let help = "Over-replication cleanup cycle time";
         metrics.register("over_replication_duration_seconds", help, new.duration.clone());
+        metrics.register("drain_objects_moved", "Objects migrated during drain", new.drained_objects.clone());
+        metrics.register("drain_bytes_moved", "Bytes migrated during drain", new.drained_bytes.clone());
         new
     }
 }
@@ -76,7 +83,8 @@ impl OverReplication {
         Self {
             ledger: deps.ledger.clone(),
             replication: deps.replication.clone(),
-            observer: Observer::new(deps, backends),
+            observer: Observer::new(deps, backends, owner),
+            configs: deps.configs.clone(),
             owner,
             shutdown: deps.shutdown.clone(),
             metrics: Metrics::new(&deps.metrics),
@@ -149,7 +157,7 @@ impl OverReplication {
         };
         match self.ledger.submit(request).await {
             Outcome::CopyChanged => {
-                self.metrics.removed.inc();
+                self.count(victim);
                 let (bucket, key, backend) = (victim.bucket.0, victim.key.as_str(), victim.backend.0);
                 let (version, size) = (victim.blob.version.to_string(), victim.stored_size);
                 audit!("over_replication.remove", request_id = %op, bucket, key, version, backend, size);
@@ -163,6 +171,16 @@ impl OverReplication {
             }
             Outcome::Refused(refusal) => Err(ReplicationResult::Failed(refusal.message)),
             other => Err(ReplicationResult::Failed(format!("unexpected outcome {other:?}"))),
+        }
+    }
+
+    fn count(&self, gone: &CopyRow) {
+        self.metrics.removed.inc();
+        let config = self.configs.current();
+        let backend = config.backends.iter().find(|backend| backend.spec.id == gone.backend);
+        if backend.is_some_and(|backend| backend.state == BackendState::Draining) {
+            self.metrics.drained_objects.inc_by(u64::from(gone.is_first()));
+            self.metrics.drained_bytes.inc_by(gone.stored_size);
         }
     }
 

@@ -83,7 +83,7 @@ impl Replicator {
         Self {
             replication: deps.replication.clone(),
             transfer: Transfer::new(deps, backends.clone(), owner, open_ops),
-            observer: Observer::new(deps, backends),
+            observer: Observer::new(deps, backends, owner),
             owner,
             concurrency: deps.settings.replication_concurrency.max(1),
             shutdown: deps.shutdown.clone(),

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use s3o_core::ports::{Configs, Overview};
+use s3o_core::ports::{Configs, Overview, Replication};
 use s3o_core::replication::Standing;
 use s3o_core::usage::signed;
 use s3o_types::BackendId;
+use uuid::Uuid;
 
 use crate::Deps;
 use crate::backends::Backends;
@@ -14,18 +15,30 @@ use crate::backends::Backends;
 pub(crate) struct Observer {
     configs: Arc<dyn Configs>,
     overview: Arc<dyn Overview>,
+    replication: Arc<dyn Replication>,
     backends: Arc<Backends>,
+    replica: Uuid,
     unhealthy_threshold: Duration,
 }
 
 impl Observer {
-    pub(crate) fn new(deps: &Deps, backends: Arc<Backends>) -> Self {
+    pub(crate) fn new(deps: &Deps, backends: Arc<Backends>, replica: Uuid) -> Self {
         Self {
             configs: deps.configs.clone(),
             overview: deps.overview.clone(),
+            replication: deps.replication.clone(),
             backends,
+            replica,
             unhealthy_threshold: deps.settings.unhealthy_threshold,
         }
+    }
+
+    /// Those that all replicas have seen as down for longer than the operator bears.
+    pub(crate) async fn unhealthy(&self) -> Result<Vec<BackendId>, String> {
+        let threshold = i64::try_from(self.unhealthy_threshold.as_micros()).unwrap_or(i64::MAX);
+        let views = self.backends.down_us();
+        let agreed = self.replication.unhealthy(self.replica, views, threshold).await;
+        agreed.map_err(|error| error.to_string())
     }
 
     /// As of now.
@@ -41,7 +54,7 @@ impl Observer {
         // Compared as total / quota, without dividing.
         fullness.sort_by(|(_, a, quota_a), (_, b, quota_b)| (b * quota_a).cmp(&(a * quota_b)));
         Ok(Standing {
-            unhealthy: self.backends.down_for(self.unhealthy_threshold),
+            unhealthy: self.unhealthy().await?,
             fullest_first: fullness.into_iter().map(|(id, ..)| id).collect(),
         })
     }

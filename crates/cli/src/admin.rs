@@ -15,8 +15,10 @@ use tonic::{Code, Request, Status};
 
 use crate::say;
 
+mod drains;
 mod table;
 
+pub(crate) use drains::{drain, drains, undrain};
 use table::{Table, bytes, percent};
 
 /// For the whole answer; a worker's tick may take a while.
@@ -41,6 +43,15 @@ pub(crate) struct Connection {
 #[derive(clap::Args)]
 pub(crate) struct RunWorkerArgs {
     /// A name that `s3o workers` lists
+    name: String,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Flags of `drain` and `undrain`.
+#[derive(clap::Args)]
+pub(crate) struct DrainArgs {
+    /// A backend's name, as in `s3o status`
     name: String,
     #[command(flatten)]
     connection: Connection,

@@ -42,6 +42,12 @@ enum Command {
     Workers(admin::Connection),
     /// Run one tick of a worker now
     RunWorker(admin::RunWorkerArgs),
+    /// Empty a backend: copy what is there elsewhere, then delete it there
+    Drain(admin::DrainArgs),
+    /// Take a drain back
+    Undrain(admin::DrainArgs),
+    /// Backends that are being emptied
+    Drains(admin::Connection),
     /// Serve one folder as an S3 backend, for tests
     #[command(hide = true)]
     FolderBackend(dev::FolderArgs),
@@ -70,6 +76,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Status(connection) => admin::status(&connection).await,
         Command::Workers(connection) => admin::workers(&connection).await,
         Command::RunWorker(args) => admin::run_worker(&args).await,
+        Command::Drain(args) => admin::drain(&args).await,
+        Command::Undrain(args) => admin::undrain(&args).await,
+        Command::Drains(connection) => admin::drains(&connection).await,
         Command::FolderBackend(args) => dev::folder_backend(args).await,
         Command::DevPostgres(args) => dev::postgres(args).await,
     }

@@ -86,3 +86,26 @@ async fn the_process_itself_needs_no_token() {
     plane.shutdown.finish(std::time::Duration::from_secs(60)).await;
     assert!(client.get_status(v1::GetStatusRequest {}).await.is_err(), "it ends with the service");
 }
+
+#[tokio::test]
+async fn a_drain_is_followed_until_nothing_is_left() {
+    let plane = Plane::start().await;
+    let mut admin = admin(&plane, "admin-token");
+    let drain = |name: &str| v1::DrainBackendRequest { name: name.into() };
+    let mut progress = admin.drain_backend(drain("b3")).await.unwrap().into_inner();
+    let mut seen = Vec::new();
+    while let Some(report) = progress.message().await.unwrap() {
+        seen.push((report.objects, report.bytes, report.other_bytes, report.waiting, report.done));
+        assert!(report.asked && report.name == "b3");
+    }
+    assert_eq!(seen, [(1, 10, 1, 1, false), (0, 0, 0, 0, true)]);
+
+    let unknown = admin.drain_backend(drain("b4")).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    assert!(unknown.message().contains("b4"), "{unknown}");
+    admin.undrain_backend(v1::UndrainBackendRequest { name: "b3".into() }).await.unwrap();
+    let none = admin.undrain_backend(v1::UndrainBackendRequest { name: "b4".into() }).await.unwrap_err();
+    assert_eq!(none.code(), Code::NotFound);
+    let drains = admin.list_drains(v1::ListDrainsRequest {}).await.unwrap().into_inner().drains;
+    assert_eq!(drains.len(), 1);
+}

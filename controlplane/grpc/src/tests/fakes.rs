@@ -1,7 +1,7 @@
 //! Ports that remember what they were asked and answer what they were told to.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -14,7 +14,8 @@ use s3o_core::config::{
 use s3o_core::intent::Intent;
 use s3o_core::listing::{ListQuery, Page};
 use s3o_core::object::{Locate, Located};
-use s3o_core::ports::{Configs, Ledger, Overview, PortError, Queues, Sessions, Uploads, WorkerControl};
+use s3o_core::ports::{Configs, Drains, Ledger, Overview, PortError, Queues, Sessions, Uploads, WorkerControl};
+use s3o_core::replication::Drain;
 use s3o_core::session::{BackendUsage, Hello, UsageReport};
 use s3o_core::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
 use s3o_core::usage::Usage;
@@ -29,6 +30,8 @@ use uuid::Uuid;
 pub(super) struct Fakes {
     pub(super) requests: Mutex<Vec<Request>>,
     pub(super) outcomes: Mutex<VecDeque<Outcome>>,
+    /// How many more looks at the drain find something left.
+    pub(super) drain_looks: AtomicU64,
     pub(super) located: Mutex<Option<Located>>,
     pub(super) locates: Mutex<Vec<Locate>>,
     pub(super) lists: Mutex<Vec<ListQuery>>,
@@ -51,6 +54,7 @@ impl Default for Fakes {
         Self {
             requests: Mutex::default(),
             outcomes: Mutex::default(),
+            drain_looks: AtomicU64::new(2),
             located: Mutex::default(),
             locates: Mutex::default(),
             lists: Mutex::default(),
@@ -246,6 +250,36 @@ impl Overview for Fakes {
             last_error: None,
             consecutive_failures: 0,
         }])
+    }
+}
+
+#[async_trait]
+impl Drains for Fakes {
+    async fn drain(&self, name: &str) -> Result<bool, PortError> {
+        Ok(name == "b3")
+    }
+
+    async fn undrain(&self, name: &str) -> Result<bool, PortError> {
+        Ok(name == "b3")
+    }
+
+    /// Each look finds less.
+    async fn drains(&self) -> Result<Vec<Drain>, PortError> {
+        let left = self.drain_looks.fetch_sub(1, Ordering::SeqCst).saturating_sub(1);
+        Ok(vec![Drain {
+            backend: BackendId(3),
+            name: "b3".into(),
+            asked: true,
+            objects: left,
+            bytes: 10 * left,
+            other_bytes: left,
+            waiting: left,
+            done: left == 0,
+        }])
+    }
+
+    async fn retire(&self) -> Result<u64, PortError> {
+        Ok(0)
     }
 }
 

@@ -59,6 +59,7 @@ impl Plane {
             configs: fakes.clone(),
             queues: fakes.clone(),
             overview: fakes.clone(),
+            drains: fakes.clone(),
             workers: fakes.clone(),
         });
         plane

@@ -144,6 +144,8 @@ pub struct ReplicationSection {
     pub unhealthy_threshold: HumanDuration,
     /// How often versions that have too many copies are looked for.
     pub trim_interval: HumanDuration,
+    /// How often the next versions are queued that a new factor, a drain or a lost backend concerns.
+    pub scan_interval: HumanDuration,
 }
 
 impl Default for ReplicationSection {
@@ -153,6 +155,7 @@ impl Default for ReplicationSection {
             concurrency: 4,
             unhealthy_threshold: HumanDuration::from_secs(10 * 60),
             trim_interval: HumanDuration::from_secs(30),
+            scan_interval: HumanDuration::from_secs(10),
         }
     }
 }

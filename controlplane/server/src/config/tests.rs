@@ -48,7 +48,7 @@ http: {listen: 127.0.0.1:1, admin_token: ''}
 cleanup: {interval: 0, concurrency: 0}
 pending_reaper: {interval: 0}
 multipart: {stale_after: 0}
-replication: {interval: 0, concurrency: 0, trim_interval: 0}
+replication: {interval: 0, concurrency: 0, trim_interval: 0, scan_interval: 0}
 log: {filter: 'a=b=c'}
 backends:
   - &b {name: a, endpoint: 'http://H:80', bucket: x, credentials: aws_default_chain}
@@ -84,6 +84,7 @@ credentials:
             "replication.interval",
             "replication.concurrency",
             "replication.trim_interval",
+            "replication.scan_interval",
             "log.filter",
             "backends[1].name",
             "backends[1].bucket",

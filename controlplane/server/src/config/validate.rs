@@ -8,7 +8,7 @@ use s3o_types::{BucketName, Secret};
 
 use super::{
     Access, BackendCredentials, BackendSection, BucketSection, ControlPlaneConfig, CredentialSection,
-    DatabaseSection, StaticKeys,
+    DatabaseSection, ReplicationSection, StaticKeys,
 };
 
 /// Tables hold byte counts as signed 64 bits.
@@ -44,8 +44,11 @@ impl Validate for ControlPlaneConfig {
         });
         problems.field("replication", |p| {
             every(p, self.replication.interval, self.replication.concurrency);
-            if self.replication.trim_interval.micros() == 0 {
-                p.at("trim_interval", "must be longer than 0");
+            let ReplicationSection { trim_interval, scan_interval, .. } = self.replication;
+            for (field, interval) in [("trim_interval", trim_interval), ("scan_interval", scan_interval)] {
+                if interval.micros() == 0 {
+                    p.at(field, "must be longer than 0");
+                }
             }
         });
         problems.field("log", |p| self.log.validate(p));

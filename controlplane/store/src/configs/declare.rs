@@ -13,6 +13,7 @@ use tokio_postgres::Transaction;
 use crate::Store;
 use crate::error::{Failure, StoreError};
 use crate::rows::{cors_json, spec_json};
+use crate::scan::{self, Scan};
 use crate::schema::{LOCK_MIGRATION, LOCK_PLACES};
 
 impl Store {
@@ -40,11 +41,17 @@ async fn apply(transaction: &Transaction<'_>, declared: &Declared, hash: &str) -
         set(transaction, "routing", declared.routing.as_str()).await?;
         set(transaction, "declared_hash", hash).await?;
     }
-    changed |= retire_empty(transaction).await?;
+    changed |= retire_empty(transaction).await? > 0;
     if changed {
-        let mint = "UPDATE settings SET value = to_jsonb(value::bigint + 1) WHERE name = 'generation'";
-        transaction.execute(mint, &[]).await?;
+        mint(transaction).await?;
     }
+    Ok(())
+}
+
+/// The configuration is another one now.
+pub(crate) async fn mint(transaction: &Transaction<'_>) -> Result<(), Failure> {
+    let mint = "UPDATE settings SET value = to_jsonb(value::bigint + 1) WHERE name = 'generation'";
+    transaction.execute(mint, &[]).await?;
     Ok(())
 }
 
@@ -69,11 +76,16 @@ async fn buckets(
                       replication_factor = excluded.replication_factor, max_object_size = excluded.max_object_size,
                       cors = excluded.cors
                   RETURNING id";
+    let factor_of = "SELECT id, replication_factor FROM buckets WHERE name = $1 AND state <> 'gone'";
     let mut ids = HashMap::new();
     for DeclaredBucket { name, ack, replication_factor, max_object_size, cors } in declared {
         let factor = i16::try_from(*replication_factor).unwrap_or(i16::MAX);
         let max = optional(*max_object_size);
         let cors = if cors.is_empty() { None } else { Some(cors_json(name.as_str(), cors)?) };
+        let before = transaction.query_opt(factor_of, &[&name.as_str()]).await?;
+        if let Some(before) = before.filter(|before| before.get::<_, i16>("replication_factor") != factor) {
+            scan::begin(transaction, Scan::Factor, before.get("id")).await?;
+        }
         let row =
             transaction.query_one(upsert, &[&name.as_str(), &ack.as_str(), &factor, &max, &cors]).await?;
         ids.insert(name.as_str().to_owned(), row.get(0));
@@ -134,14 +146,16 @@ async fn backends(transaction: &Transaction<'_>, declared: &[DeclaredBackend]) -
         VALUES ($1, $2, $3, $4, $5, $6, true)
         ON CONFLICT (name) WHERE state <> 'removed' DO UPDATE SET
             spec = excluded.spec, quota_bytes = excluded.quota_bytes, max_object_size = excluded.max_object_size,
-            priority = excluded.priority, position = excluded.position, declared = true, state = 'active',
+            priority = excluded.priority, position = excluded.position, declared = true,
+            state = CASE WHEN b.asked_to_drain THEN 'draining' ELSE 'active' END,
             place = b.place + CASE WHEN b.spec->'endpoint' = excluded.spec->'endpoint'
                                     AND b.spec->'bucket' = excluded.spec->'bucket' THEN 0 ELSE 1 END,
             attached = b.attached AND b.spec->'endpoint' = excluded.spec->'endpoint'
                        AND b.spec->'bucket' = excluded.spec->'bucket',
             etag_proof = CASE WHEN b.spec->'endpoint' = excluded.spec->'endpoint'
                                AND b.spec->'bucket' = excluded.spec->'bucket' THEN b.etag_proof ELSE 'unknown' END
-        RETURNING id";
+        RETURNING id, state = 'active' AND EXISTS (
+            SELECT FROM copy_scans s WHERE s.kind = 'drain' AND s.subject = b.id) AS taken_back";
     let slot = "INSERT INTO backend_usage (backend, slot) VALUES ($1, 0) ON CONFLICT DO NOTHING";
     let mut names = Vec::new();
     for (position, backend) in declared.iter().enumerate() {
@@ -153,12 +167,19 @@ async fn backends(transaction: &Transaction<'_>, declared: &[DeclaredBackend]) -
         let row = transaction
             .query_one(upsert, &[&backend.name, &spec, &quota, &max, &backend.priority, &position])
             .await?;
-        transaction.execute(slot, &[&row.get::<_, i32>(0)]).await?;
+        let id: i32 = row.get(0);
+        transaction.execute(slot, &[&id]).await?;
+        if row.get("taken_back") {
+            scan::end(transaction, Scan::Drain, id).await?;
+            scan::begin(transaction, Scan::Returned, id).await?;
+        }
         names.push(backend.name.as_str());
     }
     let drain = "UPDATE backends SET state = 'draining', declared = false
-                 WHERE declared AND state <> 'removed' AND NOT name = ANY ($1)";
-    transaction.execute(drain, &[&names]).await?;
+                 WHERE declared AND state <> 'removed' AND NOT name = ANY ($1) RETURNING id";
+    for row in transaction.query(drain, &[&names]).await? {
+        scan::begin(transaction, Scan::Drain, row.get(0)).await?;
+    }
     Ok(())
 }
 
@@ -199,18 +220,23 @@ async fn credentials(
 }
 
 /// Backends that are neither declared nor stored any more, and on which no row names a byte.
-async fn retire_empty(transaction: &Transaction<'_>) -> Result<bool, Failure> {
+pub(crate) async fn retire_empty(transaction: &Transaction<'_>) -> Result<usize, Failure> {
     let lock = "SELECT u.backend FROM backend_usage u JOIN backends b ON b.id = u.backend
                 WHERE u.slot = 0 AND b.state = 'draining' AND NOT b.declared ORDER BY u.backend FOR UPDATE OF u";
     transaction.query(lock, &[]).await?;
     // A new statement: it sees what those that held the locks have written.
     let retire = "
-        UPDATE backends b SET state = 'removed', attached = false
+        UPDATE backends b SET state = 'removed', attached = false, asked_to_drain = false
         WHERE b.state = 'draining' AND NOT b.declared
           AND NOT EXISTS (SELECT FROM copies c WHERE c.backend = b.id)
           AND NOT EXISTS (SELECT FROM part_copies p WHERE p.backend = b.id)
           AND NOT EXISTS (SELECT FROM intents i WHERE b.id = ANY (i.target_backend))
           AND NOT EXISTS (SELECT FROM cleanup_queue q WHERE q.backend = b.id)
-          AND NOT EXISTS (SELECT FROM cleanup_dlq d WHERE d.backend = b.id)";
-    Ok(transaction.execute(retire, &[]).await? > 0)
+          AND NOT EXISTS (SELECT FROM cleanup_dlq d WHERE d.backend = b.id)
+        RETURNING b.id";
+    let retired = transaction.query(retire, &[]).await?;
+    for row in &retired {
+        scan::end_all(transaction, row.get(0)).await?;
+    }
+    Ok(retired.len())
 }

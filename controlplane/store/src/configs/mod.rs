@@ -5,6 +5,8 @@
 
 mod declare;
 
+pub(crate) use declare::{mint, retire_empty};
+
 use std::sync::Arc;
 use std::time::Duration;
 

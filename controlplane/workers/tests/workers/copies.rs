@@ -8,10 +8,11 @@ use s3o_core::call::{Abort, BeginCopy, Call, ChangeCopy, Commit, CopyChange, Out
 use s3o_core::cleanup::Claim;
 use s3o_core::intent::Target;
 use s3o_core::object::{CopyRow, CopyState, ObjectRow};
-use s3o_core::ports::{PortError, Replication};
+use s3o_core::ports::{Drains, PortError, Replication};
 use s3o_core::replication::{
-    CopiesPage, CopiesQuery, CopyTask, ExtentCopies, ReplicationEntry, ReplicationItem, ReplicationResult,
+    CopiesPage, CopiesQuery, CopyTask, Drain, ExtentCopies, ReplicationEntry, ReplicationItem, ReplicationResult,
 };
+use s3o_core::worker::Counts;
 use s3o_types::{
     BackendId, BackendState, BlobName, BucketId, Checksums, Encoding, ErrorCode, Etag, Extent, Gen,
     ObjectAttributes, Op, Place, Seq, StorageKey, Timestamp, VersionId,
@@ -32,6 +33,12 @@ pub(crate) struct CopiesState {
     pub(crate) committed: Vec<Commit>,
     pub(crate) aborted: Vec<Abort>,
     pub(crate) changed: Vec<ChangeCopy>,
+    /// What the next steps of scans find.
+    pub(crate) scans: Vec<Counts>,
+    /// The unhealthy backends that steps were told of.
+    pub(crate) scanned_for: Vec<Vec<BackendId>>,
+    pub(crate) drains: Vec<Drain>,
+    pub(crate) retired: u64,
     /// Every change is refused with it.
     pub(crate) refuse_changes: Option<ErrorCode>,
     /// Every commit is refused with it.
@@ -209,5 +216,40 @@ impl Replication for Ports {
 
     async fn waiting(&self, _: CopyTask) -> Result<u64, PortError> {
         Ok(self.state.lock().unwrap().copies.queue.len() as u64)
+    }
+
+    async fn unhealthy(
+        &self,
+        _: Uuid,
+        down_us: Vec<(BackendId, Option<i64>)>,
+        threshold_us: i64,
+    ) -> Result<Vec<BackendId>, PortError> {
+        let long = |down: &Option<i64>| down.is_some_and(|us| us >= threshold_us);
+        Ok(down_us.into_iter().filter(|(_, down)| long(down)).map(|(id, _)| id).collect())
+    }
+
+    async fn scan(&self, unhealthy: &[BackendId]) -> Result<Option<Counts>, PortError> {
+        let mut state = self.state.lock().unwrap();
+        state.copies.scanned_for.push(unhealthy.to_vec());
+        Ok(state.copies.scans.pop())
+    }
+}
+
+#[async_trait]
+impl Drains for Ports {
+    async fn drain(&self, _: &str) -> Result<bool, PortError> {
+        unreachable!("workers drain nothing by themselves")
+    }
+
+    async fn undrain(&self, _: &str) -> Result<bool, PortError> {
+        unreachable!("workers drain nothing by themselves")
+    }
+
+    async fn drains(&self) -> Result<Vec<Drain>, PortError> {
+        Ok(self.state.lock().unwrap().copies.drains.clone())
+    }
+
+    async fn retire(&self) -> Result<u64, PortError> {
+        Ok(self.state.lock().unwrap().copies.retired)
     }
 }

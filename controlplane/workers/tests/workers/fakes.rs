@@ -118,6 +118,7 @@ impl Fixture {
             queues: ports.clone(),
             uploads: ports.clone(),
             replication: ports.clone(),
+            drains: ports.clone(),
             maintenance: ports.clone(),
             overview: ports.clone(),
             sessions: ports.clone(),
@@ -130,6 +131,7 @@ impl Fixture {
                 pending_reaper: day,
                 replicator: day,
                 over_replication: day,
+                copy_scan: day,
                 ..WorkerSettings::default()
             },
             shutdown: shutdown.clone(),

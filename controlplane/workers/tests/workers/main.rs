@@ -5,6 +5,7 @@
 mod copies;
 mod fakes;
 mod worker_cleanup_queue;
+mod worker_copy_scan;
 mod worker_marker;
 mod worker_over_replication;
 mod worker_pending_reaper;

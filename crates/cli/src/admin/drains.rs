@@ -1,0 +1,80 @@
+//! `s3o drain`, `undrain`, `drains`: backends that are emptied.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use s3o_proto::v1;
+
+use super::table::{Table, bytes};
+use super::{Connection, DrainArgs, connect, refused};
+use crate::say;
+
+/// Begins a drain and shows how far it is; to interrupt it stops the showing only.
+pub(crate) async fn drain(args: &DrainArgs) -> anyhow::Result<()> {
+    let mut client = connect(&args.connection).await?;
+    let request = v1::DrainBackendRequest { name: args.name.clone() };
+    let mut progress =
+        client.drain_backend(request).await.map_err(|status| refused(&status))?.into_inner();
+    let (mut bar, mut begun) = (None, 0);
+    while let Some(drain) = progress.message().await.map_err(|status| refused(&status))? {
+        let left = drain.bytes + drain.other_bytes;
+        let bar = bar.get_or_insert_with(|| {
+            begun = left;
+            bar_of(left)
+        });
+        // Writes that were under way may have come on top.
+        begun = begun.max(left);
+        bar.set_length(begun);
+        bar.set_position(begun - left);
+        bar.set_message(what_is_left(&drain));
+        if drain.done {
+            bar.finish_and_clear();
+            say(format_args!("{}: nothing is left there", args.name));
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the control plane ended; the drain goes on: see `s3o drains`")
+}
+
+fn bar_of(length: u64) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    let style = ProgressStyle::with_template("{bar:30} {percent}%  {msg}");
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn what_is_left(drain: &v1::Drain) -> String {
+    let v1::Drain { name: _, asked: _, objects, bytes: left, other_bytes, waiting, done: _ } = drain;
+    let (left, other) = (bytes(i128::from(*left)), bytes(i128::from(*other_bytes)));
+    format!("{objects} objects with {left}, {other} to be deleted or under way; {waiting} waiting")
+}
+
+/// Takes a drain back.
+pub(crate) async fn undrain(args: &DrainArgs) -> anyhow::Result<()> {
+    let mut client = connect(&args.connection).await?;
+    let request = v1::UndrainBackendRequest { name: args.name.clone() };
+    client.undrain_backend(request).await.map_err(|status| refused(&status))?;
+    say(format_args!("{}: takes objects again", args.name));
+    Ok(())
+}
+
+/// Shows all drains.
+pub(crate) async fn drains(connection: &Connection) -> anyhow::Result<()> {
+    let mut client = connect(connection).await?;
+    let reply = client.list_drains(v1::ListDrainsRequest {}).await.map_err(|status| refused(&status))?;
+    let mut table = Table::new(["BACKEND", "WHY", "OBJECTS", "BYTES", "OTHER BYTES", "WAITING", "DONE"]);
+    for drain in reply.into_inner().drains {
+        let v1::Drain { name, asked, objects, bytes: left, other_bytes, waiting, done } = drain;
+        table.row([
+            name,
+            if asked { "asked for" } else { "not declared" }.to_owned(),
+            objects.to_string(),
+            bytes(i128::from(left)),
+            bytes(i128::from(other_bytes)),
+            waiting.to_string(),
+            if done { "yes" } else { "no" }.to_owned(),
+        ]);
+    }
+    say(table);
+    Ok(())
+}
