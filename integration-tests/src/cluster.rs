@@ -229,6 +229,11 @@ impl Cluster {
         file
     }
 
+    /// How many copies the file says from the next [`Self::reload`] on.
+    pub fn want_copies(&mut self, copies: usize) {
+        self.options.copies = copies;
+    }
+
     /// Writes every control plane's file anew, after `change`, and sends SIGHUP.
     pub fn reload(&self, change: impl Fn(&mut Value)) -> Result<()> {
         for (index, control) in self.control.iter().enumerate() {

@@ -19,6 +19,8 @@ pub const CLEANUP: &str = "cleanup_queue";
 /// As the list of workers has them.
 pub const REPLICATOR: &str = "replicator";
 /// As the list of workers has them.
+pub const COPY_SCAN: &str = "copy_scan";
+/// As the list of workers has them.
 pub const OVER_REPLICATION: &str = "over_replication";
 
 /// Runs one tick of a worker on the first control plane that answers.

@@ -17,7 +17,7 @@ use crate::status::{about_field, port_failed};
 const EVERY: Duration = Duration::from_secs(1);
 
 /// How far a drain is, until it is done.
-pub(crate) type Progress = Pin<Box<dyn Stream<Item = Result<v1::Drain, Status>> + Send>>;
+pub(crate) type Progress = Pin<Box<dyn Stream<Item = Result<v1::DrainProgress, Status>> + Send>>;
 
 fn unknown(name: &str, what: &str) -> Status {
     about_field(Code::NotFound, "name", &format!("there is no {what} `{name}`"))
@@ -57,7 +57,7 @@ enum Following {
 }
 
 /// One that was taken back, or whose backend is gone, is no drain any more.
-async fn one(drains: &dyn Drains, name: &str) -> Result<v1::Drain, Status> {
+async fn one(drains: &dyn Drains, name: &str) -> Result<v1::DrainProgress, Status> {
     let all = list(drains).await?;
     all.into_iter().find(|drain| drain.name == name).ok_or_else(|| unknown(name, "drain of backend"))
 }
@@ -67,12 +67,12 @@ pub(crate) async fn undrain(drains: &dyn Drains, name: &str) -> Result<(), Statu
     if undone { Ok(()) } else { Err(unknown(name, "drain that was asked for, of backend")) }
 }
 
-pub(crate) async fn list(drains: &dyn Drains) -> Result<Vec<v1::Drain>, Status> {
+pub(crate) async fn list(drains: &dyn Drains) -> Result<Vec<v1::DrainProgress>, Status> {
     let drains = drains.drains().await.map_err(|error| port_failed(&error))?;
     Ok(drains.into_iter().map(to_wire).collect())
 }
 
-fn to_wire(drain: Drain) -> v1::Drain {
+fn to_wire(drain: Drain) -> v1::DrainProgress {
     let Drain { backend: _, name, asked, objects, bytes, other_bytes, waiting, done } = drain;
-    v1::Drain { name, asked, objects, bytes, other_bytes, waiting, done }
+    v1::DrainProgress { name, asked, objects, bytes, other_bytes, waiting, done }
 }

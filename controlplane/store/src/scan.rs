@@ -24,8 +24,6 @@ const ENOUGH: i64 = 20_000;
 pub(crate) enum Scan {
     /// A backend is being emptied.
     Drain,
-    /// A backend is not there any more.
-    Unhealthy,
     /// It is there again.
     Returned,
     /// A bucket wants another number of copies.
@@ -36,7 +34,6 @@ impl Scan {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Drain => "drain",
-            Self::Unhealthy => "unhealthy",
             Self::Returned => "returned",
             Self::Factor => "factor",
         }

@@ -5,7 +5,7 @@ use s3o_integration_tests::backend::Backend;
 use s3o_integration_tests::config::BUCKET;
 use s3o_integration_tests::multipart::Upload;
 use s3o_integration_tests::s3::{self, body};
-use s3o_integration_tests::settle::{OVER_REPLICATION, REPLICATOR, run_worker, settle};
+use s3o_integration_tests::settle::{COPY_SCAN, OVER_REPLICATION, REPLICATOR, run_worker, settle};
 use s3o_integration_tests::{Cluster, Options, wait};
 use s3o_testkit::s3server::{Fault, Operation, Rule};
 
@@ -132,6 +132,76 @@ async fn two_replicas_share_the_work_and_make_each_copy_once() -> Result<()> {
         .sum();
     ensure!(done == 40, "{done}");
     ensure!(blobs(&cluster) == [40, 40], "{:?}", blobs(&cluster));
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_factor_is_followed_both_ways() -> Result<()> {
+    let mut cluster = start(1, 3).await?;
+    for n in 0..6 {
+        put(&cluster, &format!("k{n}")).await;
+    }
+    for copies in [3, 2] {
+        cluster.want_copies(copies);
+        cluster.reload(|_| {})?;
+        wait::until("the new factor", || async {
+            let sql = cluster.sql().await?;
+            let factor = "SELECT replication_factor FROM buckets WHERE name = 'data'";
+            Ok(usize::try_from(sql.query_one(factor, &[]).await?.get::<_, i16>(0))? == copies)
+        })
+        .await?;
+        run_worker(&cluster, COPY_SCAN).await?;
+        settle(&cluster).await?;
+        ensure!(blobs(&cluster).iter().sum::<usize>() == 6 * copies, "{copies}: {:?}", blobs(&cluster));
+    }
+    cluster.finish().await
+}
+
+/// While clients write: what was placed before the drain is moved, and nothing more comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_backend_is_empty_in_the_end_and_every_object_whole() -> Result<()> {
+    let options = Options { backends: 3, copies: 2, data_planes: 2, routing: "spread", ..Options::default() };
+    let cluster = Cluster::start(options).await?;
+    for n in 0..10 {
+        put(&cluster, &format!("k{n}")).await;
+    }
+    run_worker(&cluster, REPLICATOR).await?;
+    let mut admin = cluster.admin(0).await?;
+    let request = s3o_proto::v1::DrainBackendRequest { name: "b1".to_owned() };
+    let (began, drain) = tokio::join!(
+        admin.drain_backend(request),
+        futures::future::join_all((10..30).map(|n| {
+            let cluster = &cluster;
+            async move {
+                let key = format!("k{n}");
+                s3::put(&cluster.s3(n % 2), BUCKET, &key, body(&key, SIZE)).await
+            }
+        }))
+    );
+    let mut progress = began?.into_inner();
+    for stored in drain {
+        stored.expect("put");
+    }
+    wait::until("the drained backend is empty", || async {
+        run_worker(&cluster, COPY_SCAN).await?;
+        let sql = cluster.sql().await?;
+        sql.batch_execute("UPDATE copy_scans SET not_before = now() WHERE NOT finished").await?;
+        settle(&cluster).await?;
+        Ok(blobs(&cluster)[1] == 0)
+    })
+    .await?;
+    run_worker(&cluster, COPY_SCAN).await?;
+    let mut last = None;
+    while let Some(report) = progress.message().await? {
+        last = Some(report);
+    }
+    ensure!(last.as_ref().is_some_and(|report| report.done && report.objects == 0), "{last:?}");
+    for n in 0..30 {
+        ensure!(is_whole(&cluster, &format!("k{n}")).await?, "k{n}");
+    }
+    put(&cluster, "after").await;
+    ensure!(blobs(&cluster)[1] == 0);
+    admin.undrain_backend(s3o_proto::v1::UndrainBackendRequest { name: "b1".to_owned() }).await?;
     cluster.finish().await
 }
 

@@ -43,8 +43,8 @@ fn bar_of(length: u64) -> ProgressBar {
     bar
 }
 
-fn what_is_left(drain: &v1::Drain) -> String {
-    let v1::Drain { name: _, asked: _, objects, bytes: left, other_bytes, waiting, done: _ } = drain;
+fn what_is_left(drain: &v1::DrainProgress) -> String {
+    let v1::DrainProgress { name: _, asked: _, objects, bytes: left, other_bytes, waiting, done: _ } = drain;
     let (left, other) = (bytes(i128::from(*left)), bytes(i128::from(*other_bytes)));
     format!("{objects} objects with {left}, {other} to be deleted or under way; {waiting} waiting")
 }
@@ -64,7 +64,7 @@ pub(crate) async fn drains(connection: &Connection) -> anyhow::Result<()> {
     let reply = client.list_drains(v1::ListDrainsRequest {}).await.map_err(|status| refused(&status))?;
     let mut table = Table::new(["BACKEND", "WHY", "OBJECTS", "BYTES", "OTHER BYTES", "WAITING", "DONE"]);
     for drain in reply.into_inner().drains {
-        let v1::Drain { name, asked, objects, bytes: left, other_bytes, waiting, done } = drain;
+        let v1::DrainProgress { name, asked, objects, bytes: left, other_bytes, waiting, done } = drain;
         table.row([
             name,
             if asked { "asked for" } else { "not declared" }.to_owned(),

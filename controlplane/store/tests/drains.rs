@@ -1,0 +1,182 @@
+//! Backends that are emptied, factors that change, backends that are lost: which versions are queued.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use s3o_core::ports::{Configs, Drains, Ledger, Replication};
+use s3o_core::replication::{CopyTask, Drain};
+use s3o_types::{AckLevel, BackendId, BackendState};
+use support::{World, declared, op};
+use uuid::Uuid;
+
+const SECOND: i64 = 1_000_000;
+
+impl World {
+    /// All pages that are due.
+    async fn scan(&self, unhealthy: &[BackendId]) -> u64 {
+        self.sql.batch_execute("UPDATE copy_scans SET not_before = now() - interval '1 s' WHERE NOT finished").await.unwrap();
+        let mut queued = 0;
+        while let Some(step) = self.store.scan(unhealthy).await.unwrap() {
+            queued += step["queued"];
+        }
+        queued
+    }
+
+    async fn forget_queue(&self) {
+        self.sql.batch_execute("DELETE FROM replication_queue").await.unwrap();
+    }
+
+    async fn state(&self, name: &str) -> BackendState {
+        let config = self.store.newer_than(-1).await;
+        config.backends.iter().find(|backend| backend.spec.name == name).unwrap().state
+    }
+
+    async fn drain_of(&self, name: &str) -> Option<Drain> {
+        self.store.drains().await.unwrap().into_iter().find(|drain| drain.name == name)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_factor_queues_the_versions_of_its_bucket_once() {
+    let world = World::copied(AckLevel::One, 1).await;
+    for n in 0..5 {
+        world.put(&format!("k{n}"), 1).await;
+    }
+    assert_eq!(world.scan(&[]).await, 0);
+    world.want(AckLevel::One, 2).await;
+    assert_eq!(world.scan(&[]).await, 5);
+    assert_eq!(world.store.waiting(CopyTask::Add).await.unwrap(), 5);
+    assert_eq!(world.scan(&[]).await, 0, "one pass");
+    world.forget_queue().await;
+    // The same factor again changes nothing.
+    world.want(AckLevel::Quorum, 2).await;
+    assert_eq!(world.scan(&[]).await, 0);
+    // Those that have what they should have are passed over.
+    world.want(AckLevel::One, 1).await;
+    assert_eq!(world.scan(&[]).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_goes_page_by_page_and_stops_while_enough_wait() {
+    let world = World::copied(AckLevel::One, 1).await;
+    world.put("k", 1).await;
+    let many = "
+        INSERT INTO objects (bucket, key, seq, version, size, etag, modified)
+        SELECT bucket, 'n' || n, 1000 + n, gen_random_uuid(), 1, 'e', now()
+        FROM objects, generate_series(1, 2500) AS n WHERE key = 'k';
+        INSERT INTO copies (version, extent, backend, gen, bucket, key, state, stored_size)
+        SELECT version, 0, 1, 0, bucket, key, 'verified', 1 FROM objects WHERE key <> 'k'";
+    world.sql.batch_execute(many).await.unwrap();
+    world.want(AckLevel::One, 2).await;
+    let first = world.store.scan(&[]).await.unwrap().unwrap();
+    assert_eq!((first["looked_at"], first["queued"]), (1000, 1000));
+    let full = "INSERT INTO replication_queue (version, bucket, key, task)
+                SELECT gen_random_uuid(), 1, 'x', 'trim' FROM generate_series(1, 20000)";
+    world.sql.batch_execute(full).await.unwrap();
+    assert_eq!(world.store.scan(&[]).await.unwrap(), None, "enough wait");
+    world.forget_queue().await;
+    assert_eq!(world.scan(&[]).await, 1501);
+    assert_eq!(world.count("SELECT count(*) FROM copy_scans").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_places_nothing_and_ends_when_nothing_is_left() {
+    let world = World::copied(AckLevel::One, 1).await;
+    world.put("k", 10).await;
+    // One that was placed before the drain, and commits after it.
+    let late = op();
+    let begun = world.begun(late, "late", 10).await;
+    assert!(!world.store.drain("nowhere").await.unwrap());
+    assert!(!world.store.undrain("b0").await.unwrap(), "nobody asked for a drain");
+    assert!(world.store.drain("b0").await.unwrap());
+    assert!(world.store.drain("b0").await.unwrap(), "to ask twice changes nothing");
+    assert_eq!(world.state("b0").await, BackendState::Draining);
+    let other = world.begun(op(), "new", 10).await;
+    assert_ne!(other.1[0].backend, begun.1[0].backend);
+
+    assert_eq!(world.scan(&[]).await, 1);
+    let drain = world.drain_of("b0").await.unwrap();
+    assert_eq!((drain.asked, drain.objects, drain.bytes, drain.done), (true, 1, 10, false));
+    assert_eq!((drain.other_bytes, drain.waiting), (10, 1));
+    world.forget_queue().await;
+    // As if it had been moved.
+    world.store.submit(world.delete(op(), "k")).await;
+    world.scan(&[]).await;
+    assert!(!world.drain_of("b0").await.unwrap().done, "a write to it is under way");
+    world.store.submit(world.commit(late, "late", 10, &begun)).await;
+    assert_eq!(world.scan(&[]).await, 1, "a commit onto it stands, and is found");
+    world.store.submit(world.delete(op(), "late")).await;
+    world.scan(&[]).await;
+    let drain = world.drain_of("b0").await.unwrap();
+    assert_eq!((drain.objects, drain.done), (0, false), "its blobs are queued still");
+    world.sql.batch_execute("DELETE FROM cleanup_queue; UPDATE backend_usage SET orphaned = 0").await.unwrap();
+    assert!(world.drain_of("b0").await.unwrap().done);
+
+    // What YAML declares does not end it, only the operator does.
+    world.want(AckLevel::One, 2).await;
+    assert_eq!(world.state("b0").await, BackendState::Draining);
+    assert!(world.store.undrain("b0").await.unwrap());
+    assert_eq!(world.state("b0").await, BackendState::Active);
+    assert!(world.drain_of("b0").await.is_none());
+    assert_eq!(world.store.retire().await.unwrap(), 0, "it is declared");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_that_left_the_file_is_drained_and_forgotten() {
+    let world = World::copied(AckLevel::One, 1).await;
+    world.put("k", 10).await;
+    let mut without = declared(&[None, None, None]);
+    without.backends.remove(0);
+    world.store.apply_declared(&without, "without b0").await.unwrap();
+    assert_eq!(world.scan(&[]).await, 1);
+    let drain = world.drain_of("b0").await.unwrap();
+    assert!(!drain.asked && !drain.done);
+    assert_eq!(world.store.retire().await.unwrap(), 0, "its object is there still");
+    // Declared again: what was copied elsewhere meanwhile is looked at once more.
+    world.store.apply_declared(&declared(&[None, None, None]), "with b0 again").await.unwrap();
+    assert!(world.drain_of("b0").await.is_none());
+    assert_eq!(world.count("SELECT count(*) FROM copy_scans WHERE kind = 'returned'").await, 1);
+    world.store.apply_declared(&without, "without b0 again").await.unwrap();
+    world.store.submit(world.delete(op(), "k")).await;
+    world.sql.batch_execute("DELETE FROM cleanup_queue; UPDATE backend_usage SET orphaned = 0").await.unwrap();
+    assert_eq!(world.store.retire().await.unwrap(), 1);
+    assert_eq!(world.store.retire().await.unwrap(), 0);
+    assert_eq!(world.count("SELECT count(*) FROM copy_scans WHERE kind = 'drain'").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_is_lost_only_when_all_replicas_say_so() {
+    let world = World::copied(AckLevel::One, 2).await;
+    let (one, two) = (Uuid::new_v4(), Uuid::new_v4());
+    let lost = BackendId(1);
+    let views = |down: Option<i64>| vec![(lost, down), (BackendId(2), None)];
+    let say = async |replica, down| world.store.unhealthy(replica, views(down), 600 * SECOND).await.unwrap();
+    assert!(say(one, Some(599 * SECOND)).await.is_empty(), "not for long enough");
+    assert_eq!(say(one, Some(600 * SECOND)).await, [lost]);
+    assert!(say(two, None).await.is_empty(), "another replica reaches it");
+    assert!(say(one, Some(700 * SECOND)).await.is_empty());
+    assert_eq!(say(two, Some(601 * SECOND)).await, [lost]);
+    say(two, None).await;
+    // A replica that ended says nothing any more.
+    world.sql.batch_execute("UPDATE backend_views SET seen = now() - interval '2 minutes'").await.unwrap();
+    assert_eq!(say(one, Some(800 * SECOND)).await, [lost]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_lost_backend_holds_is_queued_once_and_again_when_it_is_back() {
+    let world = World::copied(AckLevel::All, 2).await;
+    for n in 0..3 {
+        world.put(&format!("k{n}"), 1).await;
+    }
+    assert_eq!(world.scan(&[]).await, 0);
+    let lost = [BackendId(1)];
+    assert_eq!(world.scan(&lost).await, 3);
+    world.forget_queue().await;
+    assert_eq!(world.scan(&lost).await, 0, "once");
+    // Third copies were made meanwhile.
+    let third = "INSERT INTO copies (version, extent, backend, gen, bucket, key, state, stored_size)
+                 SELECT version, 0, 3, 9, bucket, key, 'verified', 1 FROM objects WHERE key <> 'k0'";
+    world.sql.batch_execute(third).await.unwrap();
+    assert_eq!(world.scan(&[]).await, 2, "those that have too many");
+    assert_eq!(world.count("SELECT count(*) FROM copy_scans").await, 0);
+}
