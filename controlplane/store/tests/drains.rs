@@ -3,7 +3,7 @@
 
 mod support;
 
-use s3o_core::ports::{Configs, Drains, Ledger, Replication};
+use s3o_core::ports::{Drains, Ledger, Replication};
 use s3o_core::replication::{CopyTask, Drain};
 use s3o_types::{AckLevel, BackendId, BackendState};
 use support::{World, declared, op};
@@ -27,8 +27,8 @@ impl World {
     }
 
     async fn state(&self, name: &str) -> BackendState {
-        let config = self.store.newer_than(-1).await;
-        config.backends.iter().find(|backend| backend.spec.name == name).unwrap().state
+        let row = self.sql.query_one("SELECT state FROM backends WHERE name = $1", &[&name]).await.unwrap();
+        row.get::<_, &str>(0).parse().unwrap()
     }
 
     async fn drain_of(&self, name: &str) -> Option<Drain> {
