@@ -315,7 +315,10 @@ mod tests {
         assert!(begun_of(v1::Begun { required_copies: 2, ..good.clone() }).is_none());
         let two = v1::Begun { targets: vec![target(1), target(2)], required_copies: 2, ..good.clone() };
         assert_eq!(begun_of(two).map(|begun| begun.required_copies), Some(2));
-        assert_eq!(begun_of(v1::Begun { required_copies: 0, ..good.clone() }).map(|b| b.required_copies), Some(1));
+        assert_eq!(
+            begun_of(v1::Begun { required_copies: 0, ..good.clone() }).map(|b| b.required_copies),
+            Some(1)
+        );
         assert!(begun_of(v1::Begun { targets: vec![], ..good.clone() }).is_none());
         assert!(begun_of(v1::Begun { version: vec![1; 3].into(), ..good }).is_none());
     }

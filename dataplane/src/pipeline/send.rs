@@ -14,7 +14,7 @@ use futures::stream::FuturesUnordered;
 use http::{HeaderName, HeaderValue};
 use s3o_backend::{BackendError, BackendErrorKind, Certainty};
 use s3o_blob::{BodyDigests, SelfDescription, to_blob_headers};
-use s3o_types::{BackendId, Checksums, EtagProof, Etag};
+use s3o_types::{BackendId, Checksums, Etag, EtagProof};
 use s3s::{S3Error, S3Result, s3_error};
 use tokio_util::sync::CancellationToken;
 
@@ -287,7 +287,8 @@ impl<'a> Sending<'a> {
             }
             (error, _) => {
                 self.ends.extend(self.copies.into_iter().map(stored));
-                Err(error.unwrap_or_else(|| faults::unavailable("No backend took the object. Please try again.")))
+                Err(error
+                    .unwrap_or_else(|| faults::unavailable("No backend took the object. Please try again.")))
             }
         }
     }
@@ -340,9 +341,7 @@ async fn stream_to(
 ) -> Attempted {
     let prepared = async { Ok((place::backend_of(plane, target).await?, headers_of(write)?)) };
     match prepared.await {
-        Ok((backend, headers)) => {
-            target::stream(&backend, target, outgoing, write.size, headers, cut).await
-        }
+        Ok((backend, headers)) => target::stream(&backend, target, outgoing, write.size, headers, cut).await,
         Err(error) => Attempted::BackendFailed(End::NotSent.into(), error),
     }
 }

@@ -159,7 +159,8 @@ impl Fan {
             return (Step::Refused, false);
         }
         let alone = state.seats.len() == 1;
-        let polled = if alone { state.body.poll_next_unpin(cx) } else { state.body.poll_next_unpin(everybody) };
+        let polled =
+            if alone { state.body.poll_next_unpin(cx) } else { state.body.poll_next_unpin(everybody) };
         match polled {
             Poll::Pending => (Step::Waits, false),
             Poll::Ready(next) => (Step::Given(state.take_in(id, next)), !alone),
