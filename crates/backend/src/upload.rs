@@ -131,10 +131,12 @@ impl UploadWatch {
 
     /// Returns when the upload has stood still for too long, with the error that says who did.
     pub(crate) async fn stalled(&self, timeouts: Timeouts) -> BackendError {
+        // What is waited for may change before a limit is over, and its limit may be the shorter one.
+        let shortest = timeouts.source.min(timeouts.idle).min(timeouts.response);
         loop {
             if self.0.held.load(Ordering::SeqCst) {
                 // The clock begins anew when this is over.
-                tokio::time::sleep(timeouts.source.min(timeouts.idle)).await;
+                tokio::time::sleep(shortest).await;
                 continue;
             }
             let (since, waits_for_source) = *self.0.progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,7 +151,7 @@ impl UploadWatch {
             if since.elapsed() >= limit {
                 return stall_error(finished, waits_for_source, limit);
             }
-            tokio::time::sleep_until(since + limit).await;
+            tokio::time::sleep_until((since + limit).min(Instant::now() + shortest)).await;
         }
     }
 }

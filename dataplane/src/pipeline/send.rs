@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use http::{HeaderName, HeaderValue};
 use s3o_backend::{BackendError, BackendErrorKind, Certainty};
-use s3o_blob::{BodyDigests, SelfDescription, to_blob_headers};
+use s3o_blob::{SelfDescription, to_blob_headers};
 use s3o_types::{BackendId, Checksums, Etag, EtagProof};
 use s3s::{S3Error, S3Result, s3_error};
 use tokio_util::sync::CancellationToken;
@@ -67,7 +67,6 @@ pub(super) async fn send(
         begun: Instant::now(),
         grace_until: None,
         copies: Vec::new(),
-        body: None,
         ends,
         error: None,
     };
@@ -100,12 +99,18 @@ struct Sending<'a> {
     begun: Instant,
     /// The level is met; the rest has time until then.
     grace_until: Option<Instant>,
-    copies: Vec<StoredCopy>,
-    /// Of the first copy.
-    body: Option<(Etag, Checksums)>,
+    copies: Vec<Held>,
     ends: &'a mut Vec<Finished>,
     /// The write cannot succeed any more.
     error: Option<S3Error>,
+}
+
+/// A verified copy. Where backends compute the MD5, they may name different ones; which of them is wrong cannot be
+/// said, so only those that agree count together.
+struct Held {
+    copy: StoredCopy,
+    md5: Etag,
+    checksums: Checksums,
 }
 
 struct Running {
@@ -115,13 +120,13 @@ struct Running {
     cut: CancellationToken,
 }
 
-impl<'a> Sending<'a> {
+impl Sending<'_> {
     async fn run(&mut self) {
         loop {
             self.replace_missing().await;
             self.stream();
             self.vacated.drain(..).for_each(|seat| seat.give_up());
-            let has_spare = self.copies.len() + self.running.len() > self.required;
+            let has_spare = self.agreed() + self.running.len() > self.required;
             tokio::select! {
                 biased;
                 ended = self.puts.next() => match ended {
@@ -158,7 +163,7 @@ impl<'a> Sending<'a> {
             return;
         }
         let waiting = std::mem::take(&mut self.waiting);
-        let needed = self.error.is_none() && self.copies.len() < self.required;
+        let needed = self.error.is_none() && self.agreed() < self.required;
         let takes_trailers = self.write.size >= TRAILER_FROM
             && waiting.iter().all(|(target, _)| takes_trailers(self.plane, target.backend));
         let bodies = if needed { self.readings.take(waiting.len(), takes_trailers) } else { None };
@@ -183,7 +188,7 @@ impl<'a> Sending<'a> {
     /// Finds others while too few are left. The connections of those that are go on meanwhile.
     async fn replace_missing(&mut self) {
         while self.error.is_none()
-            && self.copies.len() + self.running.len() + self.waiting.len() < self.required
+            && self.agreed() + self.running.len() + self.waiting.len() < self.required
             && let Some(failed) = self.failed
         {
             if self.replacements == MAX_REPLACEMENTS || !self.write.payload.can_be_sent() {
@@ -211,7 +216,7 @@ impl<'a> Sending<'a> {
         let was_streamed = seat.is_some();
         self.vacated.extend(seat);
         match attempted {
-            Attempted::Stored(copy, md5, digests) => self.stored(copy, md5, digests),
+            Attempted::Stored(copy, md5, digests) => self.stored(copy, md5, digests.checksums),
             Attempted::BodyFailed(end, fault) if self.write.payload.is_clients() => {
                 self.ends.push(finished(target, end));
                 if self.error.is_none() {
@@ -236,19 +241,23 @@ impl<'a> Sending<'a> {
         }
     }
 
-    fn stored(&mut self, copy: StoredCopy, md5: Etag, digests: BodyDigests) {
-        let (first, _) = self.body.get_or_insert_with(|| (md5.clone(), digests.checksums));
-        if *first != md5 {
-            // Where the backends compute it: one of them is wrong, and it cannot be said which.
-            let why = format!("the MD5 is {md5} here and {first} elsewhere");
-            let ended = Ended { end: End::Stored, version: copy.backend_version };
-            return self.backend_failed(copy.target, ended, &why);
+    fn stored(&mut self, copy: StoredCopy, md5: Etag, checksums: Checksums) {
+        if let Some(other) = self.copies.iter().find(|held| held.md5 != md5) {
+            tracing::warn!(backend = copy.target.backend.0, %md5, other = %other.md5, "backends name different MD5s");
+            self.failed = Some(copy.target.backend);
         }
-        self.copies.push(copy);
-        if self.copies.len() == self.required && self.error.is_none() {
+        let was_met = self.agreed() >= self.required;
+        self.copies.push(Held { copy, md5, checksums });
+        if !was_met && self.agreed() >= self.required && self.error.is_none() {
             let grace = (self.begun.elapsed() / 8).clamp(GRACE.0, GRACE.1);
             self.grace_until = Some(Instant::now() + grace);
         }
+    }
+
+    /// How many copies agree.
+    fn agreed(&self) -> usize {
+        let alike = |held: &Held| self.copies.iter().filter(|other| other.md5 == held.md5).count();
+        self.copies.iter().map(alike).max().unwrap_or(0)
     }
 
     fn backend_failed(&mut self, target: Target, ended: Ended, why: &dyn std::fmt::Display) {
@@ -281,16 +290,19 @@ impl<'a> Sending<'a> {
     }
 
     fn outcome(self) -> S3Result<Sent> {
-        match (self.error, self.body) {
-            (None, Some((md5, checksums))) if self.copies.len() >= self.required => {
-                Ok(Sent { copies: self.copies, md5, checksums })
-            }
-            (error, _) => {
-                self.ends.extend(self.copies.into_iter().map(stored));
-                Err(error
-                    .unwrap_or_else(|| faults::unavailable("No backend took the object. Please try again.")))
-            }
+        let alike = |md5: &Etag| self.copies.iter().filter(|held| held.md5 == *md5).count();
+        let agreed =
+            self.copies.iter().map(|held| &held.md5).find(|md5| alike(md5) >= self.required).cloned();
+        let md5 = agreed.filter(|_| self.error.is_none());
+        let (agree, differ): (Vec<_>, Vec<_>) =
+            self.copies.into_iter().partition(|held| Some(&held.md5) == md5.as_ref());
+        self.ends.extend(differ.into_iter().map(|held| stored(held.copy)));
+        let checksums = agree.first().map(|held| held.checksums.clone());
+        if let (Some(md5), Some(checksums)) = (md5, checksums) {
+            return Ok(Sent { copies: agree.into_iter().map(|held| held.copy).collect(), md5, checksums });
         }
+        let nobody = || faults::unavailable("No backend took the object. Please try again.");
+        Err(self.error.unwrap_or_else(nobody))
     }
 }
 

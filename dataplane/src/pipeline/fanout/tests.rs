@@ -273,7 +273,7 @@ fn replay_memory_lets_one_begin_at_any_time_and_the_fast_run_ahead() {
     let pool = ReplayPool::new(SIZE as u64, SIZE as u64);
     let (fan, sender) = fed(SIZE as u64, pool.reserve(SIZE as u64));
     for _ in 0..32 {
-        send(&sender, &[7; SIZE / 32]);
+        send(&sender, &vec![7; SIZE / 32]);
     }
     drop(sender);
     let mut hands = Hand::all(&fan, 2);
