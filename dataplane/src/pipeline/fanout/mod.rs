@@ -153,7 +153,8 @@ impl Fan {
         // Registered before the source is asked: it may wake at once. One that is alone waits as if there were
         // no others, but others may come and bring what it waits for.
         self.waiting.register(id, cx.waker());
-        if state.kept.is_full() {
+        // With its verdict the body has let go of its last byte, and the end takes no room.
+        if state.kept.is_full() && self.verdict.get().is_none() {
             let passed = state.kept.passed();
             state.refused.get_or_insert_with(|| (Instant::now(), passed));
             return (Step::Refused, false);
