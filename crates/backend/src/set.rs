@@ -18,7 +18,7 @@ use s3o_types::{BackendId, BackendSpec, Etag, EtagProof};
 use crate::aws_chunked::Trailer;
 use crate::breaker::{Admission, BreakerConfig};
 use crate::client::{BackendClient, ByteRange, Deleted, GetDone, HeadDone, ListDone, PutDone};
-use crate::error::{BackendError, BackendErrorKind};
+use crate::error::{BackendError, BackendErrorKind, Certainty};
 use crate::health::{Health, Side};
 use crate::meter::{Meters, Operation};
 use crate::pool::HttpPool;
@@ -185,6 +185,14 @@ impl Backend {
         verified
     }
 
+    /// A PUT that was given up because it held up others, or was late when they had what they needed. It counts
+    /// as a failure, so that a backend that hangs does not cost every write its patience.
+    pub fn given_up(&self) {
+        let message = "too slow beside the others";
+        let error = BackendError::new(BackendErrorKind::Timeout, Certainty::Unknown, message);
+        self.health.failed_on(Side::Write, &error, Instant::now(), jitter());
+    }
+
     /// Tries a backend that is not up, if it is time to: a HEAD of the marker, whose absence is an
     /// answer too. Call it every second or so.
     pub async fn probe(&self) {
@@ -214,15 +222,19 @@ struct Call<'a> {
     backend: &'a Backend,
     operation: Operation,
     started: Instant,
+    ended: bool,
 }
+
+/// The call's future was dropped before it had an answer: nobody waits for one any more.
+const GIVEN_UP: &str = "given_up";
 
 impl<'a> Call<'a> {
     fn start(backend: &'a Backend, operation: Operation) -> Self {
         backend.meters.usage.request(backend.id(), operation.class());
-        Self { backend, operation, started: Instant::now() }
+        Self { backend, operation, started: Instant::now(), ended: false }
     }
 
-    fn end<T>(self, outcome: Result<T, BackendError>, samples_latency: bool) -> Result<T, BackendError> {
+    fn end<T>(mut self, outcome: Result<T, BackendError>, samples_latency: bool) -> Result<T, BackendError> {
         let took = self.started.elapsed();
         let status = match &outcome {
             Ok(_) => {
@@ -241,8 +253,18 @@ impl<'a> Call<'a> {
                 error.status_label()
             }
         };
+        self.ended = true;
         self.backend.meters.metrics.request(self.operation, self.backend.name(), &status, took.as_secs_f64());
         outcome
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            let took = self.started.elapsed().as_secs_f64();
+            self.backend.meters.metrics.request(self.operation, self.backend.name(), GIVEN_UP, took);
+        }
     }
 }
 

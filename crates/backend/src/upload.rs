@@ -36,6 +36,8 @@ struct State {
     finished: AtomicBool,
     /// Nothing may leave any more.
     cut: AtomicBool,
+    /// The source has bytes and may not give them yet.
+    held: AtomicBool,
     handed: AtomicU64,
     waker: AtomicWaker,
     source_error: Mutex<Option<String>>,
@@ -57,6 +59,7 @@ impl UploadWatch {
             polled: AtomicBool::new(false),
             finished: AtomicBool::new(false),
             cut: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             handed: AtomicU64::new(0),
             waker: AtomicWaker::new(),
             source_error: Mutex::new(None),
@@ -85,6 +88,14 @@ impl UploadWatch {
     /// Whether the source was read at all: until then another backend can have the same body.
     pub fn touched(&self) -> bool {
         self.0.polled.load(Ordering::SeqCst)
+    }
+
+    /// Says that the source waits for something else than its own next byte, as for another backend that takes
+    /// the same body, or that this is over. Meanwhile neither source nor backend stands still by its own fault.
+    pub fn held(&self, held: bool) {
+        let mut progress = self.0.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.held.store(held, Ordering::SeqCst);
+        progress.0 = Instant::now();
     }
 
     /// Stops the body: hyper gets an error in the place of the next chunk and closes the connection.
@@ -120,7 +131,14 @@ impl UploadWatch {
 
     /// Returns when the upload has stood still for too long, with the error that says who did.
     pub(crate) async fn stalled(&self, timeouts: Timeouts) -> BackendError {
+        // What is waited for may change before a limit is over, and its limit may be the shorter one.
+        let shortest = timeouts.source.min(timeouts.idle).min(timeouts.response);
         loop {
+            if self.0.held.load(Ordering::SeqCst) {
+                // The clock begins anew when this is over.
+                tokio::time::sleep(shortest).await;
+                continue;
+            }
             let (since, waits_for_source) = *self.0.progress.lock().unwrap_or_else(PoisonError::into_inner);
             let finished = self.0.finished.load(Ordering::SeqCst);
             let limit = if finished {
@@ -133,7 +151,7 @@ impl UploadWatch {
             if since.elapsed() >= limit {
                 return stall_error(finished, waits_for_source, limit);
             }
-            tokio::time::sleep_until(since + limit).await;
+            tokio::time::sleep_until((since + limit).min(Instant::now() + shortest)).await;
         }
     }
 }

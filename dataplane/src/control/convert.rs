@@ -40,6 +40,8 @@ pub(crate) struct Intent {
 pub(crate) struct Begun {
     pub version: VersionId,
     pub targets: Vec<Target>,
+    /// Verified copies that the ack level asks for: from one to as many as there are targets.
+    pub required_copies: usize,
 }
 
 /// How the upload to a target ended.
@@ -247,12 +249,14 @@ pub(super) fn sorted(map: HashMap<String, String>) -> BTreeMap<String, String> {
 /// `None` when it makes no sense: to be treated as an outcome that is not known.
 pub(super) fn begun_of(begun: v1::Begun) -> Option<Begun> {
     let v1::Begun { version, targets, required_copies } = begun;
-    // This release writes one extent to one target. More can only be meant for a later one, and to
-    // commit less than was asked for would break the ack level.
-    if targets.is_empty() || required_copies > 1 {
+    // A level of none is that of a control plane that does not count: one.
+    let required_copies = usize::try_from(required_copies).ok()?.max(1);
+    // To commit less than was asked for would break the ack level.
+    if targets.len() < required_copies {
         return None;
     }
-    Some(Begun { version: version_of(&version)?, targets: targets.into_iter().map(target_of).collect() })
+    let targets = targets.into_iter().map(target_of).collect();
+    Some(Begun { version: version_of(&version)?, targets, required_copies })
 }
 
 /// `None` when it makes no sense.
@@ -304,11 +308,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_begin_that_asks_for_more_than_this_release_can_is_not_understood() {
-        let target = v1::Target { backend: 1, ..Default::default() };
-        let good = v1::Begun { version: vec![1; 16].into(), targets: vec![target], required_copies: 1 };
+    fn a_begin_whose_targets_cannot_meet_the_level_is_not_understood() {
+        let target = |backend| v1::Target { backend, ..Default::default() };
+        let good = v1::Begun { version: vec![1; 16].into(), targets: vec![target(1)], required_copies: 1 };
         assert!(begun_of(good.clone()).is_some());
         assert!(begun_of(v1::Begun { required_copies: 2, ..good.clone() }).is_none());
+        let two = v1::Begun { targets: vec![target(1), target(2)], required_copies: 2, ..good.clone() };
+        assert_eq!(begun_of(two).map(|begun| begun.required_copies), Some(2));
+        assert_eq!(
+            begun_of(v1::Begun { required_copies: 0, ..good.clone() }).map(|b| b.required_copies),
+            Some(1)
+        );
         assert!(begun_of(v1::Begun { targets: vec![], ..good.clone() }).is_none());
         assert!(begun_of(v1::Begun { version: vec![1; 3].into(), ..good }).is_none());
     }

@@ -1,19 +1,19 @@
-//! The body of a write, as something that several attempts can send one after another.
+//! The body of a write, as something that several targets can take, at once or one after another.
 //!
-//! Invariant: an attempt sends exactly the guarded body from its first byte, or fails. A body whose
-//! bytes went to a failed attempt can be sent again only from the replay memory or, for a copy, from
-//! its source.
+//! Invariant: a target is sent exactly the guarded body from its first byte, or fails. A body whose first
+//! bytes were let go can be sent again only from the replay memory or, for a copy, from its source.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
+use s3o_backend::UploadWatch;
 use s3o_blob::{AlgorithmSet, Expected, Guard, GuardVerdict};
 use s3o_types::Checksums;
 
 use super::BoxError;
+use super::fanout::{Fan, Seat};
 use super::replay::Replay;
 use crate::failpoints::{Point, pause_at};
 
@@ -33,52 +33,39 @@ pub(crate) enum Payload {
 
 /// A client's body behind its guard.
 pub(crate) struct ClientBody {
-    shared: Arc<Mutex<Shared>>,
-    verdict: GuardVerdict,
+    fan: Arc<Fan>,
+    size: u64,
     md5: Option<[u8; 16]>,
 }
 
-struct Shared {
-    guard: Guard<ByteStream>,
-    /// Numbers the attempt that may read; older ones are dead.
-    attempt: u64,
-    /// A chunk left the guard.
-    released: bool,
-    replay: Option<Replay>,
-}
-
 impl ClientBody {
-    /// Guards a body. With `replay` it survives attempts that took bytes.
+    /// Guards a body. With `replay` it survives targets that took bytes and failed.
     pub(crate) fn new(body: ByteStream, expected: Expected, replay: Option<Replay>) -> Self {
-        let md5 = expected.md5;
+        let (size, md5) = (expected.size, expected.md5);
         let (guard, verdict) = Guard::new(body, expected);
-        let shared = Shared { guard, attempt: 0, released: false, replay };
-        Self { shared: Arc::new(Mutex::new(shared)), verdict, md5 }
+        Self { fan: Fan::new(guard, verdict, replay), size, md5 }
     }
 }
 
 impl Payload {
-    /// The body for the next attempt. It ends all attempts before. `takes_trailers`: the backend compares
-    /// a checksum behind the body and knows the MD5, so that none need be computed here.
-    pub(crate) fn attempt(&self, takes_trailers: bool) -> Outgoing {
-        let (stream, size, by_trailer, verdict): (ByteStream, u64, bool, _) = match self {
-            Self::Client(body) => {
-                let mut shared = lock(&body.shared);
-                shared.attempt += 1;
-                let by_trailer = shared.guard.skip_md5(takes_trailers);
-                let attempt =
-                    Attempt { shared: Arc::clone(&body.shared), number: shared.attempt, replayed: 0 };
-                (Box::pin(attempt), shared.guard.size(), by_trailer, body.verdict.clone())
-            }
+    /// The body, to be read once: a client's always the same, an object's from its source again.
+    fn open(&self) -> Arc<Fan> {
+        match self {
+            Self::Client(body) => Arc::clone(&body.fan),
             Self::Object { size, md5, checksums, also, reopen } => {
                 let checksums = checksums.clone();
                 let expected = Expected { md5: *md5, checksums, also: *also, ..Expected::of_size(*size) };
-                let (mut guard, verdict) = Guard::new(reopen(), expected);
-                let by_trailer = guard.skip_md5(takes_trailers);
-                (Box::pin(guard.map(|chunk| chunk.map_err(BoxError::from))), *size, by_trailer, verdict)
+                let (guard, verdict) = Guard::new(reopen(), expected);
+                Fan::new(guard, verdict, None)
             }
-        };
-        Outgoing { body: with_failpoint(stream, size), verdict, by_trailer }
+        }
+    }
+
+    fn size(&self) -> u64 {
+        match self {
+            Self::Client(body) => body.size,
+            Self::Object { size, .. } => *size,
+        }
     }
 
     /// The MD5 that the whole body is known to have: said by the client or kept from before.
@@ -89,60 +76,65 @@ impl Payload {
         }
     }
 
-    /// Whether another attempt would find the whole body.
+    /// Whether another target would find the whole body.
     pub(crate) fn can_be_sent(&self) -> bool {
         match self {
-            Self::Client(body) => {
-                let shared = lock(&body.shared);
-                !shared.released || shared.replay.is_some()
-            }
+            Self::Client(body) => body.fan.has_start(),
             Self::Object { .. } => true,
         }
     }
+
+    /// Whether a failure of the body is the client's.
+    pub(crate) const fn is_clients(&self) -> bool {
+        matches!(self, Self::Client(_))
+    }
 }
 
-/// What one attempt sends.
-pub(crate) struct Outgoing {
+/// The readings of a payload.
+pub(super) struct Readings<'a> {
+    payload: &'a Payload,
+    /// The one that is under way.
+    fan: Option<Arc<Fan>>,
+}
+
+impl<'a> Readings<'a> {
+    /// None has begun.
+    pub(super) fn of(payload: &'a Payload) -> Self {
+        Self { payload, fan: None }
+    }
+
+    /// The body for `count` targets more, all by one reading: the one that is under way while its first byte is
+    /// here, else a new one. `takes_trailers`: their backends compare a checksum behind the body and know the
+    /// MD5, so that none need be computed here. `None` when the body cannot be had again.
+    pub(super) fn take(&mut self, count: usize, takes_trailers: bool) -> Option<Vec<Outgoing>> {
+        let fan = self.fan.take().filter(|fan| fan.has_start()).unwrap_or_else(|| self.payload.open());
+        let watches: Vec<UploadWatch> = (0..count).map(|_| UploadWatch::new()).collect();
+        let (consumers, by_trailer) = fan.join(watches.clone(), takes_trailers)?;
+        let size = self.payload.size();
+        let outgoing = consumers.into_iter().zip(watches).map(|(consumer, watch)| Outgoing {
+            seat: consumer.seat(),
+            body: with_failpoint(Box::pin(consumer), size),
+            watch,
+            verdict: fan.verdict().clone(),
+            by_trailer,
+        });
+        let outgoing = outgoing.collect();
+        self.fan = Some(fan);
+        Some(outgoing)
+    }
+}
+
+/// What one target is sent.
+pub(super) struct Outgoing {
     pub body: ByteStream,
+    /// How far it got.
+    pub watch: UploadWatch,
+    /// Its place at the body.
+    pub seat: Seat,
     /// Where the guard says how it ended.
     pub verdict: GuardVerdict,
     /// The digests will have a checksum to send behind the body, in the place of the MD5.
     pub by_trailer: bool,
-}
-
-/// One attempt at a client's body.
-struct Attempt {
-    shared: Arc<Mutex<Shared>>,
-    number: u64,
-    replayed: usize,
-}
-
-impl Stream for Attempt {
-    type Item = Result<Bytes, BoxError>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        let mut shared = lock(&this.shared);
-        if shared.attempt != this.number {
-            return Poll::Ready(Some(Err("another attempt has taken over".into())));
-        }
-        if let Some(chunk) = shared.replay.as_ref().and_then(|replay| replay.get(this.replayed)) {
-            this.replayed += 1;
-            return Poll::Ready(Some(Ok(chunk)));
-        }
-        match std::task::ready!(shared.guard.poll_next_unpin(cx)) {
-            Some(Ok(chunk)) => {
-                shared.released = true;
-                this.replayed += 1;
-                if let Some(replay) = &mut shared.replay {
-                    replay.keep(&chunk);
-                }
-                Poll::Ready(Some(Ok(chunk)))
-            }
-            Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
-            None => Poll::Ready(None),
-        }
-    }
 }
 
 /// The point "during the stream": some of the body is sent, or at least its headers.
@@ -157,10 +149,6 @@ fn with_failpoint(stream: ByteStream, size: u64) -> ByteStream {
         }
         chunk
     }))
-}
-
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -189,36 +177,77 @@ mod tests {
         Ok(text)
     }
 
+    fn one(readings: &mut Readings<'_>) -> Outgoing {
+        readings.take(1, false).expect("the first byte is there").remove(0)
+    }
+
     #[tokio::test]
     async fn nothing_released_nothing_lost() {
         let payload = client(&["a", "b"], false);
-        drop(payload.attempt(false));
+        let mut readings = Readings::of(&payload);
+        drop(one(&mut readings));
         assert!(payload.can_be_sent());
-        let Outgoing { body, verdict, .. } = payload.attempt(false);
+        let Outgoing { body, verdict, .. } = one(&mut readings);
         assert_eq!(all(body).await.as_deref(), Ok("ab"));
         assert!(verdict.digests().is_some());
         assert!(!payload.can_be_sent());
+        assert!(readings.take(1, false).is_none());
     }
 
     #[tokio::test]
     async fn replay_sends_again_from_the_start() {
         let payload = client(&["a", "b", "c"], true);
-        let mut first = payload.attempt(false).body;
+        let mut readings = Readings::of(&payload);
+        let Outgoing { body: mut first, seat, .. } = one(&mut readings);
         assert!(first.next().await.is_some());
+        seat.give_up();
         assert!(payload.can_be_sent());
-        let second = payload.attempt(false).body;
-        assert!(all(first).await.is_err(), "the old attempt is dead");
-        assert_eq!(all(second).await.as_deref(), Ok("abc"));
-        let Outgoing { body: third, verdict, .. } = payload.attempt(false);
-        assert_eq!(all(third).await.as_deref(), Ok("abc"), "also after the end");
+        assert_eq!(all(one(&mut readings).body).await.as_deref(), Ok("abc"));
+        assert!(all(first).await.is_err(), "the old one is dead");
+        let Outgoing { body, verdict, .. } = one(&mut readings);
+        assert_eq!(all(body).await.as_deref(), Ok("abc"), "also after the end");
         assert!(verdict.digests().is_some());
     }
 
     #[tokio::test]
     async fn without_replay_released_bytes_are_gone() {
         let payload = client(&["a", "b", "c"], false);
-        let mut first = payload.attempt(false).body;
+        let mut first = one(&mut Readings::of(&payload)).body;
         assert!(first.next().await.is_some());
         assert!(!payload.can_be_sent());
+    }
+
+    #[tokio::test]
+    async fn an_object_is_read_once_for_all_and_again_for_a_replacement() {
+        let opened = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = Arc::clone(&opened);
+        let reopen: Reopen = Box::new(move || {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Box::pin(futures::stream::iter([Ok(Bytes::from_static(b"a")), Ok(Bytes::from_static(b"b"))]))
+        });
+        let (checksums, also) = (Checksums::default(), AlgorithmSet::NONE);
+        let payload = Payload::Object { size: 2, md5: None, checksums, also, reopen };
+        let mut readings = Readings::of(&payload);
+        let bodies = readings.take(3, false).expect("opened");
+        let texts = futures::future::join_all(bodies.into_iter().map(|outgoing| all(outgoing.body))).await;
+        assert!(texts.iter().all(|text| text.as_deref() == Ok("ab")), "{texts:?}");
+        assert_eq!(opened.load(std::sync::atomic::Ordering::SeqCst), 1);
+        assert_eq!(all(one(&mut readings).body).await.as_deref(), Ok("ab"));
+        assert_eq!(opened.load(std::sync::atomic::Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn the_digest_is_chosen_once() {
+        let payload = client(&["a", "b"], true);
+        let mut readings = Readings::of(&payload);
+        let both = readings.take(2, true).expect("nothing read");
+        assert!(both.iter().all(|outgoing| outgoing.by_trailer));
+        let third = one(&mut readings);
+        assert!(!third.by_trailer, "its backend takes none");
+        let bodies = both.into_iter().chain([third]).map(|outgoing| all(outgoing.body));
+        assert!(futures::future::join_all(bodies).await.iter().all(Result::is_ok));
+        let Payload::Client(body) = &payload else { unreachable!() };
+        let digests = body.fan.verdict().digests().expect("it passed");
+        assert!(digests.hop.is_some() && digests.md5.is_none(), "the first two had announced it");
     }
 }

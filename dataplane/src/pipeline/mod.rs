@@ -2,14 +2,17 @@
 //!
 //! Invariants: nothing is sent to a backend that the control plane has not recorded; a write that has
 //! begun is always ended, by its own tracked task, whoever stopped waiting for it; no body is held in
-//! memory beyond a chunk or two, but for small ones in the bounded replay pool.
+//! memory beyond a chunk or two, but for small ones in the bounded replay pool, and for 1 MiB at most where
+//! several targets take it at their own pace.
 
 pub(crate) mod body;
+mod fanout;
 pub(crate) mod faults;
 mod place;
 pub(crate) mod put;
 pub(crate) mod read;
 pub(crate) mod replay;
+mod send;
 mod target;
 
 /// Errors that any body may have.

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
-use s3o_backend::{Backend, BackendError, BackendErrorKind, Certainty, PutDone, Trailer, UploadWatch};
+use s3o_backend::{Backend, BackendError, BackendErrorKind, Certainty, PutDone, Trailer};
 use s3o_blob::{BodyDigests, BodyFault};
-use s3o_types::{Etag, EtagProof};
+use s3o_types::Etag;
+use tokio_util::sync::CancellationToken;
 
-use super::body::{Outgoing, Payload};
+use super::body::Outgoing;
 use crate::control::{End, StoredCopy, Target};
 use crate::failpoints::{Point, pause_at};
-
-/// From how many bytes on an MD5 costs more than the framing of a trailer: docs/performance.md.
-const TRAILER_FROM: u64 = 16 * 1024;
 
 /// A copy's source where it can be copied without passing through us.
 #[derive(Debug, Clone)]
@@ -52,27 +50,36 @@ pub(crate) enum Attempted {
     BodyFailed(Ended, BodyFault),
     /// The client stopped sending.
     BodyStalled(Ended),
+    /// It was cut from outside.
+    GivenUp(Ended),
 }
 
-/// Streams the payload to the target and verifies what is there then.
-pub(crate) async fn stream(
+/// Streams the body to the target and verifies what is there then, unless it is `cut` before.
+pub(super) async fn stream(
     backend: &Arc<Backend>,
     target: &Target,
-    payload: &Payload,
+    outgoing: Outgoing,
     size: u64,
     headers: Vec<(HeaderName, HeaderValue)>,
+    cut: &CancellationToken,
 ) -> Attempted {
-    let takes_trailers = size >= TRAILER_FROM && backend.etag_proof() == EtagProof::Md5Trailer;
-    let Outgoing { body, verdict, by_trailer } = payload.attempt(takes_trailers);
-    let (key, watch) = (&target.storage_key, UploadWatch::new());
+    let Outgoing { body, watch, seat, verdict, by_trailer } = outgoing;
     let digests = verdict.clone();
     let trailer: Trailer = Box::new(move || digests.digests().and_then(|digests| digests.hop.clone()));
-    let put = backend.put_watched(key, size, headers, body, by_trailer.then_some(trailer), &watch).await;
+    let trailer = by_trailer.then_some(trailer);
+    let put = tokio::select! {
+        biased;
+        put = backend.put_watched(&target.storage_key, size, headers, body, trailer, &watch) => Some(put),
+        () = cut.cancelled() => None,
+    };
+    // The connection may hold on to the body for a while; nobody waits for it.
+    seat.leave();
+    let Some(put) = put else { return Attempted::GivenUp(end_of(watch.certainty()).into()) };
     match (put, verdict.get()) {
         // An answer without the whole body having been read would be a backend that lies.
         (Ok(put), Some(Ok(digests))) => {
             pause_at(Point::AfterBackendPut).await;
-            verify(backend, target, put, digests.clone()).await
+            verify(backend, target, put, digests.clone(), cut).await
         }
         (Ok(put), Some(Err(fault))) => Attempted::BodyFailed(Ended::unknown(put), fault.clone()),
         (Ok(put), None) => {
@@ -80,7 +87,7 @@ pub(crate) async fn stream(
             let error = BackendError::new(BackendErrorKind::Server, Certainty::Unknown, message);
             Attempted::BackendFailed(Ended::unknown(put), error)
         }
-        (Err(error), Some(Err(fault))) if matches!(payload, Payload::Client(_)) => {
+        (Err(error), Some(Err(fault))) => {
             Attempted::BodyFailed(end_of(error.certainty).into(), fault.clone())
         }
         (Err(error), None) if error.kind == BackendErrorKind::Body => {
@@ -90,24 +97,43 @@ pub(crate) async fn stream(
     }
 }
 
-/// Has the backend copy one of its own blobs, and verifies the copy.
-pub(crate) async fn copy(
+/// Has the backend copy one of its own blobs, and verifies the copy, unless it is `cut` before.
+pub(super) async fn copy(
     backend: &Arc<Backend>,
     target: &Target,
     source: &ServerSide,
     headers: Vec<(HeaderName, HeaderValue)>,
+    cut: &CancellationToken,
 ) -> Attempted {
-    match backend.copy(&source.source_key, &target.storage_key, source.digests.size, headers).await {
+    let size = source.digests.size;
+    let copied = tokio::select! {
+        biased;
+        copied = backend.copy(&source.source_key, &target.storage_key, size, headers) => copied,
+        () = cut.cancelled() => return Attempted::GivenUp(End::Unknown.into()),
+    };
+    match copied {
         Ok(put) => {
             pause_at(Point::AfterBackendPut).await;
-            verify(backend, target, put, source.digests.clone()).await
+            verify(backend, target, put, source.digests.clone(), cut).await
         }
         Err(error) => Attempted::BackendFailed(end_of(error.certainty).into(), error),
     }
 }
 
-async fn verify(backend: &Arc<Backend>, target: &Target, put: PutDone, digests: BodyDigests) -> Attempted {
-    match backend.verify_put(&target.storage_key, &put, &digests).await {
+async fn verify(
+    backend: &Arc<Backend>,
+    target: &Target,
+    put: PutDone,
+    digests: BodyDigests,
+    cut: &CancellationToken,
+) -> Attempted {
+    let stored = |put: PutDone| Ended { end: End::Stored, version: put.version_id.unwrap_or_default() };
+    let verified = tokio::select! {
+        biased;
+        verified = backend.verify_put(&target.storage_key, &put, &digests) => verified,
+        () = cut.cancelled() => return Attempted::GivenUp(stored(put)),
+    };
+    match verified {
         Ok(etag) => {
             let backend_etag = put.etag.as_ref().map(|etag| etag.as_str().to_owned()).unwrap_or_default();
             let backend_version = put.version_id.unwrap_or_default();
@@ -119,10 +145,7 @@ async fn verify(backend: &Arc<Backend>, target: &Target, put: PutDone, digests: 
             };
             Attempted::Stored(copy, etag, digests)
         }
-        Err(error) => {
-            let version = put.version_id.unwrap_or_default();
-            Attempted::BackendFailed(Ended { end: End::Stored, version }, error)
-        }
+        Err(error) => Attempted::BackendFailed(stored(put), error),
     }
 }
 

@@ -15,7 +15,7 @@ use s3o_proto::v1;
 use s3o_proto::v1::data_plane_server::{DataPlane, DataPlaneServer};
 use s3o_proto::v1::operation::Call;
 use s3o_proto::v1::outcome::Result as Outcome;
-use s3o_types::{BackendSpec, BlobName, Credentials, ErrorCode, StorageKey, VersionId};
+use s3o_types::{BackendSpec, BlobName, Credentials, ErrorCode, EtagProof, StorageKey, VersionId};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -35,8 +35,10 @@ pub struct Model {
     pub retargets: usize,
     pub usage: Vec<v1::UsageReport>,
     pub hellos: usize,
-    /// Order of placement.
+    /// Order of placement. An ETag of which nothing is known is said to be an MD5.
     pub backends: Vec<BackendSpec>,
+    /// Targets of a Begin, and the copies that its Commit needs; one each if nothing else is said.
+    pub level: Option<(usize, u32)>,
     /// Break the stream in the place of the next answers of this kind.
     pub lose: HashMap<u8, usize>,
     /// Answer this to the next Begin.
@@ -156,13 +158,15 @@ impl Model {
         }
         self.next += 1;
         let version = VersionId::mint(self.next, 7);
-        let preferred = begin.prefer.first();
-        let preferred = preferred.and_then(|id| self.backends.iter().find(|spec| spec.id.0 == *id));
-        let backend = preferred.unwrap_or(&self.backends[0]);
+        let (count, required_copies) = self.level.unwrap_or((1, 1));
+        let is_preferred = |spec: &&BackendSpec| begin.prefer.first() == Some(&spec.id.0);
+        let preferred = self.backends.iter().filter(is_preferred);
+        let others = self.backends.iter().filter(|spec| !is_preferred(spec));
+        let chosen = preferred.chain(others).take(count);
         let begun = v1::Begun {
             version: bytes::Bytes::copy_from_slice(version.to_uuid().as_bytes()),
-            targets: vec![target(&begin.key, version, backend)],
-            required_copies: 1,
+            targets: chosen.map(|backend| target(&begin.key, version, backend)).collect(),
+            required_copies,
         };
         self.intents.insert(operation.op.clone(), begun.clone());
         Outcome::Begun(begun)
@@ -228,7 +232,12 @@ impl Model {
                 quirks: Some(v1::Quirks {
                     path_style: true,
                     unsigned_payload: true,
-                    etag: v1::EtagProof::Md5.into(),
+                    etag: match spec.quirks.etag {
+                        EtagProof::Unknown | EtagProof::Md5 => v1::EtagProof::Md5,
+                        EtagProof::Md5Trailer => v1::EtagProof::Md5Trailer,
+                        EtagProof::Opaque => v1::EtagProof::Opaque,
+                    }
+                    .into(),
                     ..Default::default()
                 }),
                 state: v1::BackendState::Active.into(),

@@ -50,6 +50,13 @@ pub enum Fault {
         /// Bytes of the body.
         after: u64,
     },
+    /// PUT: takes so many bytes, then none for a while, then goes on as if nothing were.
+    PauseReceiving {
+        /// Bytes of the body.
+        after: u64,
+        /// How long.
+        pause: Duration,
+    },
     /// Does the work, then closes the connection in place of an answer.
     LostReply,
     /// PUT: closes the connection in place of an answer, and stores the blob only after a while.

@@ -120,11 +120,16 @@ fn operation_of(method: &Method, key: &str, headers: &HeaderMap, query: &[(Strin
 /// Reads the body whole; an incomplete one is nobody's.
 async fn read_body(mut body: Incoming, fault: Option<&Fault>) -> Result<Bytes, HangUp> {
     let mut read = BytesMut::new();
+    let mut paused = false;
     loop {
         let seen = read.len() as u64;
         match fault {
             Some(Fault::ResetReceiving { after }) if seen >= *after => return Err(HangUp),
             Some(Fault::StallReceiving { after }) if seen >= *after => std::future::pending::<()>().await,
+            Some(Fault::PauseReceiving { after, pause }) if seen >= *after && !paused => {
+                paused = true;
+                tokio::time::sleep(*pause).await;
+            }
             _ => {}
         }
         match body.frame().await {
