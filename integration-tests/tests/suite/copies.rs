@@ -135,6 +135,93 @@ async fn two_replicas_share_the_work_and_make_each_copy_once() -> Result<()> {
     cluster.finish().await
 }
 
+/// A 200 means what the level says: with the proxy and one backend gone right after it, the object is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_all_acknowledged_survives_the_proxy_and_a_backend() -> Result<()> {
+    for ack in ["all", "quorum"] {
+        let options = Options { backends: 3, copies: 3, ack, data_planes: 2, ..Options::default() };
+        let mut cluster = Cluster::start(options).await?;
+        for n in 0..6 {
+            let key = format!("k{n}");
+            s3::put(&cluster.s3(0), BUCKET, &key, body(&key, SIZE)).await.expect("put");
+        }
+        cluster.data[0].process.kill()?;
+        let wanted = if ack == "all" { 3 } else { 2 };
+        let copies = "SELECT min(n) FROM (SELECT count(*) AS n FROM copies GROUP BY version) AS c";
+        let fewest: i64 = cluster.sql().await?.query_one(copies, &[]).await?.get(0);
+        ensure!(fewest >= wanted, "{ack}: {fewest} copies");
+        for lost in 0..3 {
+            cluster.backends[lost].server.inject(Rule::new(Fault::Status(503)));
+            for n in 0..6 {
+                let key = format!("k{n}");
+                let got = s3::get(&cluster.s3(1), BUCKET, &key).await.expect("get");
+                ensure!(got.is_some_and(|(_, bytes)| bytes == body(&key, SIZE)), "{ack}: {key} without {lost}");
+            }
+            cluster.backends[lost].heal();
+        }
+        cluster.restart_data_plane(0).await?;
+        cluster.finish().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quorum_goes_on_without_a_backend_and_the_copy_is_made_later() -> Result<()> {
+    let options = Options { backends: 3, copies: 3, ack: "quorum", ..Options::default() };
+    let cluster = Cluster::start(options).await?;
+    cluster.backends[2].refuse_puts();
+    for n in 0..4 {
+        put(&cluster, &format!("k{n}")).await;
+    }
+    ensure!(blobs(&cluster) == [4, 4, 0], "{:?}", blobs(&cluster));
+    cluster.backends[2].heal();
+    settle(&cluster).await?;
+    ensure!(blobs(&cluster) == [4, 4, 4], "{:?}", blobs(&cluster));
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_fails_clean_when_a_backend_fails_for_good() -> Result<()> {
+    let options = Options { backends: 2, copies: 2, ack: "all", ..Options::default() };
+    let cluster = Cluster::start(options).await?;
+    cluster.backends[1].server.inject(Rule::new(Fault::ResetReceiving { after: 1000 }).on(Operation::Put).key_contains("data/"));
+    let refused = s3::put(&cluster.s3(0), BUCKET, "k", body("k", SIZE)).await.expect_err("too few backends");
+    ensure!(refused.status() == 503, "{refused:?}");
+    ensure!(s3::get(&cluster.s3(0), BUCKET, "k").await.expect("get").is_none());
+    cluster.backends[1].heal();
+    put(&cluster, "k").await;
+    settle(&cluster).await?;
+    ensure!(blobs(&cluster) == [1, 1], "{:?}", blobs(&cluster));
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_and_copies_keep_the_level_too() -> Result<()> {
+    let options = Options { backends: 2, copies: 2, ack: "all", ..Options::default() };
+    let cluster = Cluster::start(options).await?;
+    let client = cluster.s3(0);
+    let parts: Vec<_> = (0..3).map(|n| body(&format!("part{n}"), 5000 + n)).collect();
+    let upload = Upload::open(&client, "big").await.expect("open");
+    let mut listed = Vec::new();
+    for (number, part) in (1..).zip(&parts) {
+        listed.push((number, upload.put(&client, number, part.clone()).await.expect("part")));
+    }
+    ensure!(blobs(&cluster) == [3, 3], "{:?}", blobs(&cluster));
+    upload.complete(&client, &listed).await.expect("complete");
+    put(&cluster, "k").await;
+    client.copy_object().bucket(BUCKET).key("copy").copy_source(format!("{BUCKET}/k")).send().await?;
+    ensure!(blobs(&cluster) == [5, 5], "{:?}", blobs(&cluster));
+    for lost in 0..2 {
+        cluster.backends[lost].server.inject(Rule::new(Fault::Status(503)));
+        let big = s3::get(&client, BUCKET, "big").await.expect("get").context("it is there")?.1;
+        ensure!(big.as_ref() == parts.concat().as_slice(), "other bytes without {lost}");
+        let copy = s3::get(&client, BUCKET, "copy").await.expect("get").context("it is there")?.1;
+        ensure!(copy == body("k", SIZE), "other bytes without {lost}");
+        cluster.backends[lost].heal();
+    }
+    cluster.finish().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_factor_is_followed_both_ways() -> Result<()> {
     let mut cluster = start(1, 3).await?;
