@@ -20,6 +20,7 @@ mod health;
 mod host;
 mod http;
 mod metrics;
+mod newest;
 mod ops;
 mod pipeline;
 mod plane;

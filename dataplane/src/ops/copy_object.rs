@@ -17,9 +17,9 @@ use super::attributes::{self, check_write, content_headers};
 use super::conditions::{self, ReadConditions, Verdict};
 use super::headers::timestamp;
 use super::range::Slice;
-use super::{Answer, bucket_of, check_key, check_version, tags};
-use crate::access::{Tenant, readable};
-use crate::control::{Located, Want};
+use super::{Answer, bucket_of, check_key, check_version, locate, tags};
+use crate::access::readable;
+use crate::control::{Caller, Located, Want};
 use crate::pipeline::body::Payload;
 use crate::pipeline::put::{ServerSide, Write, write};
 use crate::pipeline::read::Source;
@@ -34,7 +34,7 @@ pub(super) async fn answer(
 ) -> Answer<CopyObjectOutput> {
     let target = bucket_of(&req)?;
     check(&req.input)?;
-    let (source, source_key) = source(plane, &req, &req.input.copy_source)?;
+    let (source, source_key) = source(plane, &plane.caller(&req), &req.input.copy_source).await?;
     let said = req.input.metadata_directive.as_ref().map(MetadataDirective::as_str);
     let replace_metadata = directive(said, "Unknown metadata directive.")?;
     let said = req.input.tagging_directive.as_ref().map(TaggingDirective::as_str);
@@ -42,8 +42,7 @@ pub(super) async fn answer(
     check_changes(&req.input, (&source, &source_key), &target, replace_metadata)?;
     let conditions = conditions::of_write(req.input.if_match.as_ref(), req.input.if_none_match.as_ref());
     let conditions = conditions.map_err(|message| s3_error!(NotImplemented, "{message}"))?;
-    let located =
-        plane.caller(&req).locate(source.id, &source_key, Want::All).await.map_err(faults::of_failure)?;
+    let located = locate(plane, &req, &plane.caller(&req), (&source, &source_key), Want::All).await?;
     check_source(&source_conditions(&mut req.input), &located)?;
     if located.size > target.max_object_size.min(super::MAX_SINGLE_BYTES) {
         return Err(s3_error!(EntityTooLarge));
@@ -88,14 +87,17 @@ fn check(input: &CopyObjectInput) -> S3Result<()> {
 }
 
 /// The source's bucket and key, if the key may read it.
-pub(super) fn source<T>(plane: &Plane, req: &S3Request<T>, named: &CopySource) -> S3Result<(Bucket, String)> {
+pub(super) async fn source(
+    plane: &Arc<Plane>,
+    caller: &Caller,
+    named: &CopySource,
+) -> S3Result<(Bucket, String)> {
     let CopySource::Bucket { bucket, key, version_id } = named else {
         return Err(s3_error!(NotImplemented, "Access points are not implemented"));
     };
     check_key(key)?;
     check_version(version_id.as_deref())?;
-    let tenant = req.extensions.get::<Tenant>().ok_or_else(|| s3_error!(AccessDenied))?;
-    Ok((readable(plane, &tenant.access_key, bucket, key)?, key.to_string()))
+    Ok((readable(plane, caller, bucket, key).await?, key.to_string()))
 }
 
 /// Whether a directive says REPLACE.

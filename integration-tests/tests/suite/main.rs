@@ -15,6 +15,7 @@ mod races;
 mod repeats;
 mod s3_auth;
 mod s3_bucket_settings;
+mod s3_buckets;
 mod s3_copy_object;
 mod s3_cors;
 mod s3_delete_objects;

@@ -16,8 +16,8 @@ use crate::ops::conditions::ReadConditions;
 use crate::ops::copy_object::{check_source, server_side, source, streamed};
 use crate::ops::headers::timestamp;
 use crate::ops::range::Slice;
-use crate::ops::{Answer, MAX_SINGLE_BYTES, bucket_of, check_key, refuse_unsupported};
-use crate::pipeline::faults::{self, invalid_argument};
+use crate::ops::{Answer, MAX_SINGLE_BYTES, bucket_of, check_key, locate, refuse_unsupported};
+use crate::pipeline::faults::invalid_argument;
 use crate::pipeline::put::{Write, write};
 use crate::pipeline::read::Source;
 use crate::plane::Plane;
@@ -31,11 +31,11 @@ pub(in crate::ops) async fn answer(
     check(&req.input)?;
     let number = part_number(req.input.part_number)?;
     let token = UploadToken::parse(&req.input.upload_id).ok_or_else(no_such_upload)?;
-    let (source_bucket, source_key) = source(plane, &req, &req.input.copy_source)?;
+    let (source_bucket, source_key) = source(plane, &plane.caller(&req), &req.input.copy_source).await?;
     let range = req.input.copy_source_range.as_deref().map(parse_range).transpose()?;
     let want = range.map_or(Want::All, |slice| Want::Range(slice.start, slice.end));
     let reader = plane.caller(&req);
-    let located = reader.locate(source_bucket.id, &source_key, want).await.map_err(faults::of_failure)?;
+    let located = locate(plane, &req, &reader, (&source_bucket, &source_key), want).await?;
     let input = &mut req.input;
     let conditions = ReadConditions {
         if_match: input.copy_source_if_match.take(),
