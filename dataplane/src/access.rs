@@ -134,6 +134,16 @@ pub(crate) fn is_writable(plane: &Plane, access_key: &str, bucket: &str) -> bool
     granted(plane, access_key, bucket, Need::Some(Right::Write), "").is_ok()
 }
 
+/// The bucket, if the access key may write the key.
+pub(crate) async fn writable(
+    plane: &Arc<Plane>,
+    caller: &Caller,
+    bucket: &str,
+    key: &str,
+) -> S3Result<Bucket> {
+    found(plane, caller, bucket, Need::Key(Right::Write), key).await
+}
+
 /// The bucket of a copy's source, if the access key may read the source.
 pub(crate) async fn readable(
     plane: &Arc<Plane>,
@@ -292,6 +302,6 @@ mod tests {
         assert_eq!(known("UploadPartCopy").map(|(_, need)| need), Some(Need::Key(Right::Write)));
         assert_eq!(known("PutBucketCors").map(|(_, need)| need), Some(Need::Key(Right::Configure)));
         assert_eq!(known("PutBucketPolicy"), None);
-        assert_eq!(known("PostObject"), None);
+        assert_eq!(known("PostObject"), None, "forms do not come by `s3s`");
     }
 }

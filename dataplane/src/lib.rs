@@ -16,6 +16,7 @@ mod access;
 mod auth;
 mod control;
 mod failpoints;
+mod form;
 mod health;
 mod host;
 mod http;

@@ -19,6 +19,7 @@ mod headers;
 mod list;
 mod multipart;
 mod object_tagging;
+pub(crate) mod post_object;
 mod put_object;
 pub(crate) mod range;
 mod tags;
