@@ -14,6 +14,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::attributes::{self, check_write, content_headers};
+use super::checksums::set_checksums;
 use super::conditions::{self, ReadConditions, Verdict};
 use super::headers::timestamp;
 use super::range::Slice;
@@ -75,7 +76,9 @@ pub(super) async fn answer(
         last_modified: timestamp(written.modified),
         ..Default::default()
     };
-    set_checksums(&mut result, &written.checksums);
+    set_checksums!(result, written.checksums);
+    result.checksum_type =
+        (!written.checksums.values.is_empty()).then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT));
     Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() }))
 }
 
@@ -222,17 +225,6 @@ pub(super) fn streamed(
 
 fn md5_of(etag: &str) -> Option<[u8; 16]> {
     hex::decode(etag).ok()?.try_into().ok()
-}
-
-fn set_checksums(result: &mut CopyObjectResult, checksums: &Checksums) {
-    let of = |name: &str| checksums.values.get(name).cloned();
-    result.checksum_crc32 = of("crc32");
-    result.checksum_crc32c = of("crc32c");
-    result.checksum_crc64nvme = of("crc64nvme");
-    result.checksum_sha1 = of("sha1");
-    result.checksum_sha256 = of("sha256");
-    result.checksum_type =
-        (!checksums.values.is_empty()).then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT));
 }
 
 #[cfg(test)]

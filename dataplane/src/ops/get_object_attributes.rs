@@ -10,6 +10,7 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result};
 
+use super::checksums::set_checksums;
 use super::headers::timestamp;
 use super::{Answer, bucket_of, check_key, check_version, locate, refuse_unsupported};
 use crate::control::Want;
@@ -72,20 +73,11 @@ fn wanted<'a>(headers: impl Iterator<Item = &'a str>) -> S3Result<Wanted> {
 }
 
 fn checksum(checksums: &Checksums) -> Option<Checksum> {
-    let of = |name: &str| checksums.values.get(name).cloned();
-    (!checksums.values.is_empty()).then(|| Checksum {
-        checksum_crc32: of("crc32"),
-        checksum_crc32c: of("crc32c"),
-        checksum_crc64nvme: of("crc64nvme"),
-        checksum_sha1: of("sha1"),
-        checksum_sha256: of("sha256"),
-        checksum_type: checksums
-            .values
-            .values()
-            .next()
-            .map(|value| ChecksumType::from_static(ChecksumKind::of_value(value).as_str())),
-        ..Default::default()
-    })
+    let kind = ChecksumKind::of_value(checksums.values.values().next()?);
+    let mut checksum =
+        Checksum { checksum_type: Some(ChecksumType::from_static(kind.as_str())), ..Default::default() };
+    set_checksums!(checksum, checksums);
+    Some(checksum)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod attributes;
 mod bucket_cors;
 pub(crate) mod bucket_settings;
 mod buckets;
+mod checksums;
 pub(crate) mod conditions;
 mod copy_object;
 mod create_bucket;

@@ -4,6 +4,7 @@
 //! begun is always ended, by its own tracked task, whoever stopped waiting for it; no body is held in
 //! memory beyond a chunk or two, but for small ones in the bounded replay pool.
 
+pub(crate) mod audit;
 pub(crate) mod body;
 pub(crate) mod faults;
 mod place;

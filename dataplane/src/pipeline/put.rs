@@ -18,6 +18,7 @@ use s3o_types::{BackendId, Checksums, Conditions, ErrorCode, Etag, ObjectAttribu
 use s3s::{S3Error, S3Result, s3_error};
 use tokio::sync::oneshot;
 
+use super::audit;
 use super::body::Payload;
 use super::faults;
 use super::place;
@@ -99,7 +100,7 @@ async fn run(plane: &Plane, write: Write, answer: Answer) {
     pause_at(Point::AfterBegin).await;
     let mut ends = Vec::new();
     match send(plane, &write, &mut intent, &mut ends).await {
-        Ok(stored) => commit(&write, &intent, stored, ends, answer).await,
+        Ok(stored) => commit(plane, &write, &intent, stored, ends, answer).await,
         Err(error) => {
             tell(answer, Err(error));
             let _ = abort(&write.caller, &intent, ends).await;
@@ -224,7 +225,14 @@ async fn attempt(plane: &Plane, write: &Write, target: &Target) -> Attempted {
     target::stream(&backend, target, &write.payload, write.size, headers).await
 }
 
-async fn commit(write: &Write, intent: &Intent, stored: Stored, failed: Vec<Finished>, answer: Answer) {
+async fn commit(
+    plane: &Plane,
+    write: &Write,
+    intent: &Intent,
+    stored: Stored,
+    failed: Vec<Finished>,
+    answer: Answer,
+) {
     let Stored { copy, md5, checksums } = stored;
     let etag = write.etag.clone().unwrap_or(md5);
     let checksums = write.checksums.clone().unwrap_or(checksums);
@@ -233,6 +241,7 @@ async fn commit(write: &Write, intent: &Intent, stored: Stored, failed: Vec<Fini
         CommitRequest { intent, etag: &etag, attributes, checksums: &checksums, copies, failed: &failed };
     match write.caller.commit(&request).await {
         Ok(modified) => {
+            audit::stored(plane, write, copies);
             pause_at(Point::AfterCommit).await;
             tell(answer, Ok(Written { etag, checksums, modified }));
         }
@@ -247,7 +256,10 @@ async fn commit(write: &Write, intent: &Intent, stored: Stored, failed: Vec<Fini
                 return;
             }
             let outcome = match abort(&write.caller, intent, ends).await {
-                Ok(Some(modified)) => Ok(Written { etag, checksums, modified }),
+                Ok(Some(modified)) => {
+                    audit::stored(plane, write, copies);
+                    Ok(Written { etag, checksums, modified })
+                }
                 Ok(None) | Err(Failure::Refused { .. }) => Err(error),
                 Err(Failure::Unknown) => Err(unknown_outcome()),
             };

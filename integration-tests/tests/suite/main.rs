@@ -1,5 +1,6 @@
 //! The end-to-end tests, one file a kind, in one binary: it is linked once and its tests run side by side.
 
+mod audit_log;
 mod backend_places;
 mod batches;
 mod bounds;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use s3o_blob::{Algorithm, AlgorithmSet};
+use s3o_blob::AlgorithmSet;
 use s3o_proto::v1::WriteKind;
 use s3o_types::{Conditions, ObjectAttributes};
 use s3s::dto::{CopyPartResult, ETag, UploadPartCopyInput, UploadPartCopyOutput};
@@ -12,6 +12,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::token::UploadToken;
 use super::{no_such_upload, part_number};
 use crate::control::{PartOf, Want};
+use crate::ops::checksums::set_checksums;
 use crate::ops::conditions::ReadConditions;
 use crate::ops::copy_object::{check_source, server_side, source, streamed};
 use crate::ops::headers::timestamp;
@@ -74,17 +75,12 @@ pub(in crate::ops) async fn answer(
         checksums: None,
     };
     let written = write(plane, request).await?;
-    let of = |algorithm: Algorithm| written.checksums.values.get(algorithm.name()).cloned();
-    let result = CopyPartResult {
+    let mut result = CopyPartResult {
         e_tag: Some(ETag::Strong(written.etag.as_str().to_owned())),
         last_modified: timestamp(written.modified),
-        checksum_crc32: of(Algorithm::Crc32),
-        checksum_crc32c: of(Algorithm::Crc32c),
-        checksum_crc64nvme: of(Algorithm::Crc64nvme),
-        checksum_sha1: of(Algorithm::Sha1),
-        checksum_sha256: of(Algorithm::Sha256),
         ..Default::default()
     };
+    set_checksums!(result, written.checksums);
     Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() }))
 }
 
