@@ -57,7 +57,7 @@ impl Form {
             let part = reader.part().await?;
             if part.name == "file" {
                 replace_variable(&mut fields, &part.file_name);
-                let at_most = length.checked_sub(reader.consumed).ok_or_else(malformed)?;
+                let at_most = length.checked_sub(reader.read()).ok_or_else(malformed)?;
                 // The delimiter, two hyphens, and the last line's end.
                 let size = at_most.checked_sub(reader.delimiter.len() as u64 + 4);
                 let file = FilePart { reader, size: size.ok_or_else(malformed)?, at_most };
@@ -203,7 +203,7 @@ struct Reader {
     buffer: BytesMut,
     /// What ends a part: a line's end, two hyphens, the boundary.
     delimiter: Bytes,
-    /// Bytes of the body that were taken out of the buffer.
+    /// Bytes that were taken out of the buffer.
     consumed: u64,
 }
 
@@ -249,6 +249,11 @@ impl Reader {
             from = self.buffer.len().saturating_sub(mark.len() - 1);
             self.more_fields().await?;
         }
+    }
+
+    /// Bytes of the body that were taken: the buffer began with a line's end of our own.
+    const fn read(&self) -> u64 {
+        self.consumed.saturating_sub(2)
     }
 
     fn count(&mut self, bytes: usize) {

@@ -297,14 +297,14 @@ mod tests {
             ("x-amz-checksum-crc32", "AAAAAA=="),
             (
                 "tagging",
-                "<Tagging><TagSet><Tag><Key>a b</Key><Value>1&amp;2</Value></Tag></TagSet></Tagging>",
+                "<Tagging><TagSet><Tag><Key>a b</Key><Value>1&#43;2</Value></Tag></TagSet></Tagging>",
             ),
         ];
         let fields = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let (input, headers) = input(fields, "b", "k", 7).expect("good");
         assert_eq!((input.content_length, input.content_type.as_deref()), (Some(7), Some("text/plain")));
         assert_eq!(input.metadata.expect("some")["a"], "1");
-        assert_eq!(input.tagging.as_deref(), Some("a%20b=1%262"));
+        assert_eq!(input.tagging.as_deref(), Some("a%20b=1%2B2"));
         assert_eq!(headers["x-amz-checksum-crc32"], "AAAAAA==");
         assert_eq!(tagging("<Tagging>").expect_err("cut").code().as_str(), "MalformedXML");
     }
