@@ -4,6 +4,7 @@
 //! grant for is refused with AccessDenied, one that does not exist with NoSuchBucket, as S3 does; an operation
 //! that this release does not have answers NotImplemented to whoever is authenticated.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -11,8 +12,10 @@ use s3o_types::Right;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::{S3Request, S3Result, s3_error};
 
+use crate::control::{Caller, Failure};
 use crate::http::request::RequestInfo;
 use crate::ops::bucket_settings::{absent, absent_name};
+use crate::pipeline::faults;
 use crate::plane::Plane;
 use crate::snapshot::{Bucket, Key};
 
@@ -21,9 +24,11 @@ use crate::snapshot::{Bucket, Key};
 enum Need {
     /// It names no bucket.
     Nothing,
+    /// It names one that is not there yet.
+    NoBucket,
     /// A grant on the bucket, whichever.
     Bucket,
-    /// The right to the key that is named.
+    /// The right to the key that is named; to the whole bucket where none is.
     Key(Right),
     /// The right to some key of the bucket; to which ones the operation checks by [`allowed`].
     Some(Right),
@@ -51,26 +56,25 @@ impl S3Access for Grants {
             return Err(s3_error!(AccessDenied, "The host header must be signed"));
         }
         let operation = cx.s3_op().name();
-        // Tools create a bucket before they copy to it, and take "it is yours" for an answer.
-        if operation == "CreateBucket" {
-            let bucket = cx.s3_path().get_bucket_name().unwrap_or_default();
-            return Err(match granted(&self.0, &access_key, bucket, Need::Some(Right::Write), "") {
-                Ok(_) => s3_error!(BucketAlreadyOwnedByYou),
-                Err(_) => s3_error!(AccessDenied, "Buckets are made by the cluster's operator"),
-            });
-        }
         let Some((name, need)) = known(operation) else {
             return Err(s3_error!(NotImplemented, "{operation} is not implemented"));
         };
-        let bucket = if need == Need::Nothing {
-            None
-        } else {
-            let path = cx.s3_path();
-            let bucket = path.get_bucket_name().unwrap_or_default();
-            Some(granted(&self.0, &access_key, bucket, need, path.get_object_key().unwrap_or_default())?)
+        let path = cx.s3_path();
+        let named = path.get_bucket_name().unwrap_or_default().to_owned();
+        let key = path.get_object_key().unwrap_or_default().to_owned();
+        let bucket = match need {
+            Need::Nothing => None,
+            Need::NoBucket => {
+                may_create(&self.0, &access_key, &named)?;
+                None
+            }
+            Need::Bucket | Need::Key(_) | Need::Some(_) => {
+                let info = cx.extensions_mut().get::<Arc<RequestInfo>>().map(AsRef::as_ref);
+                Some(found(&self.0, &self.0.caller_for(info, &access_key), &named, need, &key).await?)
+            }
         };
         if let Some(info) = cx.extensions_mut().get::<Arc<RequestInfo>>() {
-            info.note(name, &access_key, bucket.as_ref().map(|bucket| bucket.name.as_str()));
+            info.note(name, &access_key, Some(named.as_str()).filter(|_| need != Need::Nothing));
         }
         if let Some(variant) = streaming_variant(cx.headers()) {
             self.0.metrics.streaming_request(variant);
@@ -88,7 +92,7 @@ fn granted(plane: &Plane, access_key: &str, bucket: &str, need: Need, key: &str)
     let snapshot = plane.snapshot.load();
     let bucket = snapshot.buckets.get(bucket).ok_or_else(|| s3_error!(NoSuchBucket))?;
     let may = |granted: &Key| match need {
-        Need::Nothing => true,
+        Need::Nothing | Need::NoBucket => true,
         Need::Bucket => !granted.scopes(bucket.id).is_empty(),
         Need::Key(right) => granted.may(bucket.id, right, key),
         Need::Some(right) => granted.may_somewhere(bucket.id, right),
@@ -97,9 +101,57 @@ fn granted(plane: &Plane, access_key: &str, bucket: &str, need: Need, key: &str)
     if allowed { Ok(bucket.clone()) } else { Err(s3_error!(AccessDenied)) }
 }
 
+/// The same; a bucket that is not known here may have been made through another data plane a moment ago, so that
+/// the control plane is asked before it is said that there is none.
+async fn found(plane: &Arc<Plane>, caller: &Caller, bucket: &str, need: Need, key: &str) -> S3Result<Bucket> {
+    let access_key = &caller.access_key;
+    if plane.snapshot.load().buckets.contains_key(bucket) {
+        return granted(plane, access_key, bucket, need, key);
+    }
+    match plane.catch_up(caller).await {
+        // Of a release that makes no buckets.
+        Ok(()) | Err(Failure::Refused { .. }) => granted(plane, access_key, bucket, need, key),
+        Err(Failure::Unknown) => {
+            Err(faults::unavailable("The bucket cannot be looked up now. Please try again."))
+        }
+    }
+}
+
+/// Tools create a bucket before they copy to it, and take "it is yours" for an answer.
+fn may_create(plane: &Plane, access_key: &str, bucket: &str) -> S3Result<()> {
+    if plane.snapshot.load().keys.get(access_key).is_some_and(|key| key.create_buckets) {
+        return Ok(());
+    }
+    Err(if is_writable(plane, access_key, bucket) {
+        s3_error!(BucketAlreadyOwnedByYou)
+    } else {
+        s3_error!(AccessDenied, "The access key may not create buckets")
+    })
+}
+
+/// Whether there is such a bucket and the access key may write somewhere in it.
+pub(crate) fn is_writable(plane: &Plane, access_key: &str, bucket: &str) -> bool {
+    granted(plane, access_key, bucket, Need::Some(Right::Write), "").is_ok()
+}
+
+/// The bucket, if the access key may write the key.
+pub(crate) async fn writable(
+    plane: &Arc<Plane>,
+    caller: &Caller,
+    bucket: &str,
+    key: &str,
+) -> S3Result<Bucket> {
+    found(plane, caller, bucket, Need::Key(Right::Write), key).await
+}
+
 /// The bucket of a copy's source, if the access key may read the source.
-pub(crate) fn readable(plane: &Plane, access_key: &str, bucket: &str, key: &str) -> S3Result<Bucket> {
-    granted(plane, access_key, bucket, Need::Key(Right::Read), key)
+pub(crate) async fn readable(
+    plane: &Arc<Plane>,
+    caller: &Caller,
+    bucket: &str,
+    key: &str,
+) -> S3Result<Bucket> {
+    found(plane, caller, bucket, Need::Key(Right::Read), key).await
 }
 
 /// Whether whoever asks has a right to a key of the bucket, or to list all keys under a prefix.
@@ -120,6 +172,10 @@ pub(crate) fn allowed<T>(
 fn known(operation: &str) -> Option<(&'static str, Need)> {
     Some(match operation {
         "ListBuckets" => ("ListBuckets", Need::Nothing),
+        "CreateBucket" => ("CreateBucket", Need::NoBucket),
+        "DeleteBucket" => ("DeleteBucket", Need::Key(Right::Configure)),
+        "PutBucketCors" => ("PutBucketCors", Need::Key(Right::Configure)),
+        "DeleteBucketCors" => ("DeleteBucketCors", Need::Key(Right::Configure)),
         "HeadBucket" => ("HeadBucket", Need::Bucket),
         "GetBucketLocation" => ("GetBucketLocation", Need::Bucket),
         "GetBucketVersioning" => ("GetBucketVersioning", Need::Bucket),
@@ -157,23 +213,33 @@ fn known(operation: &str) -> Option<(&'static str, Need)> {
     })
 }
 
-/// Whether `wanted` is among the signed headers, of the header or of the presigned URL. `s3s` lets
-/// `host` be missing, and then a request could be replayed against another bucket's host.
+/// Whether `wanted` is among the signed headers, of the presigned URL or else of the header: the one that
+/// `s3s` checks, which is the URL's where there are both. `s3s` lets `host` be missing, and then a request
+/// could be replayed against another bucket's host.
 pub(crate) fn signs(wanted: &str, headers: &HeaderMap, query: Option<&str>) -> bool {
     let lists_it = |list: &str| list.split(';').any(|name| name.trim().eq_ignore_ascii_case(wanted));
-    if let Some(authorization) =
-        headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok())
-    {
-        let signed =
-            authorization.split([',', ' ']).find_map(|part| part.trim().strip_prefix("SignedHeaders="));
-        return signed.is_some_and(lists_it);
+    if is_presigned(query) {
+        let mut signed = parameters(query).filter(|(name, _)| name == "X-Amz-SignedHeaders");
+        // Twice would let the signature be checked with one list and this with the other.
+        return match (signed.next(), signed.next()) {
+            (Some((_, list)), None) => lists_it(&list),
+            _ => false,
+        };
     }
-    let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-    let signed: Vec<_> =
-        pairs.filter(|(name, _)| *name == "X-Amz-SignedHeaders").map(|(_, value)| value).collect();
-    // Twice would let the signature be checked with one list and this with the other.
-    let [signed] = signed.as_slice() else { return false };
-    percent_encoding::percent_decode_str(signed).decode_utf8().is_ok_and(|list| lists_it(&list))
+    let authorization = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let mut parts = authorization.unwrap_or_default().split([',', ' ']);
+    parts.find_map(|part| part.trim().strip_prefix("SignedHeaders=")).is_some_and(lists_it)
+}
+
+fn is_presigned(query: Option<&str>) -> bool {
+    parameters(query).any(|(name, _)| name == "X-Amz-Signature")
+}
+
+/// Names and values of a query, decoded.
+fn parameters(query: Option<&str>) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    let decoded = |text| percent_encoding::percent_decode_str(text).decode_utf8_lossy();
+    let pairs = query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.map(move |(name, value)| (decoded(name), decoded(value)))
 }
 
 fn streaming_variant(headers: &HeaderMap) -> Option<&'static str> {
@@ -193,7 +259,9 @@ mod tests {
 
     #[test]
     fn host_must_be_signed() {
-        let signs_host = |headers: &HeaderMap, query| signs("host", headers, query);
+        fn signs_host(headers: &HeaderMap, query: Option<&str>) -> bool {
+            signs("host", headers, query)
+        }
         let with = |authorization: &'static str| {
             HeaderMap::from_iter([(http::header::AUTHORIZATION, HeaderValue::from_static(authorization))])
         };
@@ -206,10 +274,22 @@ mod tests {
         let without =
             "AWS4-HMAC-SHA256 Credential=a/b/c/s3/aws4_request, SignedHeaders=x-amz-date, Signature=00";
         assert!(!signs_host(&with(without), Some("X-Amz-SignedHeaders=host")));
-        assert!(signs_host(&HeaderMap::new(), Some("a=b&X-Amz-SignedHeaders=host%3Bx-amz-date")));
-        assert!(!signs_host(&HeaderMap::new(), Some("X-Amz-SignedHeaders=x-amz-date")));
-        assert!(!signs_host(&HeaderMap::new(), Some("X-Amz-SignedHeaders=host&X-Amz-SignedHeaders=date")));
-        assert!(!signs_host(&HeaderMap::new(), None));
+        let presigned = |headers: &HeaderMap, list: &str| {
+            signs_host(headers, Some(&format!("a=b&{list}&X-Amz-Signature=00")))
+        };
+        let none = HeaderMap::new();
+        assert!(presigned(&none, "X-Amz-SignedHeaders=host%3Bx-amz-date"));
+        assert!(presigned(&none, "X-Amz%2DSignedHeaders=host"));
+        assert!(!presigned(&none, "X-Amz-SignedHeaders=x-amz-date"));
+        assert!(!presigned(&none, "X-Amz-SignedHeaders=host&X-Amz-SignedHeaders=date"));
+        assert!(!presigned(&none, "X-Amz-SignedHeaders=date&X-Amz%2DSignedHeaders=host"));
+        assert!(
+            !presigned(&with(good), "X-Amz-SignedHeaders=date"),
+            "the URL's signature is the one checked"
+        );
+        assert!(!signs_host(&with(good), Some("X-Amz-SignedHeaders=date&X-Amz%2DSignature=00")));
+        assert!(!signs_host(&none, Some("X-Amz-SignedHeaders=host")), "nothing is signed");
+        assert!(!signs_host(&none, None));
     }
 
     #[test]
@@ -220,7 +300,8 @@ mod tests {
         assert_eq!(known("GetBucketTagging").map(|(_, need)| need), Some(Need::Bucket));
         assert_eq!(known("DeleteObjects").map(|(_, need)| need), Some(Need::Some(Right::Delete)));
         assert_eq!(known("UploadPartCopy").map(|(_, need)| need), Some(Need::Key(Right::Write)));
-        assert_eq!(known("PutBucketCors"), None);
-        assert_eq!(known("PostObject"), None);
+        assert_eq!(known("PutBucketCors").map(|(_, need)| need), Some(Need::Key(Right::Configure)));
+        assert_eq!(known("PutBucketPolicy"), None);
+        assert_eq!(known("PostObject"), None, "forms do not come by `s3s`");
     }
 }

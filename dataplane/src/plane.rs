@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -30,6 +30,7 @@ use crate::http::request::RequestInfo;
 use crate::http::server::{Serving, serve};
 use crate::http::service::Service;
 use crate::metrics::DataPlaneMetrics;
+use crate::newest::Newest;
 use crate::ops::Operations;
 use crate::pipeline::replay::ReplayPool;
 use crate::snapshot::Snapshot;
@@ -51,6 +52,10 @@ pub(crate) struct Plane {
     pub config: DataPlaneConfig,
     pub control: Control,
     pub snapshot: ArcSwap<Snapshot>,
+    /// Held while the snapshot is replaced, so that it never goes back.
+    configuring: Mutex<()>,
+    /// For those that cannot wait until the session brings the newest.
+    pub newest: Newest,
     /// The generation in use, for those that wait for the next.
     pub configured: watch::Sender<i64>,
     pub backends: Arc<BackendSet>,
@@ -78,22 +83,31 @@ impl Plane {
 
     /// On whose behalf the calls of this request are made; mints its operation id.
     pub(crate) fn caller<T>(&self, request: &S3Request<T>) -> Caller {
-        let info = request.extensions.get::<Arc<RequestInfo>>();
+        let info = request.extensions.get::<Arc<RequestInfo>>().map(AsRef::as_ref);
         let tenant = request.extensions.get::<Tenant>();
+        self.caller_for(info, tenant.map(|tenant| tenant.access_key.as_str()).unwrap_or_default())
+    }
+
+    /// The same before the request is known to be allowed.
+    pub(crate) fn caller_for(&self, info: Option<&RequestInfo>, access_key: &str) -> Caller {
         Caller {
             control: self.control.clone(),
             op: Uuid::now_v7(),
             request_id: info.map(|info| info.id.clone()).unwrap_or_default(),
             traceparent: info.map(|info| info.traceparent.clone()).unwrap_or_default(),
-            access_key: tenant.map(|tenant| tenant.access_key.clone()).unwrap_or_default(),
+            access_key: access_key.to_owned(),
             source: info.map(|info| info.source.ip().to_string()).unwrap_or_default(),
             call_patience: self.config.timeouts.call.get(),
             commit_patience: self.config.timeouts.commit.get(),
         }
     }
 
-    /// Uses a configuration that came, and keeps it.
-    fn configure(self: &Arc<Self>, configuration: v1::Configuration) {
+    /// Uses a configuration that came, and keeps it, unless it is no newer than the one in use.
+    pub(crate) fn configure(self: &Arc<Self>, configuration: v1::Configuration) {
+        let _one_at_a_time = self.configuring.lock().unwrap_or_else(PoisonError::into_inner);
+        if configuration.generation <= self.snapshot.load().generation {
+            return;
+        }
         if let Some(path) = self.config.snapshot_path.clone() {
             keep(path, configuration.clone(), &self.shutdown);
         }
@@ -324,6 +338,8 @@ fn plane(
         config,
         control,
         snapshot,
+        configuring: Mutex::default(),
+        newest: Newest::default(),
         configured,
         backends,
         metrics,

@@ -33,6 +33,8 @@ pub(crate) struct Bucket {
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
     pub secret: Secret,
+    /// Whether it may make buckets of its own.
+    pub create_buckets: bool,
     /// What it may do and where, by bucket. No entry: nothing.
     pub grants: HashMap<BucketId, Vec<Scope>>,
 }
@@ -104,8 +106,10 @@ impl Snapshot {
             (name.clone(), Bucket { id: BucketId(id), name, created, max_object_size, cors })
         });
         let keys = credentials.into_iter().map(|credential| {
-            let v1::Credential { access_key_id, secret_access_key, grants, scopes } = credential;
-            let key = Key { secret: Secret::new(secret_access_key), grants: grants_of(grants, scopes) };
+            let v1::Credential { access_key_id, secret_access_key, grants, scopes, create_buckets } =
+                credential;
+            let (secret, grants) = (Secret::new(secret_access_key), grants_of(grants, scopes));
+            let key = Key { secret, create_buckets, grants };
             (access_key_id, key)
         });
         Self {
@@ -234,8 +238,10 @@ mod tests {
                 grants: vec![v1::Grant { bucket: 3, write: true }, v1::Grant { bucket: 4, write: false }],
                 scopes: vec![
                     v1::ScopedGrant { bucket: 5, prefix: "a/".into(), rights: 0b1010_0001 },
-                    v1::ScopedGrant { bucket: 6, prefix: String::new(), rights: 0b1_0000 },
+                    v1::ScopedGrant { bucket: 6, prefix: String::new(), rights: 0b10_0000 },
+                    v1::ScopedGrant { bucket: 7, prefix: String::new(), rights: 0b1_0000 },
                 ],
+                create_buckets: true,
             }],
         }
     }
@@ -251,6 +257,8 @@ mod tests {
         assert!(key.may(BucketId(5), Right::Read, "a/k") && !key.may(BucketId(5), Right::Read, "k"));
         assert!(key.may_somewhere(BucketId(5), Right::Read) && !key.may_somewhere(BucketId(5), Right::List));
         assert!(key.scopes(BucketId(6)).is_empty(), "a right of a later release is none here");
+        assert!(key.may(BucketId(7), Right::Configure, "") && !key.may(BucketId(3), Right::Configure, ""));
+        assert!(key.create_buckets);
     }
 
     #[test]

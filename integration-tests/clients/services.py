@@ -147,6 +147,7 @@ class Cluster:
     bucket, other, readonly = "photos", "backups", "archive"
     access_key, secret_key = "AKIASUITE", "suite-secret/with+signs=="
     reader_key, reader_secret = "AKIAREADER", "reader-secret"
+    maker_key, maker_secret = "AKIAMAKER", "maker-secret"
     domain = "s3.test"
     admin_token = "admin-token"
 
@@ -209,6 +210,12 @@ class Cluster:
                     "access_key_id": self.reader_key,
                     "secret_access_key": self.reader_secret,
                     "grants": [grant(self.bucket, "read")],
+                },
+                {
+                    "access_key_id": self.maker_key,
+                    "secret_access_key": self.maker_secret,
+                    "create_buckets": True,
+                    "grants": [grant(self.other, ["configure"])],
                 },
             ],
         }

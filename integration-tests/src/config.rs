@@ -16,6 +16,8 @@ pub const KEY: (&str, &str) = ("AKIATESTWRITER", "test-writer-secret");
 pub const READER: (&str, &str) = ("AKIATESTREADER", "test-reader-secret");
 /// May do single things under prefixes of the first bucket.
 pub const SCOPED: (&str, &str) = ("AKIATESTSCOPED", "test-scoped-secret");
+/// May make buckets, and configure both.
+pub const MAKER: (&str, &str) = ("AKIATESTMAKER", "test-maker-secret");
 /// The pages that may use [`OTHER`].
 pub const CORS_ORIGIN: &str = "https://app.example.com";
 /// The bucket of most tests.
@@ -156,8 +158,18 @@ pub fn control_plane(
                 "secret_access_key": SCOPED.1,
                 "grants": [
                     {"bucket": BUCKET, "access": ["read", "list"], "prefix": "team/"},
+                    {"bucket": BUCKET, "access": ["read"], "prefix": "blind/"},
                     {"bucket": BUCKET, "access": ["write"], "prefix": "drop/"},
                     {"bucket": BUCKET, "access": ["delete"], "prefix": "bin/"},
+                ],
+            },
+            {
+                "access_key_id": MAKER.0,
+                "secret_access_key": MAKER.1,
+                "create_buckets": true,
+                "grants": [
+                    {"bucket": BUCKET, "access": ["configure"]},
+                    {"bucket": OTHER, "access": ["configure"]},
                 ],
             },
         ],

@@ -98,6 +98,8 @@ pub struct DeclaredCredential {
     pub access_key_id: String,
     /// Its secret.
     pub secret_access_key: Secret,
+    /// Whether it may make buckets of its own.
+    pub create_buckets: bool,
     /// Whole buckets, and whether writing is allowed.
     pub grants: Vec<(BucketName, bool)>,
     /// Parts of buckets, or some rights only.
@@ -201,6 +203,8 @@ pub struct CredentialConfig {
     pub access_key_id: String,
     /// Its secret.
     pub secret_access_key: Secret,
+    /// Whether it may make buckets of its own.
+    pub create_buckets: bool,
     /// Whole buckets, and whether writing is allowed.
     pub grants: Vec<(BucketId, bool)>,
     /// Parts of buckets, or some rights only.

@@ -8,6 +8,7 @@
 //! To add a call: its request and outcome in `call.rs`, its rule as a file in `decide/`, its facts and
 //! effects in `facts.rs` and `effects.rs`; then the store reads those facts and writes those effects.
 
+pub mod bucket;
 pub mod call;
 pub mod cleanup;
 pub mod config;

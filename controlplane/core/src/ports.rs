@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use uuid::Uuid;
 
+use crate::bucket::BucketChange;
 use crate::call::{Outcome, Refusal, Request};
 use crate::cleanup::{Claim, CleanupItem, CleanupResult, QueueDepths};
 use crate::config::{ClusterConfig, MarkerPlace, MarkerSeen};
@@ -55,6 +56,16 @@ pub trait Sessions: Send + Sync {
     fn database_reachable(&self) -> bool;
 }
 
+/// Buckets that clients make, change and delete (S3's CreateBucket, DeleteBucket, PutBucketCors).
+#[async_trait]
+pub trait Buckets: Send + Sync {
+    /// Decides a change and makes it, in one transaction. Returns the generation of the configuration in which it
+    /// stands. A repeat by the same operation id gets the first outcome.
+    async fn change(&self, change: BucketChange) -> Result<Result<i64, Refusal>, PortError>;
+    /// Takes deleted buckets of which no row names a byte any more out of `deleting`: their names are free.
+    async fn retire(&self) -> Result<Counts, PortError>;
+}
+
 /// The configuration that the database serves.
 #[async_trait]
 pub trait Configs: Send + Sync {
@@ -62,6 +73,8 @@ pub trait Configs: Send + Sync {
     fn current(&self) -> Arc<ClusterConfig>;
     /// Waits until there is another than `generation`: a restored database may count from a smaller number.
     async fn newer_than(&self, generation: i64) -> Arc<ClusterConfig>;
+    /// The newest that the database has, asked for now: another replica may have changed it a moment ago.
+    async fn newest(&self) -> Result<Arc<ClusterConfig>, PortError>;
     /// Records that a backend's marker is ours and what it proves, unless the backend is elsewhere by now;
     /// mints a generation if that is new.
     async fn attach(&self, seen: MarkerSeen) -> Result<(), PortError>;

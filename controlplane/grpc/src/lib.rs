@@ -8,6 +8,7 @@
 
 mod admin;
 mod auth;
+mod buckets;
 mod drains;
 mod field;
 mod in_process;

@@ -19,7 +19,7 @@ use tracing::error;
 use crate::admin::AdminService;
 use crate::auth::Bearer;
 use crate::wiring::Wiring;
-use crate::{incoming, list, operations, session, uploads};
+use crate::{buckets, incoming, list, operations, session, uploads};
 
 /// How often an idle connection is asked whether it lives, and how long it may take to answer.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
@@ -130,5 +130,19 @@ impl v1::data_plane_server::DataPlane for DataPlane {
         request: Request<v1::ListUploadsRequest>,
     ) -> Result<Response<v1::ListUploadsReply>, Status> {
         uploads::uploads(&self.wiring, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn change_bucket(
+        &self,
+        request: Request<v1::ChangeBucketRequest>,
+    ) -> Result<Response<v1::ChangeBucketReply>, Status> {
+        buckets::change(&self.wiring, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_configuration(
+        &self,
+        request: Request<v1::GetConfigurationRequest>,
+    ) -> Result<Response<v1::GetConfigurationReply>, Status> {
+        buckets::configuration(&self.wiring, request.into_inner()).await.map(Response::new)
     }
 }

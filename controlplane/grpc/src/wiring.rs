@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use s3o_core::ports::{Configs, Drains, Ledger, Overview, Queues, Sessions, Uploads, WorkerControl};
+use s3o_core::ports::{Buckets, Configs, Drains, Ledger, Overview, Queues, Sessions, Uploads, WorkerControl};
 use s3o_runtime::Shutdown;
 use tonic::Status;
 
@@ -18,6 +18,8 @@ pub struct Ports {
     pub uploads: Arc<dyn Uploads>,
     /// Leases, usage, and whether the database answers.
     pub sessions: Arc<dyn Sessions>,
+    /// Buckets that clients make and change.
+    pub buckets: Arc<dyn Buckets>,
     /// What data planes are configured with.
     pub configs: Arc<dyn Configs>,
     /// Depths for the status.

@@ -103,6 +103,7 @@ impl BringUp {
             ledger: store.clone(),
             uploads: store.clone(),
             sessions: store.clone(),
+            buckets: store.clone(),
             configs: store.clone(),
             queues: store.clone(),
             overview: store.clone(),
@@ -114,6 +115,7 @@ impl BringUp {
     fn deps(&self, store: &Arc<Store>, intents_resolved: IntentsResolved) -> Deps {
         Deps {
             ledger: store.clone(),
+            buckets: store.clone(),
             configs: store.clone(),
             queues: store.clone(),
             uploads: store.clone(),

@@ -33,6 +33,7 @@ pub(crate) async fn apply(store: &Store, config: &ControlPlaneConfig) -> Result<
 pub(crate) const fn is_final(error: &StoreError) -> bool {
     match error {
         StoreError::Config(_)
+        | StoreError::Declaration(_)
         | StoreError::Schema { .. }
         | StoreError::TransactionPooling(_)
         | StoreError::OldServer(_) => true,

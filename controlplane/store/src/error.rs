@@ -41,12 +41,16 @@ pub enum StoreError {
     /// Rows that this release cannot read.
     #[error("{0}")]
     Corrupt(String),
+    /// What is declared cannot be applied to what there is.
+    #[error("the configuration cannot be applied: {0}")]
+    Declaration(String),
 }
 
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Corrupt(why) => Self::Corrupt(why),
+            Failure::Declaration(why) => Self::Declaration(why),
             other => Self::Unavailable(other.to_string()),
         }
     }
@@ -70,6 +74,9 @@ pub(crate) enum Failure {
     /// A row that this release cannot read.
     #[error("{0}")]
     Corrupt(String),
+    /// What is declared cannot be applied to what there is.
+    #[error("{0}")]
+    Declaration(String),
     /// Our own code gave up.
     #[error("{0}")]
     Panicked(String),

@@ -16,11 +16,13 @@
 //! | `gauges` | 30 s | none, read only | on demand | next tick |
 //! | `change_log` | 1 h | advisory lock in the store | on demand | next tick |
 //! | `stale_multipart` | 10 min | none, each is given up by the ledger | on demand | next tick |
+//! | `bucket_retirer` | 1 min | none, one statement | on demand | next tick |
 //! | `session_pruner` | 1 h | none, one statement | on demand | next tick |
 //!
 //! To add one: a file, a line in [`list`], a line in this table.
 
 mod backends;
+mod bucket_retirer;
 mod change_log;
 mod cleanup_queue;
 mod copy_scan;
@@ -43,7 +45,9 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use s3o_backend::{BreakerConfig, Timeouts};
-use s3o_core::ports::{Configs, Drains, Ledger, Maintenance, Overview, Queues, Replication, Sessions, Uploads};
+use s3o_core::ports::{
+    Buckets, Configs, Drains, Ledger, Maintenance, Overview, Queues, Replication, Sessions, Uploads,
+};
 use s3o_runtime::{Metrics, OpenOps, Shutdown};
 use uuid::Uuid;
 
@@ -111,6 +115,8 @@ pub type IntentsResolved = Family<[(&'static str, &'static str); 1], Counter>;
 pub struct Deps {
     /// Settles intents.
     pub ledger: Arc<dyn Ledger>,
+    /// Buckets that clients delete.
+    pub buckets: Arc<dyn Buckets>,
     /// Which backends there are.
     pub configs: Arc<dyn Configs>,
     /// Where work is found.
@@ -189,6 +195,11 @@ fn list(deps: &Deps, meters: &Arc<meters::ProcessMeters>, backends: &Arc<Backend
         Entry::new("usage", Duration::from_secs(10), usage::Usage::new(deps, meters.clone(), owner, open_ops)),
         Entry::new("gauges", Duration::from_secs(30), gauges::Gauges::new(deps)),
         Entry::new("stale_multipart", TEN_MINUTES, stale_multipart::StaleMultipart::new(deps, owner)),
+        Entry::new(
+            "bucket_retirer",
+            Duration::from_mins(1),
+            bucket_retirer::BucketRetirer(deps.buckets.clone()),
+        ),
         Entry::new("change_log", HOUR, change_log::ChangeLog(deps.maintenance.clone())),
         Entry::new("session_pruner", HOUR, session_pruner::SessionPruner(deps.maintenance.clone())),
     ]

@@ -42,6 +42,16 @@ pub enum ErrorCode {
     NoSuchUpload,
     /// A part was not uploaded, or is another than the one that was meant.
     InvalidPart,
+    /// Somebody else has a bucket of that name.
+    BucketAlreadyExists,
+    /// The caller has a bucket of that name.
+    BucketAlreadyOwnedByYou,
+    /// The bucket has objects, uploads, or writes under way.
+    BucketNotEmpty,
+    /// The caller has made as many buckets as one may.
+    TooManyBuckets,
+    /// What the call needs is being changed by another; later it can be done.
+    OperationAborted,
 }
 
 /// What a code means on each surface.
@@ -67,7 +77,7 @@ const fn row(s3: &'static str, http: u16, grpc: i32, fault: Fault, retryable: bo
 
 impl ErrorCode {
     /// All of them, in the order of their wire numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::AccessDenied,
         Self::NoSuchBucket,
         Self::NoSuchKey,
@@ -83,6 +93,11 @@ impl ErrorCode {
         Self::FeatureRequired,
         Self::NoSuchUpload,
         Self::InvalidPart,
+        Self::BucketAlreadyExists,
+        Self::BucketAlreadyOwnedByYou,
+        Self::BucketNotEmpty,
+        Self::TooManyBuckets,
+        Self::OperationAborted,
     ];
 
     /// THE table.
@@ -104,6 +119,11 @@ impl ErrorCode {
             Self::FeatureRequired => row("ServiceUnavailable", 503, 9, Server, true, 13),
             Self::NoSuchUpload => row("NoSuchUpload", 404, 5, Client, false, 14),
             Self::InvalidPart => row("InvalidPart", 400, 9, Client, false, 15),
+            Self::BucketAlreadyExists => row("BucketAlreadyExists", 409, 6, Client, false, 30),
+            Self::BucketAlreadyOwnedByYou => row("BucketAlreadyOwnedByYou", 409, 6, Client, false, 31),
+            Self::BucketNotEmpty => row("BucketNotEmpty", 409, 9, Client, false, 32),
+            Self::TooManyBuckets => row("TooManyBuckets", 400, 8, Client, false, 33),
+            Self::OperationAborted => row("OperationAborted", 409, 10, Client, true, 34),
         }
     }
 

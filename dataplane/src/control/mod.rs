@@ -8,6 +8,7 @@
 //! the same operation id, on whichever stream is up.
 
 mod address;
+mod buckets;
 mod calls;
 mod convert;
 mod lane;

@@ -39,7 +39,7 @@ pub(crate) struct SessionContext {
     pub generation: Box<dyn Fn() -> i64 + Send + Sync>,
     /// Requests being served.
     pub in_flight: Box<dyn Fn() -> u32 + Send + Sync>,
-    /// Takes a newer configuration.
+    /// Takes a configuration, if it is newer.
     pub configure: Box<dyn Fn(v1::Configuration) + Send + Sync>,
     /// Answer "not ready" from now on.
     pub drain: Box<dyn Fn() + Send + Sync>,
@@ -131,9 +131,7 @@ impl SessionContext {
                 self.control.welcome();
             }
             Down::Configuration(configuration) => {
-                if configuration.generation > (self.generation)() {
-                    (self.configure)(configuration);
-                }
+                (self.configure)(configuration);
             }
             Down::HeartbeatAck(v1::HeartbeatAck { number }) => heartbeats.acknowledged(number),
             Down::UsageAck(v1::UsageAck { number }) => self.usage.acknowledged(number),

@@ -37,6 +37,9 @@ impl Page {
 
     /// Adds to an answer what lets the page read it.
     pub(super) fn allow(&self, snapshot: &Snapshot, headers: &mut HeaderMap) {
+        if !self.rules(snapshot).is_empty() {
+            add_vary(headers);
+        }
         let Some(rule) = self.rule(snapshot, &[]) else { return };
         add_origin(headers, rule, &self.origin);
         let exposed = rule.expose_headers.join(", ");
@@ -92,6 +95,7 @@ fn answer<B>(
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
+    add_vary(headers);
     add_origin(headers, rule, &page.origin);
     add(headers, ACCESS_CONTROL_ALLOW_METHODS, &rule.allowed_methods.join(", "));
     if !names.is_empty() {
@@ -109,7 +113,10 @@ fn add_origin(headers: &mut HeaderMap, rule: &CorsRule, origin: &str) {
     if allowed != "*" {
         headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     }
-    // What is said to one page must not be told to another by a cache between.
+}
+
+/// What is said to one page, or to none, must not be told to another by a cache between.
+fn add_vary(headers: &mut HeaderMap) {
     headers.append(
         VARY,
         HeaderValue::from_static("Origin, Access-Control-Request-Headers, Access-Control-Request-Method"),
@@ -131,7 +138,8 @@ fn bucket<B>(request: &Request<B>, domains: &Domains) -> Option<String> {
     if let Some(bucket) = host(request).and_then(|host| domains.bucket(host)) {
         return Some(bucket);
     }
-    let first = request.uri().path().trim_start_matches('/').split('/').next()?;
+    let path = request.uri().path();
+    let first = path.strip_prefix('/').unwrap_or(path).split('/').next()?;
     let name = percent_encoding::percent_decode_str(first).decode_utf8().ok()?;
     Some(name.into_owned())
 }

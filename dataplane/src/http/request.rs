@@ -57,7 +57,7 @@ impl RequestInfo {
 }
 
 /// The host that a request names: in HTTP/2 it stands in the URI.
-pub(super) fn host<B>(request: &Request<B>) -> Option<&str> {
+pub(crate) fn host<B>(request: &Request<B>) -> Option<&str> {
     let header = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     header.or_else(|| request.uri().authority().map(Authority::as_str))
 }

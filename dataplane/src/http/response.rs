@@ -105,6 +105,12 @@ impl Accounting {
             "GetBucketAcl" => line!("s3.GetBucketAcl"),
             "PutBucketAcl" => line!("s3.PutBucketAcl"),
             "GetObjectAcl" => line!("s3.GetObjectAcl"),
+            "PostObject" => line!("s3.PostObject"),
+            "CreateBucket" => line!("s3.CreateBucket"),
+            "DeleteBucket" => line!("s3.DeleteBucket"),
+            "GetBucketCors" => line!("s3.GetBucketCors"),
+            "PutBucketCors" => line!("s3.PutBucketCors"),
+            "DeleteBucketCors" => line!("s3.DeleteBucketCors"),
             "PutObjectAcl" => line!("s3.PutObjectAcl"),
             "" => line!("s3.Refused"),
             // What tools ask of a bucket's settings: constant answers.

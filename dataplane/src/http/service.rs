@@ -27,6 +27,7 @@ use super::request::{RequestInfo, host};
 use super::response::{Accounted, Accounting};
 use crate::host::Domains;
 use crate::ops::document::is_document;
+use crate::ops::post_object;
 use crate::pipeline::faults;
 use crate::plane::Plane;
 
@@ -115,8 +116,12 @@ impl Service {
             .headers()
             .get(CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(b"multipart/form-data"));
-        if request.method() == Method::POST && form {
-            return Some(s3_error!(NotImplemented, "Uploads by HTML form are not implemented"));
+        // `s3s` would hold its fields, before it knows who sends them.
+        if request.method() == Method::POST && form && !post_object::is_form(request, &self.domains) {
+            return Some(s3_error!(
+                NotImplemented,
+                "A form is posted to a bucket, and is all that is signed"
+            ));
         }
         None
     }
@@ -130,7 +135,8 @@ impl Service {
     ) -> Request<Body> {
         // Chunked bodies have their checksums in the trailer, where only the stream's reader sees them.
         let chunked = request.headers().contains_key("x-amz-decoded-content-length");
-        let digests = (is_document(&request) && !chunked).then(SmallBody::new);
+        let document = is_document(&request) && !post_object::is_form(&request, &self.domains);
+        let digests = (document && !chunked).then(SmallBody::new);
         let (shutdown, received) = (self.plane.shutdown.clone(), Arc::clone(&accounting.received));
         let small = digests.clone();
         let idle = Idle::new(self.plane.config.timeouts.client_idle.get(), Arc::clone(stalled));
@@ -145,12 +151,8 @@ impl Service {
 
     async fn serve(&self, mut request: Request<Body>, info: &Arc<RequestInfo>) -> Response<Body> {
         request.extensions_mut().insert(Arc::clone(info));
-        match AssertUnwindSafe(self.s3.call(request)).catch_unwind().await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => {
-                tracing::error!(%error, "s3s failed");
-                errors::respond(s3_error!(InternalError))
-            }
+        match AssertUnwindSafe(self.dispatch(request)).catch_unwind().await {
+            Ok(response) => response,
             Err(_) => {
                 self.plane.metrics.panicked("s3");
                 s3o_runtime::audit!("http.PanicRecovered", request_id = info.id, route = "s3");
@@ -160,6 +162,20 @@ impl Service {
                 ))
             }
         }
+    }
+}
+
+impl Service {
+    /// Forms are ours, all else is `s3s`'s.
+    async fn dispatch(&self, request: Request<Body>) -> Response<Body> {
+        if post_object::is_form(&request, &self.domains) {
+            let answer = post_object::answer(&self.plane, request, &self.domains).await;
+            return answer.unwrap_or_else(errors::respond);
+        }
+        self.s3.call(request).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "s3s failed");
+            errors::respond(s3_error!(InternalError))
+        })
     }
 }
 

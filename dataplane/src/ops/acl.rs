@@ -11,10 +11,9 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::buckets::owner;
-use super::{Answer, bucket_of, check_acl, check_key, check_version, document};
+use super::{Answer, bucket_of, check_acl, check_key, check_version, document, locate};
 use crate::control::Caller;
 use crate::control::Want;
-use crate::pipeline::faults;
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
 
@@ -44,7 +43,7 @@ pub(super) async fn of_object(
 ) -> Answer<GetObjectAclOutput> {
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
     check_version(req.input.version_id.as_deref())?;
-    exists(&caller, &bucket, &req.input.key).await?;
+    exists(plane, &req, &caller, (&bucket, &req.input.key)).await?;
     Ok(S3Response::new(GetObjectAclOutput {
         grants: Some(grants()),
         owner: Some(owner()),
@@ -83,7 +82,7 @@ pub(super) async fn set_of_object(
         || input.grant_write_acp.is_some();
     check_acl(input.acl.as_ref().map(ObjectCannedACL::as_str), others)?;
     check_policy(input.access_control_policy.as_ref())?;
-    exists(&caller, &bucket, &input.key).await?;
+    exists(plane, &req, &caller, (&bucket, &input.key)).await?;
     Ok(S3Response::new(PutObjectAclOutput::default()))
 }
 
@@ -100,9 +99,14 @@ fn check_policy(policy: Option<&AccessControlPolicy>) -> S3Result<()> {
     if changes_nothing { Ok(()) } else { Err(s3_error!(AccessControlListNotSupported)) }
 }
 
-async fn exists(caller: &Caller, bucket: &Bucket, key: &str) -> S3Result<()> {
+async fn exists<T: Sync>(
+    plane: &Plane,
+    req: &S3Request<T>,
+    caller: &Caller,
+    (bucket, key): (&Bucket, &str),
+) -> S3Result<()> {
     check_key(key)?;
-    caller.locate(bucket.id, key, Want::Range(0, 0)).await.map(|_| ()).map_err(faults::of_failure)
+    locate(plane, req, caller, (bucket, key), Want::Range(0, 0)).await.map(|_| ())
 }
 
 #[cfg(test)]

@@ -5,14 +5,13 @@
 //! as backends store them, so GetBucketEncryption says that nothing is configured.
 
 use http::StatusCode;
-use s3o_types::CorsRule;
 use s3s::dto::{
-    CORSRule, GetBucketAccelerateConfigurationInput, GetBucketAccelerateConfigurationOutput,
-    GetBucketCorsInput, GetBucketCorsOutput, GetBucketLoggingInput, GetBucketLoggingOutput,
-    GetBucketNotificationConfigurationInput, GetBucketNotificationConfigurationOutput,
-    GetBucketOwnershipControlsInput, GetBucketOwnershipControlsOutput, GetBucketRequestPaymentInput,
-    GetBucketRequestPaymentOutput, GetPublicAccessBlockInput, GetPublicAccessBlockOutput, ObjectOwnership,
-    OwnershipControls, OwnershipControlsRule, Payer, PublicAccessBlockConfiguration,
+    GetBucketAccelerateConfigurationInput, GetBucketAccelerateConfigurationOutput, GetBucketLoggingInput,
+    GetBucketLoggingOutput, GetBucketNotificationConfigurationInput,
+    GetBucketNotificationConfigurationOutput, GetBucketOwnershipControlsInput,
+    GetBucketOwnershipControlsOutput, GetBucketRequestPaymentInput, GetBucketRequestPaymentOutput,
+    GetPublicAccessBlockInput, GetPublicAccessBlockOutput, ObjectOwnership, OwnershipControls,
+    OwnershipControlsRule, Payer, PublicAccessBlockConfiguration,
 };
 use s3s::{S3Error, S3Request, S3Response};
 
@@ -124,29 +123,6 @@ pub(super) fn notification(
 ) -> Answer<GetBucketNotificationConfigurationOutput> {
     bucket_of(req)?;
     Ok(S3Response::new(GetBucketNotificationConfigurationOutput::default()))
-}
-
-/// The bucket's rules, as they were declared.
-pub(super) fn cors(req: &S3Request<GetBucketCorsInput>) -> Answer<GetBucketCorsOutput> {
-    let bucket = bucket_of(req)?;
-    if bucket.cors.is_empty() {
-        return Err(faults::custom(
-            "NoSuchCORSConfiguration",
-            StatusCode::NOT_FOUND,
-            "The CORS configuration does not exist",
-        ));
-    }
-    let some = |values: &[String]| (!values.is_empty()).then(|| values.to_vec());
-    let rule = |rule: &CorsRule| CORSRule {
-        allowed_headers: some(&rule.allowed_headers),
-        allowed_methods: rule.allowed_methods.clone(),
-        allowed_origins: rule.allowed_origins.clone(),
-        expose_headers: some(&rule.expose_headers),
-        id: Some(rule.id.clone()).filter(|id| !id.is_empty()),
-        max_age_seconds: rule.max_age_seconds.and_then(|seconds| i32::try_from(seconds).ok()),
-    };
-    let rules = bucket.cors.iter().map(rule).collect();
-    Ok(S3Response::new(GetBucketCorsOutput { cors_rules: Some(rules) }))
 }
 
 #[cfg(test)]

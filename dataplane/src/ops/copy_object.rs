@@ -14,12 +14,13 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::attributes::{self, check_write, content_headers};
+use super::checksums::set_checksums;
 use super::conditions::{self, ReadConditions, Verdict};
 use super::headers::timestamp;
 use super::range::Slice;
-use super::{Answer, bucket_of, check_key, check_version, tags};
-use crate::access::{Tenant, readable};
-use crate::control::{Located, Want};
+use super::{Answer, bucket_of, check_key, check_version, locate, tags};
+use crate::access::readable;
+use crate::control::{Caller, Located, Want};
 use crate::pipeline::body::Payload;
 use crate::pipeline::put::{ServerSide, Write, write};
 use crate::pipeline::read::Source;
@@ -34,7 +35,7 @@ pub(super) async fn answer(
 ) -> Answer<CopyObjectOutput> {
     let target = bucket_of(&req)?;
     check(&req.input)?;
-    let (source, source_key) = source(plane, &req, &req.input.copy_source)?;
+    let (source, source_key) = source(plane, &plane.caller(&req), &req.input.copy_source).await?;
     let said = req.input.metadata_directive.as_ref().map(MetadataDirective::as_str);
     let replace_metadata = directive(said, "Unknown metadata directive.")?;
     let said = req.input.tagging_directive.as_ref().map(TaggingDirective::as_str);
@@ -42,8 +43,7 @@ pub(super) async fn answer(
     check_changes(&req.input, (&source, &source_key), &target, replace_metadata)?;
     let conditions = conditions::of_write(req.input.if_match.as_ref(), req.input.if_none_match.as_ref());
     let conditions = conditions.map_err(|message| s3_error!(NotImplemented, "{message}"))?;
-    let located =
-        plane.caller(&req).locate(source.id, &source_key, Want::All).await.map_err(faults::of_failure)?;
+    let located = locate(plane, &req, &plane.caller(&req), (&source, &source_key), Want::All).await?;
     check_source(&source_conditions(&mut req.input), &located)?;
     if located.size > target.max_object_size.min(super::MAX_SINGLE_BYTES) {
         return Err(s3_error!(EntityTooLarge));
@@ -76,7 +76,9 @@ pub(super) async fn answer(
         last_modified: timestamp(written.modified),
         ..Default::default()
     };
-    set_checksums(&mut result, &written.checksums);
+    set_checksums!(result, written.checksums);
+    result.checksum_type =
+        (!written.checksums.values.is_empty()).then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT));
     Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() }))
 }
 
@@ -88,14 +90,17 @@ fn check(input: &CopyObjectInput) -> S3Result<()> {
 }
 
 /// The source's bucket and key, if the key may read it.
-pub(super) fn source<T>(plane: &Plane, req: &S3Request<T>, named: &CopySource) -> S3Result<(Bucket, String)> {
+pub(super) async fn source(
+    plane: &Arc<Plane>,
+    caller: &Caller,
+    named: &CopySource,
+) -> S3Result<(Bucket, String)> {
     let CopySource::Bucket { bucket, key, version_id } = named else {
         return Err(s3_error!(NotImplemented, "Access points are not implemented"));
     };
     check_key(key)?;
     check_version(version_id.as_deref())?;
-    let tenant = req.extensions.get::<Tenant>().ok_or_else(|| s3_error!(AccessDenied))?;
-    Ok((readable(plane, &tenant.access_key, bucket, key)?, key.to_string()))
+    Ok((readable(plane, caller, bucket, key).await?, key.to_string()))
 }
 
 /// Whether a directive says REPLACE.
@@ -220,17 +225,6 @@ pub(super) fn streamed(
 
 fn md5_of(etag: &str) -> Option<[u8; 16]> {
     hex::decode(etag).ok()?.try_into().ok()
-}
-
-fn set_checksums(result: &mut CopyObjectResult, checksums: &Checksums) {
-    let of = |name: &str| checksums.values.get(name).cloned();
-    result.checksum_crc32 = of("crc32");
-    result.checksum_crc32c = of("crc32c");
-    result.checksum_crc64nvme = of("crc64nvme");
-    result.checksum_sha1 = of("sha1");
-    result.checksum_sha256 = of("sha256");
-    result.checksum_type =
-        (!checksums.values.is_empty()).then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT));
 }
 
 #[cfg(test)]

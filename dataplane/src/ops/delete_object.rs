@@ -7,7 +7,7 @@ use s3s::{S3Request, S3Response, s3_error};
 
 use super::{Answer, bucket_of, check_key, check_version, conditions, refuse_unsupported};
 use crate::failpoints::{Point, pause_at};
-use crate::pipeline::faults;
+use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 
 /// Answers when the object is gone.
@@ -25,9 +25,12 @@ pub(super) async fn answer(
     let conditions = conditions.map_err(|message| s3_error!(NotImplemented, "{message}"))?;
     let caller = plane.caller(&req);
     // Not cut short when the client goes: the outcome is asked for until it is known.
-    let (id, key) = (bucket.id, input.key.clone());
+    let (id, name, key) = (bucket.id, bucket.name, input.key.clone());
     let task = plane.shutdown.spawn(async move {
         let outcome = caller.delete((0, false), id, &key, &conditions).await;
+        if outcome.is_ok() {
+            audit::deleted(&caller, &name, &key);
+        }
         pause_at(Point::AfterCommit).await;
         outcome
     });

@@ -13,7 +13,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::{Answer, bucket_of, check_key, check_version, document};
 use crate::access::allowed;
 use crate::control::Caller;
-use crate::pipeline::faults;
+use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
 
@@ -53,7 +53,10 @@ pub(super) async fn answer(
                 (outcome, object)
             }
         });
-        futures::stream::iter(outcomes).buffered(AT_ONCE).collect::<Vec<_>>().await
+        let outcomes = futures::stream::iter(outcomes).buffered(AT_ONCE).collect::<Vec<_>>().await;
+        let deleted = outcomes.iter().filter(|(outcome, _)| outcome.is_ok()).count();
+        audit::deleted_many(&caller, &bucket.name, deleted, outcomes.len() - deleted);
+        outcomes
     };
     let Ok(Some(outcomes)) = plane.shutdown.spawn(all).await else {
         return Err(faults::unavailable("The service is shutting down."));

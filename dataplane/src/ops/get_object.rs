@@ -14,7 +14,7 @@ use s3s::{Body, S3Error, S3Request, S3Response, S3Result, s3_error};
 use super::conditions::{ReadConditions, Verdict};
 use super::headers::{self, Overrides};
 use super::range::{self, Slice};
-use super::{Answer, bucket_of, check_key, check_version, refuse_unsupported};
+use super::{Answer, bucket_of, check_key, check_version, locate, refuse_unsupported};
 use crate::control::{Located, Want};
 use crate::pipeline::faults;
 use crate::pipeline::read::{self, ReadError, Source};
@@ -57,7 +57,7 @@ pub(super) async fn answer(
             None => Want::All,
         };
         let caller = plane.caller(&req);
-        let located = caller.locate(bucket.id, &req.input.key, want).await.map_err(faults::of_failure)?;
+        let located = locate(plane, &req, &caller, (&bucket, &req.input.key), want).await?;
         if gone == Some(located.version) {
             return Err(faults::unavailable("No copy of the object can be found. Please try again."));
         }

@@ -10,10 +10,11 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result};
 
+use super::checksums::set_checksums;
 use super::headers::timestamp;
-use super::{Answer, bucket_of, check_key, check_version, refuse_unsupported};
+use super::{Answer, bucket_of, check_key, check_version, locate, refuse_unsupported};
 use crate::control::Want;
-use crate::pipeline::faults::{self, invalid_argument};
+use crate::pipeline::faults::invalid_argument;
 use crate::plane::Plane;
 
 /// What a request may name (GetObjectAttributes reference, `x-amz-object-attributes`).
@@ -33,13 +34,12 @@ pub(super) async fn answer(
     req: S3Request<GetObjectAttributesInput>,
 ) -> Answer<GetObjectAttributesOutput> {
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
-    let input = req.input;
+    let input = &req.input;
     check_key(&input.key)?;
     check_version(input.version_id.as_deref())?;
     refuse_unsupported(&[(input.sse_customer_key.is_some(), "Encryption with customer keys")])?;
     let wanted = wanted(input.object_attributes.iter().map(ObjectAttributes::as_str))?;
-    let located =
-        caller.locate(bucket.id, &input.key, Want::Range(0, 0)).await.map_err(faults::of_failure)?;
+    let located = locate(plane, &req, &caller, (&bucket, &input.key), Want::Range(0, 0)).await?;
     let class = located.attributes.headers.storage_class.unwrap_or_else(|| "STANDARD".to_owned());
     Ok(S3Response::new(GetObjectAttributesOutput {
         checksum: if wanted.checksum { checksum(&located.checksums) } else { None },
@@ -73,20 +73,11 @@ fn wanted<'a>(headers: impl Iterator<Item = &'a str>) -> S3Result<Wanted> {
 }
 
 fn checksum(checksums: &Checksums) -> Option<Checksum> {
-    let of = |name: &str| checksums.values.get(name).cloned();
-    (!checksums.values.is_empty()).then(|| Checksum {
-        checksum_crc32: of("crc32"),
-        checksum_crc32c: of("crc32c"),
-        checksum_crc64nvme: of("crc64nvme"),
-        checksum_sha1: of("sha1"),
-        checksum_sha256: of("sha256"),
-        checksum_type: checksums
-            .values
-            .values()
-            .next()
-            .map(|value| ChecksumType::from_static(ChecksumKind::of_value(value).as_str())),
-        ..Default::default()
-    })
+    let kind = ChecksumKind::of_value(checksums.values.values().next()?);
+    let mut checksum =
+        Checksum { checksum_type: Some(ChecksumType::from_static(kind.as_str())), ..Default::default() };
+    set_checksums!(checksum, checksums);
+    Some(checksum)
 }
 
 #[cfg(test)]

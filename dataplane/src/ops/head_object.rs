@@ -8,9 +8,8 @@ use s3s::{S3Request, S3Response};
 use super::conditions::ReadConditions;
 use super::get_object::{check_conditions, if_range, is_current, part_number, resolve, slice_of_part};
 use super::headers::{self, Overrides};
-use super::{Answer, bucket_of, check_key, check_version, refuse_unsupported};
+use super::{Answer, bucket_of, check_key, check_version, locate, refuse_unsupported};
 use crate::control::Want;
-use crate::pipeline::faults;
 use crate::plane::Plane;
 
 /// Answers with what GetObject would, but the body.
@@ -20,6 +19,7 @@ pub(super) async fn answer(
 ) -> Answer<HeadObjectOutput> {
     let bucket = bucket_of(&req)?;
     let caller = plane.caller(&req);
+    let key = req.input.key.clone();
     let input = &mut req.input;
     check_key(&input.key)?;
     check_version(input.version_id.as_deref())?;
@@ -40,15 +40,15 @@ pub(super) async fn answer(
         expires: input.response_expires.take(),
     };
     let want = part.map_or(Want::Range(0, 0), Want::Part);
-    let located = caller.locate(bucket.id, &input.key, want).await.map_err(faults::of_failure)?;
+    let located = locate(plane, &req, &caller, (&bucket, &key), want).await?;
     check_conditions(&conditions, &located)?;
     let if_range = if_range(&req.headers);
-    let range = input.range.as_ref().filter(|_| is_current(if_range.as_ref(), &located));
+    let range = req.input.range.as_ref().filter(|_| is_current(if_range.as_ref(), &located));
     let slice = match part {
         Some(number) => slice_of_part(&located, number)?,
         None => resolve(range, located.size)?,
     };
-    let mut headers = headers::of_object(&located, slice, input.checksum_mode.is_some(), &overrides);
+    let mut headers = headers::of_object(&located, slice, req.input.checksum_mode.is_some(), &overrides);
     if part.is_some() {
         headers::add_parts_count(&mut headers, &located);
     }

@@ -2,10 +2,14 @@
 
 mod acl;
 mod attributes;
+mod bucket_cors;
 pub(crate) mod bucket_settings;
 mod buckets;
+mod checksums;
 pub(crate) mod conditions;
 mod copy_object;
+mod create_bucket;
+mod delete_bucket;
 mod delete_object;
 mod delete_objects;
 pub(crate) mod document;
@@ -16,6 +20,7 @@ mod headers;
 mod list;
 mod multipart;
 mod object_tagging;
+pub(crate) mod post_object;
 mod put_object;
 pub(crate) mod range;
 mod tags;
@@ -24,10 +29,12 @@ mod upload;
 
 use std::sync::Arc;
 
+use s3o_types::{ErrorCode, Right};
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
-    CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput, CreateMultipartUploadInput,
-    CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput, DeleteObjectTaggingInput,
+    CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput, CreateBucketInput, CreateBucketOutput,
+    CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteBucketCorsInput, DeleteBucketCorsOutput,
+    DeleteBucketInput, DeleteBucketOutput, DeleteObjectInput, DeleteObjectOutput, DeleteObjectTaggingInput,
     DeleteObjectTaggingOutput, DeleteObjectsInput, DeleteObjectsOutput,
     GetBucketAccelerateConfigurationInput, GetBucketAccelerateConfigurationOutput, GetBucketAclInput,
     GetBucketAclOutput, GetBucketCorsInput, GetBucketCorsOutput, GetBucketLocationInput,
@@ -40,14 +47,15 @@ use s3s::dto::{
     HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput,
     ListBucketsOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectsInput,
     ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput,
-    PutBucketAclInput, PutBucketAclOutput, PutObjectAclInput, PutObjectAclOutput, PutObjectInput,
-    PutObjectOutput, PutObjectTaggingInput, PutObjectTaggingOutput, UploadPartCopyInput,
-    UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
+    PutBucketAclInput, PutBucketAclOutput, PutBucketCorsInput, PutBucketCorsOutput, PutObjectAclInput,
+    PutObjectAclOutput, PutObjectInput, PutObjectOutput, PutObjectTaggingInput, PutObjectTaggingOutput,
+    UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
 };
-use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 
-use crate::access::Tenant;
-use crate::pipeline::faults::invalid_argument;
+use crate::access::{Tenant, allowed};
+use crate::control::{Caller, Failure, Located, Want};
+use crate::pipeline::faults::{self, invalid_argument};
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
 
@@ -192,7 +200,26 @@ impl S3 for Operations {
     }
 
     async fn get_bucket_cors(&self, req: S3Request<GetBucketCorsInput>) -> Answer<GetBucketCorsOutput> {
-        bucket_settings::cors(&req)
+        bucket_cors::get(&req)
+    }
+
+    async fn put_bucket_cors(&self, req: S3Request<PutBucketCorsInput>) -> Answer<PutBucketCorsOutput> {
+        bucket_cors::put(&self.0, req).await
+    }
+
+    async fn delete_bucket_cors(
+        &self,
+        req: S3Request<DeleteBucketCorsInput>,
+    ) -> Answer<DeleteBucketCorsOutput> {
+        bucket_cors::delete(&self.0, req).await
+    }
+
+    async fn create_bucket(&self, req: S3Request<CreateBucketInput>) -> Answer<CreateBucketOutput> {
+        create_bucket::answer(&self.0, req).await
+    }
+
+    async fn delete_bucket(&self, req: S3Request<DeleteBucketInput>) -> Answer<DeleteBucketOutput> {
+        delete_bucket::answer(&self.0, req).await
     }
 
     async fn get_bucket_ownership_controls(
@@ -250,6 +277,31 @@ impl S3 for Operations {
 fn bucket_of<T>(req: &S3Request<T>) -> S3Result<Bucket> {
     let tenant = req.extensions.get::<Tenant>();
     tenant.and_then(|tenant| tenant.bucket.clone()).ok_or_else(|| s3_error!(AccessDenied))
+}
+
+/// Where the object is that is to be read. Whoever may not list a key must not learn whether it is there: to
+/// them a missing one is refused, as S3 does (GetObject and HeadObject reference, "Permissions").
+async fn locate<T: Sync>(
+    plane: &Plane,
+    req: &S3Request<T>,
+    caller: &Caller,
+    (bucket, key): (&Bucket, &str),
+    want: Want,
+) -> S3Result<Located> {
+    let located = caller.locate(bucket.id, key, want).await;
+    located.map_err(|failure| unread(plane, req, (bucket, key), failure))
+}
+
+/// What is answered of an object that could not be looked at.
+fn unread<T>(plane: &Plane, req: &S3Request<T>, (bucket, key): (&Bucket, &str), failure: Failure) -> S3Error {
+    match failure {
+        Failure::Refused { code: ErrorCode::NoSuchKey, .. }
+            if allowed(plane, req, bucket, Right::List, key).is_err() =>
+        {
+            s3_error!(AccessDenied)
+        }
+        other => faults::of_failure(other),
+    }
 }
 
 /// Keys with U+0000 are refused: PostgreSQL cannot hold them.

@@ -20,6 +20,19 @@ pub(super) async fn answer(
     plane: &Arc<Plane>,
     mut req: S3Request<PutObjectInput>,
 ) -> Answer<PutObjectOutput> {
+    let body: ByteStream = match req.input.body.take() {
+        Some(body) => Box::pin(body.map_err(Into::into)),
+        None => Box::pin(futures::stream::empty()),
+    };
+    store(plane, req, body).await
+}
+
+/// The same of a body that came in another way.
+pub(super) async fn store(
+    plane: &Arc<Plane>,
+    mut req: S3Request<PutObjectInput>,
+    body: ByteStream,
+) -> Answer<PutObjectOutput> {
     let bucket = bucket_of(&req)?;
     let caller = plane.caller(&req);
     check(&req.input)?;
@@ -32,10 +45,6 @@ pub(super) async fn answer(
     let conditions = conditions.map_err(|message| s3_error!(NotImplemented, "{message}"))?;
     let expected = upload::expected(&req.headers, size, req.trailing_headers.take())?;
     let attributes = attributes_of(&mut req.input)?;
-    let body: ByteStream = match req.input.body.take() {
-        Some(body) => Box::pin(body.map_err(Into::into)),
-        None => Box::pin(futures::stream::empty()),
-    };
     let payload = Payload::Client(ClientBody::new(body, expected, plane.replay.reserve(size)));
     let (key, kind) = (req.input.key, WriteKind::Put);
     let request = Write {

@@ -5,6 +5,7 @@
 //! memory beyond a chunk or two, but for small ones in the bounded replay pool, and for 1 MiB at most where
 //! several targets take it at their own pace.
 
+pub(crate) mod audit;
 pub(crate) mod body;
 mod fanout;
 pub(crate) mod faults;

@@ -14,6 +14,7 @@ use s3o_types::{BackendId, Checksums, Conditions, ErrorCode, Etag, ObjectAttribu
 use s3s::{S3Error, S3Result, s3_error};
 use tokio::sync::oneshot;
 
+use super::audit;
 use super::body::Payload;
 use super::faults;
 use super::send::{Sent, finished, send, stored};
@@ -84,7 +85,7 @@ async fn run(plane: &Plane, write: Write, answer: Answer) {
     pause_at(Point::AfterBegin).await;
     let mut ends = Vec::new();
     match send(plane, &write, &mut intent, required, &mut ends).await {
-        Ok(sent) => commit(&write, &intent, sent, ends, answer).await,
+        Ok(sent) => commit(plane, &write, &intent, sent, ends, answer).await,
         Err(error) => {
             tell(answer, Err(error));
             let _ = abort(&write.caller, &intent, ends).await;
@@ -120,7 +121,14 @@ async fn begin(plane: &Plane, write: &Write) -> S3Result<(Intent, usize)> {
     Ok((intent, begun.required_copies))
 }
 
-async fn commit(write: &Write, intent: &Intent, sent: Sent, failed: Vec<Finished>, answer: Answer) {
+async fn commit(
+    plane: &Plane,
+    write: &Write,
+    intent: &Intent,
+    sent: Sent,
+    failed: Vec<Finished>,
+    answer: Answer,
+) {
     let Sent { copies, md5, checksums } = sent;
     let etag = write.etag.clone().unwrap_or(md5);
     let checksums = write.checksums.clone().unwrap_or(checksums);
@@ -135,6 +143,7 @@ async fn commit(write: &Write, intent: &Intent, sent: Sent, failed: Vec<Finished
     };
     match write.caller.commit(&request).await {
         Ok(modified) => {
+            audit::stored(plane, write, &copies);
             pause_at(Point::AfterCommit).await;
             tell(answer, Ok(Written { etag, checksums, modified }));
         }
@@ -147,7 +156,10 @@ async fn commit(write: &Write, intent: &Intent, sent: Sent, failed: Vec<Finished
                 return;
             }
             let outcome = match abort(&write.caller, intent, ends).await {
-                Ok(Some(modified)) => Ok(Written { etag, checksums, modified }),
+                Ok(Some(modified)) => {
+                    audit::stored(plane, write, &copies);
+                    Ok(Written { etag, checksums, modified })
+                }
                 Ok(None) | Err(Failure::Refused { .. }) => Err(error),
                 Err(Failure::Unknown) => Err(unknown_outcome()),
             };

@@ -12,8 +12,8 @@ use futures::StreamExt as _;
 use s3o_backend::{BackendError, BackendErrorKind, ByteRange, Certainty, DownloadBody};
 use s3o_types::{BucketId, ErrorCode, Etag, VersionId};
 
-use super::BoxError;
 use super::body::ByteStream;
+use super::{BoxError, audit};
 use crate::control::{Caller, Failure, Located, LocatedCopy, LocatedExtent, Want};
 use crate::ops::range::Slice;
 use crate::plane::Plane;
@@ -52,6 +52,9 @@ pub(crate) async fn open(
     let mut reader = Reader::new(Arc::clone(plane), source, located, slice);
     if slice.len() > 0 {
         reader.connect().await?;
+    }
+    if let Some((_, copy, _)) = &reader.open {
+        audit::read(plane, &reader.source.caller, &reader.source.key, copy, slice.len());
     }
     Ok(Box::pin(futures::stream::unfold(reader, |mut reader| async move {
         let item = reader.next().await?;

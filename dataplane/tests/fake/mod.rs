@@ -255,6 +255,7 @@ impl Model {
                 access_key_id: "AK".to_owned(),
                 secret_access_key: "SK".to_owned(),
                 grants: vec![v1::Grant { bucket: 1, write: true }],
+                create_buckets: false,
             }],
         }
     }
@@ -337,6 +338,20 @@ impl DataPlane for Fake {
         let all =
             all.take_while(|one| futures::future::ready(one.is_some())).filter_map(futures::future::ready);
         Ok(Response::new(Box::pin(all)))
+    }
+
+    async fn change_bucket(
+        &self,
+        _: Request<v1::ChangeBucketRequest>,
+    ) -> Result<Response<v1::ChangeBucketReply>, Status> {
+        Err(Status::unimplemented("a control plane of before it"))
+    }
+
+    async fn get_configuration(
+        &self,
+        _: Request<v1::GetConfigurationRequest>,
+    ) -> Result<Response<v1::GetConfigurationReply>, Status> {
+        Err(Status::unimplemented("a control plane of before it"))
     }
 
     async fn list_parts(

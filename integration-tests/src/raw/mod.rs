@@ -226,16 +226,29 @@ impl Raw {
 
     /// A presigned URL's path and query.
     pub fn presign(&self, method: &str, path: &str, expires_s: u64, at: OffsetDateTime) -> String {
+        self.presign_headers(method, path, expires_s, at, &[("host".to_owned(), self.host.clone())])
+    }
+
+    /// The same with other signed headers than `host`; S3 wants that one at least.
+    pub fn presign_headers(
+        &self,
+        method: &str,
+        path: &str,
+        expires_s: u64,
+        at: OffsetDateTime,
+        headers: &[(String, String)],
+    ) -> String {
         let stamp = stamp(at);
         let credential = format!("{}/{}", self.keys.access_key, self.keys.scope(&stamp)).replace('/', "%2F");
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let signed: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
+        let signed = signed.join("%3B");
         let own = if query.is_empty() { String::new() } else { format!("{query}&") };
         let query = format!(
             "{own}X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={credential}&X-Amz-Date={stamp}\
-             &X-Amz-Expires={expires_s}&X-Amz-SignedHeaders=host"
+             &X-Amz-Expires={expires_s}&X-Amz-SignedHeaders={signed}"
         );
-        let host = [("host".to_owned(), self.host.clone())];
-        let signature = self.keys.sign(&stamp, method, path, &query, &host, "UNSIGNED-PAYLOAD");
+        let signature = self.keys.sign(&stamp, method, path, &query, headers, "UNSIGNED-PAYLOAD");
         format!("{path}?{query}&X-Amz-Signature={}", signature.text)
     }
 }

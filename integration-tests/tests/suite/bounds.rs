@@ -98,7 +98,7 @@ fn malformed() -> Vec<(&'static str, Request, Vec<u16>)> {
             vec![400],
         ),
         ("create bucket", Request::new("PUT", "/brand-new"), vec![403]),
-        ("delete bucket", Request::new("DELETE", "/data"), vec![501]),
+        ("delete bucket", Request::new("DELETE", "/data"), vec![403]),
         ("lifecycle", get("/data?lifecycle"), vec![404]),
         ("versions", get("/data?versions"), vec![501]),
         ("select", Request::new("POST", "/data/k?select&select-type=2").body(b"<x/>".to_vec()), vec![501]),

@@ -1,5 +1,6 @@
 //! The end-to-end tests, one file a kind, in one binary: it is linked once and its tests run side by side.
 
+mod audit_log;
 mod backend_places;
 mod batches;
 mod bounds;
@@ -16,6 +17,7 @@ mod races;
 mod repeats;
 mod s3_auth;
 mod s3_bucket_settings;
+mod s3_buckets;
 mod s3_copy_object;
 mod s3_cors;
 mod s3_delete_objects;

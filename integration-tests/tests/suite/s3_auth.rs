@@ -101,6 +101,17 @@ async fn presigned(cluster: &Cluster, bytes: &[u8]) -> Result<()> {
     assert_eq!(plain("PUT", &put, "hello").await?.status, 200);
     let (_, got) = s3::get(&cluster.s3(0), BUCKET, "presigned").await.expect("get").expect("it exists");
     assert_eq!(got.as_ref(), b"hello");
+
+    // A header that claims to sign the host helps no URL that does not.
+    let hostless = raw.presign_headers("GET", "/data/k", 60, now, &[("x-test".into(), "1".into())]);
+    let claim = "AWS4-HMAC-SHA256 Credential=a/b/c/s3/aws4_request, SignedHeaders=host, Signature=00";
+    let host = &raw.host;
+    for line in [String::new(), format!("authorization: {claim}\r\n")] {
+        let text = format!(
+            "GET {hostless} HTTP/1.1\r\nhost: {host}\r\nx-test: 1\r\n{line}connection: close\r\n\r\n"
+        );
+        is(&raw.send_bytes(text.as_bytes()).await?, 403, "AccessDenied");
+    }
     Ok(())
 }
 
@@ -174,5 +185,28 @@ async fn scopes(cluster: &Cluster, bytes: &bytes::Bytes) -> Result<()> {
     let buckets = scoped.list_buckets().send().await?;
     assert_eq!(buckets.buckets().len(), 1);
     assert_eq!(s3::get(&scoped, OTHER, "k").await, Err(denied));
+    missing(&raw).await
+}
+
+/// A key that is not there is refused to whoever may not list it (GetObject reference, "Permissions").
+async fn missing(scoped: &Raw) -> Result<()> {
+    let reader = Raw::new(scoped.address, READER.0, READER.1);
+    for path in ["", "?tagging", "?acl", "?attributes"] {
+        let get = |key: &str| {
+            Request::new("GET", &format!("/data/{key}{path}")).header("x-amz-object-attributes", "ETag")
+        };
+        is(&scoped.send(&get("team/none")).await?, 404, "NoSuchKey");
+        is(&scoped.send(&get("blind/none")).await?, 403, "AccessDenied");
+        is(&reader.send(&get("blind/none")).await?, 404, "NoSuchKey");
+    }
+    assert_eq!(scoped.send(&Request::new("HEAD", "/data/team/none")).await?.status, 404);
+    assert_eq!(scoped.send(&Request::new("HEAD", "/data/blind/none")).await?.status, 403);
+    for (source, status, code) in [("team/none", 404, "NoSuchKey"), ("blind/none", 403, "AccessDenied")] {
+        let source = format!("/data/{source}");
+        let copy = Request::new("PUT", "/data/drop/x").header("x-amz-copy-source", &source);
+        is(&scoped.send(&copy).await?, status, code);
+    }
+    let tags = Request::new("PUT", "/data/drop/none?tagging").body("<Tagging><TagSet/></Tagging>");
+    is(&scoped.send(&tags).await?, 403, "AccessDenied");
     Ok(())
 }

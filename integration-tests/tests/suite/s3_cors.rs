@@ -56,6 +56,8 @@ async fn pages_of_the_rules_may_and_no_others() -> Result<()> {
     assert_eq!((missing.status, missing.header("access-control-allow-origin")), (404, Some(CORS_ORIGIN)));
     let other = raw.send(&Request::new("GET", "/other/k").header("origin", "https://evil.example")).await?;
     assert_eq!((other.status, other.header("access-control-allow-origin")), (200, None));
+    // A cache must not give this page's answer to the other one.
+    assert!(other.header("vary").is_some_and(|vary| vary.contains("Origin")));
 
     let rules = cluster.s3(0).get_bucket_cors().bucket(OTHER).send().await?;
     assert_eq!(rules.cors_rules()[0].allowed_origins(), [CORS_ORIGIN]);

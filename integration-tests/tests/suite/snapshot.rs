@@ -21,8 +21,9 @@ async fn it_starts_from_its_snapshot() -> Result<()> {
     // It knows keys and buckets; without a control plane nothing can be decided.
     let write = s3::put(&cluster.s3(0), BUCKET, "w", body("w", 10)).await.expect_err("nobody can decide it");
     ensure!(write.status() == 503, "{write:?}");
+    // Nor can it be said that there is no such bucket.
     let nowhere = s3::put(&cluster.s3(0), "nowhere", "w", body("w", 10)).await.expect_err("no such bucket");
-    ensure!(nowhere.status() == 404, "{nowhere:?}");
+    ensure!(nowhere.status() == 503, "{nowhere:?}");
 
     cluster.start_control_plane(0).await?;
     wait::until("reads and writes", || async {

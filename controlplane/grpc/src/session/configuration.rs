@@ -6,7 +6,7 @@ use s3o_types::{
     BackendSpec, BackendState, BucketId, ChecksumMode, CorsRule, Credentials, EtagProof, Quirks, Scope,
 };
 
-pub(super) fn configuration(config: &ClusterConfig) -> v1::Configuration {
+pub(crate) fn configuration(config: &ClusterConfig) -> v1::Configuration {
     // How placement chooses is the control plane's.
     let ClusterConfig { generation, cluster, routing: _, backends, buckets, credentials } = config;
     v1::Configuration {
@@ -99,7 +99,7 @@ fn cors_rule(rule: CorsRule) -> v1::CorsRule {
 }
 
 fn credential(config: &CredentialConfig) -> v1::Credential {
-    let CredentialConfig { access_key_id, secret_access_key, grants, scopes } = config;
+    let CredentialConfig { access_key_id, secret_access_key, create_buckets, grants, scopes } = config;
     let scoped = |(bucket, Scope { prefix, rights }): &(BucketId, Scope)| v1::ScopedGrant {
         bucket: bucket.0,
         prefix: prefix.clone(),
@@ -110,5 +110,6 @@ fn credential(config: &CredentialConfig) -> v1::Credential {
         secret_access_key: secret_access_key.expose().to_owned(),
         grants: grants.iter().map(|(bucket, write)| v1::Grant { bucket: bucket.0, write: *write }).collect(),
         scopes: scopes.iter().map(scoped).collect(),
+        create_buckets: *create_buckets,
     }
 }

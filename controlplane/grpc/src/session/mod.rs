@@ -4,7 +4,7 @@
 //! the table has it; a stream that breaks ends no lease, since the data plane opens another.
 
 pub(crate) mod commands;
-mod configuration;
+pub(crate) mod configuration;
 mod down;
 pub(crate) mod reports;
 mod up;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use s3o_core::bucket::BucketChange;
 use s3o_core::call::{Call, Outcome, Refusal, Request};
 use s3o_core::cleanup::{Claim, CleanupItem, CleanupResult, QueueDepths};
 use s3o_core::config::{
@@ -14,7 +15,9 @@ use s3o_core::config::{
 use s3o_core::intent::Intent;
 use s3o_core::listing::{ListQuery, Page};
 use s3o_core::object::{Locate, Located};
-use s3o_core::ports::{Configs, Drains, Ledger, Overview, PortError, Queues, Sessions, Uploads, WorkerControl};
+use s3o_core::ports::{
+    Buckets, Configs, Drains, Ledger, Overview, PortError, Queues, Sessions, Uploads, WorkerControl,
+};
 use s3o_core::replication::Drain;
 use s3o_core::session::{BackendUsage, Hello, UsageReport};
 use s3o_core::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
@@ -39,6 +42,8 @@ pub(super) struct Fakes {
     pub(super) parts: Mutex<Option<PartsPage>>,
     pub(super) parts_asked: Mutex<Vec<PartsQuery>>,
     pub(super) uploads_asked: Mutex<Vec<UploadsQuery>>,
+    pub(super) bucket_changes: Mutex<Vec<BucketChange>>,
+    pub(super) bucket_outcomes: Mutex<VecDeque<Result<i64, Refusal>>>,
     /// Deletes wait for it, to be decided after what came later.
     pub(super) late: Notify,
     pub(super) hellos: Mutex<Vec<Hello>>,
@@ -62,6 +67,8 @@ impl Default for Fakes {
             parts: Mutex::default(),
             parts_asked: Mutex::default(),
             uploads_asked: Mutex::default(),
+            bucket_changes: Mutex::default(),
+            bucket_outcomes: Mutex::default(),
             late: Notify::new(),
             hellos: Mutex::default(),
             renewed: Mutex::default(),
@@ -118,6 +125,7 @@ pub(super) fn config(generation: i64) -> ClusterConfig {
             scopes: vec![(BucketId(2), Scope { prefix: "p/".into(), rights: Rights::READ })],
             access_key_id: "client".into(),
             secret_access_key: Secret::new("hush"),
+            create_buckets: true,
             grants: vec![(BucketId(1), true)],
         }],
     }
@@ -188,12 +196,29 @@ impl Configs for Fakes {
         receiver.wait_for(|config| config.generation > generation).await.unwrap().clone()
     }
 
+    async fn newest(&self) -> Result<Arc<ClusterConfig>, PortError> {
+        Ok(self.current())
+    }
+
     async fn attach(&self, _: MarkerSeen) -> Result<(), PortError> {
         Ok(())
     }
 
     async fn detach(&self, _: MarkerPlace) -> Result<(), PortError> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Buckets for Fakes {
+    async fn change(&self, change: BucketChange) -> Result<Result<i64, Refusal>, PortError> {
+        self.bucket_changes.lock().unwrap().push(change);
+        let next = self.bucket_outcomes.lock().unwrap().pop_front();
+        next.ok_or_else(|| PortError::Unavailable("nothing prepared".into()))
+    }
+
+    async fn retire(&self) -> Result<Counts, PortError> {
+        Ok(Counts::new())
     }
 }
 

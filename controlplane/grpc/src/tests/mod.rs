@@ -1,6 +1,7 @@
 //! The services over a loopback connection, with ports that remember what they were asked.
 
 mod admin;
+mod buckets;
 mod fakes;
 mod operations;
 mod reads;
@@ -56,6 +57,7 @@ impl Plane {
             ledger: fakes.clone(),
             uploads: fakes.clone(),
             sessions: fakes.clone(),
+            buckets: fakes.clone(),
             configs: fakes.clone(),
             queues: fakes.clone(),
             overview: fakes.clone(),

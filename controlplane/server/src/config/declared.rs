@@ -124,6 +124,9 @@ pub struct CredentialSection {
     pub access_key_id: String,
     /// Secret access key.
     pub secret_access_key: Secret,
+    /// Whether it may make buckets of its own through the S3 API, and delete them.
+    #[serde(default)]
+    pub create_buckets: bool,
     /// Which buckets, and what may be done there.
     #[serde(default)]
     pub grants: Vec<Grant>,
@@ -144,7 +147,10 @@ pub struct Grant {
 
 /// `credentials[].grants[].access`: one of two words, or a list of single rights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "must be `read`, `read_write`, or a list of `read`, `write`, `list`, `delete`")]
+#[serde(
+    untagged,
+    expecting = "must be `read`, `read_write`, or a list of `read`, `write`, `list`, `delete`, `configure`"
+)]
 pub enum Access {
     /// The usual ones.
     Word(AccessWord),
@@ -174,6 +180,8 @@ pub enum AccessRight {
     List,
     /// Remove objects.
     Delete,
+    /// Change the bucket's own settings.
+    Configure,
 }
 
 impl Access {
@@ -188,6 +196,7 @@ impl Access {
                     AccessRight::Write => Right::Write,
                     AccessRight::List => Right::List,
                     AccessRight::Delete => Right::Delete,
+                    AccessRight::Configure => Right::Configure,
                 })
                 .collect(),
         }
@@ -277,6 +286,7 @@ impl CredentialSection {
         Ok(DeclaredCredential {
             access_key_id: self.access_key_id.clone(),
             secret_access_key: self.secret_access_key.clone(),
+            create_buckets: self.create_buckets,
             grants,
             scopes,
         })

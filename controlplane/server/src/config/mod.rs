@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use s3o_runtime::{HumanDuration, LogConfig};
 
 pub use declared::{
-    Access, BackendCredentials, BackendSection, BucketSection, CredentialSection, Grant, RoutingSection,
-    StaticKeys, Strategy,
+    Access, AccessRight, BackendCredentials, BackendSection, BucketSection, CredentialSection, Grant,
+    RoutingSection, StaticKeys, Strategy,
 };
 pub use process::{
     CleanupSection, DatabaseSection, GrpcSection, HttpSection, MultipartSection, ReaperSection,

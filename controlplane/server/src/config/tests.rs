@@ -65,7 +65,7 @@ buckets:
   - {name: A_B, replication_factor: 0, max_object_size: 0}
 credentials:
   - {access_key_id: k, secret_access_key: s, grants: [{bucket: photos, access: read}, {bucket: photos, access: read_write}]}
-  - {access_key_id: k, secret_access_key: '', grants: [{bucket: nope, access: read}]}
+  - {access_key_id: k, secret_access_key: '', grants: [{bucket: nope, access: read}, {bucket: photos, prefix: a/, access: [configure]}]}
 ";
     let error = read(text).unwrap_err();
     let paths: Vec<&str> = error.problems().iter().map(|problem| problem.path.as_str()).collect();
@@ -106,6 +106,7 @@ credentials:
             "credentials[1].access_key_id",
             "credentials[1].secret_access_key",
             "credentials[1].grants[0].bucket",
+            "credentials[1].grants[1].access",
         ]
     );
     let text = error.to_string();

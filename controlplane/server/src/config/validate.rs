@@ -7,8 +7,8 @@ use s3o_types::storage_key::MAX_KEY_BYTES;
 use s3o_types::{BucketName, Secret};
 
 use super::{
-    Access, BackendCredentials, BackendSection, BucketSection, ControlPlaneConfig, CredentialSection,
-    DatabaseSection, ReplicationSection, StaticKeys,
+    Access, AccessRight, BackendCredentials, BackendSection, BucketSection, ControlPlaneConfig,
+    CredentialSection, DatabaseSection, ReplicationSection, StaticKeys,
 };
 
 /// Tables hold byte counts as signed 64 bits.
@@ -237,6 +237,11 @@ fn credentials(problems: &mut Problems, credentials: &[CredentialSection], bucke
             once(p, &mut granted, ("grants", n, "bucket"), place);
             if grant.access == Access::Rights(Vec::new()) {
                 p.at("access", "names no right; leave the grant out");
+            }
+            if !grant.prefix.is_empty()
+                && matches!(&grant.access, Access::Rights(rights) if rights.contains(&AccessRight::Configure))
+            {
+                p.at("access", "`configure` is a right to the whole bucket; grant it without a prefix");
             }
             if grant.prefix.len() > MAX_KEY_BYTES || grant.prefix.contains('\0') {
                 p.at("prefix", "no key begins with it: keys have up to 1024 bytes, and no U+0000");

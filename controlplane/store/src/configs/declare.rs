@@ -70,12 +70,14 @@ async fn buckets(
     transaction: &Transaction<'_>,
     declared: &[DeclaredBucket],
 ) -> Result<HashMap<String, i32>, Failure> {
-    let upsert = "INSERT INTO buckets (name, ack, replication_factor, max_object_size, cors, declared)
+    let upsert = "INSERT INTO buckets AS b (name, ack, replication_factor, max_object_size, cors, declared)
                   VALUES ($1, $2, $3, $4, $5::text::jsonb, true)
                   ON CONFLICT (name) WHERE state <> 'gone' DO UPDATE SET ack = excluded.ack, declared = true,
                       replication_factor = excluded.replication_factor, max_object_size = excluded.max_object_size,
-                      cors = excluded.cors
+                      cors = excluded.cors,
+                      stored_cors = CASE WHEN excluded.cors IS NULL THEN b.stored_cors END
                   RETURNING id";
+    refuse_taken(transaction, declared).await?;
     let factor_of = "SELECT id, replication_factor FROM buckets WHERE name = $1 AND state <> 'gone'";
     let mut ids = HashMap::new();
     for DeclaredBucket { name, ack, replication_factor, max_object_size, cors } in declared {
@@ -98,6 +100,23 @@ async fn buckets(
     let names: Vec<&String> = ids.keys().collect();
     transaction.execute(gone, &[&names]).await?;
     Ok(ids)
+}
+
+/// A name that a client has taken is not taken away by declaring it.
+async fn refuse_taken(transaction: &Transaction<'_>, declared: &[DeclaredBucket]) -> Result<(), Failure> {
+    let taken = "SELECT name, owner FROM buckets
+                 WHERE name = ANY ($1) AND owner IS NOT NULL AND state <> 'gone' ORDER BY name LIMIT 1";
+    let names: Vec<&str> = declared.iter().map(|bucket| bucket.name.as_str()).collect();
+    match transaction.query_opt(taken, &[&names]).await? {
+        None => Ok(()),
+        Some(row) => {
+            let (name, owner): (&str, &str) = (row.get("name"), row.get("owner"));
+            Err(Failure::Declaration(format!(
+                "buckets: `{name}` was made through the S3 API by the access key {owner}; delete it there, or declare \
+                 another name"
+            )))
+        }
+    }
 }
 
 /// Whoever decides whether a blob counts holds its lock shared: the commits under way finish first, at the
@@ -191,18 +210,22 @@ async fn credentials(
     let clear =
         "DELETE FROM grants WHERE access_key_id IN (SELECT access_key_id FROM credentials WHERE declared)";
     transaction.execute(clear, &[]).await?;
+    // Buckets that were made through the API are their makers', whatever YAML says.
     let clear = "DELETE FROM scoped_grants
-                 WHERE access_key_id IN (SELECT access_key_id FROM credentials WHERE declared)";
+                 WHERE access_key_id IN (SELECT access_key_id FROM credentials WHERE declared)
+                   AND bucket NOT IN (SELECT id FROM buckets WHERE owner IS NOT NULL AND state <> 'gone')";
     transaction.execute(clear, &[]).await?;
     transaction.execute("DELETE FROM credentials WHERE declared", &[]).await?;
-    let add = "INSERT INTO credentials (access_key_id, secret_access_key, declared) VALUES ($1, $2, true)
-               ON CONFLICT (access_key_id) DO UPDATE SET secret_access_key = excluded.secret_access_key, declared = true";
+    let add = "INSERT INTO credentials (access_key_id, secret_access_key, create_buckets, declared)
+               VALUES ($1, $2, $3, true)
+               ON CONFLICT (access_key_id) DO UPDATE SET secret_access_key = excluded.secret_access_key,
+                   create_buckets = excluded.create_buckets, declared = true";
     let grant = "INSERT INTO grants (access_key_id, bucket, can_write) VALUES ($1, $2, $3)
                  ON CONFLICT (access_key_id, bucket) DO UPDATE SET can_write = excluded.can_write";
     let scope = "INSERT INTO scoped_grants AS g (access_key_id, bucket, prefix, rights) VALUES ($1, $2, $3, $4)
                  ON CONFLICT (access_key_id, bucket, prefix) DO UPDATE SET rights = g.rights | excluded.rights";
-    for DeclaredCredential { access_key_id, secret_access_key, grants, scopes } in declared {
-        transaction.execute(add, &[access_key_id, &secret_access_key.expose()]).await?;
+    for DeclaredCredential { access_key_id, secret_access_key, create_buckets, grants, scopes } in declared {
+        transaction.execute(add, &[access_key_id, &secret_access_key.expose(), create_buckets]).await?;
         for (bucket, can_write) in grants {
             // Configuration was checked before: a grant names a declared bucket.
             if let Some(id) = buckets.get(bucket.as_str()) {

@@ -3,6 +3,7 @@
 //! Invariant: only the database mints generations, in the transaction that changes the rows; what is
 //! served is always one generation whole.
 
+mod buckets;
 mod declare;
 
 pub(crate) use declare::{mint, retire_empty};
@@ -105,10 +106,13 @@ pub(crate) async fn watch_generation(
     }
 }
 
-async fn refresh(pool: &Pool, served: &watch::Sender<Arc<ClusterConfig>>) -> Result<(), Failure> {
+async fn generation(pool: &Pool) -> Result<i64, Failure> {
     let rows = pool.run(GENERATION, &[]).await?;
-    let newest: i64 = rows.first().map_or(0, |row| row.get(0));
-    if newest == served.borrow().generation {
+    Ok(rows.first().map_or(0, |row| row.get(0)))
+}
+
+async fn refresh(pool: &Pool, served: &watch::Sender<Arc<ClusterConfig>>) -> Result<(), Failure> {
+    if generation(pool).await? == served.borrow().generation {
         return Ok(());
     }
     let config = Arc::new(load(pool).await?);
@@ -141,6 +145,15 @@ impl Configs for Store {
             // The watcher has ended with the store: there will be no newer one.
             None => std::future::pending().await,
         }
+    }
+
+    async fn newest(&self) -> Result<Arc<ClusterConfig>, PortError> {
+        let served = self.current();
+        if generation(&self.inner.general).await? == served.generation {
+            return Ok(served);
+        }
+        self.inner.wake_config.notify_one();
+        Ok(Arc::new(load(&self.inner.general).await?))
     }
 
     async fn attach(&self, seen: MarkerSeen) -> Result<(), PortError> {

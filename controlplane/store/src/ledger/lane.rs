@@ -309,11 +309,9 @@ impl Lane {
             // A row or a bucket that is locked without its key: the halves tell whose it is.
             Failure::Locked(_) if group.items.len() > 1 => halve(group, groups),
             Failure::Locked(_) => put_off.append(&mut group.items),
-            Failure::Data(_) | Failure::Corrupt(_) | Failure::Panicked(_) if group.items.len() > 1 => {
-                halve(group, groups);
-            }
+            _ if group.items.len() > 1 => halve(group, groups),
             Failure::Data(rejected) => refuse(group.items, &rejected, put_off),
-            Failure::Corrupt(why) | Failure::Panicked(why) => {
+            Failure::Corrupt(why) | Failure::Declaration(why) | Failure::Panicked(why) => {
                 tracing::error!(why, "a call cannot be decided");
                 group.items.into_iter().for_each(|item| item.answer(internal(&why)));
             }

@@ -120,8 +120,14 @@ fn bucket(cells: Cells<'_>) -> Result<BucketConfig, String> {
         replication_factor: u16::try_from(factor).map_err(|error| format!("replication_factor: {error}"))?,
         max_object_size: cells.optional_unsigned("max_object_size")?,
         created: cells.time("created")?,
-        cors: cells.json("cors")?,
+        cors: cors(cells)?,
     })
+}
+
+/// Those of YAML, where it has any; else those that were set through the API.
+fn cors(cells: Cells<'_>) -> Result<Vec<CorsRule>, String> {
+    let declared: Vec<CorsRule> = cells.json("cors")?;
+    if declared.is_empty() { cells.json("stored_cors") } else { Ok(declared) }
 }
 
 /// The rules of a bucket as its row has them.
@@ -161,7 +167,8 @@ fn credentials(rows: &[Row], grants: &[Row], scopes: &[Row]) -> Result<Vec<Crede
         let scopes = scoped.remove(&access_key_id).unwrap_or_default();
         let secret: String = cells.get("secret_access_key")?;
         let secret_access_key = Secret::new(secret);
-        Ok::<_, String>(CredentialConfig { access_key_id, secret_access_key, grants, scopes })
+        let create_buckets = cells.get("create_buckets")?;
+        Ok::<_, String>(CredentialConfig { access_key_id, secret_access_key, create_buckets, grants, scopes })
     };
     rows.iter().map(|row| read(row).map_err(|why| corrupt("credentials", "?", why))).collect()
 }

@@ -102,6 +102,7 @@ pub(crate) fn declared(quotas: &[Option<u64>]) -> Declared {
             scopes: vec![],
             access_key_id: KEY.to_owned(),
             secret_access_key: Secret::new("secret"),
+            create_buckets: true,
             grants: vec![("photos".parse().unwrap(), true)],
         }],
     }

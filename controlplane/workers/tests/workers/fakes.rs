@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use s3o_backend::{BreakerConfig, Timeouts};
+use s3o_core::bucket::BucketChange;
 use s3o_core::call::{AbortUpload, Call, Outcome, Refusal, Request, Resolution, Resolve};
 use s3o_core::cleanup::{Claim, CleanupItem, CleanupResult, QueueDepths};
 use s3o_core::config::{BackendConfig, ClusterConfig, MarkerPlace, MarkerSeen, Routing};
@@ -13,7 +14,7 @@ use s3o_core::intent::Intent;
 use s3o_core::listing::{ListQuery, Page};
 use s3o_core::object::{Locate, Located};
 use s3o_core::ports::{
-    Configs, Ledger, Maintenance, Overview, PortError, Queues, Sessions, Uploads, WorkerControl as _,
+    Buckets, Configs, Ledger, Maintenance, Overview, PortError, Queues, Sessions, Uploads, WorkerControl as _,
 };
 use s3o_core::session::{BackendUsage, Hello, UsageReport};
 use s3o_core::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
@@ -114,6 +115,7 @@ impl Fixture {
         metrics.register("pending_intents_resolved", "As the server shows it", intents_resolved.clone());
         let workers = Workers::start(Deps {
             ledger: ports.clone(),
+            buckets: ports.clone(),
             configs: ports.clone(),
             queues: ports.clone(),
             uploads: ports.clone(),
@@ -245,6 +247,10 @@ impl Configs for Ports {
         config.wait_for(|config| config.generation != generation).await.unwrap().clone()
     }
 
+    async fn newest(&self) -> Result<Arc<ClusterConfig>, PortError> {
+        Ok(self.current())
+    }
+
     async fn attach(&self, seen: MarkerSeen) -> Result<(), PortError> {
         self.state.lock().unwrap().attached.push(seen);
         Ok(())
@@ -253,6 +259,17 @@ impl Configs for Ports {
     async fn detach(&self, seen: MarkerPlace) -> Result<(), PortError> {
         self.state.lock().unwrap().detached.push(seen);
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Buckets for Ports {
+    async fn change(&self, _: BucketChange) -> Result<Result<i64, Refusal>, PortError> {
+        Err(PortError::Unavailable("no worker changes buckets".to_owned()))
+    }
+
+    async fn retire(&self) -> Result<Counts, PortError> {
+        Ok(Counts::from([("retired".to_owned(), 2)]))
     }
 }
 

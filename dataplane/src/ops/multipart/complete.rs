@@ -14,8 +14,9 @@ use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 use super::token::UploadToken;
 use super::{MAX_PART, no_such_upload, part_number};
 use crate::control::{CompleteRequest, Parts, StoredPart, Upload, UploadState};
+use crate::ops::checksums::{set_checksums, take_checksums};
 use crate::ops::{Answer, bucket_of, check_key, conditions, refuse_unsupported};
-use crate::pipeline::faults;
+use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 
 /// Answers when the object counts.
@@ -50,26 +51,24 @@ pub(in crate::ops) async fn answer(
                 parts: picked.iter().map(|part| (part.number, part.attempt)).collect(),
             };
             caller.complete_upload(bucket.id, &input.key, request).await.map_err(faults::of_failure)?;
+            let size = picked.iter().map(|part| part.size).sum();
+            audit::completed(&caller, &bucket.name, &input.key, size);
             object
         }
         UploadState::Completed => repeated(&listed, upload)?,
         UploadState::Aborted => return Err(no_such_upload()),
     };
-    let of = |algorithm: Algorithm| object.checksums.values.get(algorithm.name()).cloned();
     let kind = object.checksums.values.values().next().map(|value| ChecksumKind::of_value(value));
-    Ok(S3Response::new(CompleteMultipartUploadOutput {
+    let mut output = CompleteMultipartUploadOutput {
         bucket: Some(bucket.name),
         location: Some(location),
         e_tag: Some(ETag::Strong(object.etag.as_str().to_owned())),
-        checksum_crc32: of(Algorithm::Crc32),
-        checksum_crc32c: of(Algorithm::Crc32c),
-        checksum_crc64nvme: of(Algorithm::Crc64nvme),
-        checksum_sha1: of(Algorithm::Sha1),
-        checksum_sha256: of(Algorithm::Sha256),
         checksum_type: kind.map(|kind| ChecksumType::from_static(kind.as_str())),
         key: Some(req.input.key),
         ..Default::default()
-    }))
+    };
+    set_checksums!(output, object.checksums);
+    Ok(S3Response::new(output))
 }
 
 fn location<T>(plane: &Plane, req: &S3Request<T>) -> String {
@@ -106,13 +105,7 @@ fn listed_part(part: CompletedPart) -> S3Result<ListedPart> {
     let (Some(number), Some(etag)) = (part.part_number, part.e_tag) else {
         return Err(s3_error!(MalformedXML, "Each part has a PartNumber and an ETag"));
     };
-    let said = [
-        (Algorithm::Crc32, part.checksum_crc32),
-        (Algorithm::Crc32c, part.checksum_crc32c),
-        (Algorithm::Crc64nvme, part.checksum_crc64nvme),
-        (Algorithm::Sha1, part.checksum_sha1),
-        (Algorithm::Sha256, part.checksum_sha256),
-    ];
+    let said = take_checksums!(part);
     Ok(ListedPart {
         number: part_number(number)?,
         etag: Etag::new(etag.value()),

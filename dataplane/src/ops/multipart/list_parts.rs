@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use s3o_blob::Algorithm;
 use s3s::dto::{ChecksumAlgorithm, ChecksumType, ETag, ListPartsInput, ListPartsOutput, Part, StorageClass};
 use s3s::{S3Request, S3Response, S3Result};
 
@@ -10,6 +9,7 @@ use super::token::UploadToken;
 use super::{MAX_PART, initiator, no_such_upload, storage_class};
 use crate::control::{Parts, StoredPart, UploadState};
 use crate::ops::buckets::owner;
+use crate::ops::checksums::set_checksums;
 use crate::ops::headers::timestamp;
 use crate::ops::{Answer, bucket_of, check_key};
 use crate::pipeline::faults::{self, invalid_argument};
@@ -73,17 +73,13 @@ fn marker(marker: Option<&i32>) -> S3Result<u32> {
 
 fn part(part: StoredPart) -> Part {
     let StoredPart { number, attempt: _, size, etag, modified, checksums } = part;
-    let of = |algorithm: Algorithm| checksums.values.get(algorithm.name()).cloned();
-    Part {
+    let mut part = Part {
         part_number: i32::try_from(number).ok(),
         size: i64::try_from(size).ok(),
         e_tag: Some(ETag::Strong(etag.as_str().to_owned())),
         last_modified: timestamp(modified),
-        checksum_crc32: of(Algorithm::Crc32),
-        checksum_crc32c: of(Algorithm::Crc32c),
-        checksum_crc64nvme: of(Algorithm::Crc64nvme),
-        checksum_sha1: of(Algorithm::Sha1),
-        checksum_sha256: of(Algorithm::Sha256),
         ..Default::default()
-    }
+    };
+    set_checksums!(part, checksums);
+    part
 }

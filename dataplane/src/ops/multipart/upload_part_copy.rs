@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use s3o_blob::{Algorithm, AlgorithmSet};
+use s3o_blob::AlgorithmSet;
 use s3o_proto::v1::WriteKind;
 use s3o_types::{Conditions, ObjectAttributes};
 use s3s::dto::{CopyPartResult, ETag, UploadPartCopyInput, UploadPartCopyOutput};
@@ -12,12 +12,13 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::token::UploadToken;
 use super::{no_such_upload, part_number};
 use crate::control::{PartOf, Want};
+use crate::ops::checksums::set_checksums;
 use crate::ops::conditions::ReadConditions;
 use crate::ops::copy_object::{check_source, server_side, source, streamed};
 use crate::ops::headers::timestamp;
 use crate::ops::range::Slice;
-use crate::ops::{Answer, MAX_SINGLE_BYTES, bucket_of, check_key, refuse_unsupported};
-use crate::pipeline::faults::{self, invalid_argument};
+use crate::ops::{Answer, MAX_SINGLE_BYTES, bucket_of, check_key, locate, refuse_unsupported};
+use crate::pipeline::faults::invalid_argument;
 use crate::pipeline::put::{Write, write};
 use crate::pipeline::read::Source;
 use crate::plane::Plane;
@@ -31,11 +32,11 @@ pub(in crate::ops) async fn answer(
     check(&req.input)?;
     let number = part_number(req.input.part_number)?;
     let token = UploadToken::parse(&req.input.upload_id).ok_or_else(no_such_upload)?;
-    let (source_bucket, source_key) = source(plane, &req, &req.input.copy_source)?;
+    let (source_bucket, source_key) = source(plane, &plane.caller(&req), &req.input.copy_source).await?;
     let range = req.input.copy_source_range.as_deref().map(parse_range).transpose()?;
     let want = range.map_or(Want::All, |slice| Want::Range(slice.start, slice.end));
     let reader = plane.caller(&req);
-    let located = reader.locate(source_bucket.id, &source_key, want).await.map_err(faults::of_failure)?;
+    let located = locate(plane, &req, &reader, (&source_bucket, &source_key), want).await?;
     let input = &mut req.input;
     let conditions = ReadConditions {
         if_match: input.copy_source_if_match.take(),
@@ -74,17 +75,12 @@ pub(in crate::ops) async fn answer(
         checksums: None,
     };
     let written = write(plane, request).await?;
-    let of = |algorithm: Algorithm| written.checksums.values.get(algorithm.name()).cloned();
-    let result = CopyPartResult {
+    let mut result = CopyPartResult {
         e_tag: Some(ETag::Strong(written.etag.as_str().to_owned())),
         last_modified: timestamp(written.modified),
-        checksum_crc32: of(Algorithm::Crc32),
-        checksum_crc32c: of(Algorithm::Crc32c),
-        checksum_crc64nvme: of(Algorithm::Crc64nvme),
-        checksum_sha1: of(Algorithm::Sha1),
-        checksum_sha256: of(Algorithm::Sha256),
         ..Default::default()
     };
+    set_checksums!(result, written.checksums);
     Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() }))
 }
 

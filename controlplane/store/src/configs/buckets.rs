@@ -1,0 +1,191 @@
+//! Buckets that clients make, change and delete.
+//!
+//! Invariant: all changes of the configuration take turns under the migration lock, declarations too, so that what was
+//! read here is what is written over; and a bucket is found empty only under its own lock, exclusively, which whoever
+//! writes to it holds shared.
+
+use async_trait::async_trait;
+use s3o_core::bucket::{BucketChange, Contents, Facts, Named, Step, Wanted, decide, empty};
+use s3o_core::call::Refusal;
+use s3o_core::config::BucketState;
+use s3o_core::ports::{Buckets, PortError};
+use s3o_core::worker::Counts;
+use s3o_types::{BucketId, CorsRule, Right, Rights};
+use tokio_postgres::{Row, Transaction};
+
+use super::GENERATION;
+use crate::Store;
+use crate::error::Failure;
+use crate::rows::{Cells, corrupt, cors_json};
+use crate::schema::{LOCK_BUCKET, LOCK_MIGRATION};
+
+/// $1 operation, $2 access key.
+const ASKER: &str = "
+    SELECT EXISTS (SELECT FROM buckets WHERE made_by = $1::uuid OR deleted_by = $1::uuid) AS repeated,
+           COALESCE((SELECT create_buckets FROM credentials WHERE access_key_id = $2::text), false) AS may_create,
+           (SELECT count(*) FROM buckets WHERE owner = $2::text AND state <> 'gone') AS owned";
+
+/// $1 name, $2 access key, $3 the bit of the right.
+const NAMED: &str = "
+    SELECT b.id, b.state, b.declared, b.declared AND b.cors IS NOT NULL AS declares_cors, b.owner,
+           EXISTS (
+               SELECT FROM scoped_grants g
+               WHERE g.access_key_id = $2::text AND g.bucket = b.id AND g.prefix = '' AND g.rights & $3::smallint <> 0
+           ) AS may_configure
+    FROM buckets b WHERE b.name = $1::text AND b.state <> 'gone'";
+
+const CREATE: &str = "
+    WITH made AS (
+        INSERT INTO buckets (name, declared, owner, made_by) VALUES ($1::text, false, $2::text, $3::uuid) RETURNING id
+    )
+    INSERT INTO scoped_grants (access_key_id, bucket, prefix, rights) SELECT $2::text, id, '', $4::smallint FROM made";
+
+const CONTENTS: &str = "
+    SELECT EXISTS (SELECT FROM objects WHERE bucket = $1::int) AS objects,
+           EXISTS (SELECT FROM object_versions WHERE bucket = $1::int) AS versions,
+           EXISTS (SELECT FROM uploads WHERE bucket = $1::int AND state = 'open') AS uploads,
+           EXISTS (SELECT FROM intents WHERE bucket = $1::int) AS intents";
+
+const DELETE: &str = "
+    WITH deleted AS (
+        UPDATE buckets SET state = 'deleting', deleted_by = $2::uuid WHERE id = $1::int AND state = 'active' RETURNING id
+    ), whole AS (DELETE FROM grants WHERE bucket IN (SELECT id FROM deleted))
+    DELETE FROM scoped_grants WHERE bucket IN (SELECT id FROM deleted)";
+
+const CORS: &str = "
+    UPDATE buckets SET stored_cors = $2::text::jsonb
+    WHERE id = $1::int AND stored_cors IS DISTINCT FROM $2::text::jsonb";
+
+/// Nobody may write to a bucket that is being deleted, so that nothing is added to what is found missing here. Whose
+/// the hashed storage keys in the queue are cannot be told: they hold every bucket up until they are deleted. A
+/// dead letter may stay for ever, so that only those with the bucket's name count.
+const RETIRE: &str = "
+    UPDATE buckets b SET state = 'gone'
+    WHERE b.state = 'deleting'
+      AND NOT EXISTS (SELECT FROM objects o WHERE o.bucket = b.id)
+      AND NOT EXISTS (SELECT FROM object_versions v WHERE v.bucket = b.id)
+      AND NOT EXISTS (SELECT FROM uploads u WHERE u.bucket = b.id AND u.state = 'open')
+      AND NOT EXISTS (SELECT FROM intents i WHERE i.bucket = b.id)
+      AND NOT EXISTS (SELECT FROM cleanup_queue q WHERE starts_with(q.storage_key, b.name || '/')
+                                                     OR starts_with(q.storage_key, '.s3o/long/'))
+      AND NOT EXISTS (SELECT FROM cleanup_dlq d WHERE starts_with(d.storage_key, b.name || '/'))
+    RETURNING b.id";
+
+const MINT: &str = "
+    UPDATE settings SET value = to_jsonb(value::bigint + 1) WHERE name = 'generation' RETURNING value::bigint";
+
+#[async_trait]
+impl Buckets for Store {
+    async fn change(&self, change: BucketChange) -> Result<Result<i64, Refusal>, PortError> {
+        let pool = &self.inner.general;
+        let changed =
+            pool.retried(|| pool.transact_once(async |transaction| make(transaction, &change).await)).await?;
+        // The change is served at once, not at the next poll.
+        self.inner.wake_config.notify_one();
+        Ok(changed)
+    }
+
+    async fn retire(&self) -> Result<Counts, PortError> {
+        let retired = self.inner.general.run(RETIRE, &[]).await?;
+        let n = u64::try_from(retired.len()).unwrap_or(u64::MAX);
+        Ok(Counts::from([("retired".to_owned(), n)]))
+    }
+}
+
+async fn make(transaction: &Transaction<'_>, change: &BucketChange) -> Result<Result<i64, Refusal>, Failure> {
+    let lock = format!("SELECT pg_advisory_xact_lock({LOCK_MIGRATION}, 0)");
+    transaction.batch_execute(&lock).await?;
+    if change.wanted == Wanted::Create {
+        // The name may be that of a bucket that was deleted, and that nothing holds up any more.
+        transaction.execute(RETIRE, &[]).await?;
+    }
+    let facts = facts(transaction, change).await?;
+    let step = match decide(change, &facts) {
+        Ok(step) => step,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    match write(transaction, change, step).await? {
+        Ok(true) => generation(transaction, MINT).await.map(Ok),
+        Ok(false) => generation(transaction, GENERATION).await.map(Ok),
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}
+
+async fn facts(transaction: &Transaction<'_>, change: &BucketChange) -> Result<Facts, Failure> {
+    let BucketChange { op, access_key, name, wanted: _ } = change;
+    let asker = transaction.query_one(ASKER, &[op, access_key]).await?;
+    let right = i16::from(Rights::NONE.with(Right::Configure).bits());
+    let named = transaction.query_opt(NAMED, &[&name.as_str(), access_key, &right]).await?;
+    let bad = |why| corrupt("buckets", name, why);
+    Ok(Facts {
+        repeated: asker.get("repeated"),
+        may_create: asker.get("may_create"),
+        may_configure: named.as_ref().is_some_and(|row| row.get("may_configure")),
+        owned: Cells(&asker).unsigned("owned").map_err(bad)?,
+        named: named.as_ref().map(named_bucket).transpose().map_err(bad)?,
+    })
+}
+
+fn named_bucket(row: &Row) -> Result<Named, String> {
+    let cells = Cells(row);
+    Ok(Named {
+        id: BucketId(cells.get("id")?),
+        state: cells.word::<BucketState>("state")?,
+        declared: cells.get("declared")?,
+        declares_cors: cells.get("declares_cors")?,
+        owner: cells.get("owner")?,
+    })
+}
+
+/// Whether the configuration is another then.
+async fn write(
+    transaction: &Transaction<'_>,
+    change: &BucketChange,
+    step: Step,
+) -> Result<Result<bool, Refusal>, Failure> {
+    let BucketChange { op, access_key, name, wanted } = change;
+    match step {
+        Step::Done => Ok(Ok(false)),
+        Step::Create => {
+            let all = i16::from(Rights::KNOWN.bits());
+            transaction.execute(CREATE, &[&name.as_str(), access_key, op, &all]).await?;
+            Ok(Ok(true))
+        }
+        Step::Delete(id) => {
+            let lock = format!("SELECT pg_advisory_xact_lock({LOCK_BUCKET}, {})", id.0);
+            transaction.batch_execute(&lock).await?;
+            // A new statement: it sees what those that held the lock have written.
+            let contents = contents(&transaction.query_one(CONTENTS, &[&id.0]).await?);
+            if let Err(refusal) = empty(contents) {
+                return Ok(Err(refusal));
+            }
+            transaction.execute(DELETE, &[&id.0, op]).await?;
+            Ok(Ok(true))
+        }
+        Step::Cors(id) => {
+            let rules = stored_rules(name.as_str(), wanted)?;
+            Ok(Ok(transaction.execute(CORS, &[&id.0, &rules]).await? > 0))
+        }
+    }
+}
+
+fn stored_rules(bucket: &str, wanted: &Wanted) -> Result<Option<String>, Failure> {
+    let some = |rules: &[CorsRule]| cors_json(bucket, rules).map(Some);
+    match wanted {
+        Wanted::Cors(rules) if !rules.is_empty() => some(rules),
+        Wanted::Cors(_) | Wanted::Create | Wanted::Delete => Ok(None),
+    }
+}
+
+fn contents(row: &Row) -> Contents {
+    Contents {
+        objects: row.get("objects"),
+        versions: row.get("versions"),
+        uploads: row.get("uploads"),
+        intents: row.get("intents"),
+    }
+}
+
+async fn generation(transaction: &Transaction<'_>, sql: &str) -> Result<i64, Failure> {
+    Ok(transaction.query_one(sql, &[]).await?.get(0))
+}

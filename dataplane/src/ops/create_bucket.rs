@@ -1,0 +1,95 @@
+//! CreateBucket: a bucket of the access key's own, for keys that may. The control plane decides; the answer leaves when
+//! this data plane knows the bucket, and others ask for what they do not know.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use s3o_types::{BucketName, ErrorCode};
+use s3s::dto::{
+    BucketCannedACL, BucketLocationConstraint, CreateBucketConfiguration, CreateBucketInput,
+    CreateBucketOutput, ObjectOwnership,
+};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+
+use super::{Answer, check_acl, refuse_unsupported};
+use crate::access::{Tenant, is_writable};
+use crate::control::Failure;
+use crate::pipeline::faults;
+use crate::plane::Plane;
+
+/// Answers when the bucket can be used here.
+pub(super) async fn answer(
+    plane: &Arc<Plane>,
+    req: S3Request<CreateBucketInput>,
+) -> Answer<CreateBucketOutput> {
+    let tenant = req.extensions.get::<Tenant>().ok_or_else(|| s3_error!(AccessDenied))?;
+    let name = &req.input.bucket;
+    if name.parse::<BucketName>().is_err() {
+        return Err(s3_error!(InvalidBucketName));
+    }
+    check(&req.input, plane.config.s3.region.as_deref())?;
+    let caller = plane.caller(&req);
+    match caller.create_bucket(name).await {
+        Ok(generation) => plane.reach(&caller, generation).await,
+        // One of the operator's that the key may write to is its own for all that tools ask.
+        Err(Failure::Refused { code: ErrorCode::BucketAlreadyExists, .. })
+            if is_writable(plane, &tenant.access_key, name) =>
+        {
+            return Err(s3_error!(BucketAlreadyOwnedByYou));
+        }
+        Err(failure) => return Err(faults::of_failure(failure)),
+    }
+    let location = Some(format!("/{name}"));
+    Ok(S3Response::new(CreateBucketOutput { location, ..Default::default() }))
+}
+
+fn check(input: &CreateBucketInput, region: Option<&str>) -> S3Result<()> {
+    let grants = input.grant_full_control.is_some()
+        || input.grant_read.is_some()
+        || input.grant_read_acp.is_some()
+        || input.grant_write.is_some()
+        || input.grant_write_acp.is_some();
+    check_acl(input.acl.as_ref().map(BucketCannedACL::as_str), grants)?;
+    let ownership = input.object_ownership.as_ref().map(ObjectOwnership::as_str);
+    let enforced = ownership.is_none_or(|ownership| ownership == ObjectOwnership::BUCKET_OWNER_ENFORCED);
+    let locked = input.object_lock_enabled_for_bucket == Some(true);
+    refuse_unsupported(&[
+        (!enforced, "Another object ownership than BucketOwnerEnforced"),
+        (locked, "Object Lock"),
+    ])?;
+    check_location(input.create_bucket_configuration.as_ref(), region)
+}
+
+/// Buckets are where this cluster is (CreateBucket reference, `LocationConstraint`).
+fn check_location(configuration: Option<&CreateBucketConfiguration>, region: Option<&str>) -> S3Result<()> {
+    let Some(configuration) = configuration else { return Ok(()) };
+    let directory = configuration.location.is_some() || configuration.bucket.is_some();
+    refuse_unsupported(&[(directory, "A directory bucket")])?;
+    let wanted = configuration.location_constraint.as_ref().map(BucketLocationConstraint::as_str);
+    match (wanted, region) {
+        (Some(wanted), Some(region)) if !wanted.is_empty() && wanted != region => Err(faults::custom(
+            "InvalidLocationConstraint",
+            StatusCode::BAD_REQUEST,
+            "The specified location-constraint is not valid: it is not the region of this service",
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_here() {
+        let at = |wanted: &str| {
+            let constraint = Some(BucketLocationConstraint::from(wanted.to_owned()));
+            CreateBucketConfiguration { location_constraint: constraint, ..Default::default() }
+        };
+        assert!(check_location(None, Some("eu-1")).is_ok());
+        assert!(check_location(Some(&at("eu-1")), Some("eu-1")).is_ok());
+        assert!(check_location(Some(&at("anywhere")), None).is_ok(), "no region is configured");
+        let elsewhere = check_location(Some(&at("us-west-2")), Some("eu-1")).expect_err("elsewhere");
+        assert_eq!(elsewhere.code().as_str(), "InvalidLocationConstraint");
+    }
+}

@@ -1,0 +1,55 @@
+//! What was done with bytes and rows for a request, beside the request's own audit line and with its id: `storage.…`
+//! events, as in the monitoring reference.
+//!
+//! Invariant: an event is written when what it says has happened: a write when it counts, a read when a backend has begun
+//! to answer.
+
+use s3o_proto::v1::WriteKind;
+use s3o_runtime::audit;
+use s3o_types::BackendId;
+
+use super::put::Write;
+use crate::control::{Caller, LocatedCopy, StoredCopy};
+use crate::plane::Plane;
+
+/// A write that counts, for each copy of it.
+pub(super) fn stored(plane: &Plane, write: &Write, copies: &[StoredCopy]) {
+    let Write { caller, bucket, key, size, kind, .. } = write;
+    let (request_id, bucket) = (&caller.request_id, &bucket.name);
+    for copy in copies {
+        let backend = name(plane, copy.target.backend);
+        match kind {
+            WriteKind::Part => audit!("storage.UploadPart", request_id, bucket, key, backend, size),
+            WriteKind::Copy => audit!("storage.CopyObject", request_id, bucket, key, backend, size),
+            WriteKind::Put | WriteKind::Unspecified => {
+                audit!("storage.PutObject", request_id, bucket, key, backend, size);
+            }
+        }
+    }
+}
+
+/// A client's read, `size` bytes of which begin to come from a copy.
+pub(super) fn read(plane: &Plane, caller: &Caller, key: &str, copy: &LocatedCopy, size: u64) {
+    let (request_id, backend) = (&caller.request_id, name(plane, copy.backend));
+    audit!("storage.GetObject", request_id, key, backend, size);
+}
+
+/// An object that is gone. Its blobs go later, and have events of their own.
+pub(crate) fn deleted(caller: &Caller, bucket: &str, key: &str) {
+    audit!("storage.DeleteObject", request_id = caller.request_id, bucket, key);
+}
+
+/// Objects that are gone in one request.
+pub(crate) fn deleted_many(caller: &Caller, bucket: &str, deleted: usize, failed: usize) {
+    audit!("storage.DeleteObjects", request_id = caller.request_id, bucket, deleted, failed);
+}
+
+/// An upload that became an object.
+pub(crate) fn completed(caller: &Caller, bucket: &str, key: &str, size: u64) {
+    audit!("storage.CompleteMultipartUpload", request_id = caller.request_id, bucket, key, size);
+}
+
+/// Empty for a backend that this configuration does not have any more.
+fn name(plane: &Plane, backend: BackendId) -> String {
+    plane.backends.get(backend).map(|backend| backend.name().to_owned()).unwrap_or_default()
+}
