@@ -15,10 +15,10 @@ use crate::server::State;
 /// How long a question may take. Running a worker may take as long as there is work.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-type Answer = Result<HttpResponse, Failure>;
+pub(crate) type Answer = Result<HttpResponse, Failure>;
 
 /// Waits for the Admin service, no longer than [`PATIENCE`].
-async fn asked<T>(
+pub(crate) async fn asked<T>(
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     id: &RequestId,
 ) -> Result<T, Failure> {

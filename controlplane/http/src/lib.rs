@@ -7,6 +7,7 @@
 
 mod admin;
 mod auth;
+mod drains;
 mod edge;
 mod failure;
 mod probes;

@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, web};
 
 use crate::edge::RequestId;
 use crate::failure::Failure;
-use crate::{admin, auth, probes};
+use crate::{admin, auth, drains, probes};
 
 /// All routes. A path that exists under another method answers 405.
 pub(crate) fn add(config: &mut web::ServiceConfig) {
@@ -15,6 +15,12 @@ pub(crate) fn add(config: &mut web::ServiceConfig) {
         .service(get("/status").route(web::get().to(admin::status)))
         .service(get("/workers").route(web::get().to(admin::workers)))
         .service(get("/workers/{name}/run").route(web::post().to(admin::run_worker)))
+        .service(get("/drains").route(web::get().to(drains::all)))
+        .service(
+            get("/backends/{name}/drain")
+                .route(web::post().to(drains::begin))
+                .route(web::delete().to(drains::take_back)),
+        )
         .default_service(web::to(not_found));
     config
         .service(get("/health").route(web::get().to(probes::health)).route(web::head().to(probes::health)))

@@ -68,6 +68,40 @@ impl Admin for KnownAdmin {
             name => Err(Status::not_found(format!("there is no worker `{name}`"))),
         }
     }
+
+    type DrainBackendStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::DrainProgress, Status>>>;
+
+    async fn drain_backend(
+        &self,
+        request: Request<v1::DrainBackendRequest>,
+    ) -> Result<Response<Self::DrainBackendStream>, Status> {
+        known(&request.into_inner().name)?;
+        Ok(Response::new(tokio_stream::iter(vec![Ok(drain()), Ok(v1::DrainProgress::default())])))
+    }
+
+    async fn undrain_backend(
+        &self,
+        request: Request<v1::UndrainBackendRequest>,
+    ) -> Result<Response<v1::UndrainBackendReply>, Status> {
+        known(&request.into_inner().name)?;
+        Ok(Response::new(v1::UndrainBackendReply {}))
+    }
+
+    async fn list_drains(
+        &self,
+        _: Request<v1::ListDrainsRequest>,
+    ) -> Result<Response<v1::ListDrainsReply>, Status> {
+        Ok(Response::new(v1::ListDrainsReply { drains: vec![drain()] }))
+    }
+}
+
+fn known(name: &str) -> Result<(), Status> {
+    if name == "b1" { Ok(()) } else { Err(Status::not_found(format!("there is no backend `{name}`"))) }
+}
+
+fn drain() -> v1::DrainProgress {
+    let (objects, bytes, other_bytes, waiting) = (3, 30, 7, 2);
+    v1::DrainProgress { name: "b1".to_owned(), asked: true, objects, bytes, other_bytes, waiting, done: false }
 }
 
 async fn admin(shutdown: &Shutdown) -> AdminClient<Channel> {
@@ -182,6 +216,23 @@ async fn admin_answers_what_the_service_says() {
     assert_eq!(found["backends"][0]["used_bytes"], json!(7));
     let ran = server.json("POST /admin/api/workers/cleanup_queue/run", TOKEN).await;
     assert_eq!(ran, (200, json!({"success": 4, "retry": 1})));
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drains_are_begun_shown_and_taken_back() {
+    let server = Fixture::start().await;
+    let drain = json!({"name": "b1", "asked": true, "objects": 3, "bytes": 30, "other_bytes": 7, "waiting": 2, "done": false});
+    let begun = server.json("POST /admin/api/backends/b1/drain", TOKEN).await;
+    assert_eq!(begun, (202, drain.clone()));
+    assert_eq!(server.json("GET /admin/api/drains", TOKEN).await, (200, json!({"drains": [drain]})));
+    let (status, _, body) = server.send("DELETE /admin/api/backends/b1/drain", TOKEN).await;
+    assert_eq!((status, body.as_str()), (204, ""));
+    for line in ["POST /admin/api/backends/b2/drain", "DELETE /admin/api/backends/b2/drain"] {
+        let (status, answer) = server.json(line, TOKEN).await;
+        assert_eq!(status, 404, "{line}");
+        assert!(error_of(&answer).contains("b2"), "{answer}");
+    }
     server.end().await;
 }
 

@@ -148,7 +148,7 @@ async fn commit(
             tell(answer, Ok(Written { etag, checksums, modified }));
         }
         Err(Failure::Refused { code, message }) => {
-            let ends = failed.into_iter().chain(copies.into_iter().map(stored)).collect();
+            let ends = failed.into_iter().chain(copies.iter().cloned().map(stored)).collect();
             let error = faults::of_failure(Failure::Refused { code, message });
             if is_final(code) {
                 tell(answer, Err(error));
