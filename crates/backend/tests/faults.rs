@@ -205,6 +205,32 @@ async fn a_stalled_or_abandoned_source_is_cut() {
 }
 
 #[tokio::test]
+async fn a_source_that_is_held_stands_still_by_nobodys_fault() {
+    let (server, client) = start().await;
+    let (bytes, watch) = (body(100), UploadWatch::new());
+    let holds = watch.clone();
+    let held = stream::once(async move {
+        holds.held(true);
+        tokio::time::sleep(SHORT.source * 3).await;
+        holds.held(false);
+    });
+    let held = held.filter_map(|()| std::future::ready(None));
+    let source = chunked(&bytes, 10).take(5).chain(held).chain(chunked(&bytes, 10).skip(5));
+    client.put_watched("held", 100, vec![], source, None, &watch).await.unwrap();
+    assert_eq!(server.blob("held").unwrap().bytes, bytes);
+    // When it is over, the clocks run again.
+    let watch = UploadWatch::new();
+    let over = watch.clone();
+    let held = stream::once(async move {
+        over.held(true);
+        over.held(false);
+    });
+    let stalls = chunked(&bytes, 10).take(5).chain(held.filter_map(|()| std::future::ready(None)));
+    let error = client.put_watched("stall", 100, vec![], stalls.chain(stream::pending()), None, &watch).await;
+    assert_eq!(error.unwrap_err().kind, Kind::Body);
+}
+
+#[tokio::test]
 async fn a_broken_download_is_an_error() {
     let (server, client) = start().await;
     put(&client, "k", &body(1 << 20)).await.unwrap();
