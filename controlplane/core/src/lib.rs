@@ -23,4 +23,5 @@ pub mod ports;
 pub mod session;
 pub mod upload;
 pub mod usage;
+pub mod versions;
 pub mod worker;

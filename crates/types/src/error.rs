@@ -42,6 +42,10 @@ pub enum ErrorCode {
     NoSuchUpload,
     /// A part was not uploaded, or is another than the one that was meant.
     InvalidPart,
+    /// The key has no version of that name.
+    NoSuchVersion,
+    /// What is named is a delete marker.
+    MethodNotAllowed,
 }
 
 /// What a code means on each surface.
@@ -67,7 +71,7 @@ const fn row(s3: &'static str, http: u16, grpc: i32, fault: Fault, retryable: bo
 
 impl ErrorCode {
     /// All of them, in the order of their wire numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::AccessDenied,
         Self::NoSuchBucket,
         Self::NoSuchKey,
@@ -83,6 +87,8 @@ impl ErrorCode {
         Self::FeatureRequired,
         Self::NoSuchUpload,
         Self::InvalidPart,
+        Self::NoSuchVersion,
+        Self::MethodNotAllowed,
     ];
 
     /// THE table.
@@ -104,6 +110,8 @@ impl ErrorCode {
             Self::FeatureRequired => row("ServiceUnavailable", 503, 9, Server, true, 13),
             Self::NoSuchUpload => row("NoSuchUpload", 404, 5, Client, false, 14),
             Self::InvalidPart => row("InvalidPart", 400, 9, Client, false, 15),
+            Self::NoSuchVersion => row("NoSuchVersion", 404, 5, Client, false, 20),
+            Self::MethodNotAllowed => row("MethodNotAllowed", 405, 9, Client, false, 21),
         }
     }
 

@@ -13,11 +13,13 @@ pub enum Right {
     List,
     /// Remove objects.
     Delete,
+    /// Change the bucket's own settings.
+    Configure,
 }
 
 impl Right {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::List, Self::Delete];
+    pub const ALL: [Self; 5] = [Self::Read, Self::Write, Self::List, Self::Delete, Self::Configure];
 
     /// The word in configuration.
     pub const fn as_str(self) -> &'static str {
@@ -26,6 +28,7 @@ impl Right {
             Self::Write => "write",
             Self::List => "list",
             Self::Delete => "delete",
+            Self::Configure => "configure",
         }
     }
 
@@ -55,8 +58,10 @@ impl Rights {
     pub const NONE: Self = Self(0);
     /// What `access: read` has always meant.
     pub const READ: Self = Self(Right::Read.bit() | Right::List.bit());
-    /// All of them.
+    /// What `access: read_write` has always meant: everything about objects.
     pub const ALL: Self = Self(Self::READ.0 | Right::Write.bit() | Right::Delete.bit());
+    /// Every right that this release knows.
+    pub const KNOWN: Self = Self(Self::ALL.0 | Right::Configure.bit());
 
     /// With one more.
     #[must_use]
@@ -76,8 +81,8 @@ impl Rights {
 
     /// By its number.
     pub const fn from_bits(bits: u32) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "the bits that are known are the lowest four")]
-        Self(bits as u8 & Self::ALL.0)
+        #[expect(clippy::cast_possible_truncation, reason = "the bits that are known are the lowest five")]
+        Self(bits as u8 & Self::KNOWN.0)
     }
 }
 
@@ -116,8 +121,9 @@ mod tests {
             assert_eq!(Rights::from_bits(u32::from(one.bits())), one);
         }
         assert!("admin".parse::<Right>().is_err());
-        assert_eq!(Rights::from_bits(u32::MAX), Rights::ALL, "what is not known is not granted");
-        assert_eq!(Right::ALL.into_iter().collect::<Rights>(), Rights::ALL);
+        assert_eq!(Rights::from_bits(u32::MAX), Rights::KNOWN, "what is not known is not granted");
+        assert_eq!(Right::ALL.into_iter().collect::<Rights>(), Rights::KNOWN);
+        assert!(!Rights::ALL.contains(Right::Configure), "it is off unless it is granted");
         assert!(Rights::READ.contains(Right::List) && !Rights::READ.contains(Right::Delete));
     }
 

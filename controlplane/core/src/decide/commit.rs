@@ -5,7 +5,8 @@ use std::collections::HashSet;
 
 use s3o_types::{BackendId, BlobName, ErrorCode};
 
-use super::settle::{Ended, Ends, displace, end_intent, ends, lose, queue_forgotten};
+use super::settle::{Ended, Ends, end_intent, ends, lose, queue_forgotten};
+use super::versions::make_room;
 use super::{Batch, Slot, Subject, busy, conditions, part};
 use crate::call::{Commit, Outcome, Refusal, StoredCopy, TargetId};
 use crate::cleanup::Reason;
@@ -144,7 +145,7 @@ fn accept(batch: &mut Batch, slot: Slot, intent: &Intent, commit: &Commit, ends:
         modified: batch.facts.now,
         attributes: commit.attributes.clone(),
         checksums: commit.checksums.clone(),
-        is_null: true,
+        is_null: batch.writes_null(intent.bucket),
         parts: None,
     };
     let copies = commit.copies.iter().map(|copy| copy_row(&row, copy)).collect();
@@ -161,7 +162,7 @@ pub(super) fn make_current(
     logged: Logged,
 ) -> Outcome {
     let bucket_name = batch.facts.buckets.get(&row.bucket).map(|b| b.name.clone()).unwrap_or_default();
-    displace(batch, row.bucket, &bucket_name, &row.key, Reason::Displaced);
+    make_room(batch, row.bucket, &bucket_name, &row.key, Reason::Displaced);
     for copy in &copies {
         let (used, objects) = (signed(copy.stored_size), i64::from(copy.is_first()));
         batch.add_usage(copy.backend, Usage { used, objects, ..Usage::default() });

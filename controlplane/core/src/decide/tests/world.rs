@@ -1,10 +1,10 @@
 //! The tables as a model, and the calls of the tests.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use s3o_types::{
     AckLevel, BackendId, BackendState, BlobName, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag,
-    ObjectAttributes, Op, Place, Scope, Seq, Timestamp, UploadId,
+    ObjectAttributes, Op, Place, Scope, Seq, Timestamp, UploadId, Versioning,
 };
 use uuid::Uuid;
 
@@ -18,6 +18,7 @@ use crate::object::{CopyRow, ObjectRow};
 use crate::outcome_log::{Change, LoggedOutcome};
 use crate::upload::{UploadEffects, UploadFacts, UploadState};
 use crate::usage::{Usage, signed};
+use crate::versions::{Noncurrent, VersionEffects, Wanted};
 
 pub(super) const BUCKET: BucketId = BucketId(1);
 pub(super) const REAPER: Uuid = Uuid::from_u128(0xdead);
@@ -26,6 +27,9 @@ pub(super) const REAPER: Uuid = Uuid::from_u128(0xdead);
 #[derive(Default, Clone)]
 pub(super) struct World {
     pub(super) objects: HashMap<String, ObjectRow>,
+    /// Noncurrent versions, and, where it is true, markers.
+    pub(super) noncurrent: BTreeMap<(String, Seq), (ObjectRow, bool)>,
+    pub(super) versioning: Versioning,
     pub(super) copies: Vec<CopyRow>,
     pub(super) intents: HashMap<Op, Intent>,
     pub(super) usage: HashMap<BackendId, Usage>,
@@ -61,6 +65,7 @@ impl World {
             ack: AckLevel::One,
             replication_factor: 1,
             max_object_size: Some(1000),
+            versioning: self.versioning,
         };
         let log_head = Seq(self.drawn);
         let seqs = requests
@@ -87,6 +92,7 @@ impl World {
                 .iter()
                 .map(|(key, row)| ((BUCKET, key.clone()), self.current(row)))
                 .collect(),
+            versions: self.wanted(requests),
             named_blobs: self.named(),
             overtaken,
             log_head,
@@ -135,6 +141,68 @@ impl World {
         CurrentObject { row: row.clone(), copies: vec![], sums }
     }
 
+    /// What the store reads for these calls, and nothing more.
+    fn wanted(&self, requests: &[Request]) -> HashMap<(BucketId, String), BTreeMap<Seq, Noncurrent>> {
+        let mut facts: HashMap<(BucketId, String), BTreeMap<Seq, Noncurrent>> = HashMap::new();
+        for request in requests {
+            let key = request.call.bucket_and_key().1;
+            let Some(wanted) = Wanted::by(&request.call, self.versioning) else { continue };
+            let rows = self.noncurrent.iter().filter(|((of, _), _)| of == key).rev();
+            for (n, ((_, seq), (row, delete_marker))) in rows.enumerate() {
+                let is_named = wanted.named == Some(row.version) && !row.is_null;
+                if is_named || (wanted.null && row.is_null) || (wanted.newest && n < 2) {
+                    let mut object = self.current(row);
+                    if !request.call.displaces() {
+                        object.copies.clear();
+                    }
+                    let noncurrent = Noncurrent { object, delete_marker: *delete_marker };
+                    facts.entry((BUCKET, key.to_owned())).or_default().insert(*seq, noncurrent);
+                }
+            }
+        }
+        facts
+    }
+
+    /// What the store does with the effects on versions, in its order.
+    fn take_versions(&mut self, effects: VersionEffects, drop_objects: Vec<(BucketId, String)>) {
+        let VersionEffects { dropped, retired, restored, markers, tagged } = effects;
+        for (_, key, seq) in dropped {
+            assert!(self.noncurrent.remove(&(key, seq)).is_some());
+        }
+        for (_, key) in retired {
+            let row = self.objects[&key].clone();
+            assert!(self.noncurrent.insert((key, row.seq), (row, false)).is_none());
+        }
+        for (_, key) in drop_objects {
+            assert!(self.objects.remove(&key).is_some());
+        }
+        for (_, key, seq) in restored {
+            let (row, delete_marker) = self.noncurrent.remove(&(key.clone(), seq)).expect("a version");
+            assert!(!delete_marker && self.objects.insert(key, row).is_none());
+        }
+        for marker in markers {
+            let row = ObjectRow {
+                bucket: marker.bucket,
+                key: marker.key.clone(),
+                seq: marker.seq,
+                version: marker.version,
+                size: 0,
+                etag: Etag::new(""),
+                modified: marker.modified,
+                attributes: ObjectAttributes::default(),
+                checksums: Checksums::default(),
+                is_null: marker.is_null,
+                parts: None,
+            };
+            assert!(self.noncurrent.insert((marker.key, marker.seq), (row, true)).is_none());
+        }
+        for row in tagged {
+            let known = self.noncurrent.get_mut(&(row.key.clone(), row.seq)).expect("a version");
+            assert!(!known.1 && known.0.version == row.version);
+            known.0 = row;
+        }
+    }
+
     fn named(&self) -> HashSet<(BackendId, BlobName)> {
         let copies = self.copies.iter().map(|copy| (copy.backend, copy.blob));
         let parts = |upload: &UploadFacts| {
@@ -170,7 +238,12 @@ impl World {
     }
 
     pub(super) fn outcomes(&self) -> HashMap<Op, LoggedOutcome> {
-        let logged = |c: &Change| LoggedOutcome { logged: c.logged, seq: c.seq, at: Timestamp(c.seq.0) };
+        let logged = |c: &Change| LoggedOutcome {
+            logged: c.logged,
+            seq: c.seq,
+            at: Timestamp(c.seq.0),
+            version: c.told,
+        };
         self.changes.iter().map(|c| (c.op, logged(c))).collect()
     }
 
@@ -186,14 +259,12 @@ impl World {
         let requests = [request];
         let Decision { mut outcomes, effects } = decide(self.facts(&requests), &requests);
         self.assert_in_place(&requests[0].call, &effects.add_copies);
+        self.take_versions(effects.versions, effects.drop_objects);
         for row in effects.put_objects {
             self.objects.insert(row.key.clone(), row);
         }
         for row in effects.set_tags {
             assert!(self.objects.insert(row.key.clone(), row).is_some());
-        }
-        for (_, key) in effects.drop_objects {
-            assert!(self.objects.remove(&key).is_some());
         }
         self.copies.retain(|copy| !effects.drop_copies.contains(&copy.blob.version));
         self.copies.extend(effects.add_copies);
@@ -217,6 +288,33 @@ impl World {
         outcomes.remove(0)
     }
 
+    /// Versions, current or not.
+    fn rows(&self) -> impl Iterator<Item = &ObjectRow> {
+        let noncurrent = self.noncurrent.values().filter(|(_, marker)| !marker).map(|(row, _)| row);
+        self.objects.values().chain(noncurrent)
+    }
+
+    /// What `versions.rs` promises of the rows of a key.
+    fn audit_versions(&self) {
+        let mut newest: HashMap<&str, (Seq, bool)> = HashMap::new();
+        let mut nulls: HashMap<&str, usize> = HashMap::new();
+        for ((key, seq), (row, delete_marker)) in &self.noncurrent {
+            newest.insert(key, (*seq, *delete_marker));
+            *nulls.entry(key).or_default() += usize::from(row.is_null);
+        }
+        for (key, row) in &self.objects {
+            *nulls.entry(key).or_default() += usize::from(row.is_null);
+            assert!(newest.remove(key.as_str()).is_none_or(|(seq, _)| seq < row.seq), "{key}: not the newest");
+        }
+        assert!(newest.values().all(|(_, delete_marker)| *delete_marker), "a version is hidden by nothing");
+        assert!(nulls.values().all(|count| *count <= 1), "a key has two null versions");
+        let versions: HashSet<_> = self.rows().map(|row| row.version).collect();
+        assert_eq!(versions.len(), self.rows().count(), "a version is there twice");
+        for row in self.rows() {
+            assert!(row.size == 0 || self.copies.iter().any(|copy| copy.blob.version == row.version));
+        }
+    }
+
     /// Promise 4, on the model.
     pub(super) fn audit(&self) {
         let mut expected: HashMap<BackendId, Usage> = HashMap::new();
@@ -229,13 +327,14 @@ impl World {
             let objects = i64::from(copy.is_first());
             let bytes = Usage { used: signed(copy.stored_size), objects, ..Usage::default() };
             *expected.entry(copy.backend).or_default() += bytes;
-            assert_eq!(self.objects.get(&copy.key).map(|row| row.version), Some(copy.blob.version));
+            assert!(self.rows().any(|row| row.version == copy.blob.version), "a copy of no version");
         }
+        self.audit_versions();
         for part in self.uploads.values().flat_map(|upload| upload.parts.values()) {
             let bytes = Usage { reserved: signed(part.size), ..Usage::default() };
             *expected.entry(part.backend).or_default() += bytes;
         }
-        for row in self.objects.values().filter(|row| row.parts.is_some()) {
+        for row in self.rows().filter(|row| row.parts.is_some()) {
             let pieces = self.copies.iter().filter(|copy| copy.blob.version == row.version);
             let bytes: u64 = pieces.map(|copy| copy.stored_size).sum();
             assert_eq!(bytes, row.size, "an object has other bytes than its copies");
@@ -349,7 +448,7 @@ pub(super) fn commit_call(intent: CarriedIntent, copies: usize) -> Call {
 }
 
 pub(super) fn delete_call(key: &str) -> Call {
-    Call::Delete(Delete { bucket: BUCKET, key: key.into(), conditions: Conditions::default() })
+    Call::Delete(Delete { bucket: BUCKET, key: key.into(), conditions: Conditions::default(), version: None })
 }
 
 pub(super) fn refused(outcome: &Outcome) -> Option<ErrorCode> {
