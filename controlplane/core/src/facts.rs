@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use s3o_types::{
-    AckLevel, BackendId, BackendState, BlobName, BucketId, Op, Place, Scope, Seq, Timestamp, UploadId, Versioning,
+    AckLevel, BackendId, BackendState, BlobName, BucketId, Op, Place, Scope, Seq, Timestamp, UploadId,
+    Versioning,
 };
 
 use crate::config::{BucketState, Routing};

@@ -165,6 +165,16 @@ pub enum Lookup {
     Nothing,
 }
 
+impl Lookup {
+    /// The version, if it is one.
+    pub fn found(self) -> Option<Located> {
+        match self {
+            Self::Found(located) => Some(*located),
+            Self::Marker(_) | Self::Nothing => None,
+        }
+    }
+}
+
 /// Which extents a reader asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Want {

@@ -212,7 +212,7 @@ pub struct VersioningFacts {
     pub versioning: Versioning,
     /// Whether the configuration file says it.
     pub declared: bool,
-    /// A data plane that is connected and does not know versions.
+    /// A data plane or a replica that is connected and does not know versions.
     pub lacking: Option<String>,
 }
 
@@ -247,8 +247,8 @@ pub fn set_versioning(wanted: Versioning, facts: &VersioningFacts) -> Result<boo
     match lacking {
         // It would take `null` for the current version, whichever that is.
         Some(name) if !versioning.is_versioned() => {
-            let why = format!("the data plane {name} is of a release that does not know versions; upgrade it first");
-            Err(Refusal::new(ErrorCode::ServiceUnavailable, why))
+            let why = format!("`{name}` is of a release that does not know versions; upgrade it first");
+            Err(Refusal::new(ErrorCode::FeatureRequired, why))
         }
         _ => Ok(true),
     }
@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(code(Suspended, &declared), ErrorCode::AccessDenied);
         assert_eq!(set_versioning(Enabled, &declared), Ok(false), "what is declared may be asked for");
         let old = VersioningFacts { lacking: Some("dp-1".to_owned()), ..facts() };
-        assert_eq!(code(Enabled, &old), ErrorCode::ServiceUnavailable);
+        assert_eq!(code(Enabled, &old), ErrorCode::FeatureRequired);
         let versioned = VersioningFacts { versioning: Enabled, ..old };
         assert_eq!(set_versioning(Suspended, &versioned), Ok(true));
     }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use s3o_types::VersionRef;
 use s3s::dto::{
     AccessControlPolicy, BucketCannedACL, GetBucketAclInput, GetBucketAclOutput, GetObjectAclInput,
     GetObjectAclOutput, Grant, Grantee, ObjectCannedACL, Permission, PutBucketAclInput, PutBucketAclOutput,
@@ -11,7 +12,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::buckets::owner;
-use super::{Answer, bucket_of, check_acl, check_key, check_version, document};
+use super::{Answer, bucket_of, check_acl, check_key, document, version};
 use crate::control::Caller;
 use crate::control::Want;
 use crate::pipeline::faults;
@@ -43,8 +44,8 @@ pub(super) async fn of_object(
     req: S3Request<GetObjectAclInput>,
 ) -> Answer<GetObjectAclOutput> {
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
-    check_version(req.input.version_id.as_deref())?;
-    exists(&caller, &bucket, &req.input.key).await?;
+    let version = version::named(req.input.version_id.as_deref())?;
+    exists(&caller, &bucket, (&req.input.key, version)).await?;
     Ok(S3Response::new(GetObjectAclOutput {
         grants: Some(grants()),
         owner: Some(owner()),
@@ -75,7 +76,7 @@ pub(super) async fn set_of_object(
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
     document::check(&req)?;
     let input = &req.input;
-    check_version(input.version_id.as_deref())?;
+    let version = version::named(input.version_id.as_deref())?;
     let others = input.grant_full_control.is_some()
         || input.grant_read.is_some()
         || input.grant_read_acp.is_some()
@@ -83,7 +84,7 @@ pub(super) async fn set_of_object(
         || input.grant_write_acp.is_some();
     check_acl(input.acl.as_ref().map(ObjectCannedACL::as_str), others)?;
     check_policy(input.access_control_policy.as_ref())?;
-    exists(&caller, &bucket, &input.key).await?;
+    exists(&caller, &bucket, (&input.key, version)).await?;
     Ok(S3Response::new(PutObjectAclOutput::default()))
 }
 
@@ -100,9 +101,14 @@ fn check_policy(policy: Option<&AccessControlPolicy>) -> S3Result<()> {
     if changes_nothing { Ok(()) } else { Err(s3_error!(AccessControlListNotSupported)) }
 }
 
-async fn exists(caller: &Caller, bucket: &Bucket, key: &str) -> S3Result<()> {
+async fn exists(
+    caller: &Caller,
+    bucket: &Bucket,
+    (key, version): (&str, Option<VersionRef>),
+) -> S3Result<()> {
     check_key(key)?;
-    caller.locate(bucket.id, key, Want::Range(0, 0)).await.map(|_| ()).map_err(faults::of_failure)
+    let located = caller.locate(bucket.id, (key, version), Want::Range(0, 0)).await;
+    located.map(|_| ()).map_err(faults::of_failure)
 }
 
 #[cfg(test)]

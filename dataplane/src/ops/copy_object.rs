@@ -6,20 +6,20 @@ use std::sync::Arc;
 
 use s3o_blob::{Algorithm, AlgorithmSet, BodyDigests, ChecksumKind};
 use s3o_proto::v1::WriteKind;
-use s3o_types::{Checksums, Etag, ObjectAttributes};
+use s3o_types::{Checksums, Etag, ObjectAttributes, VersionRef};
 use s3s::dto::{
     ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, MetadataDirective,
     TaggingDirective,
 };
-use s3s::{S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 
 use super::attributes::{self, check_write, content_headers};
 use super::conditions::{self, ReadConditions, Verdict};
 use super::headers::timestamp;
 use super::range::Slice;
-use super::{Answer, bucket_of, check_key, check_version, tags};
+use super::{Answer, bucket_of, check_key, tags, version};
 use crate::access::{Tenant, readable};
-use crate::control::{Located, Want};
+use crate::control::{Failure, Located, Want};
 use crate::pipeline::body::Payload;
 use crate::pipeline::put::{ServerSide, Write, write};
 use crate::pipeline::read::Source;
@@ -34,16 +34,18 @@ pub(super) async fn answer(
 ) -> Answer<CopyObjectOutput> {
     let target = bucket_of(&req)?;
     check(&req.input)?;
-    let (source, source_key) = source(plane, &req, &req.input.copy_source)?;
+    let (source, source_key, version) = source(plane, &req, &req.input.copy_source)?;
     let said = req.input.metadata_directive.as_ref().map(MetadataDirective::as_str);
     let replace_metadata = directive(said, "Unknown metadata directive.")?;
     let said = req.input.tagging_directive.as_ref().map(TaggingDirective::as_str);
     let replace_tags = directive(said, "Unknown tagging directive.")?;
-    check_changes(&req.input, (&source, &source_key), &target, replace_metadata)?;
+    // An old version that is copied over its key becomes the current one again.
+    let changes = replace_metadata || version.is_some();
+    check_changes(&req.input, (&source, &source_key), &target, changes)?;
     let conditions = conditions::of_write(req.input.if_match.as_ref(), req.input.if_none_match.as_ref());
     let conditions = conditions.map_err(|message| s3_error!(NotImplemented, "{message}"))?;
-    let located =
-        plane.caller(&req).locate(source.id, &source_key, Want::All).await.map_err(faults::of_failure)?;
+    let located = plane.caller(&req).locate(source.id, (&source_key, version), Want::All).await;
+    let located = located.map_err(source_fault)?;
     check_source(&source_conditions(&mut req.input), &located)?;
     if located.size > target.max_object_size.min(super::MAX_SINGLE_BYTES) {
         return Err(s3_error!(EntityTooLarge));
@@ -52,6 +54,7 @@ pub(super) async fn answer(
     let attributes = attributes_of(&mut req.input, &located, replace_metadata, replace_tags)?;
     let wanted = new_checksum(&req.input, &located)?;
     let reading = Source { caller: plane.caller(&req), bucket: source.id, key: source_key };
+    let copy_source_version_id = located.version_id.clone();
     let written = write(
         plane,
         Write {
@@ -77,7 +80,12 @@ pub(super) async fn answer(
         ..Default::default()
     };
     set_checksums(&mut result, &written.checksums);
-    Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() }))
+    Ok(S3Response::new(CopyObjectOutput {
+        copy_object_result: Some(result),
+        copy_source_version_id,
+        version_id: written.version_id,
+        ..Default::default()
+    }))
 }
 
 fn check(input: &CopyObjectInput) -> S3Result<()> {
@@ -87,15 +95,32 @@ fn check(input: &CopyObjectInput) -> S3Result<()> {
     Ok(())
 }
 
-/// The source's bucket and key, if the key may read it.
-pub(super) fn source<T>(plane: &Plane, req: &S3Request<T>, named: &CopySource) -> S3Result<(Bucket, String)> {
+/// Why the source cannot be had.
+pub(super) fn source_fault(failure: Failure) -> S3Error {
+    match failure {
+        Failure::Marker { named: true, .. } => s3_error!(
+            InvalidRequest,
+            "The source of a copy request may not specifically refer to a delete marker by version id."
+        ),
+        // Headers about a marker would be about the copy.
+        Failure::Marker { named: false, .. } => s3_error!(NoSuchKey),
+        failure => faults::of_failure(failure),
+    }
+}
+
+/// The source's bucket, key and version, if the key may read it.
+pub(super) fn source<T>(
+    plane: &Plane,
+    req: &S3Request<T>,
+    named: &CopySource,
+) -> S3Result<(Bucket, String, Option<VersionRef>)> {
     let CopySource::Bucket { bucket, key, version_id } = named else {
         return Err(s3_error!(NotImplemented, "Access points are not implemented"));
     };
     check_key(key)?;
-    check_version(version_id.as_deref())?;
+    let version = version::named(version_id.as_deref())?;
     let tenant = req.extensions.get::<Tenant>().ok_or_else(|| s3_error!(AccessDenied))?;
-    Ok((readable(plane, &tenant.access_key, bucket, key)?, key.to_string()))
+    Ok((readable(plane, &tenant.access_key, bucket, key)?, key.to_string(), version))
 }
 
 /// Whether a directive says REPLACE.

@@ -11,7 +11,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result};
 
 use super::headers::timestamp;
-use super::{Answer, bucket_of, check_key, check_version, refuse_unsupported};
+use super::{Answer, bucket_of, check_key, refuse_unsupported, version};
 use crate::control::Want;
 use crate::pipeline::faults::{self, invalid_argument};
 use crate::plane::Plane;
@@ -35,11 +35,11 @@ pub(super) async fn answer(
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
     let input = req.input;
     check_key(&input.key)?;
-    check_version(input.version_id.as_deref())?;
+    let version = version::named(input.version_id.as_deref())?;
     refuse_unsupported(&[(input.sse_customer_key.is_some(), "Encryption with customer keys")])?;
     let wanted = wanted(input.object_attributes.iter().map(ObjectAttributes::as_str))?;
-    let located =
-        caller.locate(bucket.id, &input.key, Want::Range(0, 0)).await.map_err(faults::of_failure)?;
+    let located = caller.locate(bucket.id, (&input.key, version), Want::Range(0, 0)).await;
+    let located = located.map_err(faults::of_failure)?;
     let class = located.attributes.headers.storage_class.unwrap_or_else(|| "STANDARD".to_owned());
     Ok(S3Response::new(GetObjectAttributesOutput {
         checksum: if wanted.checksum { checksum(&located.checksums) } else { None },
@@ -50,6 +50,7 @@ pub(super) async fn answer(
             ..Default::default()
         }),
         object_size: if wanted.size { i64::try_from(located.size).ok() } else { None },
+        version_id: located.version_id,
         storage_class: wanted.storage_class.then(|| StorageClass::from(class)),
         ..Default::default()
     }))

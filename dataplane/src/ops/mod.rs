@@ -12,8 +12,9 @@ pub(crate) mod document;
 mod get_object;
 mod get_object_attributes;
 mod head_object;
-mod headers;
+pub(crate) mod headers;
 mod list;
+mod list_versions;
 mod multipart;
 mod object_tagging;
 mod put_object;
@@ -21,6 +22,8 @@ pub(crate) mod range;
 mod tags;
 mod token;
 mod upload;
+mod version;
+mod versioning;
 
 use std::sync::Arc;
 
@@ -38,11 +41,12 @@ use s3s::dto::{
     GetObjectAclOutput, GetObjectAttributesInput, GetObjectAttributesOutput, GetObjectInput, GetObjectOutput,
     GetObjectTaggingInput, GetObjectTaggingOutput, GetPublicAccessBlockInput, GetPublicAccessBlockOutput,
     HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput,
-    ListBucketsOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectsInput,
-    ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput,
-    PutBucketAclInput, PutBucketAclOutput, PutObjectAclInput, PutObjectAclOutput, PutObjectInput,
-    PutObjectOutput, PutObjectTaggingInput, PutObjectTaggingOutput, UploadPartCopyInput,
-    UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
+    ListBucketsOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectVersionsInput,
+    ListObjectVersionsOutput, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output,
+    ListPartsInput, ListPartsOutput, PutBucketAclInput, PutBucketAclOutput, PutBucketVersioningInput,
+    PutBucketVersioningOutput, PutObjectAclInput, PutObjectAclOutput, PutObjectInput, PutObjectOutput,
+    PutObjectTaggingInput, PutObjectTaggingOutput, UploadPartCopyInput, UploadPartCopyOutput,
+    UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
@@ -80,7 +84,14 @@ impl S3 for Operations {
         &self,
         req: S3Request<GetBucketVersioningInput>,
     ) -> Answer<GetBucketVersioningOutput> {
-        buckets::versioning(&req)
+        versioning::get(&self.0, &req).await
+    }
+
+    async fn put_bucket_versioning(
+        &self,
+        req: S3Request<PutBucketVersioningInput>,
+    ) -> Answer<PutBucketVersioningOutput> {
+        versioning::put(&self.0, req).await
     }
 
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> Answer<PutObjectOutput> {
@@ -244,6 +255,13 @@ impl S3 for Operations {
     async fn list_objects_v2(&self, req: S3Request<ListObjectsV2Input>) -> Answer<ListObjectsV2Output> {
         list::v2(&self.0, req).await
     }
+
+    async fn list_object_versions(
+        &self,
+        req: S3Request<ListObjectVersionsInput>,
+    ) -> Answer<ListObjectVersionsOutput> {
+        list_versions::answer(&self.0, req).await
+    }
 }
 
 /// The bucket that the access check found.
@@ -258,14 +276,6 @@ fn check_key(key: &str) -> S3Result<()> {
         return Err(invalid_argument("Keys must not contain U+0000."));
     }
     Ok(())
-}
-
-/// Buckets have no versions yet: every object is the null version.
-fn check_version(version: Option<&str>) -> S3Result<()> {
-    match version {
-        None | Some("null") => Ok(()),
-        Some(_) => Err(invalid_argument("Invalid version id specified")),
-    }
 }
 
 /// Of what a client may ask of a write, that which cannot be done must not be passed over in silence.

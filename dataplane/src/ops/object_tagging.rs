@@ -1,8 +1,9 @@
-//! GetObjectTagging, PutObjectTagging, DeleteObjectTagging: rows, not bytes. Whichever version is current when the
-//! control plane decides gets the tags; its ETag and its Last-Modified stay.
+//! GetObjectTagging, PutObjectTagging, DeleteObjectTagging: rows, not bytes. Where no version is named, whichever is
+//! current when the control plane decides gets the tags; its ETag and its Last-Modified stay.
 
 use std::sync::Arc;
 
+use s3o_types::VersionRef;
 use s3s::dto::{
     DeleteObjectTaggingInput, DeleteObjectTaggingOutput, GetObjectTaggingInput, GetObjectTaggingOutput,
     PutObjectTaggingInput, PutObjectTaggingOutput,
@@ -10,7 +11,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::tags::{self, Tags};
-use super::{Answer, bucket_of, check_key, check_version, document};
+use super::{Answer, bucket_of, check_key, document, version};
 use crate::control::Caller;
 use crate::control::Want;
 use crate::failpoints::{Point, pause_at};
@@ -26,11 +27,11 @@ pub(super) async fn get(
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
     let input = req.input;
     check_key(&input.key)?;
-    check_version(input.version_id.as_deref())?;
-    let located =
-        caller.locate(bucket.id, &input.key, Want::Range(0, 0)).await.map_err(faults::of_failure)?;
+    let version = version::named(input.version_id.as_deref())?;
+    let located = caller.locate(bucket.id, (&input.key, version), Want::Range(0, 0)).await;
+    let located = located.map_err(faults::of_failure)?;
     let tag_set = tags::to_document(located.attributes.tags);
-    Ok(S3Response::new(GetObjectTaggingOutput { tag_set, version_id: None }))
+    Ok(S3Response::new(GetObjectTaggingOutput { tag_set, version_id: located.version_id }))
 }
 
 /// PutObjectTagging.
@@ -42,10 +43,10 @@ pub(super) async fn put(
     document::check(&req)?;
     let input = req.input;
     check_key(&input.key)?;
-    check_version(input.version_id.as_deref())?;
+    let version = version::named(input.version_id.as_deref())?;
     let tags = tags::of_document(input.tagging.tag_set)?;
-    set(plane, caller, bucket, input.key, tags).await?;
-    Ok(S3Response::new(PutObjectTaggingOutput::default()))
+    let version_id = set(plane, caller, bucket, (input.key, version), tags).await?;
+    Ok(S3Response::new(PutObjectTaggingOutput { version_id }))
 }
 
 /// DeleteObjectTagging.
@@ -56,15 +57,21 @@ pub(super) async fn delete(
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
     let input = req.input;
     check_key(&input.key)?;
-    check_version(input.version_id.as_deref())?;
-    set(plane, caller, bucket, input.key, Tags::new()).await?;
-    Ok(S3Response::new(DeleteObjectTaggingOutput::default()))
+    let version = version::named(input.version_id.as_deref())?;
+    let version_id = set(plane, caller, bucket, (input.key, version), Tags::new()).await?;
+    Ok(S3Response::new(DeleteObjectTaggingOutput { version_id }))
 }
 
 /// Not cut short when the client goes: the outcome is asked for until it is known.
-async fn set(plane: &Plane, caller: Caller, bucket: Bucket, key: String, tags: Tags) -> S3Result<()> {
+async fn set(
+    plane: &Plane,
+    caller: Caller,
+    bucket: Bucket,
+    (key, version): (String, Option<VersionRef>),
+    tags: Tags,
+) -> S3Result<Option<String>> {
     let task = plane.shutdown.spawn(async move {
-        let outcome = caller.set_tags(bucket.id, &key, &tags).await;
+        let outcome = caller.set_tags(bucket.id, (&key, version), &tags).await;
         pause_at(Point::AfterCommit).await;
         outcome
     });

@@ -22,7 +22,9 @@ use super::body::Payload;
 use super::faults;
 use super::place;
 use super::target::{self, Attempted, Ended};
-use crate::control::{Caller, CommitRequest, End, Failure, Finished, Intent, PartOf, StoredCopy, Target};
+use crate::control::{
+    Caller, CommitRequest, Committed, End, Failure, Finished, Intent, PartOf, StoredCopy, Target,
+};
 use crate::failpoints::{Point, pause_at};
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
@@ -57,6 +59,8 @@ pub(crate) struct Written {
     pub etag: Etag,
     pub checksums: Checksums,
     pub modified: Timestamp,
+    /// What the client is told of its version; `None` in a bucket that was never versioned.
+    pub version_id: Option<String>,
 }
 
 /// A verified copy, and what the body turned out to be.
@@ -232,9 +236,9 @@ async fn commit(write: &Write, intent: &Intent, stored: Stored, failed: Vec<Fini
     let request =
         CommitRequest { intent, etag: &etag, attributes, checksums: &checksums, copies, failed: &failed };
     match write.caller.commit(&request).await {
-        Ok(modified) => {
+        Ok(Committed { modified, version_id }) => {
             pause_at(Point::AfterCommit).await;
-            tell(answer, Ok(Written { etag, checksums, modified }));
+            tell(answer, Ok(Written { etag, checksums, modified, version_id }));
         }
         Err(Failure::Refused { code, message }) => {
             let [copy] = copies;
@@ -247,13 +251,16 @@ async fn commit(write: &Write, intent: &Intent, stored: Stored, failed: Vec<Fini
                 return;
             }
             let outcome = match abort(&write.caller, intent, ends).await {
-                Ok(Some(modified)) => Ok(Written { etag, checksums, modified }),
-                Ok(None) | Err(Failure::Refused { .. }) => Err(error),
+                Ok(Some(Committed { modified, version_id })) => {
+                    Ok(Written { etag, checksums, modified, version_id })
+                }
+                Ok(None) | Err(Failure::Refused { .. } | Failure::Marker { .. }) => Err(error),
                 Err(Failure::Unknown) => Err(unknown_outcome()),
             };
             tell(answer, outcome);
         }
-        Err(Failure::Unknown) => {
+        // A marker is no outcome of a Commit.
+        Err(Failure::Unknown | Failure::Marker { .. }) => {
             tracing::warn!(op = %write.caller.op, "commit without a known outcome: left to the reaper");
             tell(answer, Err(unknown_outcome()));
         }
@@ -280,7 +287,7 @@ async fn abort(
     caller: &Caller,
     intent: &Intent,
     mut ends: Vec<Finished>,
-) -> Result<Option<Timestamp>, Failure> {
+) -> Result<Option<Committed>, Failure> {
     for target in &intent.targets {
         if !ends.iter().any(|finished| finished.target == *target) {
             ends.push(finished(target.clone(), End::NotSent.into()));

@@ -54,6 +54,7 @@ impl Plane {
         let fakes = plane.fakes.clone();
         plane.wiring.ready(Ports {
             ledger: fakes.clone(),
+            versions: fakes.clone(),
             uploads: fakes.clone(),
             sessions: fakes.clone(),
             configs: fakes.clone(),

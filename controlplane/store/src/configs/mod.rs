@@ -4,6 +4,7 @@
 //! served is always one generation whole.
 
 mod declare;
+mod versioning;
 
 use std::sync::Arc;
 use std::time::Duration;

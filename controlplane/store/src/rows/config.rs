@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use s3o_core::config::{BackendConfig, BucketConfig, ClusterConfig, CredentialConfig, DeclaredBackend};
+use s3o_core::config::{
+    BackendConfig, BucketConfig, BucketState, ClusterConfig, CredentialConfig, DeclaredBackend,
+};
 use s3o_types::{
     BackendId, BackendSpec, BucketId, BucketName, CorsRule, Credentials, EtagProof, Place, Quirks, Rights,
     Scope, Secret,
@@ -115,13 +117,22 @@ fn bucket(cells: Cells<'_>) -> Result<BucketConfig, String> {
     Ok(BucketConfig {
         id: BucketId(cells.get("id")?),
         name: BucketName::try_from(name)?,
-        state: cells.word("state")?,
+        state: bucket_state(cells)?,
         ack: cells.word("ack")?,
         replication_factor: u16::try_from(factor).map_err(|error| format!("replication_factor: {error}"))?,
         max_object_size: cells.optional_unsigned("max_object_size")?,
         created: cells.time("created")?,
         cors: cells.json("cors")?,
+        versioning: cells.word("versioning")?,
     })
+}
+
+/// A bucket that was ever versioned has a word of its own: an older release cannot read it, and keeps off.
+pub(crate) fn bucket_state(cells: Cells<'_>) -> Result<BucketState, String> {
+    match cells.get("state")? {
+        "versioned" => Ok(BucketState::Active),
+        word => word.parse(),
+    }
 }
 
 /// The rules of a bucket as its row has them.

@@ -53,10 +53,7 @@ fn an_enabled_bucket_keeps_what_is_overwritten_and_deleted() {
     for (n, marker) in [(6, again.expect("one")), (7, marker)] {
         assert!(!world.objects.contains_key("k"));
         let removed = world.run(request(n, delete_version("k", marker)));
-        assert_eq!(
-            removed,
-            Outcome::Deleted { existed: true, version: Some(marker), delete_marker: true }
-        );
+        assert_eq!(removed, Outcome::Deleted { existed: true, version: Some(marker), delete_marker: true });
     }
     assert_eq!(VersionRef::Id(world.objects["k"].version), second);
     assert!(world.cleanup.is_empty());
@@ -93,7 +90,10 @@ fn the_null_version_is_one_and_the_others_stay() {
         removed,
         Outcome::Deleted { existed: true, version: Some(VersionRef::Null), delete_marker: true }
     );
-    assert_eq!(world.noncurrent.values().map(|(row, _)| VersionRef::Id(row.version)).collect::<Vec<_>>(), [id]);
+    assert_eq!(
+        world.noncurrent.values().map(|(row, _)| VersionRef::Id(row.version)).collect::<Vec<_>>(),
+        [id]
+    );
 }
 
 #[test]
@@ -103,7 +103,10 @@ fn a_bucket_that_was_never_versioned_has_null_versions_only() {
     let id = VersionRef::Id(world.objects["k"].version);
     let nothing = Outcome::Deleted { existed: false, version: None, delete_marker: false };
     assert_eq!(world.run(request(2, delete_version("k", id))), nothing, "its own id is no name");
-    assert_eq!(refused(&world.run(request(3, tag_version("k", Some(id), "x")))), Some(ErrorCode::NoSuchVersion));
+    assert_eq!(
+        refused(&world.run(request(3, tag_version("k", Some(id), "x")))),
+        Some(ErrorCode::NoSuchVersion)
+    );
     world.run(request(4, tag_version("k", Some(VersionRef::Null), "x")));
     assert_eq!(world.objects["k"].attributes.tags["t"], "x");
     let gone = Outcome::Deleted { existed: true, version: None, delete_marker: false };
@@ -138,9 +141,15 @@ fn tags_are_those_of_one_version() {
     assert_eq!(told(&world.run(request(3, tag_version("k", first, "old")))), first);
     assert_eq!(told(&world.run(request(4, tag_version("k", None, "new")))), second);
     let old = world.noncurrent.values().next().expect("one");
-    assert_eq!((old.0.attributes.tags["t"].as_str(), world.objects["k"].attributes.tags["t"].as_str()), ("old", "new"));
+    assert_eq!(
+        (old.0.attributes.tags["t"].as_str(), world.objects["k"].attributes.tags["t"].as_str()),
+        ("old", "new")
+    );
     let marker = told(&world.run(request(5, delete_call("k"))));
-    assert_eq!(refused(&world.run(request(6, tag_version("k", marker, "x")))), Some(ErrorCode::MethodNotAllowed));
+    assert_eq!(
+        refused(&world.run(request(6, tag_version("k", marker, "x")))),
+        Some(ErrorCode::MethodNotAllowed)
+    );
     assert_eq!(refused(&world.run(request(7, tag_version("k", None, "x")))), Some(ErrorCode::NoSuchKey));
     assert_eq!(
         refused(&world.run(request(8, tag_version("k", Some(VersionRef::Null), "x")))),
@@ -158,14 +167,21 @@ fn the_reaper_makes_versions_and_gives_way_to_markers() {
     assert_eq!(outcome, Outcome::Resolved(Resolution::Promoted));
     assert_eq!((world.noncurrent.len(), world.copies.len(), world.objects["k"].size), (1, 2, 2));
     let id = VersionRef::Id(world.objects["k"].version);
-    let late = Outcome::Committed { seq: world.objects["k"].seq, modified: world.objects["k"].modified, version: Some(id) };
+    let late = Outcome::Committed {
+        seq: world.objects["k"].seq,
+        modified: world.objects["k"].modified,
+        version: Some(id),
+    };
     let commit = commit_call(carried("k", 2, world.objects["k"].version, vec![]), 0);
     assert_eq!(world.run(request(2, commit)), late);
     for (n, call) in [(3, delete_call("k")), (5, delete_version("k", id))] {
         world.begin(n, "k", 3, Conditions::default());
         world.run(request(n + 1, call));
         let overtaken = claimed(&mut world, n);
-        assert_eq!(world.run(request(n, resolve_call(overtaken, true))), Outcome::Resolved(Resolution::Superseded));
+        assert_eq!(
+            world.run(request(n, resolve_call(overtaken, true))),
+            Outcome::Resolved(Resolution::Superseded)
+        );
     }
 }
 
@@ -173,7 +189,12 @@ fn the_reaper_makes_versions_and_gives_way_to_markers() {
 fn a_completed_upload_is_a_version_and_says_so_again() {
     let mut world = versioned(Versioning::Suspended);
     world.put(1, "k", 1);
-    let create = CreateUpload { bucket: BUCKET, key: "k".into(), attributes: ObjectAttributes::default(), checksum: None };
+    let create = CreateUpload {
+        bucket: BUCKET,
+        key: "k".into(),
+        attributes: ObjectAttributes::default(),
+        checksum: None,
+    };
     world.run(request(2, Call::CreateUpload(create)));
     let id = s3o_types::UploadId(op(2).id);
     let Call::Begin(begin) = begin_call("k", 4, Conditions::default()) else { panic!() };
@@ -205,7 +226,9 @@ fn a_completed_upload_is_a_version_and_says_so_again() {
 #[test]
 fn a_repeat_is_told_of_the_same_version() {
     let mut world = versioned(Versioning::Enabled);
-    let Outcome::Begun { version, targets, .. } = world.begin(1, "k", 1, Conditions::default()) else { panic!() };
+    let Outcome::Begun { version, targets, .. } = world.begin(1, "k", 1, Conditions::default()) else {
+        panic!()
+    };
     let commit = commit_call(carried("k", 1, version, targets), 1);
     let committed = world.run(request(1, commit.clone()));
     let marked = world.run(request(2, delete_call("k")));
@@ -275,14 +298,31 @@ fn rows(world: &World) -> BTreeMap<String, Vec<Row>> {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Turn { enable: bool },
-    Put { key: u8, absent: bool },
-    Delete { key: u8 },
-    DeleteVersion { key: u8, pick: u8 },
-    Tag { key: u8, pick: Option<u8> },
+    Turn {
+        enable: bool,
+    },
+    Put {
+        key: u8,
+        absent: bool,
+    },
+    Delete {
+        key: u8,
+    },
+    DeleteVersion {
+        key: u8,
+        pick: u8,
+    },
+    Tag {
+        key: u8,
+        pick: Option<u8>,
+    },
     /// The call of before, sent again.
-    Repeat { back: u8 },
-    Reap { key: u8 },
+    Repeat {
+        back: u8,
+    },
+    Reap {
+        key: u8,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Step> {
@@ -324,7 +364,8 @@ impl Both {
 
     fn put(&mut self, key: &str, absent: bool) {
         let conditions = Conditions { if_absent: absent, if_match: None };
-        let (n, size) = (1000 + u128::try_from(self.sent.len()).expect("small"), self.sent.len() as u64 % 9 + 1);
+        let (n, size) =
+            (1000 + u128::try_from(self.sent.len()).expect("small"), self.sent.len() as u64 % 9 + 1);
         let begun = self.world.begin(n, key, size, conditions.clone());
         let exists = self.plain.current(key).is_some();
         let Outcome::Begun { version, targets, .. } = begun else {
@@ -373,7 +414,9 @@ impl Both {
         match (known, name) {
             (None, None) => assert_eq!(refused(&outcome), Some(ErrorCode::NoSuchKey)),
             (None, Some(_)) => assert_eq!(refused(&outcome), Some(ErrorCode::NoSuchVersion)),
-            (Some(Row { size: None, .. }), _) => assert_eq!(refused(&outcome), Some(ErrorCode::MethodNotAllowed)),
+            (Some(Row { size: None, .. }), _) => {
+                assert_eq!(refused(&outcome), Some(ErrorCode::MethodNotAllowed))
+            }
             (Some(known), _) => {
                 assert_eq!(told(&outcome), self.world.versioning.is_versioned().then_some(known.name));
                 let rows = self.plain.rows.get_mut(key).expect("the key");
@@ -384,7 +427,9 @@ impl Both {
 
     fn reap(&mut self, key: &str) {
         let n = 1000 + u128::try_from(self.sent.len()).expect("small");
-        let Outcome::Begun { version, .. } = self.world.begin(n, key, 3, Conditions::default()) else { panic!() };
+        let Outcome::Begun { version, .. } = self.world.begin(n, key, 3, Conditions::default()) else {
+            panic!()
+        };
         let intent = claimed(&mut self.world, n);
         let outcome = self.send(resolve_call(intent, true));
         assert_eq!(outcome, Outcome::Resolved(Resolution::Promoted));

@@ -304,7 +304,10 @@ impl World {
         }
         for (key, row) in &self.objects {
             *nulls.entry(key).or_default() += usize::from(row.is_null);
-            assert!(newest.remove(key.as_str()).is_none_or(|(seq, _)| seq < row.seq), "{key}: not the newest");
+            assert!(
+                newest.remove(key.as_str()).is_none_or(|(seq, _)| seq < row.seq),
+                "{key}: not the newest"
+            );
         }
         assert!(newest.values().all(|(_, delete_marker)| *delete_marker), "a version is hidden by nothing");
         assert!(nulls.values().all(|count| *count <= 1), "a key has two null versions");
