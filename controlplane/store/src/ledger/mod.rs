@@ -32,6 +32,7 @@ use s3o_core::cleanup::CleanupTimes;
 use s3o_core::listing::{ListQuery, Page};
 use s3o_core::object::{Locate, Lookup};
 use s3o_core::ports::{Ledger, PortError};
+use s3o_core::versions::VersionsQuery;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -220,5 +221,10 @@ impl Store {
     /// its cost follows the results.
     pub async fn explain_list(&self, query: &ListQuery) -> Result<String, PortError> {
         Ok(list::explain(&self.inner.lookup, query).await?)
+    }
+
+    /// The same of a listing of versions.
+    pub async fn explain_versions(&self, query: &VersionsQuery) -> Result<String, PortError> {
+        Ok(versions_list::explain(&self.inner.lookup, query).await?)
     }
 }

@@ -169,6 +169,23 @@ fn refused(failure: &Failure) -> Refusal {
 }
 
 async fn entries(pool: &Pool, query: &VersionsQuery, limit: usize) -> Result<Vec<VersionEntry>, Failure> {
+    rows(pool, query, limit, Run::Page).await?.iter().map(entry).collect()
+}
+
+/// What PostgreSQL does for a page: plan, rows and buffers, as it says itself.
+pub(super) async fn explain(pool: &Pool, query: &VersionsQuery) -> Result<String, Failure> {
+    let limit = usize::try_from(query.max_keys).unwrap_or(usize::MAX).saturating_add(1);
+    let lines = rows(pool, query, limit, Run::Explain).await?;
+    Ok(lines.iter().map(|line| line.get::<_, String>(0)).collect::<Vec<_>>().join("\n"))
+}
+
+/// What is asked of the statement.
+enum Run {
+    Page,
+    Explain,
+}
+
+async fn rows(pool: &Pool, query: &VersionsQuery, limit: usize, run: Run) -> Result<Vec<Row>, Failure> {
     let (bucket, prefix) = (query.bucket.0, query.prefix.as_str());
     // No key has U+0000: a delimiter with one rolls up nothing, a position ends where it stands.
     let delimiter = if query.delimiter.contains('\0') { "" } else { query.delimiter.as_str() };
@@ -183,7 +200,13 @@ async fn entries(pool: &Pool, query: &VersionsQuery, limit: usize) -> Result<Vec
         params.extend(more);
         LOOSE
     };
-    pool.run(sql, &params).await?.iter().map(entry).collect()
+    match run {
+        Run::Page => pool.run(sql, &params).await,
+        Run::Explain => {
+            let sql = format!("EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) {sql}");
+            pool.with_connection(async |connection| Ok(connection.client().query(&sql, &params).await?)).await
+        }
+    }
 }
 
 /// Behind which key, and which place in it, the page begins. No row has a place below 1.
