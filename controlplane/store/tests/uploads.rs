@@ -88,7 +88,7 @@ impl<'a> Uploading<'a> {
     }
 
     async fn locate(&self, want: Want) -> Option<Located> {
-        let query = Locate { bucket: self.world.bucket, key: self.key.to_owned(), want };
+        let query = Locate { bucket: self.world.bucket, key: self.key.to_owned(), version: None, want };
         self.world.store.locate(query).await.unwrap().found()
     }
 

@@ -210,7 +210,7 @@ async fn versioning_is_set_once_by_those_who_may() {
 impl World {
     /// An old data plane goes, and one that knows versions comes.
     async fn renew_session(&self) {
-        self.store.close(self.session).await.unwrap();
+        Sessions::close(&self.store, self.session).await.unwrap();
         let features = vec![VERSIONS_FEATURE.to_owned()];
         let hello = Hello { session: Uuid::new_v4(), name: "new".into(), version: "2".into(), features };
         self.store.open(hello).await.unwrap();

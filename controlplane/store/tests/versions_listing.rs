@@ -165,7 +165,8 @@ async fn cost_follows_the_results_at_100_000_versions() {
                        'e', now(), false
                 FROM generate_series(0, 99999) AS n;
                 INSERT INTO objects (bucket, key, seq, version, size, etag, modified, is_null)
-                SELECT DISTINCT bucket, key, 101, gen_random_uuid(), 1, 'e', now(), false FROM object_versions";
+                SELECT bucket, key, 101, gen_random_uuid(), 1, 'e', now(), false
+                FROM (SELECT DISTINCT bucket, key FROM object_versions) AS keys";
     world.sql.batch_execute(fill).await.unwrap();
     let query = |delimiter: &str, key_after: &str, after: Option<i64>, max_keys| VersionsQuery {
         bucket: BucketId(5),
