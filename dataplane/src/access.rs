@@ -179,10 +179,12 @@ fn known(operation: &str) -> Option<(&'static str, Need)> {
         "HeadBucket" => ("HeadBucket", Need::Bucket),
         "GetBucketLocation" => ("GetBucketLocation", Need::Bucket),
         "GetBucketVersioning" => ("GetBucketVersioning", Need::Bucket),
+        "PutBucketVersioning" => ("PutBucketVersioning", Need::Key(Right::Configure)),
         "GetObject" => ("GetObject", Need::Key(Right::Read)),
         "HeadObject" => ("HeadObject", Need::Key(Right::Read)),
         "ListObjects" => ("ListObjects", Need::Some(Right::List)),
         "ListObjectsV2" => ("ListObjectsV2", Need::Some(Right::List)),
+        "ListObjectVersions" => ("ListObjectVersions", Need::Some(Right::List)),
         "PutObject" => ("PutObject", Need::Key(Right::Write)),
         "CopyObject" => ("CopyObject", Need::Key(Right::Write)),
         "DeleteObject" => ("DeleteObject", Need::Key(Right::Delete)),
@@ -300,6 +302,7 @@ mod tests {
         assert_eq!(known("GetBucketTagging").map(|(_, need)| need), Some(Need::Bucket));
         assert_eq!(known("DeleteObjects").map(|(_, need)| need), Some(Need::Some(Right::Delete)));
         assert_eq!(known("UploadPartCopy").map(|(_, need)| need), Some(Need::Key(Right::Write)));
+        assert_eq!(known("PutBucketVersioning").map(|(_, need)| need), Some(Need::Key(Right::Configure)));
         assert_eq!(known("PutBucketCors").map(|(_, need)| need), Some(Need::Key(Right::Configure)));
         assert_eq!(known("PutBucketPolicy"), None);
         assert_eq!(known("PostObject"), None, "forms do not come by `s3s`");

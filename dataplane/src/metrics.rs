@@ -146,6 +146,7 @@ impl DataPlaneMetrics {
     pub(crate) fn early_rejection(&self, failure: &Failure) {
         let reason = match failure {
             Failure::Refused { code, .. } => code.info().s3,
+            Failure::Marker { .. } => s3o_types::ErrorCode::NoSuchKey.info().s3,
             Failure::Unknown => {
                 self.degraded_writes.get_or_create(&OperationLabel { operation: "PutObject" }).inc();
                 "NoAnswer"

@@ -145,6 +145,8 @@ class Cluster:
     """The two services apart, as they run in production: PostgreSQL, backends, control plane, data plane."""
 
     bucket, other, readonly = "photos", "backups", "archive"
+    # Its versioning is the tests' to set.
+    versioned = "versioned"
     access_key, secret_key = "AKIASUITE", "suite-secret/with+signs=="
     reader_key, reader_secret = "AKIAREADER", "reader-secret"
     maker_key, maker_secret = "AKIAMAKER", "maker-secret"
@@ -199,12 +201,17 @@ class Cluster:
             "http": {"listen": f"127.0.0.1:{http}"},
             "routing": {"strategy": "spread"},
             "backends": [backend_section(backend) for backend in self.backends],
-            "buckets": [{"name": self.bucket}, {"name": self.other}, {"name": self.readonly}],
+            "buckets": [{"name": self.bucket}, {"name": self.other}, {"name": self.readonly}, {"name": self.versioned}],
             "credentials": [
                 {
                     "access_key_id": self.access_key,
                     "secret_access_key": self.secret_key,
-                    "grants": [grant(self.bucket), grant(self.other), grant(self.readonly, "read")],
+                    "grants": [
+                        grant(self.bucket),
+                        grant(self.other),
+                        grant(self.readonly, "read"),
+                        grant(self.versioned, ["read", "write", "list", "delete", "configure"]),
+                    ],
                 },
                 {
                     "access_key_id": self.reader_key,

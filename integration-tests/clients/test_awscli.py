@@ -1,5 +1,6 @@
 """awscli: what people type."""
 
+import json
 import os
 import subprocess
 
@@ -84,3 +85,27 @@ def test_large_files_go_in_parts(cluster, environment, tmp_path, prefix):
     aws(cluster, environment, "s3", "mv", f"{url} piped", str(tmp_path / "piped"))
     assert (tmp_path / "piped").read_bytes() == body
     assert "Uploads" not in aws(cluster, environment, "s3api", "list-multipart-uploads", "--bucket", cluster.bucket, "--prefix", prefix)
+
+
+def test_versions(cluster, environment, tmp_path, prefix):
+    def api(*arguments, ok=True):
+        return aws(cluster, environment, "s3api", *arguments, ok=ok)
+
+    where = ["--bucket", cluster.versioned, "--key", prefix + "k"]
+    bucket = ["--bucket", cluster.versioned]
+    api("put-bucket-versioning", *bucket, "--versioning-configuration", "Status=Enabled")
+    assert "Enabled" in api("get-bucket-versioning", *bucket)
+    ids = []
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+        put = json.loads(api("put-object", *where, "--body", str(tmp_path / name), "--output", "json"))
+        ids.append(put["VersionId"])
+    api("get-object", *where, "--version-id", ids[0], str(tmp_path / "out"))
+    assert (tmp_path / "out").read_text() == "one"
+    aws(cluster, environment, "s3", "rm", f"s3://{cluster.versioned}/{prefix}k")
+    listed = json.loads(api("list-object-versions", *bucket, "--prefix", prefix, "--max-items", "10", "--output", "json"))
+    assert [version["VersionId"] for version in listed["Versions"]] == ids[::-1]
+    (marker,) = listed["DeleteMarkers"]
+    api("head-object", *where, ok=False)
+    api("delete-object", *where, "--version-id", marker["VersionId"])
+    assert ids[1] in api("head-object", *where)

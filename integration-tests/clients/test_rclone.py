@@ -80,3 +80,21 @@ def test_a_file_of_300_mib_in_parts(cluster, rclone, tmp_path, prefix):
         assert not other.read(1)
     rclone("check", "--download", str(tmp_path), remote, "--include", "/large")
     rclone("purge", remote)
+
+
+def test_old_versions(cluster, s3, rclone, tmp_path, prefix):
+    s3.put_bucket_versioning(Bucket=cluster.versioned, VersioningConfiguration={"Status": "Enabled"})
+    remote = f"suite:{cluster.versioned}/{prefix}"
+    for text in ("first", "second"):
+        (tmp_path / "file.txt").write_text(text)
+        rclone("copyto", str(tmp_path / "file.txt"), f"{remote}file.txt", "--ignore-times")
+    names = rclone("lsf", remote, "--s3-versions").split()
+    assert "file.txt" in names and len(names) == 2
+    (old,) = [name for name in names if name != "file.txt"]
+    assert rclone("cat", f"{remote}{old}", "--s3-versions") == "first"
+    rclone("deletefile", f"{remote}file.txt")
+    assert rclone("lsf", remote) == ""
+    assert len(rclone("lsf", remote, "--s3-versions").split()) == 2
+    # Rclone's way to be rid of what is old.
+    rclone("backend", "cleanup-hidden", remote)
+    assert rclone("lsf", remote, "--s3-versions") == ""

@@ -182,8 +182,29 @@ async fn rows_agree(sql: &tokio_postgres::Client, wrong: &mut Vec<String>) -> Re
         ),
         (
             "objects whose last change is not theirs",
-            "SELECT o.key FROM objects o WHERE o.seq <> (SELECT max(n) FROM changes c
+            "SELECT o.key FROM objects o JOIN buckets b ON b.id = o.bucket AND b.versioning = 'off'
+             WHERE o.seq <> (SELECT max(n) FROM changes c
              WHERE c.bucket = o.bucket AND c.key = o.key AND c.outcome IN (1, 2, 3))",
+        ),
+        (
+            "versions without a verified copy",
+            "SELECT key FROM object_versions v WHERE NOT v.delete_marker AND NOT EXISTS
+             (SELECT FROM copies c WHERE c.version = v.version AND c.state = 'verified')",
+        ),
+        (
+            "versions above the current one",
+            "SELECT v.key FROM object_versions v JOIN objects o USING (bucket, key) WHERE v.seq >= o.seq",
+        ),
+        (
+            "keys whose newest version is hidden by nothing",
+            "SELECT v.key FROM object_versions v WHERE NOT v.delete_marker
+             AND NOT EXISTS (SELECT FROM objects o WHERE o.bucket = v.bucket AND o.key = v.key)
+             AND NOT EXISTS (SELECT FROM object_versions w
+                             WHERE w.bucket = v.bucket AND w.key = v.key AND w.seq > v.seq)",
+        ),
+        (
+            "keys with two null versions",
+            "SELECT o.key FROM objects o JOIN object_versions v USING (bucket, key) WHERE o.is_null AND v.is_null",
         ),
         (
             "parts of closed uploads",
@@ -191,14 +212,19 @@ async fn rows_agree(sql: &tokio_postgres::Client, wrong: &mut Vec<String>) -> Re
         ),
         (
             "objects with other bytes than their extents",
-            "SELECT o.key FROM objects o WHERE o.parts IS NOT NULL AND (o.size, o.parts) <> (
+            "SELECT o.key FROM (
+                 SELECT key, version, size, parts FROM objects
+                 UNION ALL SELECT key, version, size, parts FROM object_versions
+             ) AS o WHERE o.parts IS NOT NULL AND (o.size, o.parts) <> (
                  SELECT COALESCE(sum(c.extent_size), 0)::bigint, count(*)::int
                  FROM (SELECT DISTINCT extent, extent_size FROM copies
                        WHERE version = o.version AND state = 'verified') AS c)",
         ),
         (
-            "objects with more or fewer copies than their bucket wants",
-            "SELECT o.key FROM objects o JOIN buckets b ON b.id = o.bucket WHERE EXISTS (
+            "versions with more or fewer copies than their bucket wants",
+            "SELECT o.key FROM (
+                 SELECT bucket, key, version FROM objects UNION ALL SELECT bucket, key, version FROM object_versions
+             ) AS o JOIN buckets b ON b.id = o.bucket WHERE EXISTS (
                  SELECT FROM copies c JOIN backends k ON k.id = c.backend WHERE c.version = o.version
                  GROUP BY c.extent
                  HAVING count(*) <> b.replication_factor

@@ -24,6 +24,8 @@ pub const CORS_ORIGIN: &str = "https://app.example.com";
 pub const BUCKET: &str = "data";
 /// Another one, with a size limit.
 pub const OTHER: &str = "other";
+/// A bucket whose versioning tests may set.
+pub const VERSIONED: &str = "versioned";
 /// Largest object of [`OTHER`], in bytes.
 pub const OTHER_MAX: u64 = 1 << 20;
 
@@ -141,12 +143,17 @@ pub fn control_plane(
                 "expose_headers": ["ETag"],
                 "max_age_seconds": 600,
             }]},
+            {"name": VERSIONED},
         ],
         "credentials": [
             {
                 "access_key_id": KEY.0,
                 "secret_access_key": KEY.1,
-                "grants": [{"bucket": BUCKET, "access": "read_write"}, {"bucket": OTHER, "access": "read_write"}],
+                "grants": [
+                    {"bucket": BUCKET, "access": "read_write"},
+                    {"bucket": OTHER, "access": "read_write"},
+                    {"bucket": VERSIONED, "access": ["read", "write", "list", "delete", "configure"]},
+                ],
             },
             {
                 "access_key_id": READER.0,

@@ -265,7 +265,7 @@ pub fn abort(intent: &v1::Intent, end: v1::TargetEnd) -> Call {
 
 /// Delete.
 pub fn delete(bucket: i32, key: &str) -> Call {
-    Call::Delete(v1::Delete { bucket, key: key.to_owned(), conditions: Some(v1::Conditions::default()) })
+    Call::Delete(v1::Delete { bucket, key: key.to_owned(), ..v1::Delete::default() })
 }
 
 /// Locate.

@@ -11,7 +11,7 @@ pub mod v1 {
 }
 
 /// Features of the wire that this build understands, for `Hello.features`.
-pub const FEATURES: &[&str] = &[];
+pub const FEATURES: &[&str] = &["versions"];
 
 /// Largest gRPC message either side accepts, in bytes. A listing of 1,000 keys of 1024 bytes with
 /// their metadata stays well below.

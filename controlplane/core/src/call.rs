@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use s3o_types::{
     BackendId, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag, Extent, Gen, ObjectAttributes, Op,
-    Seq, Timestamp, UploadId, VersionId,
+    Seq, Timestamp, UploadId, VersionId, VersionRef,
 };
 use uuid::Uuid;
 
@@ -101,6 +101,22 @@ impl Call {
                 c.intent.targets.first().map(|target| (c.intent.version, target.extent))
             }
             _ => None,
+        }
+    }
+
+    /// The version of the key that the call names.
+    pub const fn version(&self) -> Option<VersionRef> {
+        match self {
+            Self::Delete(c) => c.version,
+            Self::SetTags(c) => c.version,
+            Self::Begin(_)
+            | Self::Retarget(_)
+            | Self::Commit(_)
+            | Self::Abort(_)
+            | Self::CreateUpload(_)
+            | Self::CompleteUpload(_)
+            | Self::AbortUpload(_)
+            | Self::Resolve(_) => None,
         }
     }
 
@@ -256,9 +272,11 @@ pub struct Delete {
     pub key: String,
     /// What must hold of the current version.
     pub conditions: Conditions,
+    /// The version or marker that is to go for good; `None`: whatever is current is to be current no more.
+    pub version: Option<VersionRef>,
 }
 
-/// Gives the current version of a key other tags. Whichever version is current when the call is decided
+/// Gives a version of a key other tags. Where none is named, whichever version is current when the call is decided
 /// gets them; its ETag, its time and its place in the key's order stay.
 #[derive(Debug, Clone)]
 pub struct SetTags {
@@ -268,6 +286,8 @@ pub struct SetTags {
     pub key: String,
     /// All its tags from now on; none removes them.
     pub tags: BTreeMap<String, String>,
+    /// Which version; `None`: the current one.
+    pub version: Option<VersionRef>,
 }
 
 /// Opens a multipart upload; its id is the operation's.
@@ -412,16 +432,26 @@ pub enum Outcome {
         seq: Seq,
         /// Its Last-Modified.
         modified: Timestamp,
+        /// What the client is told of the version; `None` while the bucket was never versioned.
+        version: Option<VersionRef>,
     },
     /// The write is given up.
     Aborted,
-    /// There is no current version now.
+    /// There is no current version now, or not the one that was named.
     Deleted {
-        /// Whether there was one.
+        /// Whether there was one, or a marker was made.
         existed: bool,
+        /// The marker that was made, or the version that was removed; `None` while the bucket was never versioned, and
+        /// where there was nothing.
+        version: Option<VersionRef>,
+        /// Whether that is a delete marker.
+        delete_marker: bool,
     },
-    /// The current version has the tags.
-    TagsSet,
+    /// The version has the tags.
+    TagsSet {
+        /// Which one; `None` while the bucket was never versioned.
+        version: Option<VersionRef>,
+    },
     /// The upload is open.
     UploadCreated,
     /// The upload is given up.

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use s3o_types::{
     AckLevel, BackendId, BackendSpec, BackendState, BucketId, BucketName, CorsRule, Credentials, Quirks,
-    Scope, Secret, Timestamp,
+    Scope, Secret, Timestamp, Versioning,
 };
 use uuid::Uuid;
 
@@ -89,6 +89,8 @@ pub struct DeclaredBucket {
     pub max_object_size: Option<u64>,
     /// Which web pages may use it.
     pub cors: Vec<CorsRule>,
+    /// Whether it keeps versions; `None`: not said, so that clients may.
+    pub versioning: Option<Versioning>,
 }
 
 /// An access key in YAML.
@@ -194,6 +196,8 @@ pub struct BucketConfig {
     pub created: Timestamp,
     /// Which web pages may use it.
     pub cors: Vec<CorsRule>,
+    /// Whether it keeps versions.
+    pub versioning: Versioning,
 }
 
 /// An access key's rows.

@@ -11,6 +11,7 @@ use crate::outcome_log::Change;
 use crate::replication::ReplicationEntry;
 use crate::upload::UploadEffects;
 use crate::usage::UsageDeltas;
+use crate::versions::VersionEffects;
 
 /// Rows to write. All or none of them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,6 +22,8 @@ pub struct Effects {
     pub set_tags: Vec<ObjectRow>,
     /// Keys that have no current version any more.
     pub drop_objects: Vec<(BucketId, String)>,
+    /// Versions besides the current ones, and what becomes current or ceases to be by them.
+    pub versions: VersionEffects,
     /// New copies.
     pub add_copies: Vec<CopyRow>,
     /// Versions whose copy rows go, all of them.

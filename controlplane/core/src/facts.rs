@@ -1,10 +1,10 @@
 //! What a batch of calls is decided from: everything was read in the transaction that will write.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use s3o_types::{
     AckLevel, BackendId, BackendState, BlobName, BucketId, Extent, Op, Place, Scope, Seq, Timestamp, UploadId,
-    VersionId,
+    VersionId, Versioning,
 };
 
 use crate::config::{BucketState, Routing};
@@ -13,6 +13,7 @@ use crate::object::{CopyRow, ObjectRow};
 use crate::outcome_log::LoggedOutcome;
 use crate::upload::UploadFacts;
 use crate::usage::Usage;
+use crate::versions::Noncurrent;
 
 /// A bucket as the transaction sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct BucketFacts {
     pub replication_factor: u16,
     /// Largest object accepted, in bytes.
     pub max_object_size: Option<u64>,
+    /// Whether it keeps versions.
+    pub versioning: Versioning,
 }
 
 /// A backend as the transaction sees it, its usage summed over all slots under the lock of slot 0.
@@ -52,7 +55,7 @@ pub struct BackendFacts {
     pub usage: Usage,
 }
 
-/// A key's current version with its copies.
+/// A version with its copies, of most keys the current one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CurrentObject {
     /// The version.
@@ -102,6 +105,9 @@ pub struct Facts {
     pub objects: HashMap<(BucketId, String), CurrentObject>,
     /// Extents of versions whose copies the batch's workers change.
     pub extents: HashMap<(VersionId, Extent), ExtentFacts>,
+    /// Of keys of buckets that were ever versioned: those noncurrent versions and markers that the batch's calls can
+    /// be about. That is the null one, the one that is named, and the two newest, as far as a call needs them.
+    pub versions: HashMap<(BucketId, String), BTreeMap<Seq, Noncurrent>>,
     /// Of the blobs that the batch's Commits and Aborts carry: those that a copy or a part of an upload names.
     pub named_blobs: HashSet<(BackendId, BlobName)>,
     /// Intents to be resolved whose key the log has changed since they began.
@@ -110,6 +116,6 @@ pub struct Facts {
     pub log_head: Seq,
     /// One number a call that may log, drawn under the locks, ascending.
     pub seqs: Vec<Seq>,
-    /// One (sequence value, random bits) a Begin or `CreateUpload`, at least.
+    /// One (sequence value, random bits) a Begin, `CreateUpload` or Delete, at least.
     pub version_seeds: Vec<(u64, u64)>,
 }

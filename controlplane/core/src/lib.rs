@@ -25,4 +25,5 @@ pub mod replication;
 pub mod session;
 pub mod upload;
 pub mod usage;
+pub mod versions;
 pub mod worker;

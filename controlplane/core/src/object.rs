@@ -4,10 +4,12 @@ use std::str::FromStr;
 
 use s3o_types::{
     BackendId, BlobName, BucketId, Checksums, Encoding, Etag, ObjectAttributes, Seq, StorageKey, Timestamp,
-    VersionId,
+    VersionId, VersionRef,
 };
 
-/// The current, undeleted version of a key.
+use crate::versions::MarkerSeen;
+
+/// A version: the current, undeleted one of its key, where nothing else is said.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ObjectRow {
     /// The virtual bucket.
@@ -148,8 +150,31 @@ pub struct Locate {
     pub bucket: BucketId,
     /// The object's key.
     pub key: String,
+    /// Which version; `None`: the current one.
+    pub version: Option<VersionRef>,
     /// Which bytes will be read.
     pub want: Want,
+}
+
+/// What Locate found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Lookup {
+    /// A version.
+    Found(Box<Located>),
+    /// A delete marker: the one that was named, or the newest row of a key without a current version.
+    Marker(MarkerSeen),
+    /// Neither.
+    Nothing,
+}
+
+impl Lookup {
+    /// The version, if it is one.
+    pub fn found(self) -> Option<Located> {
+        match self {
+            Self::Found(located) => Some(*located),
+            Self::Marker(_) | Self::Nothing => None,
+        }
+    }
 }
 
 /// Which extents a reader asks for.
@@ -170,6 +195,8 @@ pub enum Want {
 pub struct Located {
     /// The version.
     pub object: ObjectRow,
+    /// How the client is told of it; `None` while the bucket was never versioned.
+    pub told: Option<VersionRef>,
     /// In the order of their offsets, from the beginning of what is wanted on, but perhaps not to its end.
     pub extents: Vec<LocatedExtent>,
 }

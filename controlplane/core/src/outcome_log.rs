@@ -2,7 +2,7 @@
 //!
 //! Invariant: the numbers stand in people's databases and are never used again.
 
-use s3o_types::{BucketId, ErrorCode, Op, Seq, Timestamp, VersionId};
+use s3o_types::{BucketId, ErrorCode, Op, Seq, Timestamp, VersionId, VersionRef};
 
 use crate::call::{Outcome, Refusal, Resolution};
 use crate::object::ObjectRow;
@@ -52,10 +52,18 @@ pub enum Logged {
     CopyDropped,
     /// A copy was found to be gone or wrong.
     CopyMarked,
+    /// A delete marker took the place of the current version.
+    MarkerMade,
+    /// A version was removed for good.
+    VersionDeleted,
+    /// A delete marker was removed.
+    MarkerDeleted,
+    /// The bucket's versioning was enabled or suspended.
+    VersioningSet,
 }
 
 impl Logged {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 25] = [
         Self::Committed,
         Self::Promoted,
         Self::Deleted,
@@ -77,6 +85,10 @@ impl Logged {
         Self::CopyUnwanted,
         Self::CopyDropped,
         Self::CopyMarked,
+        Self::MarkerMade,
+        Self::VersionDeleted,
+        Self::MarkerDeleted,
+        Self::VersioningSet,
     ];
 
     /// Its number in the change log.
@@ -103,6 +115,10 @@ impl Logged {
             Self::CopyUnwanted => 19,
             Self::CopyDropped => 20,
             Self::CopyMarked => 21,
+            Self::MarkerMade => 30,
+            Self::VersionDeleted => 31,
+            Self::MarkerDeleted => 32,
+            Self::VersioningSet => 33,
         }
     }
 
@@ -113,7 +129,15 @@ impl Logged {
 
     /// Whether the key has another version, or none, since: only such changes supersede an intent.
     pub const fn changed_key(self) -> bool {
-        matches!(self, Self::Committed | Self::Promoted | Self::Deleted)
+        matches!(
+            self,
+            Self::Committed
+                | Self::Promoted
+                | Self::Deleted
+                | Self::MarkerMade
+                | Self::VersionDeleted
+                | Self::MarkerDeleted
+        )
     }
 }
 
@@ -126,6 +150,8 @@ pub struct LoggedOutcome {
     pub seq: Seq,
     /// When, by the database's clock.
     pub at: Timestamp,
+    /// How the client was told of the version that it is about.
+    pub version: Option<VersionRef>,
 }
 
 impl LoggedOutcome {
@@ -133,18 +159,23 @@ impl LoggedOutcome {
     pub fn replay(self) -> Outcome {
         match self.logged {
             Logged::Committed | Logged::Promoted | Logged::PartStored | Logged::CopyStored => {
-                Outcome::Committed { seq: self.seq, modified: self.at }
+                Outcome::Committed { seq: self.seq, modified: self.at, version: self.version }
             }
             Logged::UploadAborted => Outcome::UploadAborted,
             Logged::CopyUnwanted => unwanted().into(),
             Logged::CopyDropped | Logged::CopyMarked => Outcome::CopyChanged,
             Logged::UploadGone => no_such_upload().into(),
-            Logged::Deleted => Outcome::Deleted { existed: true },
-            Logged::DeletedNothing => Outcome::Deleted { existed: false },
+            Logged::Deleted | Logged::VersionDeleted => self.deleted(true, false),
+            Logged::MarkerMade | Logged::MarkerDeleted => self.deleted(true, true),
+            Logged::DeletedNothing => self.deleted(false, false),
             Logged::Aborted => Outcome::Aborted,
-            Logged::TagsSet => Outcome::TagsSet,
+            Logged::TagsSet => Outcome::TagsSet { version: self.version },
             Logged::Dropped | Logged::Superseded | Logged::Lost => {
                 lost("the write was given up before it was committed")
+            }
+            // Operations are named at random: no call finds that of a bucket's own setting.
+            Logged::VersioningSet => {
+                Refusal::new(ErrorCode::InvalidArgument, "the operation id is that of another call").into()
             }
             Logged::ConditionFailed => Refusal::new(
                 ErrorCode::PreconditionFailed,
@@ -164,6 +195,10 @@ impl LoggedOutcome {
             )
             .into(),
         }
+    }
+
+    const fn deleted(self, existed: bool, delete_marker: bool) -> Outcome {
+        Outcome::Deleted { existed, version: self.version, delete_marker }
     }
 
     /// What a repeat of the reaper's call is answered.
@@ -210,6 +245,8 @@ pub struct Change {
     pub key: String,
     /// The version it is about, where there is one.
     pub version: Option<VersionId>,
+    /// How the client was told of it; `None` while the bucket was never versioned.
+    pub told: Option<VersionRef>,
     /// What it takes to replay the change: the row as it is now, when the key has one by this change.
     pub object: Option<ObjectRow>,
 }

@@ -11,13 +11,14 @@ use crate::cleanup::{Claim, CleanupItem, CleanupResult, QueueDepths};
 use crate::config::{ClusterConfig, MarkerPlace, MarkerSeen};
 use crate::intent::Intent;
 use crate::listing::{ListQuery, Page};
-use crate::object::{Locate, Located};
+use crate::object::{Locate, Lookup};
 use crate::replication::{CopiesPage, CopiesQuery, CopyTask, Drain, ReplicationItem, ReplicationResult};
 use crate::session::{BackendUsage, Hello, UsageReport};
 use crate::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
 use crate::usage::Usage;
+use crate::versions::{SetVersioning, VersionsPage, VersionsQuery};
 use crate::worker::{Counts, WorkerStatus};
-use s3o_types::BackendId;
+use s3o_types::{BackendId, BucketId, Versioning};
 
 /// Why a port could not answer. Whatever it was, the caller may try again.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -35,10 +36,22 @@ pub enum PortError {
 pub trait Ledger: Send + Sync {
     /// Decides one call. Returns when its transaction is durable, or with a retryable refusal.
     async fn submit(&self, request: Request) -> Outcome;
-    /// Where the current version of a key is. `Ok(None)`: there is none.
-    async fn locate(&self, query: Locate) -> Result<Option<Located>, Refusal>;
+    /// Where a version of a key is.
+    async fn locate(&self, query: Locate) -> Result<Lookup, Refusal>;
     /// One page of a bucket.
     async fn list(&self, query: ListQuery) -> Result<Page, Refusal>;
+}
+
+/// Versions besides the current ones, and whether a bucket keeps them.
+#[async_trait]
+pub trait Versions: Send + Sync {
+    /// One page of a bucket's versions and delete markers.
+    async fn list_versions(&self, query: VersionsQuery) -> Result<VersionsPage, Refusal>;
+    /// Whether the bucket keeps versions, as the next writer will see it. `Ok(None)`: there is no such bucket.
+    async fn versioning(&self, bucket: BucketId) -> Result<Option<Versioning>, PortError>;
+    /// Lets a bucket keep versions, or cease to, once: a repeat of the operation changes nothing. No write of the
+    /// bucket is decided while it changes. Mints a generation.
+    async fn set_versioning(&self, set: SetVersioning) -> Result<(), Refusal>;
 }
 
 /// Leases and reports of data planes and worker processes.

@@ -12,6 +12,9 @@ pub const LEASE_SECONDS: u32 = 60;
 /// Age at which an intent must be listed in its session's heartbeat to live on.
 pub const UNLISTED_SECONDS: u32 = 120;
 
+/// What a data plane or a replica must know of the wire and the tables for a bucket to keep versions.
+pub const VERSIONS_FEATURE: &str = "versions";
+
 /// A data plane says who it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use s3o_types::{
     BackendId, BlobName, BucketId, Checksums, Etag, Extent, Gen, ObjectAttributes, Seq, Timestamp, UploadId,
-    VersionId,
+    VersionId, VersionRef,
 };
 
 /// S3's greatest part number (Amazon S3 User Guide, "Amazon S3 multipart upload limits").
@@ -97,6 +97,8 @@ pub struct Completed {
     pub etag: Etag,
     /// The object's checksums.
     pub checksums: Checksums,
+    /// How the client was told of the version; `None` while the bucket was never versioned.
+    pub told: Option<VersionRef>,
 }
 
 /// A part on one backend.

@@ -149,13 +149,23 @@ fn backend(config: &BackendConfig) -> v1::BackendStatus {
 }
 
 fn bucket(config: &BucketConfig) -> v1::BucketStatus {
-    let BucketConfig { id, name, state: _, ack, replication_factor, max_object_size: _, created: _, cors: _ } =
-        config;
+    let BucketConfig {
+        id,
+        name,
+        state: _,
+        ack,
+        replication_factor,
+        max_object_size: _,
+        created: _,
+        cors: _,
+        versioning,
+    } = config;
     v1::BucketStatus {
         id: id.0,
         name: name.as_str().to_owned(),
         ack: ack.as_str().to_owned(),
         replication_factor: u32::from(*replication_factor),
+        versioning: versioning.as_str().to_owned(),
     }
 }
 

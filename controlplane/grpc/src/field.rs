@@ -4,7 +4,7 @@
 
 use s3o_core::call::Refusal;
 use s3o_proto::v1;
-use s3o_types::{Conditions, Encoding, ErrorCode, Etag, Extent, Gen, VersionId};
+use s3o_types::{Conditions, Encoding, ErrorCode, Etag, Extent, Gen, VersionId, VersionRef};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -56,6 +56,14 @@ pub(crate) fn uuid(field: &str, bytes: &[u8]) -> Result<Uuid, Bad> {
 
 pub(crate) fn version(field: &str, bytes: &[u8]) -> Result<VersionId, Bad> {
     uuid(field, bytes).map(VersionId::from_uuid)
+}
+
+/// How a client names a version; empty where it names none.
+pub(crate) fn version_ref(field: &str, text: &str) -> Result<Option<VersionRef>, Bad> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|why: String| Bad::new(field, why))
 }
 
 pub(crate) fn extent(n: u32) -> Result<Extent, Bad> {

@@ -19,6 +19,7 @@ mod server;
 mod session;
 mod status;
 mod uploads;
+mod versions;
 mod wiring;
 
 pub use admin::AdminService;

@@ -39,17 +39,19 @@ fn query(request: v1::ListRequest) -> Result<ListQuery, Bad> {
 fn entry(entry: ListEntry) -> v1::ListEntry {
     let entry = match entry {
         ListEntry::CommonPrefix(prefix) => v1::list_entry::Entry::CommonPrefix(prefix),
-        ListEntry::Object(object) => {
-            let ListedObject { key, size, etag, modified, storage_class, checksum_algorithms } = object;
-            v1::list_entry::Entry::Object(v1::ListedObject {
-                key,
-                size,
-                etag: etag.as_str().to_owned(),
-                modified_us: modified.0,
-                storage_class,
-                checksum_algorithms,
-            })
-        }
+        ListEntry::Object(object) => v1::list_entry::Entry::Object(listed(object)),
     };
     v1::ListEntry { entry: Some(entry) }
+}
+
+pub(crate) fn listed(object: ListedObject) -> v1::ListedObject {
+    let ListedObject { key, size, etag, modified, storage_class, checksum_algorithms } = object;
+    v1::ListedObject {
+        key,
+        size,
+        etag: etag.as_str().to_owned(),
+        modified_us: modified.0,
+        storage_class,
+        checksum_algorithms,
+    }
 }

@@ -19,7 +19,7 @@ use tracing::error;
 use crate::admin::AdminService;
 use crate::auth::Bearer;
 use crate::wiring::Wiring;
-use crate::{buckets, incoming, list, operations, session, uploads};
+use crate::{buckets, incoming, list, operations, session, uploads, versions};
 
 /// How often an idle connection is asked whether it lives, and how long it may take to answer.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
@@ -144,5 +144,26 @@ impl v1::data_plane_server::DataPlane for DataPlane {
         request: Request<v1::GetConfigurationRequest>,
     ) -> Result<Response<v1::GetConfigurationReply>, Status> {
         buckets::configuration(&self.wiring, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_versions(
+        &self,
+        request: Request<v1::ListVersionsRequest>,
+    ) -> Result<Response<v1::ListVersionsReply>, Status> {
+        versions::list(&self.wiring, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_versioning(
+        &self,
+        request: Request<v1::GetVersioningRequest>,
+    ) -> Result<Response<v1::GetVersioningReply>, Status> {
+        versions::get(&self.wiring, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn set_versioning(
+        &self,
+        request: Request<v1::SetVersioningRequest>,
+    ) -> Result<Response<v1::SetVersioningReply>, Status> {
+        versions::set(&self.wiring, request.into_inner()).await.map(Response::new)
     }
 }

@@ -9,6 +9,7 @@ use tonic::Status;
 use tracing::debug;
 
 use crate::field::{self, Bad, no_nul};
+use crate::operations::outcome::version_id;
 use crate::status::port_failed;
 use crate::wiring::Wiring;
 
@@ -113,6 +114,7 @@ fn upload(row: UploadRow) -> v1::Upload {
         checksum_type: kind,
         etag: completed.as_ref().map(|done| done.etag.as_str().to_owned()).unwrap_or_default(),
         completed_us: completed.as_ref().map_or(0, |done| done.at.0),
+        version_id: version_id(completed.as_ref().and_then(|done| done.told)),
         checksums: completed.map(|done| done.checksums.values.into_iter().collect()).unwrap_or_default(),
     }
 }

@@ -1,8 +1,12 @@
 //! What the services are built from, each field with its reason.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use s3o_core::ports::{Buckets, Configs, Drains, Ledger, Overview, Queues, Sessions, Uploads, WorkerControl};
+use s3o_core::config::ClusterConfig;
+use s3o_core::ports::{
+    Buckets, Configs, Drains, Ledger, Overview, Queues, Sessions, Uploads, Versions, WorkerControl,
+};
+use s3o_core::session::VERSIONS_FEATURE;
 use s3o_runtime::Shutdown;
 use tonic::Status;
 
@@ -16,6 +20,8 @@ pub struct Ports {
     pub ledger: Arc<dyn Ledger>,
     /// Pages of multipart uploads and their parts.
     pub uploads: Arc<dyn Uploads>,
+    /// Pages of versions, and whether buckets keep them.
+    pub versions: Arc<dyn Versions>,
     /// Leases, usage, and whether the database answers.
     pub sessions: Arc<dyn Sessions>,
     /// Buckets that clients make and change.
@@ -47,6 +53,8 @@ pub struct Wiring {
     pub commands: Commands,
     /// Features that every reply demands.
     required: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// Whether a bucket of that configuration was ever versioned.
+    versioned: Arc<Mutex<Option<(Arc<ClusterConfig>, bool)>>>,
 }
 
 impl Wiring {
@@ -63,6 +71,7 @@ impl Wiring {
             reports: Reports::default(),
             commands: Commands::default(),
             required: Arc::new(required),
+            versioned: Arc::default(),
         }
     }
 
@@ -86,7 +95,26 @@ impl Wiring {
         self.ports.get().ok_or_else(|| Status::unavailable("starting: the database has not been reached yet"))
     }
 
+    /// What a data plane must know to go on: with a versioned bucket, what a version is.
     pub(crate) fn required_features(&self) -> Vec<String> {
-        (self.required)()
+        let mut required = (self.required)();
+        if self.keeps_versions() && !required.iter().any(|feature| feature == VERSIONS_FEATURE) {
+            required.push(VERSIONS_FEATURE.to_owned());
+        }
+        required
+    }
+
+    /// Whether any bucket was ever versioned: looked for once a configuration, since every reply asks.
+    fn keeps_versions(&self) -> bool {
+        let Some(config) = self.ports.get().map(|ports| ports.configs.current()) else { return false };
+        let mut known = self.versioned.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((of, versioned)) if Arc::ptr_eq(of, &config) => *versioned,
+            _ => {
+                let versioned = config.buckets.iter().any(|bucket| bucket.versioning.is_versioned());
+                *known = Some((config, versioned));
+                versioned
+            }
+        }
     }
 }

@@ -175,12 +175,13 @@ struct Bucket {
     name: String,
     ack: String,
     replication_factor: u32,
+    versioning: String,
 }
 
 impl From<v1::BucketStatus> for Bucket {
     fn from(bucket: v1::BucketStatus) -> Self {
-        let v1::BucketStatus { id, name, ack, replication_factor } = bucket;
-        Self { id, name, ack, replication_factor }
+        let v1::BucketStatus { id, name, ack, replication_factor, versioning } = bucket;
+        Self { id, name, ack, replication_factor, versioning }
     }
 }
 

@@ -102,6 +102,7 @@ impl BringUp {
         self.wiring.ready(Ports {
             ledger: store.clone(),
             uploads: store.clone(),
+            versions: store.clone(),
             sessions: store.clone(),
             buckets: store.clone(),
             configs: store.clone(),

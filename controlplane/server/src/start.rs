@@ -94,7 +94,7 @@ impl ControlPlane {
         let Self { config, file, reload, log } = self;
         let metrics = Metrics::new();
         let services = shutdown.child();
-        // This release has no feature that old data planes must not be without.
+        // What buckets ask of data planes the wiring sees in the configuration; this release asks for nothing else.
         let wiring = Wiring::new(&config.instance, services.clone(), Vec::new);
         let grpc_addr = listen_grpc(&config, &wiring, &services, &reload).await?;
         let (phase, seen) = watch::channel(Phase::Starting);

@@ -152,9 +152,17 @@ const OF_LOST: &str = queue!(
     "c.backend <> $1"
 );
 
-/// $1 bucket, $2 the last key, $3 rows.
+/// $1 bucket, $2 the last key, $3 keys: all versions of each.
 const OF_BUCKET: &str = queue!(
-    "SELECT version, bucket, key FROM objects WHERE bucket = $1 AND key > $2 ORDER BY key LIMIT $3",
+    "SELECT v.version, v.bucket, v.key FROM (
+         (SELECT key FROM objects WHERE bucket = $1 AND key > $2 ORDER BY key LIMIT $3)
+         UNION (SELECT DISTINCT key FROM object_versions WHERE bucket = $1 AND key > $2 ORDER BY key LIMIT $3)
+         ORDER BY key LIMIT $3
+     ) AS k CROSS JOIN LATERAL (
+         SELECT version, bucket, key FROM objects o WHERE o.bucket = $1 AND o.key = k.key
+         UNION ALL
+         SELECT version, bucket, key FROM object_versions o WHERE o.bucket = $1 AND o.key = k.key
+     ) AS v",
     "true"
 );
 

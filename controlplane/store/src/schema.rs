@@ -17,12 +17,12 @@ mod embedded {
 }
 
 /// The schema versions that this release works with.
-pub const SCHEMA: RangeInclusive<i32> = 6..=6;
+pub const SCHEMA: RangeInclusive<i32> = 7..=7;
 
 /// The first half of our two-part advisory lock keys ("s3o" and a number); the one-part keys are objects'.
 pub(crate) const LOCK_MIGRATION: i32 = 0x7333_6F00;
-/// Its second half is a bucket: shared by those who write to it, exclusive for who deletes it. `ledger/reads.rs` has
-/// it in its text.
+/// Its second half is a bucket: shared by those who write to it, exclusive for who changes what a write does there.
+/// `ledger/reads.rs` has it in its text.
 pub(crate) const LOCK_BUCKET: i32 = 0x7333_6F01;
 /// Making and dropping partitions.
 pub(crate) const LOCK_PARTITIONS: i32 = 0x7333_6F02;

@@ -16,7 +16,7 @@ use crate::rows::{Cells, PartRecord, UploadRecord, corrupt};
 macro_rules! columns {
     () => {
         "u.id, u.bucket, u.key, u.version, u.state, u.attributes, u.checksum_algorithm, u.checksum_type, u.initiated,
-           u.initiator, u.closed, u.etag, u.checksums, u.seq"
+           u.initiator, u.closed, u.etag, u.checksums, u.seq, u.is_null"
     };
 }
 pub(crate) use columns;

@@ -23,7 +23,7 @@ async fn cost(store: &Store, work: impl Future<Output = ()>) -> (u64, u64) {
 }
 
 fn locate(world: &World, key: &str) -> Locate {
-    Locate { bucket: world.bucket, key: key.to_owned(), want: Want::All }
+    Locate { bucket: world.bucket, key: key.to_owned(), version: None, want: Want::All }
 }
 
 #[tokio::test]

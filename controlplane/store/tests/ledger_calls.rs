@@ -7,7 +7,7 @@ use futures::future::join_all;
 use s3o_core::call::{Call, Outcome, Retarget};
 use s3o_core::cleanup::Reason;
 use s3o_core::intent::TargetEnd;
-use s3o_core::object::{Locate, Want};
+use s3o_core::object::{Locate, Lookup, Want};
 use s3o_core::ports::Ledger;
 use s3o_types::{Conditions, ErrorCode};
 use support::{World, begun, op};
@@ -23,8 +23,9 @@ fn code(outcome: &Outcome) -> ErrorCode {
 async fn a_write_is_located_as_it_was_committed() {
     let world = World::new(&[None]).await;
     let (version, seq) = world.put("a \"b\"\\{c},é", 5).await;
-    let query = Locate { bucket: world.bucket, key: "a \"b\"\\{c},é".to_owned(), want: Want::All };
-    let located = world.store.locate(query).await.unwrap().unwrap();
+    let query =
+        Locate { bucket: world.bucket, key: "a \"b\"\\{c},é".to_owned(), version: None, want: Want::All };
+    let located = world.store.locate(query).await.unwrap().found().unwrap();
     assert_eq!((located.object.version, located.object.seq.0, located.object.size), (version, seq, 5));
     assert_eq!(located.object.attributes.tags["t"], "1");
     assert_eq!(located.object.attributes.metadata["who"], "me");
@@ -33,8 +34,8 @@ async fn a_write_is_located_as_it_was_committed() {
     let [(copy, storage_key)] = located.extents[0].copies.as_slice() else { panic!("one copy") };
     assert_eq!(copy.stored_size, 5);
     assert!(storage_key.ends_with(&format!("~{version}000000")), "{storage_key}");
-    let missing = Locate { bucket: world.bucket, key: "b".to_owned(), want: Want::All };
-    assert_eq!(world.store.locate(missing).await.unwrap(), None);
+    let missing = Locate { bucket: world.bucket, key: "b".to_owned(), version: None, want: Want::All };
+    assert_eq!(world.store.locate(missing).await.unwrap(), Lookup::Nothing);
     world.audit().await;
 }
 
@@ -82,11 +83,11 @@ async fn a_repeated_delete_leaves_the_new_object() {
     world.put("k", 1).await;
     let delete = op();
     let first = world.store.submit(world.delete(delete, "k")).await;
-    assert_eq!(first, Outcome::Deleted { existed: true });
+    assert_eq!(first, Outcome::Deleted { existed: true, version: None, delete_marker: false });
     let (version, _) = world.put("k", 2).await;
     assert_eq!(world.store.submit(world.delete(delete, "k")).await, first);
-    let query = Locate { bucket: world.bucket, key: "k".to_owned(), want: Want::All };
-    assert_eq!(world.store.locate(query).await.unwrap().unwrap().object.version, version);
+    let query = Locate { bucket: world.bucket, key: "k".to_owned(), version: None, want: Want::All };
+    assert_eq!(world.store.locate(query).await.unwrap().found().unwrap().object.version, version);
     world.audit().await;
 }
 
@@ -182,7 +183,7 @@ async fn an_unreadable_row_fails_only_those_that_need_it() {
     let Outcome::Refused(refusal) = &outcomes[0] else { panic!("{outcomes:?}") };
     assert_eq!(refusal.code, ErrorCode::InternalError);
     assert!(refusal.message.contains("objects") && refusal.message.contains("bad"), "{}", refusal.message);
-    assert_eq!(outcomes[1], Outcome::Deleted { existed: true });
+    assert_eq!(outcomes[1], Outcome::Deleted { existed: true, version: None, delete_marker: false });
 }
 
 #[tokio::test]
@@ -203,7 +204,10 @@ async fn conditions_and_permissions_are_looked_at_in_the_transaction() {
     let bulk = op();
     let mut request = world.delete(bulk, "k");
     request.bulk = true;
-    assert_eq!(world.store.submit(request).await, Outcome::Deleted { existed: true });
+    assert_eq!(
+        world.store.submit(request).await,
+        Outcome::Deleted { existed: true, version: None, delete_marker: false }
+    );
 }
 
 #[tokio::test]
@@ -240,8 +244,8 @@ async fn hot_lookups_use_indexes_without_statistics() {
         join_all((0..40).map(|n| world.put(if n == 0 { "same" } else { ["x", "y"][n % 2] }, round + 1)))
             .await;
         join_all((0..40).map(|n| world.store.submit(world.delete(op(), &format!("k{n}"))))).await;
-        let query = Locate { bucket: world.bucket, key: "same".to_owned(), want: Want::All };
-        assert!(world.store.locate(query).await.unwrap().is_some());
+        let query = Locate { bucket: world.bucket, key: "same".to_owned(), version: None, want: Want::All };
+        assert!(world.store.locate(query).await.unwrap().found().is_some());
     }
     // A backend reports what it has counted when it ends.
     world.store.close().await;

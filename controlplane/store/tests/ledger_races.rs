@@ -51,8 +51,8 @@ async fn two_hundred_writers_on_one_key_leave_the_greatest_seq() {
     });
     let done = join_all(writes).await;
     let (seq, version) = done.iter().max().copied().unwrap();
-    let query = Locate { bucket: world.bucket, key: "hot".to_owned(), want: Want::All };
-    let located = other.locate(query).await.unwrap().unwrap();
+    let query = Locate { bucket: world.bucket, key: "hot".to_owned(), version: None, want: Want::All };
+    let located = other.locate(query).await.unwrap().found().unwrap();
     assert_eq!((located.object.seq, located.object.version), (seq, version));
     assert_eq!(world.count("SELECT count(*) FROM cleanup_queue WHERE reason = 'displaced'").await, 199);
     assert_eq!(world.count("SELECT count(DISTINCT storage_key) FROM cleanup_queue").await, 199);
@@ -89,7 +89,9 @@ async fn a_held_call_holds_up_only_itself() {
         let others = async {
             for round in 0..3 {
                 let all = (0..30).map(|n| world.store.submit(world.delete(support::op(), &format!("k{n}"))));
-                let deleted = |outcome: &Outcome| *outcome == Outcome::Deleted { existed: false };
+                let deleted = |outcome: &Outcome| {
+                    *outcome == Outcome::Deleted { existed: false, version: None, delete_marker: false }
+                };
                 assert!(join_all(all).await.iter().all(deleted), "round {round} beside {locks}");
                 world.put("another", 1).await;
             }
@@ -139,8 +141,13 @@ async fn a_server_killed_under_load_loses_nothing_acknowledged() {
     let acknowledged: Vec<_> = join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
     assert!(acknowledged.len() > 100, "{}", acknowledged.len());
     for (key, version, seq) in acknowledged {
-        let located =
-            world.store.locate(Locate { bucket: world.bucket, key, want: Want::All }).await.unwrap().unwrap();
+        let located = world
+            .store
+            .locate(Locate { bucket: world.bucket, key, version: None, want: Want::All })
+            .await
+            .unwrap()
+            .found()
+            .unwrap();
         assert_eq!((located.object.version, located.object.seq), (version, seq));
     }
     world.audit().await;
@@ -156,7 +163,7 @@ async fn closing_while_the_database_is_down_answers_everybody() {
     server.kill().await.unwrap();
     let begin = world.store.submit(world.begin(op(), "k", 1));
     let delete = world.store.submit(world.delete(op(), "k"));
-    let query = Locate { bucket: world.bucket, key: "k".to_owned(), want: Want::All };
+    let query = Locate { bucket: world.bucket, key: "k".to_owned(), version: None, want: Want::All };
     let locate = world.store.locate(query);
     let close = async {
         tokio::time::sleep(Duration::from_millis(300)).await;

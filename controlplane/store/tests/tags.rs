@@ -12,7 +12,10 @@ use support::{World, op};
 
 fn set(world: &World, op: Op, key: &str, tags: &[(&str, &str)]) -> Request {
     let tags = tags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    world.request(op, Call::SetTags(SetTags { bucket: world.bucket, key: key.to_owned(), tags }))
+    world.request(
+        op,
+        Call::SetTags(SetTags { bucket: world.bucket, key: key.to_owned(), tags, version: None }),
+    )
 }
 
 fn code(outcome: &Outcome) -> ErrorCode {
@@ -27,13 +30,16 @@ async fn the_row_has_other_tags_and_is_the_same_otherwise() {
     let world = World::new(&[None]).await;
     world.put("k", 7).await;
     let locate = || async {
-        let query = Locate { bucket: world.bucket, key: "k".to_owned(), want: Want::All };
-        world.store.locate(query).await.unwrap().unwrap()
+        let query = Locate { bucket: world.bucket, key: "k".to_owned(), version: None, want: Want::All };
+        world.store.locate(query).await.unwrap().found().unwrap()
     };
     // A lock that another release put there stays.
     world.sql.batch_execute("UPDATE objects SET legal_hold = true").await.unwrap();
     let mut before = locate().await;
-    assert_eq!(world.store.submit(set(&world, op(), "k", &[("a", "ü"), ("b", "")])).await, Outcome::TagsSet);
+    assert_eq!(
+        world.store.submit(set(&world, op(), "k", &[("a", "ü"), ("b", "")])).await,
+        Outcome::TagsSet { version: None }
+    );
     before.object.attributes.tags = [("a".into(), "ü".into()), ("b".into(), String::new())].into();
     assert_eq!(locate().await, before);
     assert_eq!(world.count("SELECT count(*) FROM objects WHERE legal_hold").await, 1);
@@ -41,7 +47,7 @@ async fn the_row_has_other_tags_and_is_the_same_otherwise() {
                   AND c.version = o.version AND c.object->>'seq' = o.seq::text AND c.n > o.seq
                   AND c.object->'attributes'->'tags' = o.tags";
     assert_eq!(world.count(logged).await, 1);
-    assert_eq!(world.store.submit(set(&world, op(), "k", &[])).await, Outcome::TagsSet);
+    assert_eq!(world.store.submit(set(&world, op(), "k", &[])).await, Outcome::TagsSet { version: None });
     assert_eq!(world.count("SELECT count(*) FROM objects WHERE tags IS NULL").await, 1);
     assert_eq!(world.count("SELECT count(*) FROM cleanup_queue").await, 0);
     world.audit().await;
@@ -53,9 +59,15 @@ async fn a_repeat_gets_the_first_outcome_through_any_replica() {
     let other = world.another_store().await;
     world.put("k", 7).await;
     let first = op();
-    assert_eq!(world.store.submit(set(&world, first, "k", &[("a", "1")])).await, Outcome::TagsSet);
+    assert_eq!(
+        world.store.submit(set(&world, first, "k", &[("a", "1")])).await,
+        Outcome::TagsSet { version: None }
+    );
     world.put("k", 8).await;
-    assert_eq!(other.submit(set(&world, first, "k", &[("a", "1")])).await, Outcome::TagsSet);
+    assert_eq!(
+        other.submit(set(&world, first, "k", &[("a", "1")])).await,
+        Outcome::TagsSet { version: None }
+    );
     let tags = "SELECT count(*) FROM objects WHERE tags ? 't' AND NOT tags ? 'a'";
     assert_eq!(world.count(tags).await, 1, "the tags of the overwrite stay");
     assert_eq!(world.count("SELECT count(*) FROM changes WHERE outcome = 13").await, 1);
@@ -94,7 +106,7 @@ async fn tags_among_writes_and_deletes() {
                 _ => {
                     let outcome = store.submit(set(world, op(), &key, &[("n", &n.to_string())])).await;
                     let gone = matches!(&outcome, Outcome::Refused(r) if r.code == ErrorCode::NoSuchKey);
-                    assert!(gone || outcome == Outcome::TagsSet, "{outcome:?}");
+                    assert!(gone || outcome == Outcome::TagsSet { version: None }, "{outcome:?}");
                 }
             }
         }

@@ -88,8 +88,8 @@ impl<'a> Uploading<'a> {
     }
 
     async fn locate(&self, want: Want) -> Option<Located> {
-        let query = Locate { bucket: self.world.bucket, key: self.key.to_owned(), want };
-        self.world.store.locate(query).await.unwrap()
+        let query = Locate { bucket: self.world.bucket, key: self.key.to_owned(), version: None, want };
+        self.world.store.locate(query).await.unwrap().found()
     }
 
     fn parts_query(&self, after: u16, max_parts: u16) -> PartsQuery {
@@ -211,7 +211,10 @@ async fn a_version_of_many_extents_goes_in_pieces_and_is_read_until_then() {
     let rest = upload.locate(Want::Of(version, 650 * 2, 1400)).await.unwrap();
     assert_eq!((rest.extents.first().map(|e| e.offset), rest.extents.len()), (Some(650 * 2), 50));
 
-    assert_eq!(world.store.submit(world.delete(op(), "big")).await, Outcome::Deleted { existed: true });
+    assert_eq!(
+        world.store.submit(world.delete(op(), "big")).await,
+        Outcome::Deleted { existed: true, version: None, delete_marker: false }
+    );
     world.audit().await;
     assert_eq!(world.count("SELECT count(*) FROM cleanup_queue").await, 1);
     assert_eq!(upload.locate(Want::Of(version, 0, 4)).await.unwrap().extents.len(), 2);
@@ -282,7 +285,10 @@ async fn a_part_count_of_another_version_does_not_count() {
     world.sql.batch_execute(stale).await.unwrap();
     let found = upload.locate(Want::All).await.unwrap();
     assert_eq!((extents(&found), found.object.parts), (vec![(0, 0, 7)], None));
-    assert_eq!(world.store.submit(world.delete(op(), "k")).await, Outcome::Deleted { existed: true });
+    assert_eq!(
+        world.store.submit(world.delete(op(), "k")).await,
+        Outcome::Deleted { existed: true, version: None, delete_marker: false }
+    );
     world.audit().await;
     assert_eq!(world.count("SELECT count(*) FROM cleanup_queue WHERE kind = 'version'").await, 0);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use s3o_core::ports::Sessions;
-use s3o_core::session::{Hello, UsageReport};
+use s3o_core::session::{Hello, UsageReport, VERSIONS_FEATURE};
 use s3o_core::worker::Counts;
 use s3o_runtime::OpenOps;
 use tokio::sync::Mutex;
@@ -37,7 +37,7 @@ impl Usage {
             session: owner,
             name: format!("workers of {}", deps.instance),
             version: s3o_runtime::VERSION.to_owned(),
-            features: Vec::new(),
+            features: vec![VERSIONS_FEATURE.to_owned()],
         };
         Self { sessions: deps.sessions.clone(), meters, open_ops, hello, state: Mutex::default() }
     }

@@ -122,9 +122,9 @@ pub(crate) async fn status(connection: &Connection) -> anyhow::Result<()> {
     say(format_args!("database {database}, configuration generation {generation}"));
     say(format_args!("open intents {intents}, cleanup queue {cleanup_queue}, dead letters {cleanup_dlq}"));
     show_backends(backends);
-    let mut table = Table::new(["BUCKET", "ACK", "COPIES"]);
-    for v1::BucketStatus { id: _, name, ack, replication_factor } in buckets {
-        table.row([name, ack, replication_factor.to_string()]);
+    let mut table = Table::new(["BUCKET", "ACK", "COPIES", "VERSIONING"]);
+    for v1::BucketStatus { id: _, name, ack, replication_factor, versioning } in buckets {
+        table.row([name, ack, replication_factor.to_string(), versioning]);
     }
     say(table);
     let mut table = Table::new(["DATA PLANE", "RELEASE", "ALIVE", "SESSION"]);

@@ -60,6 +60,49 @@ impl FromStr for AckLevel {
     }
 }
 
+/// Whether a bucket keeps what is overwritten and deleted. Once it was enabled it can be suspended, but never be off
+/// again (Amazon S3 User Guide, "How S3 Versioning works").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Versioning {
+    /// It never did: each object is its key's null version.
+    #[default]
+    Off,
+    /// Each write is a version of its own, each delete a marker.
+    Enabled,
+    /// Writes and deletes are null versions again; the versions that there are stay.
+    Suspended,
+}
+
+impl Versioning {
+    /// The word in configuration and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Enabled => "enabled",
+            Self::Suspended => "suspended",
+        }
+    }
+
+    /// Whether the bucket has been versioned at any time, so that there may be versions besides the current ones.
+    pub const fn is_versioned(self) -> bool {
+        !matches!(self, Self::Off)
+    }
+}
+
+impl FromStr for Versioning {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "enabled" => Ok(Self::Enabled),
+            "suspended" => Ok(Self::Suspended),
+            other => Err(format!("versioning `{other}` is none of off, enabled, suspended")),
+        }
+    }
+}
+
 /// A bucket name by S3's rules for general purpose buckets (Amazon S3 User Guide, "General purpose
 /// bucket naming rules"): 3 to 63 of `a-z 0-9 . -`, a letter or digit at both ends, no `..`, not an
 /// IPv4 address.

@@ -52,6 +52,10 @@ pub enum ErrorCode {
     TooManyBuckets,
     /// What the call needs is being changed by another; later it can be done.
     OperationAborted,
+    /// The key has no version of that name.
+    NoSuchVersion,
+    /// What is named is a delete marker.
+    MethodNotAllowed,
 }
 
 /// What a code means on each surface.
@@ -77,7 +81,7 @@ const fn row(s3: &'static str, http: u16, grpc: i32, fault: Fault, retryable: bo
 
 impl ErrorCode {
     /// All of them, in the order of their wire numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::AccessDenied,
         Self::NoSuchBucket,
         Self::NoSuchKey,
@@ -98,6 +102,8 @@ impl ErrorCode {
         Self::BucketNotEmpty,
         Self::TooManyBuckets,
         Self::OperationAborted,
+        Self::NoSuchVersion,
+        Self::MethodNotAllowed,
     ];
 
     /// THE table.
@@ -124,6 +130,8 @@ impl ErrorCode {
             Self::BucketNotEmpty => row("BucketNotEmpty", 409, 9, Client, false, 32),
             Self::TooManyBuckets => row("TooManyBuckets", 400, 8, Client, false, 33),
             Self::OperationAborted => row("OperationAborted", 409, 10, Client, true, 34),
+            Self::NoSuchVersion => row("NoSuchVersion", 404, 5, Client, false, 20),
+            Self::MethodNotAllowed => row("MethodNotAllowed", 405, 9, Client, false, 21),
         }
     }
 

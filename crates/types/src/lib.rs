@@ -17,7 +17,7 @@ pub mod time;
 pub mod version;
 
 pub use backend::{BackendSpec, BackendState, ChecksumMode, Credentials, EtagProof, Quirks};
-pub use bucket::{AckLevel, BucketName};
+pub use bucket::{AckLevel, BucketName, Versioning};
 pub use cors::{CORS_METHODS, CorsRule};
 pub use error::{ErrorCode, Fault};
 pub use etag::Etag;
@@ -27,4 +27,4 @@ pub use rights::{Right, Rights, Scope};
 pub use secret::Secret;
 pub use storage_key::{BlobName, StorageKey};
 pub use time::Timestamp;
-pub use version::VersionId;
+pub use version::{VersionId, VersionRef};

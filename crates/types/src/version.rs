@@ -4,6 +4,7 @@
 //! text that would print differently is not a version id.
 
 use std::fmt;
+use std::str::FromStr;
 
 use ulid::Ulid;
 use uuid::Uuid;
@@ -44,6 +45,49 @@ impl VersionId {
 impl fmt::Display for VersionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&Ulid(self.0).to_string())
+    }
+}
+
+/// How clients name a version. What was written while the bucket was not versioned, or its versioning was suspended,
+/// has no id of its own for them: it is the key's null version, and there is one at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum VersionRef {
+    /// `null`.
+    Null,
+    /// By its id.
+    Id(VersionId),
+}
+
+impl VersionRef {
+    /// The name of a version with this id.
+    pub const fn of(version: VersionId, is_null: bool) -> Self {
+        if is_null { Self::Null } else { Self::Id(version) }
+    }
+
+    /// Whether it names the version with this id. The id of a null version is no name.
+    pub fn names(self, version: VersionId, is_null: bool) -> bool {
+        self == Self::of(version, is_null)
+    }
+}
+
+impl fmt::Display for VersionRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Id(version) => version.fmt(f),
+        }
+    }
+}
+
+impl FromStr for VersionRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "null" {
+            return Ok(Self::Null);
+        }
+        let id = VersionId::parse(text).map(Self::Id);
+        id.ok_or_else(|| format!("`{text}` is neither a version id nor `null`"))
     }
 }
 
@@ -89,6 +133,19 @@ mod tests {
         fn fifteen_bits_round_trip(n in 0_u16..1 << 15) {
             prop_assert_eq!(parse_crockford15(&crockford15(n)), Some(n));
         }
+    }
+
+    #[test]
+    fn names_of_versions() {
+        let id = VersionId::mint(7, 9);
+        for named in [VersionRef::Null, VersionRef::Id(id)] {
+            assert_eq!(named.to_string().parse(), Ok(named));
+        }
+        for bad in ["", "Null", "NULL", "0", "zzzzzzzzzzzzzzzzzzzzzzzzzz"] {
+            assert!(bad.parse::<VersionRef>().is_err(), "{bad}");
+        }
+        assert!(VersionRef::Null.names(id, true) && !VersionRef::Null.names(id, false));
+        assert!(VersionRef::Id(id).names(id, false) && !VersionRef::Id(id).names(id, true));
     }
 
     #[test]

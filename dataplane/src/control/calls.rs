@@ -12,14 +12,16 @@ use s3o_proto::v1::operation::Call;
 use s3o_proto::v1::outcome::Result as Outcome;
 use s3o_types::{
     BackendId, BucketId, Checksums, Conditions, ErrorCode, Etag, ObjectAttributes, Timestamp, VersionId,
+    VersionRef,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Control;
 use super::convert::{
-    self, Begun, Finished, Intent, Located, StoredCopy, Target, attributes_to_wire, begun_of,
-    conditions_to_wire, copy_to_wire, finished_to_wire, intent_to_wire, located_of, target_of,
+    self, Begun, Committed, Deleted, Finished, Intent, Located, StoredCopy, Target, attributes_to_wire,
+    begun_of, committed_of, conditions_to_wire, copy_to_wire, finished_to_wire, intent_to_wire, located_of,
+    target_of, told, version_ref,
 };
 
 /// How long "briefly unable" is believed for a call before the body.
@@ -32,6 +34,8 @@ const BUSY_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::
 pub(crate) enum Failure {
     /// Decided: not done.
     Refused { code: ErrorCode, message: String },
+    /// There is a delete marker: by the name that was asked for, or in the place of a current version.
+    Marker { version_id: String, modified: Timestamp, named: bool },
     /// It may be done, or be done later.
     Unknown,
 }
@@ -141,7 +145,7 @@ impl Caller {
 
     /// Makes a write count. "Briefly unable" until the end is a refusal that says nothing of an earlier
     /// sending: an Abort finds out.
-    pub(crate) async fn commit(&self, request: &CommitRequest<'_>) -> Result<Timestamp, Failure> {
+    pub(crate) async fn commit(&self, request: &CommitRequest<'_>) -> Result<Committed, Failure> {
         let CommitRequest { intent, etag, attributes, checksums, copies, failed } = request;
         let commit = v1::Commit {
             intent: Some(intent_to_wire(intent)),
@@ -152,67 +156,76 @@ impl Caller {
             failed: failed.iter().map(finished_to_wire).collect(),
         };
         match self.call(0, false, Call::Commit(commit), self.commit_patience, self.commit_patience).await {
-            Ok(Outcome::Committed(v1::Committed { seq: _, modified_us })) => Ok(Timestamp(modified_us)),
+            Ok(Outcome::Committed(committed)) => Ok(committed_of(committed)),
             Ok(_) => Err(Failure::Unknown),
             Err(failure) => Err(failure),
         }
     }
 
-    /// Gives a write up and says what became of each target. Gives the time of a write that counts all
+    /// Gives a write up and says what became of each target. Gives what became of a write that counts all
     /// the same: an earlier Commit was decided. A refusal is the outcome of an earlier Commit too.
     pub(crate) async fn abort(
         &self,
         intent: &Intent,
         targets: &[Finished],
-    ) -> Result<Option<Timestamp>, Failure> {
+    ) -> Result<Option<Committed>, Failure> {
         let abort = v1::Abort {
             intent: Some(intent_to_wire(intent)),
             targets: targets.iter().map(finished_to_wire).collect(),
         };
         match self.call(0, false, Call::Abort(abort), self.commit_patience, self.commit_patience).await? {
             Outcome::Aborted(v1::Aborted {}) => Ok(None),
-            Outcome::Committed(v1::Committed { seq: _, modified_us }) => Ok(Some(Timestamp(modified_us))),
+            Outcome::Committed(committed) => Ok(Some(committed_of(committed))),
             _ => Err(Failure::Unknown),
         }
     }
 
-    /// Deletes a key; `item` numbers it within the request.
+    /// Deletes a key, or the version that is named; `item` numbers it within the request.
     pub(crate) async fn delete(
         &self,
         (item, bulk): (i32, bool),
         bucket: BucketId,
-        key: &str,
+        (key, version): (&str, Option<VersionRef>),
         conditions: &Conditions,
-    ) -> Result<(), Failure> {
+    ) -> Result<Deleted, Failure> {
         let delete = v1::Delete {
             bucket: bucket.0,
             key: key.to_owned(),
             conditions: Some(conditions_to_wire(conditions)),
+            version_id: version_ref(version),
         };
         match self.call(item, bulk, Call::Delete(delete), self.call_patience, BUSY_PATIENCE).await? {
-            Outcome::Deleted(v1::Deleted { existed: _ }) => Ok(()),
+            Outcome::Deleted(v1::Deleted { existed: _, version_id, delete_marker }) => {
+                Ok(Deleted { version_id: told(version_id), delete_marker })
+            }
             _ => Err(Failure::Unknown),
         }
     }
 
-    /// Gives a key's current version other tags.
+    /// Gives a version of a key other tags, the current one where none is named, and says which one has them.
     pub(crate) async fn set_tags(
         &self,
         bucket: BucketId,
-        key: &str,
+        (key, version): (&str, Option<VersionRef>),
         tags: &BTreeMap<String, String>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<String>, Failure> {
         let tags = tags.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let set = v1::SetTags { bucket: bucket.0, key: key.to_owned(), tags };
+        let version_id = version_ref(version);
+        let set = v1::SetTags { bucket: bucket.0, key: key.to_owned(), tags, version_id };
         let called = self.call(0, false, Call::SetTags(set), self.call_patience, BUSY_PATIENCE).await;
         match called.map_err(|failure| Self::newer(failure, "set tags"))? {
-            Outcome::TagsSet(v1::TagsSet {}) => Ok(()),
+            Outcome::TagsSet(v1::TagsSet { version_id }) => Ok(told(version_id)),
             _ => Err(Failure::Unknown),
         }
     }
 
-    /// Finds an object's current version, with the extents that are wanted.
-    pub(crate) async fn locate(&self, bucket: BucketId, key: &str, want: Want) -> Result<Located, Failure> {
+    /// Finds a version of an object, the current one where none is named, with the extents that are wanted.
+    pub(crate) async fn locate(
+        &self,
+        bucket: BucketId,
+        (key, version): (&str, Option<VersionRef>),
+        want: Want,
+    ) -> Result<Located, Failure> {
         let (range, part, of_version) = match want {
             Want::All => (None, None, None),
             Want::Range(start, end) => (Some((start, end)), None, None),
@@ -226,9 +239,15 @@ impl Caller {
             range_end: range.map(|(_, end)| end),
             part,
             of_version: of_version.map(convert::version_bytes).unwrap_or_default(),
+            version_id: version_ref(version),
         };
         match self.call(0, false, Call::Locate(locate), self.call_patience, BUSY_PATIENCE).await? {
             Outcome::Located(located) => located_of(located).ok_or(Failure::Unknown),
+            Outcome::MarkerFound(v1::MarkerFound { version_id, modified_us }) => Err(Failure::Marker {
+                version_id,
+                modified: Timestamp(modified_us),
+                named: version.is_some(),
+            }),
             _ => Err(Failure::Unknown),
         }
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use s3o_proto::v1;
 use s3o_types::{
     BackendId, BucketId, Checksums, Conditions, ContentHeaders, Encoding, Etag, ObjectAttributes, Place,
-    Timestamp, VersionId,
+    Timestamp, VersionId, VersionRef,
 };
 use uuid::Uuid;
 
@@ -71,7 +71,23 @@ pub(crate) struct StoredCopy {
     pub backend_version: String,
 }
 
-/// An object's current version and where its bytes are.
+/// A write that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Committed {
+    pub modified: Timestamp,
+    /// What the client is told of its version; `None` in a bucket that was never versioned.
+    pub version_id: Option<String>,
+}
+
+/// What a delete did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Deleted {
+    /// The marker that was made, or the version that was removed.
+    pub version_id: Option<String>,
+    pub delete_marker: bool,
+}
+
+/// A version of an object, most often the current one, and where its bytes are.
 #[derive(Debug, Clone)]
 pub(crate) struct Located {
     pub version: VersionId,
@@ -84,6 +100,8 @@ pub(crate) struct Located {
     pub extents: Vec<LocatedExtent>,
     /// Of an object that was uploaded in parts: how many.
     pub parts: Option<u32>,
+    /// What the client is told of the version; `None` in a bucket that was never versioned.
+    pub version_id: Option<String>,
 }
 
 /// A piece of a version.
@@ -261,8 +279,18 @@ pub(super) fn begun_of(begun: v1::Begun) -> Option<Begun> {
 
 /// `None` when it makes no sense.
 pub(super) fn located_of(located: v1::Located) -> Option<Located> {
-    let v1::Located { version, seq: _, size, etag, modified_us, attributes, checksums, extents, parts } =
-        located;
+    let v1::Located {
+        version,
+        seq: _,
+        size,
+        etag,
+        modified_us,
+        attributes,
+        checksums,
+        extents,
+        parts,
+        version_id,
+    } = located;
     Some(Located {
         version: version_of(&version)?,
         size,
@@ -272,7 +300,23 @@ pub(super) fn located_of(located: v1::Located) -> Option<Located> {
         checksums: Checksums { values: sorted(checksums) },
         extents: extents.into_iter().map(extent_of).collect(),
         parts,
+        version_id: told(version_id),
     })
+}
+
+/// The wire's empty string for what the client is not told.
+pub(super) fn told(version_id: String) -> Option<String> {
+    Some(version_id).filter(|id| !id.is_empty())
+}
+
+/// How a call names a version; empty where it names none.
+pub(super) fn version_ref(version: Option<VersionRef>) -> String {
+    version.map(|version| version.to_string()).unwrap_or_default()
+}
+
+pub(super) fn committed_of(committed: v1::Committed) -> Committed {
+    let v1::Committed { seq: _, modified_us, version_id } = committed;
+    Committed { modified: Timestamp(modified_us), version_id: told(version_id) }
 }
 
 fn extent_of(extent: v1::LocatedExtent) -> LocatedExtent {

@@ -26,18 +26,22 @@ pub(crate) struct Page {
     pub next: Option<String>,
 }
 
+/// A key of a page, or a version of one.
+#[derive(Debug)]
+pub(crate) struct ListedObject {
+    pub key: String,
+    pub size: u64,
+    pub etag: String,
+    pub modified: Timestamp,
+    pub storage_class: String,
+    pub checksum_algorithms: Vec<String>,
+}
+
 /// An entry of a page.
 #[derive(Debug)]
 pub(crate) enum Listed {
     /// A key.
-    Object {
-        key: String,
-        size: u64,
-        etag: String,
-        modified: Timestamp,
-        storage_class: String,
-        checksum_algorithms: Vec<String>,
-    },
+    Object(ListedObject),
     /// Keys that share a prefix up to the delimiter.
     CommonPrefix(String),
 }
@@ -91,20 +95,14 @@ impl Caller {
 fn entry_of(entry: v1::ListEntry) -> Option<Listed> {
     Some(match entry.entry? {
         v1::list_entry::Entry::CommonPrefix(prefix) => Listed::CommonPrefix(prefix),
-        v1::list_entry::Entry::Object(object) => {
-            let v1::ListedObject { key, size, etag, modified_us, storage_class, checksum_algorithms } =
-                object;
-            let etag = Etag::new(&etag).as_str().to_owned();
-            Listed::Object {
-                key,
-                size,
-                etag,
-                modified: Timestamp(modified_us),
-                storage_class,
-                checksum_algorithms,
-            }
-        }
+        v1::list_entry::Entry::Object(object) => Listed::Object(object_of(object)),
     })
+}
+
+pub(super) fn object_of(object: v1::ListedObject) -> ListedObject {
+    let v1::ListedObject { key, size, etag, modified_us, storage_class, checksum_algorithms } = object;
+    let (etag, modified) = (Etag::new(&etag).as_str().to_owned(), Timestamp(modified_us));
+    ListedObject { key, size, etag, modified, storage_class, checksum_algorithms }
 }
 
 fn is_worth_repeating(status: &tonic::Status) -> bool {
@@ -118,13 +116,13 @@ fn is_worth_repeating(status: &tonic::Status) -> bool {
 }
 
 fn refusal(status: &tonic::Status) -> Failure {
-    use tonic::Code::{InvalidArgument, NotFound, PermissionDenied, Unimplemented};
+    use tonic::Code::{FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Unimplemented};
     let code = match status.code() {
         NotFound => ErrorCode::NoSuchBucket,
         InvalidArgument => ErrorCode::InvalidArgument,
         PermissionDenied => ErrorCode::AccessDenied,
-        // A control plane of before the call.
-        Unimplemented => ErrorCode::FeatureRequired,
+        // A control plane of before the call, or somebody else who stands in the way of something new.
+        Unimplemented | FailedPrecondition => ErrorCode::FeatureRequired,
         _ => return Failure::Unknown,
     };
     Failure::Refused { code, message: status.message().to_owned() }

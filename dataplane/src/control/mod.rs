@@ -17,6 +17,7 @@ mod listing;
 mod session;
 mod uploads;
 mod usage;
+mod versions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,12 +31,15 @@ use uuid::Uuid;
 
 pub(crate) use address::Address;
 pub(crate) use calls::{Caller, CommitRequest, Failure, PartOf, Want};
-pub(crate) use convert::{End, Finished, Intent, Located, LocatedCopy, LocatedExtent, StoredCopy, Target};
+pub(crate) use convert::{
+    Committed, Deleted, End, Finished, Intent, Located, LocatedCopy, LocatedExtent, StoredCopy, Target,
+};
 pub(crate) use lanes::Dialer;
-pub(crate) use listing::{ListQuery, Listed, Page};
+pub(crate) use listing::{ListQuery, Listed, ListedObject, Page};
 pub(crate) use session::{SessionContext, run as run_session};
 pub(crate) use uploads::{CompleteRequest, NewUpload, Parts, StoredPart, Upload, UploadState, UploadsQuery};
 pub(crate) use usage::UsageLedger;
+pub(crate) use versions::{ListedVersion, VersionEntry, VersionsQuery};
 
 use lane::Lane;
 

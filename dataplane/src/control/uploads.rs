@@ -7,7 +7,9 @@ use s3o_types::{BucketId, Checksums, Conditions, Etag, ObjectAttributes, Timesta
 use uuid::Uuid;
 
 use super::calls::BUSY_PATIENCE;
-use super::convert::{attributes_to_wire, conditions_to_wire, sorted, uuid_bytes};
+use super::convert::{
+    Committed, attributes_to_wire, committed_of, conditions_to_wire, sorted, told, uuid_bytes,
+};
 use super::{Caller, Failure};
 
 /// What an upload is opened with.
@@ -51,6 +53,7 @@ pub(crate) struct Upload {
     /// Of a completed one: what it became.
     pub etag: String,
     pub checksums: Checksums,
+    pub version_id: Option<String>,
 }
 
 /// A part that is stored.
@@ -119,7 +122,7 @@ impl Caller {
         bucket: BucketId,
         key: &str,
         request: CompleteRequest<'_>,
-    ) -> Result<Timestamp, Failure> {
+    ) -> Result<Committed, Failure> {
         let CompleteRequest { upload, conditions, etag, checksums, parts } = request;
         let complete = v1::CompleteUpload {
             bucket: bucket.0,
@@ -132,7 +135,7 @@ impl Caller {
         };
         let call = Call::CompleteUpload(complete);
         match self.call(0, true, call, self.commit_patience, self.commit_patience).await? {
-            Outcome::Committed(v1::Committed { seq: _, modified_us }) => Ok(Timestamp(modified_us)),
+            Outcome::Committed(committed) => Ok(committed_of(committed)),
             _ => Err(Failure::Unknown),
         }
     }
@@ -229,6 +232,7 @@ fn upload_of(upload: v1::Upload) -> Option<Upload> {
         etag,
         completed_us: _,
         checksums,
+        version_id,
     } = upload;
     Some(Upload {
         key,
@@ -241,6 +245,7 @@ fn upload_of(upload: v1::Upload) -> Option<Upload> {
         checksum_type,
         etag,
         checksums: Checksums { values: sorted(checksums) },
+        version_id: told(version_id),
     })
 }
 

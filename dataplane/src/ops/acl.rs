@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use s3o_types::VersionRef;
 use s3s::dto::{
     AccessControlPolicy, BucketCannedACL, GetBucketAclInput, GetBucketAclOutput, GetObjectAclInput,
     GetObjectAclOutput, Grant, Grantee, ObjectCannedACL, Permission, PutBucketAclInput, PutBucketAclOutput,
@@ -11,7 +12,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::buckets::owner;
-use super::{Answer, bucket_of, check_acl, check_key, check_version, document, locate};
+use super::{Answer, bucket_of, check_acl, check_key, document, locate, version};
 use crate::control::Caller;
 use crate::control::Want;
 use crate::plane::Plane;
@@ -42,8 +43,8 @@ pub(super) async fn of_object(
     req: S3Request<GetObjectAclInput>,
 ) -> Answer<GetObjectAclOutput> {
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
-    check_version(req.input.version_id.as_deref())?;
-    exists(plane, &req, &caller, (&bucket, &req.input.key)).await?;
+    let version = version::named(req.input.version_id.as_deref())?;
+    exists(plane, &req, &caller, (&bucket, &req.input.key, version)).await?;
     Ok(S3Response::new(GetObjectAclOutput {
         grants: Some(grants()),
         owner: Some(owner()),
@@ -74,7 +75,7 @@ pub(super) async fn set_of_object(
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
     document::check(&req)?;
     let input = &req.input;
-    check_version(input.version_id.as_deref())?;
+    let version = version::named(input.version_id.as_deref())?;
     let others = input.grant_full_control.is_some()
         || input.grant_read.is_some()
         || input.grant_read_acp.is_some()
@@ -82,7 +83,7 @@ pub(super) async fn set_of_object(
         || input.grant_write_acp.is_some();
     check_acl(input.acl.as_ref().map(ObjectCannedACL::as_str), others)?;
     check_policy(input.access_control_policy.as_ref())?;
-    exists(plane, &req, &caller, (&bucket, &input.key)).await?;
+    exists(plane, &req, &caller, (&bucket, &input.key, version)).await?;
     Ok(S3Response::new(PutObjectAclOutput::default()))
 }
 
@@ -103,10 +104,10 @@ async fn exists<T: Sync>(
     plane: &Plane,
     req: &S3Request<T>,
     caller: &Caller,
-    (bucket, key): (&Bucket, &str),
+    (bucket, key, version): (&Bucket, &str, Option<VersionRef>),
 ) -> S3Result<()> {
     check_key(key)?;
-    locate(plane, req, caller, (bucket, key), Want::Range(0, 0)).await.map(|_| ())
+    locate(plane, req, caller, (bucket, key, version), Want::Range(0, 0)).await.map(|_| ())
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use s3s::dto::{
     Bucket as S3Bucket, BucketLocationConstraint, GetBucketLocationInput, GetBucketLocationOutput,
-    GetBucketVersioningInput, GetBucketVersioningOutput, HeadBucketInput, HeadBucketOutput, ListBucketsInput,
-    ListBucketsOutput, Owner,
+    HeadBucketInput, HeadBucketOutput, ListBucketsInput, ListBucketsOutput, Owner,
 };
 use s3s::{S3Request, S3Response, s3_error};
 
@@ -85,12 +84,6 @@ pub(super) fn location(
     let location_constraint =
         (region != DEFAULT_REGION).then(|| BucketLocationConstraint::from(region.to_owned()));
     Ok(S3Response::new(GetBucketLocationOutput { location_constraint }))
-}
-
-/// GetBucketVersioning: never enabled is said by saying nothing.
-pub(super) fn versioning(req: &S3Request<GetBucketVersioningInput>) -> Answer<GetBucketVersioningOutput> {
-    bucket_of(req)?;
-    Ok(S3Response::new(GetBucketVersioningOutput::default()))
 }
 
 fn region(plane: &Plane) -> &str {

@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use s3o_blob::{Algorithm, AlgorithmSet, BodyDigests, ChecksumKind};
 use s3o_proto::v1::WriteKind;
-use s3o_types::{Checksums, Etag, ObjectAttributes};
+use s3o_types::{Checksums, Etag, ObjectAttributes, VersionRef};
 use s3s::dto::{
     ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, MetadataDirective,
     TaggingDirective,
 };
-use s3s::{S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 
 use super::attributes::{self, check_write, content_headers};
 use super::checksums::set_checksums;
 use super::conditions::{self, ReadConditions, Verdict};
 use super::headers::timestamp;
 use super::range::Slice;
-use super::{Answer, bucket_of, check_key, check_version, locate, tags};
+use super::{Answer, bucket_of, check_key, locate_or, tags, version};
 use crate::access::readable;
-use crate::control::{Caller, Located, Want};
+use crate::control::{Caller, Failure, Located, Want};
 use crate::pipeline::body::Payload;
 use crate::pipeline::put::{ServerSide, Write, write};
 use crate::pipeline::read::Source;
@@ -35,15 +35,18 @@ pub(super) async fn answer(
 ) -> Answer<CopyObjectOutput> {
     let target = bucket_of(&req)?;
     check(&req.input)?;
-    let (source, source_key) = source(plane, &plane.caller(&req), &req.input.copy_source).await?;
+    let (source, source_key, version) = source(plane, &plane.caller(&req), &req.input.copy_source).await?;
     let said = req.input.metadata_directive.as_ref().map(MetadataDirective::as_str);
     let replace_metadata = directive(said, "Unknown metadata directive.")?;
     let said = req.input.tagging_directive.as_ref().map(TaggingDirective::as_str);
     let replace_tags = directive(said, "Unknown tagging directive.")?;
-    check_changes(&req.input, (&source, &source_key), &target, replace_metadata)?;
+    // An old version that is copied over its key becomes the current one again.
+    let changes = replace_metadata || version.is_some();
+    check_changes(&req.input, (&source, &source_key), &target, changes)?;
     let conditions = conditions::of_write(req.input.if_match.as_ref(), req.input.if_none_match.as_ref());
     let conditions = conditions.map_err(|message| s3_error!(NotImplemented, "{message}"))?;
-    let located = locate(plane, &req, &plane.caller(&req), (&source, &source_key), Want::All).await?;
+    let named = (&source, source_key.as_str(), version);
+    let located = locate_or(plane, &req, &plane.caller(&req), named, Want::All, source_fault).await?;
     check_source(&source_conditions(&mut req.input), &located)?;
     if located.size > target.max_object_size.min(super::MAX_SINGLE_BYTES) {
         return Err(s3_error!(EntityTooLarge));
@@ -52,6 +55,7 @@ pub(super) async fn answer(
     let attributes = attributes_of(&mut req.input, &located, replace_metadata, replace_tags)?;
     let wanted = new_checksum(&req.input, &located)?;
     let reading = Source { caller: plane.caller(&req), bucket: source.id, key: source_key };
+    let copy_source_version_id = located.version_id.clone();
     let written = write(
         plane,
         Write {
@@ -79,7 +83,12 @@ pub(super) async fn answer(
     set_checksums!(result, written.checksums);
     result.checksum_type =
         (!written.checksums.values.is_empty()).then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT));
-    Ok(S3Response::new(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() }))
+    Ok(S3Response::new(CopyObjectOutput {
+        copy_object_result: Some(result),
+        copy_source_version_id,
+        version_id: written.version_id,
+        ..Default::default()
+    }))
 }
 
 fn check(input: &CopyObjectInput) -> S3Result<()> {
@@ -89,18 +98,31 @@ fn check(input: &CopyObjectInput) -> S3Result<()> {
     Ok(())
 }
 
-/// The source's bucket and key, if the key may read it.
+/// Why the source cannot be had.
+pub(super) fn source_fault(failure: Failure) -> S3Error {
+    match failure {
+        Failure::Marker { named: true, .. } => s3_error!(
+            InvalidRequest,
+            "The source of a copy request may not specifically refer to a delete marker by version id."
+        ),
+        // Headers about a marker would be about the copy.
+        Failure::Marker { named: false, .. } => s3_error!(NoSuchKey),
+        failure => faults::of_failure(failure),
+    }
+}
+
+/// The source's bucket, key and version, if the key may read it.
 pub(super) async fn source(
     plane: &Arc<Plane>,
     caller: &Caller,
     named: &CopySource,
-) -> S3Result<(Bucket, String)> {
+) -> S3Result<(Bucket, String, Option<VersionRef>)> {
     let CopySource::Bucket { bucket, key, version_id } = named else {
         return Err(s3_error!(NotImplemented, "Access points are not implemented"));
     };
     check_key(key)?;
-    check_version(version_id.as_deref())?;
-    Ok((readable(plane, caller, bucket, key).await?, key.to_string()))
+    let version = version::named(version_id.as_deref())?;
+    Ok((readable(plane, caller, bucket, key).await?, key.to_string(), version))
 }
 
 /// Whether a directive says REPLACE.

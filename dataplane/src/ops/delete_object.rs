@@ -1,16 +1,17 @@
-//! DeleteObject: one transaction of the control plane. What was not there is deleted too.
+//! DeleteObject: one transaction of the control plane. What was not there is deleted too. Where versions are kept, a
+//! delete that names none makes a delete marker.
 
 use std::sync::Arc;
 
 use s3s::dto::{DeleteObjectInput, DeleteObjectOutput};
 use s3s::{S3Request, S3Response, s3_error};
 
-use super::{Answer, bucket_of, check_key, check_version, conditions, refuse_unsupported};
+use super::{Answer, bucket_of, check_key, conditions, refuse_unsupported, version};
 use crate::failpoints::{Point, pause_at};
 use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 
-/// Answers when the object is gone.
+/// Answers when the object, or the version, is gone.
 pub(super) async fn answer(
     plane: &Arc<Plane>,
     req: S3Request<DeleteObjectInput>,
@@ -18,7 +19,7 @@ pub(super) async fn answer(
     let bucket = bucket_of(&req)?;
     let input = &req.input;
     check_key(&input.key)?;
-    check_version(input.version_id.as_deref())?;
+    let version = version::named(input.version_id.as_deref())?;
     let directory = input.if_match_size.is_some() || input.if_match_last_modified_time.is_some();
     refuse_unsupported(&[(directory, "A condition of directory buckets")])?;
     let conditions = conditions::of_write(input.if_match.as_ref(), None);
@@ -27,17 +28,21 @@ pub(super) async fn answer(
     // Not cut short when the client goes: the outcome is asked for until it is known.
     let (id, name, key) = (bucket.id, bucket.name, input.key.clone());
     let task = plane.shutdown.spawn(async move {
-        let outcome = caller.delete((0, false), id, &key, &conditions).await;
+        let outcome = caller.delete((0, false), id, (&key, version), &conditions).await;
         if outcome.is_ok() {
             audit::deleted(&caller, &name, &key);
         }
         pause_at(Point::AfterCommit).await;
         outcome
     });
-    match task.await {
+    let deleted = match task.await {
         Ok(Some(outcome)) => outcome.map_err(faults::of_failure)?,
         Ok(None) => return Err(faults::unavailable("The service is shutting down.")),
         Err(_) => return Err(s3_error!(InternalError)),
-    }
-    Ok(S3Response::new(DeleteObjectOutput::default()))
+    };
+    Ok(S3Response::new(DeleteObjectOutput {
+        delete_marker: deleted.delete_marker.then_some(true),
+        version_id: version.map(|version| version.to_string()).or(deleted.version_id),
+        ..Default::default()
+    }))
 }

@@ -10,9 +10,9 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::{Answer, bucket_of, check_key, check_version, document};
+use super::{Answer, bucket_of, check_key, document, version};
 use crate::access::allowed;
-use crate::control::Caller;
+use crate::control::{Caller, Deleted};
 use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
@@ -64,8 +64,13 @@ pub(super) async fn answer(
     let (mut deleted, mut errors) = (Vec::new(), Vec::new());
     for (outcome, ObjectIdentifier { key, version_id, .. }) in outcomes {
         match outcome {
-            Ok(()) if quiet => {}
-            Ok(()) => deleted.push(DeletedObject { key: Some(key), version_id, ..Default::default() }),
+            Ok(_) if quiet => {}
+            Ok(done) => deleted.push(DeletedObject {
+                key: Some(key),
+                delete_marker: done.delete_marker.then_some(true),
+                delete_marker_version_id: done.version_id.filter(|_| done.delete_marker),
+                version_id,
+            }),
             Err(error) => errors.push(DeleteError {
                 code: Some(error.code().as_str().to_owned()),
                 key: Some(key),
@@ -81,9 +86,9 @@ pub(super) async fn answer(
     }))
 }
 
-async fn one(caller: &Caller, bucket: &Bucket, item: i32, object: &ObjectIdentifier) -> S3Result<()> {
+async fn one(caller: &Caller, bucket: &Bucket, item: i32, object: &ObjectIdentifier) -> S3Result<Deleted> {
     check_key(&object.key)?;
-    check_version(object.version_id.as_deref())?;
+    let version = version::named(object.version_id.as_deref())?;
     if object.key.len() > s3o_types::storage_key::MAX_KEY_BYTES {
         return Err(s3_error!(KeyTooLongError));
     }
@@ -92,5 +97,6 @@ async fn one(caller: &Caller, bucket: &Bucket, item: i32, object: &ObjectIdentif
     }
     let if_match = object.e_tag.as_ref().map(|etag| Etag::new(etag.value()));
     let conditions = Conditions { if_absent: false, if_match };
-    caller.delete((item, true), bucket.id, &object.key, &conditions).await.map_err(faults::of_failure)
+    let deleted = caller.delete((item, true), bucket.id, (&object.key, version), &conditions).await;
+    deleted.map_err(faults::of_failure)
 }

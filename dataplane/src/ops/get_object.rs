@@ -14,7 +14,7 @@ use s3s::{Body, S3Error, S3Request, S3Response, S3Result, s3_error};
 use super::conditions::{ReadConditions, Verdict};
 use super::headers::{self, Overrides};
 use super::range::{self, Slice};
-use super::{Answer, bucket_of, check_key, check_version, locate, refuse_unsupported};
+use super::{Answer, bucket_of, check_key, locate, refuse_unsupported, version};
 use crate::control::{Located, Want};
 use crate::pipeline::faults;
 use crate::pipeline::read::{self, ReadError, Source};
@@ -30,6 +30,7 @@ pub(super) async fn answer(
 ) -> Answer<GetObjectOutput> {
     let bucket = bucket_of(&req)?;
     check(&req.input)?;
+    let version = version::named(req.input.version_id.as_deref())?;
     let input = &mut req.input;
     let conditions = ReadConditions {
         if_match: input.if_match.take(),
@@ -57,7 +58,8 @@ pub(super) async fn answer(
             None => Want::All,
         };
         let caller = plane.caller(&req);
-        let located = locate(plane, &req, &caller, (&bucket, &req.input.key), want).await?;
+        let named = (&bucket, req.input.key.as_str(), version);
+        let located = locate(plane, &req, &caller, named, want).await?;
         if gone == Some(located.version) {
             return Err(faults::unavailable("No copy of the object can be found. Please try again."));
         }
@@ -106,7 +108,6 @@ fn respond(
 
 fn check(input: &GetObjectInput) -> S3Result<()> {
     check_key(&input.key)?;
-    check_version(input.version_id.as_deref())?;
     refuse_unsupported(&[(input.sse_customer_key.is_some(), "Encryption with customer keys")])
 }
 
@@ -174,6 +175,7 @@ pub(super) fn check_conditions(conditions: &ReadConditions, located: &Located) -
     };
     let mut identity = http::HeaderMap::new();
     headers::identity(&mut identity, &located.etag, located.modified);
+    headers::version(&mut identity, located);
     identity.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     error.set_headers(identity);
     Err(error)

@@ -12,7 +12,7 @@ use s3s::{S3Request, S3Response, S3Result};
 
 use super::checksums::set_checksums;
 use super::headers::timestamp;
-use super::{Answer, bucket_of, check_key, check_version, locate, refuse_unsupported};
+use super::{Answer, bucket_of, check_key, locate, refuse_unsupported, version};
 use crate::control::Want;
 use crate::pipeline::faults::invalid_argument;
 use crate::plane::Plane;
@@ -36,10 +36,11 @@ pub(super) async fn answer(
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
     let input = &req.input;
     check_key(&input.key)?;
-    check_version(input.version_id.as_deref())?;
+    let version = version::named(input.version_id.as_deref())?;
     refuse_unsupported(&[(input.sse_customer_key.is_some(), "Encryption with customer keys")])?;
     let wanted = wanted(input.object_attributes.iter().map(ObjectAttributes::as_str))?;
-    let located = locate(plane, &req, &caller, (&bucket, &input.key), Want::Range(0, 0)).await?;
+    let named = (&bucket, input.key.as_str(), version);
+    let located = locate(plane, &req, &caller, named, Want::Range(0, 0)).await?;
     let class = located.attributes.headers.storage_class.unwrap_or_else(|| "STANDARD".to_owned());
     Ok(S3Response::new(GetObjectAttributesOutput {
         checksum: if wanted.checksum { checksum(&located.checksums) } else { None },
@@ -50,6 +51,7 @@ pub(super) async fn answer(
             ..Default::default()
         }),
         object_size: if wanted.size { i64::try_from(located.size).ok() } else { None },
+        version_id: located.version_id,
         storage_class: wanted.storage_class.then(|| StorageClass::from(class)),
         ..Default::default()
     }))

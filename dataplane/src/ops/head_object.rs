@@ -8,7 +8,7 @@ use s3s::{S3Request, S3Response};
 use super::conditions::ReadConditions;
 use super::get_object::{check_conditions, if_range, is_current, part_number, resolve, slice_of_part};
 use super::headers::{self, Overrides};
-use super::{Answer, bucket_of, check_key, check_version, locate, refuse_unsupported};
+use super::{Answer, bucket_of, check_key, locate, refuse_unsupported, version};
 use crate::control::Want;
 use crate::plane::Plane;
 
@@ -22,7 +22,7 @@ pub(super) async fn answer(
     let key = req.input.key.clone();
     let input = &mut req.input;
     check_key(&input.key)?;
-    check_version(input.version_id.as_deref())?;
+    let version = version::named(input.version_id.as_deref())?;
     let part = part_number(input.part_number, input.range.as_ref())?;
     refuse_unsupported(&[(input.sse_customer_key.is_some(), "Encryption with customer keys")])?;
     let conditions = ReadConditions {
@@ -40,7 +40,7 @@ pub(super) async fn answer(
         expires: input.response_expires.take(),
     };
     let want = part.map_or(Want::Range(0, 0), Want::Part);
-    let located = locate(plane, &req, &caller, (&bucket, &key), want).await?;
+    let located = locate(plane, &req, &caller, (&bucket, &key, version), want).await?;
     check_conditions(&conditions, &located)?;
     let if_range = if_range(&req.headers);
     let range = req.input.range.as_ref().filter(|_| is_current(if_range.as_ref(), &located));

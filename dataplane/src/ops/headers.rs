@@ -62,6 +62,7 @@ pub(super) fn of_object(
         }
     }
     identity(&mut headers, &located.etag, located.modified);
+    version(&mut headers, located);
     metadata(&mut headers, located);
     let length = slice.map_or(located.size, Slice::len);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -89,10 +90,22 @@ pub(super) fn identity(headers: &mut HeaderMap, etag: &str, modified: Timestamp)
     if let Ok(value) = HeaderValue::try_from(format!("\"{etag}\"")) {
         headers.insert(ETAG, value);
     }
+    last_modified(headers, modified);
+}
+
+/// Last-Modified alone: of a delete marker there is nothing else.
+pub(crate) fn last_modified(headers: &mut HeaderMap, modified: Timestamp) {
     if let Some(value) =
         timestamp(modified).as_ref().and_then(http_date).and_then(|date| HeaderValue::try_from(date).ok())
     {
         headers.insert(LAST_MODIFIED, value);
+    }
+}
+
+/// Which version it is, in a bucket that was ever versioned.
+pub(super) fn version(headers: &mut HeaderMap, located: &Located) {
+    if let Some(value) = located.version_id.as_deref().and_then(|id| HeaderValue::try_from(id).ok()) {
+        headers.insert("x-amz-version-id", value);
     }
 }
 
@@ -173,6 +186,7 @@ mod tests {
             checksums: Checksums { values: [("crc32".to_owned(), "AAAAAA==".to_owned())].into() },
             extents: Vec::new(),
             parts: None,
+            version_id: None,
         }
     }
 

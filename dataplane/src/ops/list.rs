@@ -14,7 +14,7 @@ use super::buckets::owner;
 use super::headers::timestamp;
 use super::{Answer, bucket_of, token};
 use crate::access::allowed;
-use crate::control::{Caller, ListQuery, Listed, Page};
+use crate::control::{Caller, ListQuery, Listed, ListedObject, Page};
 use crate::pipeline::faults::{self, invalid_argument};
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
@@ -91,7 +91,7 @@ pub(super) async fn v1(plane: &Arc<Plane>, req: S3Request<ListObjectsInput>) -> 
     }))
 }
 
-fn max_keys(asked: Option<i32>) -> S3Result<i32> {
+pub(super) fn max_keys(asked: Option<i32>) -> S3Result<i32> {
     match asked.unwrap_or(MAX_KEYS) {
         negative if negative < 0 => {
             Err(invalid_argument("Argument maxKeys must be an integer between 0 and 2147483647"))
@@ -148,30 +148,46 @@ impl Encoder {
                 Listed::CommonPrefix(prefix) => {
                     prefixes.push(CommonPrefix { prefix: Some(self.text(&prefix)) });
                 }
-                Listed::Object { key, size, etag, modified, storage_class, checksum_algorithms } => {
-                    let storage_class =
-                        if storage_class.is_empty() { "STANDARD".to_owned() } else { storage_class };
-                    let with_checksum = !checksum_algorithms.is_empty();
-                    let algorithms = checksum_algorithms.into_iter();
-                    let algorithms =
-                        algorithms.map(|name| ChecksumAlgorithm::from(name.to_ascii_uppercase()));
+                Listed::Object(object) => {
+                    let Said { algorithms, kind, storage_class } = Said::of(&object);
                     objects.push(Object {
-                        checksum_algorithm: with_checksum.then(|| algorithms.collect()),
-                        // Of an object that came in parts it is not known here which one.
-                        checksum_type: (with_checksum && !etag.contains('-'))
-                            .then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
-                        e_tag: Some(ETag::Strong(etag)),
-                        key: Some(self.text(&key)),
-                        last_modified: timestamp(modified),
+                        checksum_algorithm: algorithms,
+                        checksum_type: kind,
+                        e_tag: Some(ETag::Strong(object.etag)),
+                        key: Some(self.text(&object.key)),
+                        last_modified: timestamp(object.modified),
                         owner: with_owner.then(owner),
                         restore_status: None,
-                        size: i64::try_from(size).ok(),
+                        size: i64::try_from(object.size).ok(),
                         storage_class: Some(ObjectStorageClass::from(storage_class)),
                     });
                 }
             }
         }
         (objects, prefixes)
+    }
+}
+
+/// What a listing says of checksums and storage class.
+pub(super) struct Said {
+    pub algorithms: Option<Vec<ChecksumAlgorithm>>,
+    pub kind: Option<ChecksumType>,
+    pub storage_class: String,
+}
+
+impl Said {
+    pub(super) fn of(object: &ListedObject) -> Self {
+        let names = object.checksum_algorithms.iter();
+        let algorithms: Vec<_> =
+            names.map(|name| ChecksumAlgorithm::from(name.to_ascii_uppercase())).collect();
+        let class = object.storage_class.as_str();
+        Self {
+            // Of an object that came in parts it is not known here which one.
+            kind: (!algorithms.is_empty() && !object.etag.contains('-'))
+                .then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
+            algorithms: (!algorithms.is_empty()).then_some(algorithms),
+            storage_class: if class.is_empty() { "STANDARD" } else { class }.to_owned(),
+        }
     }
 }
 

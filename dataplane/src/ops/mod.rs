@@ -16,8 +16,9 @@ pub(crate) mod document;
 mod get_object;
 mod get_object_attributes;
 mod head_object;
-mod headers;
+pub(crate) mod headers;
 mod list;
+mod list_versions;
 mod multipart;
 mod object_tagging;
 pub(crate) mod post_object;
@@ -26,6 +27,8 @@ pub(crate) mod range;
 mod tags;
 mod token;
 mod upload;
+mod version;
+mod versioning;
 
 use std::sync::Arc;
 
@@ -45,9 +48,10 @@ use s3s::dto::{
     GetObjectAclOutput, GetObjectAttributesInput, GetObjectAttributesOutput, GetObjectInput, GetObjectOutput,
     GetObjectTaggingInput, GetObjectTaggingOutput, GetPublicAccessBlockInput, GetPublicAccessBlockOutput,
     HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput,
-    ListBucketsOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectsInput,
-    ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput,
-    PutBucketAclInput, PutBucketAclOutput, PutBucketCorsInput, PutBucketCorsOutput, PutObjectAclInput,
+    ListBucketsOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectVersionsInput,
+    ListObjectVersionsOutput, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output,
+    ListPartsInput, ListPartsOutput, PutBucketAclInput, PutBucketAclOutput, PutBucketCorsInput,
+    PutBucketCorsOutput, PutBucketVersioningInput, PutBucketVersioningOutput, PutObjectAclInput,
     PutObjectAclOutput, PutObjectInput, PutObjectOutput, PutObjectTaggingInput, PutObjectTaggingOutput,
     UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
 };
@@ -88,7 +92,14 @@ impl S3 for Operations {
         &self,
         req: S3Request<GetBucketVersioningInput>,
     ) -> Answer<GetBucketVersioningOutput> {
-        buckets::versioning(&req)
+        versioning::get(&self.0, &req).await
+    }
+
+    async fn put_bucket_versioning(
+        &self,
+        req: S3Request<PutBucketVersioningInput>,
+    ) -> Answer<PutBucketVersioningOutput> {
+        versioning::put(&self.0, req).await
     }
 
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> Answer<PutObjectOutput> {
@@ -271,6 +282,13 @@ impl S3 for Operations {
     async fn list_objects_v2(&self, req: S3Request<ListObjectsV2Input>) -> Answer<ListObjectsV2Output> {
         list::v2(&self.0, req).await
     }
+
+    async fn list_object_versions(
+        &self,
+        req: S3Request<ListObjectVersionsInput>,
+    ) -> Answer<ListObjectVersionsOutput> {
+        list_versions::answer(&self.0, req).await
+    }
 }
 
 /// The bucket that the access check found.
@@ -285,23 +303,44 @@ async fn locate<T: Sync>(
     plane: &Plane,
     req: &S3Request<T>,
     caller: &Caller,
-    (bucket, key): (&Bucket, &str),
+    named: (&Bucket, &str, Option<VersionRef>),
     want: Want,
 ) -> S3Result<Located> {
-    let located = caller.locate(bucket.id, key, want).await;
-    located.map_err(|failure| unread(plane, req, (bucket, key), failure))
+    locate_or(plane, req, caller, named, want, faults::of_failure).await
+}
+
+/// [`locate`], where a failure means something else.
+async fn locate_or<T: Sync>(
+    plane: &Plane,
+    req: &S3Request<T>,
+    caller: &Caller,
+    (bucket, key, version): (&Bucket, &str, Option<VersionRef>),
+    want: Want,
+    otherwise: fn(Failure) -> S3Error,
+) -> S3Result<Located> {
+    let located = caller.locate(bucket.id, (key, version), want).await;
+    located.map_err(|failure| match failure {
+        failure if is_hidden(plane, req, (bucket, key), &failure) => s3_error!(AccessDenied),
+        failure => otherwise(failure),
+    })
 }
 
 /// What is answered of an object that could not be looked at.
 fn unread<T>(plane: &Plane, req: &S3Request<T>, (bucket, key): (&Bucket, &str), failure: Failure) -> S3Error {
-    match failure {
-        Failure::Refused { code: ErrorCode::NoSuchKey, .. }
-            if allowed(plane, req, bucket, Right::List, key).is_err() =>
-        {
-            s3_error!(AccessDenied)
-        }
-        other => faults::of_failure(other),
+    if is_hidden(plane, req, (bucket, key), &failure) {
+        return s3_error!(AccessDenied);
     }
+    faults::of_failure(failure)
+}
+
+/// Whether the failure says that something is not there, to one who may not know.
+fn is_hidden<T>(plane: &Plane, req: &S3Request<T>, (bucket, key): (&Bucket, &str), failure: &Failure) -> bool {
+    let is_absence = match failure {
+        Failure::Refused { code, .. } => matches!(code, ErrorCode::NoSuchKey | ErrorCode::NoSuchVersion),
+        Failure::Marker { .. } => true,
+        Failure::Unknown => false,
+    };
+    is_absence && allowed(plane, req, bucket, Right::List, key).is_err()
 }
 
 /// Keys with U+0000 are refused: PostgreSQL cannot hold them.
@@ -310,14 +349,6 @@ fn check_key(key: &str) -> S3Result<()> {
         return Err(invalid_argument("Keys must not contain U+0000."));
     }
     Ok(())
-}
-
-/// Buckets have no versions yet: every object is the null version.
-fn check_version(version: Option<&str>) -> S3Result<()> {
-    match version {
-        None | Some("null") => Ok(()),
-        Some(_) => Err(invalid_argument("Invalid version id specified")),
-    }
 }
 
 /// Of what a client may ask of a write, that which cannot be done must not be passed over in silence.

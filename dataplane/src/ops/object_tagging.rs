@@ -1,8 +1,9 @@
-//! GetObjectTagging, PutObjectTagging, DeleteObjectTagging: rows, not bytes. Whichever version is current when the
-//! control plane decides gets the tags; its ETag and its Last-Modified stay.
+//! GetObjectTagging, PutObjectTagging, DeleteObjectTagging: rows, not bytes. Where no version is named, whichever is
+//! current when the control plane decides gets the tags; its ETag and its Last-Modified stay.
 
 use std::sync::Arc;
 
+use s3o_types::VersionRef;
 use s3s::dto::{
     DeleteObjectTaggingInput, DeleteObjectTaggingOutput, GetObjectTaggingInput, GetObjectTaggingOutput,
     PutObjectTaggingInput, PutObjectTaggingOutput,
@@ -10,7 +11,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::tags::{self, Tags};
-use super::{Answer, bucket_of, check_key, check_version, document, locate, unread};
+use super::{Answer, bucket_of, check_key, document, locate, unread, version};
 use crate::control::Caller;
 use crate::control::Want;
 use crate::failpoints::{Point, pause_at};
@@ -26,10 +27,11 @@ pub(super) async fn get(
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
     let input = &req.input;
     check_key(&input.key)?;
-    check_version(input.version_id.as_deref())?;
-    let located = locate(plane, &req, &caller, (&bucket, &input.key), Want::Range(0, 0)).await?;
+    let version = version::named(input.version_id.as_deref())?;
+    let named = (&bucket, input.key.as_str(), version);
+    let located = locate(plane, &req, &caller, named, Want::Range(0, 0)).await?;
     let tag_set = tags::to_document(located.attributes.tags);
-    Ok(S3Response::new(GetObjectTaggingOutput { tag_set, version_id: None }))
+    Ok(S3Response::new(GetObjectTaggingOutput { tag_set, version_id: located.version_id }))
 }
 
 /// PutObjectTagging.
@@ -40,11 +42,11 @@ pub(super) async fn put(
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
     document::check(&req)?;
     check_key(&req.input.key)?;
-    check_version(req.input.version_id.as_deref())?;
+    let version = version::named(req.input.version_id.as_deref())?;
     let tags = tags::of_document(std::mem::take(&mut req.input.tagging.tag_set))?;
     let key = req.input.key.clone();
-    set(plane, &req, (caller, &bucket, key), tags).await?;
-    Ok(S3Response::new(PutObjectTaggingOutput::default()))
+    let version_id = set(plane, &req, (caller, &bucket, key, version), tags).await?;
+    Ok(S3Response::new(PutObjectTaggingOutput { version_id }))
 }
 
 /// DeleteObjectTagging.
@@ -54,22 +56,22 @@ pub(super) async fn delete(
 ) -> Answer<DeleteObjectTaggingOutput> {
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
     check_key(&req.input.key)?;
-    check_version(req.input.version_id.as_deref())?;
+    let version = version::named(req.input.version_id.as_deref())?;
     let key = req.input.key.clone();
-    set(plane, &req, (caller, &bucket, key), Tags::new()).await?;
-    Ok(S3Response::new(DeleteObjectTaggingOutput::default()))
+    let version_id = set(plane, &req, (caller, &bucket, key, version), Tags::new()).await?;
+    Ok(S3Response::new(DeleteObjectTaggingOutput { version_id }))
 }
 
 /// Not cut short when the client goes: the outcome is asked for until it is known.
 async fn set<T: Sync>(
     plane: &Plane,
     req: &S3Request<T>,
-    (caller, bucket, key): (Caller, &Bucket, String),
+    (caller, bucket, key, version): (Caller, &Bucket, String, Option<VersionRef>),
     tags: Tags,
-) -> S3Result<()> {
+) -> S3Result<Option<String>> {
     let (id, named) = (bucket.id, key.clone());
     let task = plane.shutdown.spawn(async move {
-        let outcome = caller.set_tags(id, &named, &tags).await;
+        let outcome = caller.set_tags(id, (&named, version), &tags).await;
         pause_at(Point::AfterCommit).await;
         outcome
     });

@@ -64,6 +64,7 @@ pub(super) async fn store(
     let written = write(plane, request).await?;
     let mut response = S3Response::new(PutObjectOutput {
         e_tag: Some(ETag::Strong(written.etag.as_str().to_owned())),
+        version_id: written.version_id,
         ..Default::default()
     });
     add_checksums(&mut response.headers, &written.checksums);

@@ -3,13 +3,16 @@
 use std::error::Error;
 
 use s3o_blob::BodyFault;
-use s3o_types::ErrorCode;
+use s3o_types::{ErrorCode, Timestamp};
 use s3s::stream::aws_chunked_stream::AwsChunkedStreamError;
 use s3s::stream::upload_stream::UploadStreamError;
 use s3s::{S3Error, S3ErrorCode, s3_error};
 
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+
 use crate::control::Failure;
-use http::StatusCode;
+use crate::ops::headers;
 
 /// An error of our table.
 pub(crate) fn of_code(code: ErrorCode, message: impl Into<String>) -> S3Error {
@@ -42,8 +45,28 @@ pub(crate) fn custom(code: &'static str, status: StatusCode, message: &'static s
 pub(crate) fn of_failure(failure: Failure) -> S3Error {
     match failure {
         Failure::Refused { code, message } => of_code(code, message),
+        Failure::Marker { version_id, modified, named } => marker(&version_id, modified, named),
         Failure::Unknown => unavailable("The metadata service did not answer in time. Please try again."),
     }
+}
+
+/// A delete marker where an object was wanted: 405 where it was named, else the key is said not to exist.
+fn marker(version_id: &str, modified: Timestamp, named: bool) -> S3Error {
+    let code = if named { ErrorCode::MethodNotAllowed } else { ErrorCode::NoSuchKey };
+    let why = "The specified method is not allowed against this resource.";
+    let mut error = of_code(code, if named { why } else { "The specified key does not exist." });
+    let mut headers = http::HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    headers.insert("x-amz-delete-marker", HeaderValue::from_static("true"));
+    if let Ok(version) = HeaderValue::try_from(version_id) {
+        headers.insert("x-amz-version-id", version);
+    }
+    if named {
+        headers.insert(ALLOW, HeaderValue::from_static("DELETE"));
+        headers::last_modified(&mut headers, modified);
+    }
+    error.set_headers(headers);
+    error
 }
 
 /// 503: the same request may be sent again.

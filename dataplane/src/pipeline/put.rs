@@ -18,7 +18,7 @@ use super::audit;
 use super::body::Payload;
 use super::faults;
 use super::send::{Sent, finished, send, stored};
-use crate::control::{Caller, CommitRequest, End, Failure, Finished, Intent, PartOf};
+use crate::control::{Caller, CommitRequest, Committed, End, Failure, Finished, Intent, PartOf};
 use crate::failpoints::{Point, pause_at};
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
@@ -50,6 +50,8 @@ pub(crate) struct Written {
     pub etag: Etag,
     pub checksums: Checksums,
     pub modified: Timestamp,
+    /// What the client is told of its version; `None` in a bucket that was never versioned.
+    pub version_id: Option<String>,
 }
 
 /// Where the client's answer goes; the write may go on after it.
@@ -142,10 +144,10 @@ async fn commit(
         failed: &failed,
     };
     match write.caller.commit(&request).await {
-        Ok(modified) => {
+        Ok(Committed { modified, version_id }) => {
             audit::stored(plane, write, &copies);
             pause_at(Point::AfterCommit).await;
-            tell(answer, Ok(Written { etag, checksums, modified }));
+            tell(answer, Ok(Written { etag, checksums, modified, version_id }));
         }
         Err(Failure::Refused { code, message }) => {
             let ends = failed.into_iter().chain(copies.iter().cloned().map(stored)).collect();
@@ -156,16 +158,17 @@ async fn commit(
                 return;
             }
             let outcome = match abort(&write.caller, intent, ends).await {
-                Ok(Some(modified)) => {
+                Ok(Some(Committed { modified, version_id })) => {
                     audit::stored(plane, write, &copies);
-                    Ok(Written { etag, checksums, modified })
+                    Ok(Written { etag, checksums, modified, version_id })
                 }
-                Ok(None) | Err(Failure::Refused { .. }) => Err(error),
+                Ok(None) | Err(Failure::Refused { .. } | Failure::Marker { .. }) => Err(error),
                 Err(Failure::Unknown) => Err(unknown_outcome()),
             };
             tell(answer, outcome);
         }
-        Err(Failure::Unknown) => {
+        // A marker is no outcome of a Commit.
+        Err(Failure::Unknown | Failure::Marker { .. }) => {
             tracing::warn!(op = %write.caller.op, "commit without a known outcome: left to the reaper");
             tell(answer, Err(unknown_outcome()));
         }
@@ -188,7 +191,7 @@ async fn abort(
     caller: &Caller,
     intent: &Intent,
     mut ends: Vec<Finished>,
-) -> Result<Option<Timestamp>, Failure> {
+) -> Result<Option<Committed>, Failure> {
     for target in &intent.targets {
         if !ends.iter().any(|finished| finished.target == *target) {
             ends.push(finished(target.clone(), End::NotSent.into()));

@@ -210,13 +210,15 @@ impl Reader {
     async fn locate_more(&mut self) -> Result<(), ReadError> {
         let Source { caller, bucket, key } = &self.source;
         let want = Want::Of(self.version, self.at, self.end);
-        match caller.anew().locate(*bucket, key, want).await {
+        match caller.anew().locate(*bucket, (key, None), want).await {
             Ok(located) if located.version == self.version => {
                 self.extents = located.extents;
                 Ok(())
             }
             // Gone; or a control plane of before this call answers with the current version, whichever that is.
-            Ok(_) | Err(Failure::Refused { code: ErrorCode::NoSuchKey, .. }) => Err(ReadError::Gone),
+            Ok(_) | Err(Failure::Refused { code: ErrorCode::NoSuchKey, .. } | Failure::Marker { .. }) => {
+                Err(ReadError::Gone)
+            }
             Err(failure) => {
                 tracing::warn!(?failure, at = self.at, "the next extents cannot be located");
                 Err(ReadError::Unavailable)

@@ -111,7 +111,8 @@ impl Model {
                 Outcome::Aborted(v1::Aborted {})
             }
             Call::Delete(delete) => {
-                Outcome::Deleted(v1::Deleted { existed: self.objects.remove(&delete.key).is_some() })
+                let existed = self.objects.remove(&delete.key).is_some();
+                Outcome::Deleted(v1::Deleted { existed, version_id: String::new(), delete_marker: false })
             }
             Call::SetTags(set) => self.set_tags(set),
             Call::Retarget(_) | Call::Locate(_) => unreachable!(),
@@ -145,7 +146,7 @@ impl Model {
         }
         let Some(located) = self.objects.get_mut(&set.key) else { return refused(ErrorCode::NoSuchKey) };
         located.attributes.get_or_insert_default().tags = set.tags.clone();
-        Outcome::TagsSet(v1::TagsSet {})
+        Outcome::TagsSet(v1::TagsSet { version_id: String::new() })
     }
 
     fn begin(&mut self, operation: &v1::Operation, begin: &v1::Begin) -> Outcome {
@@ -199,6 +200,7 @@ impl Model {
             intent.key,
             v1::Located {
                 parts: None,
+                version_id: String::new(),
                 version: intent.version,
                 seq,
                 size: intent.size,
@@ -209,7 +211,7 @@ impl Model {
                 extents,
             },
         );
-        Outcome::Committed(v1::Committed { seq, modified_us })
+        Outcome::Committed(v1::Committed { seq, modified_us, version_id: String::new() })
     }
 
     fn configuration(&self) -> v1::Configuration {
@@ -366,6 +368,27 @@ impl DataPlane for Fake {
         _: Request<v1::ListUploadsRequest>,
     ) -> Result<Response<v1::ListUploadsReply>, Status> {
         Err(Status::unimplemented("a control plane of before multipart"))
+    }
+
+    async fn list_versions(
+        &self,
+        _: Request<v1::ListVersionsRequest>,
+    ) -> Result<Response<v1::ListVersionsReply>, Status> {
+        Err(Status::unimplemented("a control plane of before versions"))
+    }
+
+    async fn get_versioning(
+        &self,
+        _: Request<v1::GetVersioningRequest>,
+    ) -> Result<Response<v1::GetVersioningReply>, Status> {
+        Err(Status::unimplemented("a control plane of before versions"))
+    }
+
+    async fn set_versioning(
+        &self,
+        _: Request<v1::SetVersioningRequest>,
+    ) -> Result<Response<v1::SetVersioningReply>, Status> {
+        Err(Status::unimplemented("a control plane of before versions"))
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListReply>, Status> {

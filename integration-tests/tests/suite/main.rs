@@ -27,5 +27,6 @@ mod s3_multipart;
 mod s3_object_names;
 mod s3_object_tagging;
 mod s3_put_object;
+mod s3_versions;
 mod snapshot;
 mod tls;

@@ -114,7 +114,7 @@ async fn delete_after_a_put(plane: &Plane) -> Result<()> {
     plane.put("gone", b"first").await?;
     let deletion = op();
     let first = plane.wire.call(deletion, delete(plane.bucket, "gone")).await?;
-    ensure!(first == Outcome::Deleted(v1::Deleted { existed: true }), "{first:?}");
+    ensure!(first == Outcome::Deleted(v1::Deleted { existed: true, ..v1::Deleted::default() }), "{first:?}");
     // Its reply was lost; another client's PUT is acknowledged; then the repeat.
     plane.put("gone", b"second").await?;
     let again = plane.wire.call(deletion, delete(plane.bucket, "gone")).await?;

@@ -176,7 +176,7 @@ async fn details(cluster: &Cluster) -> Result<()> {
     assert_eq!((answer.status, answer.code().as_str()), (404, "NoSuchBucket"));
     let buckets = client.list_buckets().send().await?;
     let names: Vec<&str> = buckets.buckets().iter().filter_map(|bucket| bucket.name()).collect();
-    assert_eq!(names, ["data", "other"]);
+    assert_eq!(names, ["data", "other", "versioned"]);
     client.head_bucket().bucket(BUCKET).send().await?;
     assert!(client.head_bucket().bucket("nowhere").send().await.is_err());
     client.get_bucket_location().bucket(BUCKET).send().await?;

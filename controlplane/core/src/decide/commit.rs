@@ -5,7 +5,8 @@ use std::collections::HashSet;
 
 use s3o_types::{BackendId, BlobName, ErrorCode};
 
-use super::settle::{Ended, Ends, displace, end_intent, ends, lose, queue_forgotten};
+use super::settle::{Ended, Ends, end_intent, ends, lose, queue_forgotten};
+use super::versions::make_room;
 use super::{Batch, Slot, Subject, busy, conditions, part, replica};
 use crate::call::{Commit, Outcome, Refusal, StoredCopy, TargetId};
 use crate::cleanup::Reason;
@@ -149,7 +150,7 @@ fn accept(batch: &mut Batch, slot: Slot, intent: &Intent, commit: &Commit, ends:
         modified: batch.facts.now,
         attributes: commit.attributes.clone(),
         checksums: commit.checksums.clone(),
-        is_null: true,
+        is_null: batch.writes_null(intent.bucket),
         parts: None,
     };
     let copies = commit.copies.iter().map(|copy| copy_row_of(intent, copy)).collect();
@@ -166,7 +167,7 @@ pub(super) fn make_current(
     logged: Logged,
 ) -> Outcome {
     let bucket_name = batch.facts.buckets.get(&row.bucket).map(|b| b.name.clone()).unwrap_or_default();
-    displace(batch, row.bucket, &bucket_name, &row.key, Reason::Displaced);
+    make_room(batch, row.bucket, &bucket_name, &row.key, Reason::Displaced);
     copies.iter().for_each(|copy| count_copy(batch, copy));
     if has_too_few(batch, &row, &copies) {
         let ObjectRow { version, bucket, ref key, .. } = row;

@@ -20,7 +20,9 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, access_key: &str, complete: 
     }
     match check(batch, access_key, complete) {
         Ok(Checked::Open(upload, picked)) => make(batch, slot, complete, *upload, picked),
-        Ok(Checked::Done(Completed { seq, at, .. })) => Outcome::Committed { seq, modified: at },
+        Ok(Checked::Done(Completed { seq, at, told, .. })) => {
+            Outcome::Committed { seq, modified: at, version: told }
+        }
         Err(refusal) => refusal.into(),
     }
 }
@@ -100,7 +102,7 @@ fn make(
         modified: batch.facts.now,
         attributes: row.attributes.clone(),
         checksums: complete.checksums.clone(),
-        is_null: true,
+        is_null: batch.writes_null(row.bucket),
         parts: Some(u16::try_from(picked.len()).unwrap_or(u16::MAX)),
     };
     row.state = UploadState::Completed;
@@ -109,6 +111,7 @@ fn make(
         at: batch.facts.now,
         etag: complete.etag.clone(),
         checksums: complete.checksums.clone(),
+        told: batch.told(object.bucket, object.version, object.is_null),
     });
     close(batch, row);
     let copies = copies(batch, &object, picked);

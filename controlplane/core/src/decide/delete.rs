@@ -1,10 +1,11 @@
-//! Delete: the key has no current version any more. A key that had none gets its row in the log too,
-//! so that a repeat cannot remove what another client wrote in between.
+//! Delete: the key has no current version any more, or not the version that is named. A key that had none gets its row
+//! in the log too, so that a repeat cannot remove what another client wrote in between. Where versions are kept, a
+//! delete that names none removes nothing: it leaves a marker (`versions.rs`).
 
 use s3o_types::Right;
 
 use super::settle::displace;
-use super::{Batch, Slot, Subject, conditions};
+use super::{Batch, Slot, Subject, begin, conditions, versions};
 use crate::call::{Delete, Outcome, Refusal};
 use crate::cleanup::Reason;
 use crate::outcome_log::Logged;
@@ -14,8 +15,19 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, access_key: &str, delete: &D
         return outcome.replay();
     }
     match allowed(batch, access_key, delete) {
-        Ok(bucket_name) => remove(batch, slot, delete, &bucket_name),
+        Ok(bucket_name) => carry_out(batch, slot, delete, &bucket_name),
         Err(refusal) => refusal.into(),
+    }
+}
+
+fn carry_out(batch: &mut Batch, slot: Slot, delete: &Delete, bucket_name: &str) -> Outcome {
+    match delete.version {
+        Some(named) => versions::remove(batch, slot, delete, named, bucket_name),
+        None if batch.versioning(delete.bucket).is_versioned() => match begin::mint(batch) {
+            Ok(version) => versions::mark(batch, slot, (delete.bucket, &delete.key), bucket_name, version),
+            Err(outcome) => outcome,
+        },
+        None => remove(batch, slot, delete, bucket_name),
     }
 }
 
@@ -28,7 +40,7 @@ fn allowed(batch: &Batch, access_key: &str, delete: &Delete) -> Result<String, R
 }
 
 fn remove(batch: &mut Batch, slot: Slot, delete: &Delete, bucket_name: &str) -> Outcome {
-    let Delete { bucket, key, conditions: _ } = delete;
+    let Delete { bucket, key, conditions: _, version: _ } = delete;
     let version = batch.facts.objects.get(&(*bucket, key.clone())).map(|current| current.row.version);
     let logged = if version.is_some() { Logged::Deleted } else { Logged::DeletedNothing };
     if version.is_some() {

@@ -22,10 +22,11 @@ mod retarget;
 mod set_tags;
 mod settle;
 mod upload;
+mod versions;
 
 use std::borrow::Borrow;
 
-use s3o_types::{BackendId, ErrorCode, Op, Right, Seq, VersionId};
+use s3o_types::{BackendId, ErrorCode, Op, Right, Seq, VersionId, VersionRef};
 
 use crate::call::{Call, Outcome, Refusal, Request};
 use crate::effects::Effects;
@@ -127,8 +128,20 @@ impl Batch {
 
     /// Appends the outcome; from here on a repeat in this batch finds it too.
     fn log(&mut self, slot: Slot, logged: Logged, subject: Subject<'_>) -> Outcome {
+        let told = subject.object.as_ref().and_then(|row| self.told(row.bucket, row.version, row.is_null));
+        self.log_version(slot, logged, subject, told)
+    }
+
+    /// The same, where the client is told of a version that the key does not have by this change.
+    fn log_version(
+        &mut self,
+        slot: Slot,
+        logged: Logged,
+        subject: Subject<'_>,
+        told: Option<VersionRef>,
+    ) -> Outcome {
         let Subject { bucket, key, version, object } = subject;
-        let outcome = LoggedOutcome { logged, seq: slot.seq, at: self.facts.now };
+        let outcome = LoggedOutcome { logged, seq: slot.seq, at: self.facts.now, version: told };
         self.facts.outcomes.insert(slot.op, outcome);
         self.effects.changes.push(Change {
             seq: slot.seq,
@@ -137,6 +150,7 @@ impl Batch {
             bucket,
             key: key.to_owned(),
             version,
+            told,
             object,
         });
         outcome.replay()

@@ -144,7 +144,7 @@ fn promote(
         modified: batch.facts.now,
         attributes: whole.attributes,
         checksums: Checksums::default(),
-        is_null: true,
+        is_null: batch.writes_null(intent.bucket),
         parts: None,
     };
     let copies = whole.copies.iter().map(|copy| copy_row_of(intent, copy)).collect();

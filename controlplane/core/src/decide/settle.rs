@@ -88,9 +88,13 @@ fn queue_target(
 
 /// Takes the current version of a key out: its copies wait for readers that hold them, then go.
 pub(super) fn displace(batch: &mut Batch, bucket: BucketId, bucket_name: &str, key: &str, reason: Reason) {
-    let Some(current) = batch.facts.objects.remove(&(bucket, key.to_owned())) else {
-        return;
-    };
+    if let Some(current) = batch.facts.objects.remove(&(bucket, key.to_owned())) {
+        discard(batch, current, bucket_name, reason);
+    }
+}
+
+/// The one function that deletes a version, current or not.
+pub(super) fn discard(batch: &mut Batch, current: CurrentObject, bucket_name: &str, reason: Reason) {
     if current.row.has_many_extents() {
         return displace_many(batch, &current, bucket_name, reason);
     }

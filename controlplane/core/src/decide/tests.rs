@@ -5,6 +5,7 @@ mod copies;
 mod places;
 mod set_tags;
 mod uploads;
+mod versions;
 mod world;
 
 use std::collections::HashMap;
@@ -51,13 +52,25 @@ fn a_repeat_gets_the_first_outcome() {
 fn a_repeated_delete_leaves_what_came_in_between() {
     let mut world = World::default();
     world.put(1, "k", 1);
-    assert_eq!(world.run(request(2, delete_call("k"))), Outcome::Deleted { existed: true });
+    assert_eq!(
+        world.run(request(2, delete_call("k"))),
+        Outcome::Deleted { existed: true, version: None, delete_marker: false }
+    );
     world.put(3, "k", 2);
-    assert_eq!(world.run(request(2, delete_call("k"))), Outcome::Deleted { existed: true });
+    assert_eq!(
+        world.run(request(2, delete_call("k"))),
+        Outcome::Deleted { existed: true, version: None, delete_marker: false }
+    );
     assert!(world.objects.contains_key("k"));
-    assert_eq!(world.run(request(4, delete_call("x"))), Outcome::Deleted { existed: false });
+    assert_eq!(
+        world.run(request(4, delete_call("x"))),
+        Outcome::Deleted { existed: false, version: None, delete_marker: false }
+    );
     world.put(5, "x", 2);
-    assert_eq!(world.run(request(4, delete_call("x"))), Outcome::Deleted { existed: false });
+    assert_eq!(
+        world.run(request(4, delete_call("x"))),
+        Outcome::Deleted { existed: false, version: None, delete_marker: false }
+    );
     assert!(world.objects.contains_key("x"));
 }
 

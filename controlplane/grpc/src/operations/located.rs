@@ -1,25 +1,32 @@
 //! What Locate found, as it goes to the wire.
 
 use s3o_core::call::Refusal;
-use s3o_core::object::{CopyRow, CopyState, Located, LocatedExtent, ObjectRow};
+use s3o_core::object::{CopyRow, CopyState, Located, LocatedExtent, Lookup, ObjectRow};
+use s3o_core::versions::{MarkerSeen, no_such_version};
 use s3o_proto::v1;
 use s3o_proto::v1::outcome::Result as Wire;
 use s3o_types::{Checksums, ErrorCode};
 
 use super::commit::attributes_to_wire;
-use super::outcome::refused;
+use super::outcome::{refused, version_id};
 use crate::field::encoding_to_wire;
 
-pub(super) fn answer(found: Result<Option<Located>, Refusal>) -> Wire {
+/// `named`: whether a version was asked for.
+pub(super) fn answer(found: Result<Lookup, Refusal>, named: bool) -> Wire {
     match found {
-        Ok(Some(found)) => Wire::Located(located(found)),
-        Ok(None) => refused(Refusal::new(ErrorCode::NoSuchKey, "the key does not exist")),
+        Ok(Lookup::Found(found)) => Wire::Located(located(*found)),
+        Ok(Lookup::Marker(MarkerSeen { version, modified })) => {
+            let version_id = version_id(Some(version));
+            Wire::MarkerFound(v1::MarkerFound { version_id, modified_us: modified.0 })
+        }
+        Ok(Lookup::Nothing) if named => refused(no_such_version()),
+        Ok(Lookup::Nothing) => refused(Refusal::new(ErrorCode::NoSuchKey, "the key does not exist")),
         Err(refusal) => refused(refusal),
     }
 }
 
 fn located(found: Located) -> v1::Located {
-    let Located { object, extents } = found;
+    let Located { object, told, extents } = found;
     let ObjectRow {
         bucket: _,
         key: _,
@@ -30,7 +37,7 @@ fn located(found: Located) -> v1::Located {
         modified,
         attributes,
         checksums: Checksums { values },
-        // No bucket of this release is versioned.
+        // Told where the client is to know.
         is_null: _,
         parts,
     } = object;
@@ -44,6 +51,7 @@ fn located(found: Located) -> v1::Located {
         checksums: values.into_iter().collect(),
         extents: extents.into_iter().map(extent).collect(),
         parts: parts.map(u32::from),
+        version_id: version_id(told),
     }
 }
 

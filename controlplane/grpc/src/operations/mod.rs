@@ -6,7 +6,7 @@
 
 mod commit;
 mod located;
-mod outcome;
+pub(crate) mod outcome;
 mod request;
 mod upload;
 
@@ -112,7 +112,10 @@ impl Serving {
             let number = operation.number;
             let result = match request::work(operation) {
                 Ok(Work::Submit(request)) => outcome::of_call(ledger.submit(*request).await),
-                Ok(Work::Locate(query)) => located::answer(ledger.locate(query).await),
+                Ok(Work::Locate(query)) => {
+                    let named = query.version.is_some();
+                    located::answer(ledger.locate(query).await, named)
+                }
                 Err(bad) => outcome::refused(bad.into()),
             };
             v1::Outcome { number, result: Some(result) }

@@ -4,7 +4,7 @@ use s3o_core::call::{Outcome, Refusal};
 use s3o_core::intent::Target;
 use s3o_proto::v1;
 use s3o_proto::v1::outcome::Result as Wire;
-use s3o_types::ErrorCode;
+use s3o_types::{ErrorCode, VersionRef};
 
 pub(super) fn of_call(outcome: Outcome) -> Wire {
     match outcome {
@@ -14,12 +14,16 @@ pub(super) fn of_call(outcome: Outcome) -> Wire {
             required_copies: u32::from(required_copies),
         }),
         Outcome::Retargeted(new) => Wire::Retargeted(v1::Retargeted { target: Some(target(new)) }),
-        Outcome::Committed { seq, modified } => {
-            Wire::Committed(v1::Committed { seq: seq.0, modified_us: modified.0 })
-        }
+        Outcome::Committed { seq, modified, version } => Wire::Committed(v1::Committed {
+            seq: seq.0,
+            modified_us: modified.0,
+            version_id: version_id(version),
+        }),
         Outcome::Aborted => Wire::Aborted(v1::Aborted {}),
-        Outcome::Deleted { existed } => Wire::Deleted(v1::Deleted { existed }),
-        Outcome::TagsSet => Wire::TagsSet(v1::TagsSet {}),
+        Outcome::Deleted { existed, version, delete_marker } => {
+            Wire::Deleted(v1::Deleted { existed, version_id: version_id(version), delete_marker })
+        }
+        Outcome::TagsSet { version } => Wire::TagsSet(v1::TagsSet { version_id: version_id(version) }),
         Outcome::UploadCreated => Wire::UploadCreated(v1::UploadCreated {}),
         Outcome::UploadAborted => Wire::UploadAborted(v1::UploadAborted {}),
         Outcome::Refused(refusal) => refused(refusal),
@@ -28,6 +32,11 @@ pub(super) fn of_call(outcome: Outcome) -> Wire {
             refused(Refusal::new(ErrorCode::InternalError, "a data plane's call got a worker's outcome"))
         }
     }
+}
+
+/// Empty where the client is told of none.
+pub(crate) fn version_id(version: Option<VersionRef>) -> String {
+    version.map(|version| version.to_string()).unwrap_or_default()
 }
 
 pub(super) fn refused(refusal: Refusal) -> Wire {

@@ -114,17 +114,27 @@ fn abort(wire: v1::Abort) -> Result<Abort, Bad> {
 }
 
 fn delete(wire: v1::Delete) -> Result<Delete, Bad> {
-    let v1::Delete { bucket, key, conditions } = wire;
-    Ok(Delete { bucket: BucketId(bucket), key: field::key(key)?, conditions: field::conditions(conditions) })
+    let v1::Delete { bucket, key, conditions, version_id } = wire;
+    Ok(Delete {
+        bucket: BucketId(bucket),
+        key: field::key(key)?,
+        conditions: field::conditions(conditions),
+        version: field::version_ref("version_id", &version_id)?,
+    })
 }
 
 fn set_tags(wire: v1::SetTags) -> Result<SetTags, Bad> {
-    let v1::SetTags { bucket, key, tags } = wire;
-    Ok(SetTags { bucket: BucketId(bucket), key: field::key(key)?, tags: tags.into_iter().collect() })
+    let v1::SetTags { bucket, key, tags, version_id } = wire;
+    Ok(SetTags {
+        bucket: BucketId(bucket),
+        key: field::key(key)?,
+        tags: tags.into_iter().collect(),
+        version: field::version_ref("version_id", &version_id)?,
+    })
 }
 
 fn locate(wire: v1::Locate) -> Result<Locate, Bad> {
-    let v1::Locate { bucket, key, range_start, range_end, part, of_version } = wire;
+    let v1::Locate { bucket, key, range_start, range_end, part, of_version, version_id } = wire;
     let range = match (range_start, range_end) {
         (None, None) => None,
         (Some(start), Some(end)) if start <= end => Some((start, end)),
@@ -141,7 +151,8 @@ fn locate(wire: v1::Locate) -> Result<Locate, Bad> {
         (None, true, Some((first, end))) => Want::Range(first, end),
         (None, true, None) => Want::All,
     };
-    Ok(Locate { bucket: BucketId(bucket), key: field::key(key)?, want })
+    let version = field::version_ref("version_id", &version_id)?;
+    Ok(Locate { bucket: BucketId(bucket), key: field::key(key)?, version, want })
 }
 
 pub(super) fn carried_intent(wire: Option<v1::Intent>) -> Result<CarriedIntent, Bad> {

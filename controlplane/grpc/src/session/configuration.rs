@@ -77,8 +77,18 @@ fn quirks_to_wire(quirks: &Quirks) -> v1::Quirks {
 /// `None` for a bucket that clients must not see any more.
 fn bucket(config: &BucketConfig) -> Option<v1::Bucket> {
     // How sure a write must be is decided at Begin.
-    let BucketConfig { id, name, state, ack: _, replication_factor: _, max_object_size, created, cors } =
-        config;
+    // So is whether it keeps versions, in the transaction that writes.
+    let BucketConfig {
+        id,
+        name,
+        state,
+        ack: _,
+        replication_factor: _,
+        max_object_size,
+        created,
+        cors,
+        versioning: _,
+    } = config;
     match state {
         BucketState::Active => {}
         BucketState::Deleting | BucketState::Gone => return None,

@@ -14,18 +14,20 @@ use s3o_core::config::{
 };
 use s3o_core::intent::Intent;
 use s3o_core::listing::{ListQuery, Page};
-use s3o_core::object::{Locate, Located};
+use s3o_core::object::{Locate, Lookup};
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, Overview, PortError, Queues, Sessions, Uploads, WorkerControl,
+    Buckets, Configs, Drains, Ledger, Overview, PortError, Queues, Sessions, Uploads, Versions,
+    WorkerControl,
 };
 use s3o_core::replication::Drain;
 use s3o_core::session::{BackendUsage, Hello, UsageReport};
 use s3o_core::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
 use s3o_core::usage::Usage;
+use s3o_core::versions::{SetVersioning, VersionsPage, VersionsQuery};
 use s3o_core::worker::{Counts, WorkerStatus};
 use s3o_types::{
     AckLevel, BackendId, BackendSpec, BackendState, BucketId, CorsRule, Credentials, ErrorCode, Op, Place,
-    Quirks, Rights, Scope, Secret, Timestamp,
+    Quirks, Rights, Scope, Secret, Timestamp, Versioning,
 };
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -35,7 +37,7 @@ pub(super) struct Fakes {
     pub(super) outcomes: Mutex<VecDeque<Outcome>>,
     /// How many more looks at the drain find something left.
     pub(super) drain_looks: AtomicU64,
-    pub(super) located: Mutex<Option<Located>>,
+    pub(super) located: Mutex<Lookup>,
     pub(super) locates: Mutex<Vec<Locate>>,
     pub(super) lists: Mutex<Vec<ListQuery>>,
     pub(super) page: Mutex<Page>,
@@ -44,6 +46,9 @@ pub(super) struct Fakes {
     pub(super) uploads_asked: Mutex<Vec<UploadsQuery>>,
     pub(super) bucket_changes: Mutex<Vec<BucketChange>>,
     pub(super) bucket_outcomes: Mutex<VecDeque<Result<i64, Refusal>>>,
+    pub(super) versions_asked: Mutex<Vec<VersionsQuery>>,
+    pub(super) versions_page: Mutex<VersionsPage>,
+    pub(super) versioning_set: Mutex<Vec<SetVersioning>>,
     /// Deletes wait for it, to be decided after what came later.
     pub(super) late: Notify,
     pub(super) hellos: Mutex<Vec<Hello>>,
@@ -60,7 +65,7 @@ impl Default for Fakes {
             requests: Mutex::default(),
             outcomes: Mutex::default(),
             drain_looks: AtomicU64::new(2),
-            located: Mutex::default(),
+            located: Mutex::new(Lookup::Nothing),
             locates: Mutex::default(),
             lists: Mutex::default(),
             page: Mutex::default(),
@@ -69,6 +74,9 @@ impl Default for Fakes {
             uploads_asked: Mutex::default(),
             bucket_changes: Mutex::default(),
             bucket_outcomes: Mutex::default(),
+            versions_asked: Mutex::default(),
+            versions_page: Mutex::default(),
+            versioning_set: Mutex::default(),
             late: Notify::new(),
             hellos: Mutex::default(),
             renewed: Mutex::default(),
@@ -94,6 +102,7 @@ pub(super) fn config(generation: i64) -> ClusterConfig {
             max_age_seconds: Some(9),
             ..CorsRule::default()
         }],
+        versioning: Versioning::Off,
     };
     ClusterConfig {
         generation,
@@ -138,13 +147,13 @@ impl Ledger for Fakes {
         self.requests.lock().unwrap().push(request);
         if late {
             self.late.notified().await;
-            return Outcome::Deleted { existed: true };
+            return Outcome::Deleted { existed: true, version: None, delete_marker: false };
         }
         let next = self.outcomes.lock().unwrap().pop_front();
         next.unwrap_or_else(|| Refusal::new(ErrorCode::ServiceUnavailable, "nothing prepared").into())
     }
 
-    async fn locate(&self, query: Locate) -> Result<Option<Located>, Refusal> {
+    async fn locate(&self, query: Locate) -> Result<Lookup, Refusal> {
         self.locates.lock().unwrap().push(query);
         Ok(self.located.lock().unwrap().clone())
     }
@@ -346,5 +355,22 @@ impl Uploads for Fakes {
 
     async fn active_uploads(&self) -> Result<Vec<(BackendId, u64)>, PortError> {
         Ok(vec![])
+    }
+}
+
+#[async_trait]
+impl Versions for Fakes {
+    async fn list_versions(&self, query: VersionsQuery) -> Result<VersionsPage, Refusal> {
+        self.versions_asked.lock().unwrap().push(query);
+        Ok(self.versions_page.lock().unwrap().clone())
+    }
+
+    async fn versioning(&self, bucket: BucketId) -> Result<Option<Versioning>, PortError> {
+        Ok((bucket == BucketId(1)).then_some(Versioning::Suspended))
+    }
+
+    async fn set_versioning(&self, set: SetVersioning) -> Result<(), Refusal> {
+        self.versioning_set.lock().unwrap().push(set);
+        Ok(())
     }
 }

@@ -55,6 +55,7 @@ impl Plane {
         let fakes = plane.fakes.clone();
         plane.wiring.ready(Ports {
             ledger: fakes.clone(),
+            versions: fakes.clone(),
             uploads: fakes.clone(),
             sessions: fakes.clone(),
             buckets: fakes.clone(),

@@ -8,7 +8,7 @@ use s3o_core::object::Locate;
 use s3o_proto::v1;
 use s3o_proto::v1::operation::Call as WireCall;
 use s3o_proto::v1::outcome::Result as WireResult;
-use s3o_types::{BackendId, BucketId, ErrorCode, Etag, Seq, Timestamp};
+use s3o_types::{BackendId, BucketId, ErrorCode, Etag, Seq, Timestamp, VersionRef};
 use uuid::Uuid;
 
 use super::Plane;
@@ -85,7 +85,8 @@ async fn commit_and_committed() {
         copies: vec![copy],
         failed: vec![wire_finished(v1::TargetEnd::Cut.into())],
     };
-    let outcome = Outcome::Committed { seq: Seq(12), modified: Timestamp(34) };
+    let outcome =
+        Outcome::Committed { seq: Seq(12), modified: Timestamp(34), version: Some(VersionRef::Null) };
     let (call, result) = round_trip(WireCall::Commit(wire), outcome).await;
     let Call::Commit(commit) = call else { panic!("{call:?}") };
     let Commit { intent: carried, etag, attributes: found, checksums, copies, failed } = *commit;
@@ -99,7 +100,10 @@ async fn commit_and_committed() {
         encoding: encoding(),
     };
     assert_eq!((copies, failed), (vec![stored], vec![finished(TargetEnd::Cut)]));
-    assert_eq!(result, WireResult::Committed(v1::Committed { seq: 12, modified_us: 34 }));
+    assert_eq!(
+        result,
+        WireResult::Committed(v1::Committed { seq: 12, modified_us: 34, version_id: "null".into() })
+    );
 }
 
 #[tokio::test]
@@ -124,12 +128,14 @@ async fn abort_and_aborted() {
 
 #[tokio::test]
 async fn set_tags_and_tags_set() {
-    let wire = v1::SetTags { bucket: 1, key: "k".into(), tags: [("a".to_owned(), "ü".to_owned())].into() };
-    let (call, result) = round_trip(WireCall::SetTags(wire), Outcome::TagsSet).await;
-    let Call::SetTags(SetTags { bucket, key, tags }) = call else { panic!("{call:?}") };
+    let tags = [("a".to_owned(), "ü".to_owned())].into();
+    let wire = v1::SetTags { bucket: 1, key: "k".into(), tags, version_id: "null".into() };
+    let (call, result) = round_trip(WireCall::SetTags(wire), Outcome::TagsSet { version: None }).await;
+    let Call::SetTags(SetTags { bucket, key, tags, version }) = call else { panic!("{call:?}") };
+    assert_eq!(version, Some(VersionRef::Null));
     assert_eq!((bucket, key.as_str(), tags.len()), (BucketId(1), "k", 1));
     assert_eq!(tags["a"], "ü");
-    assert_eq!(result, WireResult::TagsSet(v1::TagsSet {}));
+    assert_eq!(result, WireResult::TagsSet(v1::TagsSet::default()));
 }
 
 /// Such is every call that a later release adds: a code says that it was not even tried.
@@ -150,7 +156,12 @@ async fn a_call_that_is_not_known_is_refused_as_such() {
 async fn outcomes_return_as_they_are_decided() {
     let plane = Plane::requiring(vec!["f1".into()]).await;
     let mut stream = Stream::open(&plane).await;
-    let delete = v1::Delete { bucket: 1, key: "k".into(), conditions: Some(wire_conditions()) };
+    let delete = v1::Delete {
+        bucket: 1,
+        key: "k".into(),
+        conditions: Some(wire_conditions()),
+        version_id: String::new(),
+    };
     let locate = v1::Locate {
         bucket: 1,
         key: "k".into(),
@@ -163,14 +174,15 @@ async fn outcomes_return_as_they_are_decided() {
     assert_eq!(first[&2], refused(ErrorCode::NoSuchKey, "the key does not exist"));
     plane.fakes.late.notify_one();
     let second = stream.outcomes(1).await;
-    assert_eq!(second[&1], WireResult::Deleted(v1::Deleted { existed: true }));
-    let Call::Delete(Delete { bucket, key, conditions: found }) =
+    assert_eq!(second[&1], WireResult::Deleted(v1::Deleted { existed: true, ..v1::Deleted::default() }));
+    let Call::Delete(Delete { bucket, key, conditions: found, version: None }) =
         plane.fakes.requests.lock().unwrap().pop().unwrap().call
     else {
         panic!("not a delete")
     };
     assert_eq!((bucket, key.as_str(), found), (BucketId(1), "k", conditions()));
-    let query = Locate { bucket: BucketId(1), key: "k".into(), want: s3o_core::object::Want::Range(1, 4) };
+    let want = s3o_core::object::Want::Range(1, 4);
+    let query = Locate { bucket: BucketId(1), key: "k".into(), version: None, want };
     assert_eq!(*plane.fakes.locates.lock().unwrap(), [query]);
 }
 
@@ -244,13 +256,16 @@ async fn more_calls_than_a_stream_holds_are_all_answered() {
 async fn a_shutdown_finishes_what_was_read() {
     let plane = Plane::requiring(vec!["f1".into()]).await;
     let mut stream = Stream::open(&plane).await;
-    let delete = v1::Delete { bucket: 1, key: "k".into(), conditions: None };
+    let delete = v1::Delete { bucket: 1, key: "k".into(), ..v1::Delete::default() };
     stream.send(vec![(1, Some(WireCall::Delete(delete)))]).await;
     while plane.fakes.requests.lock().unwrap().is_empty() {
         tokio::task::yield_now().await;
     }
     plane.shutdown.begin();
     plane.fakes.late.notify_one();
-    assert_eq!(stream.outcomes(1).await[&1], WireResult::Deleted(v1::Deleted { existed: true }));
+    assert_eq!(
+        stream.outcomes(1).await[&1],
+        WireResult::Deleted(v1::Deleted { existed: true, ..v1::Deleted::default() })
+    );
     assert!(stream.down.message().await.unwrap().is_none(), "then the stream ends");
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use s3o_core::listing::{ListEntry, ListQuery, ListedObject, Page};
-use s3o_core::object::{CopyRow, CopyState, Located, LocatedExtent, ObjectRow};
+use s3o_core::object::{CopyRow, CopyState, Located, LocatedExtent, Lookup, ObjectRow};
 use s3o_proto::v1;
 use s3o_proto::v1::list_entry::Entry;
 use s3o_proto::v1::operation::Call as WireCall;
 use s3o_proto::v1::outcome::Result as WireResult;
-use s3o_types::{BackendId, BlobName, BucketId, Checksums, Etag, Extent, Seq, Timestamp};
+use s3o_types::{BackendId, BlobName, BucketId, Checksums, Etag, Extent, Seq, Timestamp, VersionRef};
 use tonic::Code;
 
 use super::Plane;
@@ -56,7 +56,8 @@ async fn located_shows_readable_copies_only() {
         copy(CopyState::Uncertain, Some("x")),
     ];
     let extent = LocatedExtent { extent: Extent::ZERO, offset: 0, size: 9, copies };
-    *plane.fakes.located.lock().unwrap() = Some(Located { object, extents: vec![extent] });
+    *plane.fakes.located.lock().unwrap() =
+        Lookup::Found(Box::new(Located { object, told: Some(VersionRef::Null), extents: vec![extent] }));
     let mut stream = Stream::open(&plane).await;
     let locate = v1::Locate { bucket: 1, key: "k".into(), ..Default::default() };
     stream.send(vec![(1, Some(WireCall::Locate(locate)))]).await;

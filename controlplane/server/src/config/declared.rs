@@ -7,7 +7,7 @@ use s3o_core::config::{Declared, DeclaredBackend, DeclaredBucket, DeclaredCreden
 use s3o_runtime::ByteSize;
 use s3o_types::{
     AckLevel, BucketName, ChecksumMode, CorsRule, Credentials, EtagProof, Quirks, Right, Rights, Scope,
-    Secret,
+    Secret, Versioning,
 };
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +114,19 @@ pub struct BucketSection {
     /// Which web pages may use it from a browser; the first rule that matches a request counts.
     #[serde(default)]
     pub cors: Vec<CorsRule>,
+    /// Whether it keeps versions; clients may say so where this does not.
+    #[serde(default)]
+    pub versioning: Option<DeclaredVersioning>,
+}
+
+/// `buckets[].versioning`. What was enabled once can be suspended, but never be off again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeclaredVersioning {
+    /// Each write is a version of its own.
+    Enabled,
+    /// Writes replace the null version; the versions that there are stay.
+    Suspended,
 }
 
 /// An entry of `credentials`.
@@ -268,6 +281,10 @@ impl BucketSection {
             replication_factor: self.replication_factor,
             max_object_size: self.max_object_size.map(|size| size.0),
             cors: self.cors.clone(),
+            versioning: self.versioning.map(|versioning| match versioning {
+                DeclaredVersioning::Enabled => Versioning::Enabled,
+                DeclaredVersioning::Suspended => Versioning::Suspended,
+            }),
         })
     }
 }

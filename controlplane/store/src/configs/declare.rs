@@ -10,6 +10,7 @@ use s3o_core::config::{Declared, DeclaredBackend, DeclaredBucket, DeclaredCreden
 use s3o_types::Scope;
 use tokio_postgres::Transaction;
 
+use super::versioning;
 use crate::Store;
 use crate::error::{Failure, StoreError};
 use crate::rows::{cors_json, spec_json};
@@ -35,7 +36,9 @@ async fn apply(transaction: &Transaction<'_>, declared: &Declared, hash: &str) -
     let known = transaction.query_opt(same, &[&hash]).await?.is_some_and(|row| row.get(0));
     let mut changed = !known;
     if !known {
+        versioning::lock_declared(transaction, &declared.buckets).await?;
         let buckets = buckets(transaction, &declared.buckets).await?;
+        versioning::declare(transaction, &declared.buckets, &buckets).await?;
         backends(transaction, &declared.backends).await?;
         credentials(transaction, &declared.credentials, &buckets).await?;
         set(transaction, "routing", declared.routing.as_str()).await?;
@@ -80,7 +83,7 @@ async fn buckets(
     refuse_taken(transaction, declared).await?;
     let factor_of = "SELECT id, replication_factor FROM buckets WHERE name = $1 AND state <> 'gone'";
     let mut ids = HashMap::new();
-    for DeclaredBucket { name, ack, replication_factor, max_object_size, cors } in declared {
+    for DeclaredBucket { name, ack, replication_factor, max_object_size, cors, versioning: _ } in declared {
         let factor = i16::try_from(*replication_factor).unwrap_or(i16::MAX);
         let max = optional(*max_object_size);
         let cors = if cors.is_empty() { None } else { Some(cors_json(name.as_str(), cors)?) };

@@ -5,6 +5,7 @@
 
 mod buckets;
 mod declare;
+mod versioning;
 
 pub(crate) use declare::{mint, retire_empty};
 

@@ -10,17 +10,18 @@ use s3o_core::object::ObjectRow;
 use s3o_core::outcome_log::Change;
 use s3o_core::upload::UploadEffects;
 use s3o_core::usage::{Usage, UsageDeltas, signed};
-use s3o_types::{BucketId, Op, VersionId};
+use s3o_core::versions::VersionEffects;
+use s3o_types::{BucketId, Op, VersionId, VersionRef};
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::flight::{Flight, Param};
 use super::writes::{
-    self, ADD_CLEANUP, ADD_INTENTS, ADD_REPLICATION, ADD_TARGETS, ADD_USAGE, ADD_VERSIONS, CLOSE_UPLOADS,
-    COUNT_ATTEMPTS, COUNT_COPIES, DROP_COPIES, DROP_OBJECTS, MARK_COPIES, OPEN_UPLOADS, PUT_PARTS, SET_TAGS,
-    SETTLE, TAKE_COPIES,
+    self, ADD_CLEANUP, ADD_INTENTS, ADD_MARKERS, ADD_REPLICATION, ADD_TARGETS, ADD_USAGE, ADD_VERSIONS,
+    CLOSE_UPLOADS, COUNT_ATTEMPTS, COUNT_COPIES, DROP_COPIES, DROP_OBJECTS, DROP_VERSIONS, MARK_COPIES,
+    OPEN_UPLOADS, PUT_PARTS, RESTORE_VERSIONS, RETIRE_OBJECTS, SET_TAGS, SETTLE, TAG_VERSIONS, TAKE_COPIES,
 };
-use super::{copies, uploads};
+use super::{copies, uploads, versions as version_rows};
 use crate::connection::Connection;
 use crate::error::Failure;
 use crate::rows::{PgTime, corrupt, fifteen_bits, int_array, object_json, text_array};
@@ -44,6 +45,8 @@ pub(crate) async fn write(
         put_objects,
         set_tags,
         drop_objects,
+        versions:
+            VersionEffects { dropped: dropped_versions, retired, restored, markers, tagged: tagged_versions },
         add_copies,
         drop_copies,
         take_copies,
@@ -65,12 +68,17 @@ pub(crate) async fn write(
     settled.extend(objects(put_objects)?);
     settled.extend(copies::added(add_copies)?);
     settled.extend(logged(changes)?);
-    let statements: [(bool, &'static str, Vec<Param>); 17] = [
+    let statements: [(bool, &'static str, Vec<Param>); 22] = [
         (drop_copies.is_empty(), DROP_COPIES, versions(drop_copies)),
         (take_copies.is_empty(), TAKE_COPIES, copies::taken(take_copies)),
         (mark_copies.is_empty(), MARK_COPIES, copies::marked(mark_copies)),
+        (dropped_versions.is_empty(), DROP_VERSIONS, version_rows::named(dropped_versions)),
+        (retired.is_empty(), RETIRE_OBJECTS, dropped(retired)),
         (drop_objects.is_empty(), DROP_OBJECTS, dropped(drop_objects)),
+        (restored.is_empty(), RESTORE_VERSIONS, version_rows::named(restored)),
+        (markers.is_empty(), ADD_MARKERS, version_rows::markers(markers)),
         (set_tags.is_empty(), SET_TAGS, tagged(set_tags)?),
+        (tagged_versions.is_empty(), TAG_VERSIONS, tagged(tagged_versions)?),
         (settles_nothing, SETTLE, settled),
         (add_intents.is_empty(), ADD_INTENTS, intents(add_intents)),
         (add_targets.is_empty(), ADD_TARGETS, targets(add_targets)),
@@ -247,6 +255,7 @@ fn logged(rows: &[Change]) -> Result<Vec<Param>, Failure> {
         column(rows, |row| row.key.clone()),
         column(rows, |row| row.version.map(VersionId::to_uuid)),
         Box::new(objects),
+        column(rows, |row| row.told.map(|told| told == VersionRef::Null)),
     ])
 }
 

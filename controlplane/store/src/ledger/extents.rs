@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use s3o_core::object::{CopyRow, Locate, Located, LocatedExtent, ObjectRow, Want};
-use s3o_types::{Checksums, Etag, ObjectAttributes, Seq, Timestamp, VersionId};
+use s3o_types::{Checksums, Etag, ObjectAttributes, Seq, Timestamp, VersionId, VersionRef};
 use uuid::Uuid;
 
 use super::flight::{Flight, Param};
@@ -17,6 +17,9 @@ use crate::stats::{LaneCounters, add};
 
 /// The copies that were read for a query, in the order of their offsets, and the bucket's name.
 type Pieces = Result<Vec<(CopyRow, String)>, String>;
+
+/// A version in parts, and how the client is told of it.
+pub(super) type InParts<'a> = Option<(&'a ObjectRow, Option<VersionRef>)>;
 
 /// The first byte and the end that a query wants, as far as the table's integers go.
 fn bounds(want: Want) -> Option<(i64, i64)> {
@@ -31,7 +34,7 @@ fn bounds(want: Want) -> Option<(i64, i64)> {
 /// Reads them, by the query's place in `queries`.
 pub(super) async fn read(
     connection: &Connection,
-    queries: &[(&Locate, Option<&ObjectRow>)],
+    queries: &[(&Locate, InParts<'_>)],
     counters: &LaneCounters,
 ) -> Result<HashMap<usize, Pieces>, Failure> {
     let mut ranges: (Vec<i32>, Vec<Uuid>, Vec<i64>, Vec<i64>) = Default::default();
@@ -39,7 +42,7 @@ pub(super) async fn read(
     for (n, (query, object)) in queries.iter().enumerate() {
         let version = match query.want {
             Want::Of(version, ..) => Some(version),
-            _ => object.map(|object| object.version),
+            _ => object.map(|(object, _)| object.version),
         };
         let (Some(version), n) = (version.map(VersionId::to_uuid), i32::try_from(n).unwrap_or(i32::MAX))
         else {
@@ -98,9 +101,10 @@ fn piece(cells: Cells<'_>) -> Result<(CopyRow, String), String> {
 /// The answer. `None`: there should be extents and there are none.
 pub(super) fn located(
     query: &Locate,
-    object: Option<&ObjectRow>,
+    of: InParts<'_>,
     pieces: Option<Pieces>,
 ) -> Option<Result<Located, String>> {
+    let object = of.map(|(object, _)| object);
     let wants_bytes = bounds(query.want).is_none_or(|(first, end)| first < end);
     // What the object does not have is for the reader to refuse.
     let beyond = |object: &ObjectRow| match query.want {
@@ -115,7 +119,7 @@ pub(super) fn located(
         None => Vec::new(),
     };
     let object = object.cloned().unwrap_or_else(|| unknown(query));
-    Some(Ok(Located { object, extents: group(pieces) }))
+    Some(Ok(Located { object, told: of.and_then(|(_, told)| told), extents: group(pieces) }))
 }
 
 /// Copies of one extent stand together. Where the answer was cut, the last extent may lack some of its own.

@@ -8,7 +8,7 @@
 //! A statement costs PostgreSQL and us far more than a row: those that can share a snapshot are one, and
 //! what is hardly ever needed is fetched by a trip of its own (docs/performance.md).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use s3o_core::call::{Call, CarriedIntent, Found, Request, Resolve};
 use s3o_core::facts::Facts;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::effects::column;
 use super::flight::{Flight, Param};
 use super::intake::take;
-use super::{reads, uploads};
+use super::{reads, uploads, versions};
 use crate::connection::Connection;
 use crate::error::Failure;
 use crate::rows::{Cells, PgTime, fifteen_bits};
@@ -68,6 +68,7 @@ pub(super) enum Part {
     Attempts,
     Sums,
     Extents,
+    Versions,
     Scopes,
     Buckets,
     Named,
@@ -83,12 +84,12 @@ pub(super) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    const fn new(connection: &'a Connection) -> Self {
+    pub(super) const fn new(connection: &'a Connection) -> Self {
         Self { flight: Flight::new(connection), parts: Vec::new() }
     }
 
     /// Waits for the answers and takes them in.
-    async fn land(self, read: &mut Read) -> Result<(), Failure> {
+    pub(super) async fn land(self, read: &mut Read) -> Result<(), Failure> {
         let answers = self.flight.land().await?;
         for (part, rows) in self.parts.into_iter().zip(&answers) {
             for row in rows {
@@ -144,6 +145,7 @@ pub(crate) async fn read(
     }
     plan.land(&mut read).await?;
     named(connection, &requests, &mut read).await?;
+    versions::read(connection, &requests, &mut read).await?;
     sums(connection, &requests, &mut read).await?;
     scopes(connection, &requests, &mut read).await?;
     Ok(read)
@@ -238,7 +240,7 @@ async fn rows_of_calls(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(),
     let params: Vec<Param> = vec![Box::new(buckets(requests)), Box::new(writers)];
     plan.add(Part::Buckets, reads::BUCKETS_AND_WRITERS, params).await?;
     let count = i32::try_from(requests.len()).unwrap_or(i32::MAX);
-    let mints = |call: &Call| matches!(call, Call::Begin(_) | Call::CreateUpload(_));
+    let mints = |call: &Call| matches!(call, Call::Begin(_) | Call::CreateUpload(_) | Call::Delete(_));
     let versions = requests.iter().any(|request| mints(&request.call));
     plan.add(Part::Numbers, reads::NUMBERS, vec![Box::new(count), Box::new(versions)]).await
 }
@@ -347,13 +349,15 @@ async fn scopes(connection: &Connection, requests: &[&Request], read: &mut Read)
 
 /// What is in the versions of many extents that calls may take away.
 async fn sums(connection: &Connection, requests: &[&Request], read: &mut Read) -> Result<(), Failure> {
-    let current = |request: &&&Request| {
+    let of_key = |request: &&Request| {
         let (bucket, key) = request.call.bucket_and_key();
-        read.facts.objects.get(&(bucket, key.to_owned()))
+        let place = (bucket, key.to_owned());
+        let noncurrent = read.facts.versions.get(&place).into_iter().flat_map(BTreeMap::values);
+        read.facts.objects.get(&place).into_iter().chain(noncurrent.map(|noncurrent| &noncurrent.object))
     };
     let displacing = requests.iter().filter(|request| request.call.displaces());
     let versions: Vec<Uuid> = displacing
-        .filter_map(|request| current(&request))
+        .flat_map(of_key)
         .filter(|current| current.row.has_many_extents())
         .map(|current| current.row.version.to_uuid())
         .collect();

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a row that cannot be read concerns as few calls as its columns still tell.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use s3o_core::config::Routing;
 use s3o_core::facts::{BackendFacts, BucketFacts, CurrentObject, Facts};
@@ -12,9 +12,9 @@ use s3o_core::outcome_log::{Logged, LoggedOutcome};
 use s3o_types::{BackendId, BlobName, BucketId, Op, Place, Seq};
 
 use super::facts::{Part, Read, Subject};
-use super::uploads;
+use super::{uploads, versions};
 use crate::overview::usage;
-use crate::rows::{Cells, CopyRecord, IntentRecord, ObjectRecord, corrupt, scope, small};
+use crate::rows::{Cells, CopyRecord, IntentRecord, ObjectRecord, bucket_state, corrupt, scope, small, told};
 
 pub(super) type Broken = (Subject, String);
 
@@ -41,6 +41,7 @@ pub(super) fn take(read: &mut Read, part: Part, cells: Cells<'_>) -> Result<(), 
         Part::Uploads => uploads::take(&mut facts.uploads, cells),
         Part::Parts => uploads::take_part(&mut facts.uploads, cells).map_err(all),
         Part::Attempts => uploads::take_attempts(&mut facts.uploads, cells).map_err(all),
+        Part::Versions => versions::take(&mut facts.versions, cells),
         Part::Sums => take_sum(facts, cells).map_err(all),
         Part::Extents => take_extent(facts, cells),
         Part::Scopes => take_scope(facts, cells).map_err(all),
@@ -91,7 +92,8 @@ fn take_outcome(outcomes: &mut HashMap<Op, LoggedOutcome>, cells: Cells<'_>) -> 
         let code: i16 = cells.get("outcome")?;
         let unknown = || format!("outcome {code} is not known to this release");
         let logged = Logged::from_code(code).ok_or_else(unknown)?;
-        Ok::<_, String>(LoggedOutcome { logged, seq: Seq(cells.get("n")?), at: cells.time("at")? })
+        let version = told(cells, "l_version", "l_is_null")?;
+        Ok::<_, String>(LoggedOutcome { logged, seq: Seq(cells.get("n")?), at: cells.time("at")?, version })
     };
     let broken = |why| (Subject::Op(op), corrupt("changes", op, why).to_string());
     outcomes.insert(op, read().map_err(broken)?);
@@ -153,7 +155,9 @@ fn take_sum(facts: &mut Facts, cells: Cells<'_>) -> Result<(), String> {
     let version = s3o_types::VersionId::from_uuid(cells.get("version")?);
     let backend = BackendId(cells.get("backend")?);
     let sum = (backend, cells.unsigned("bytes")?, cells.unsigned("objects")?);
-    for current in facts.objects.values_mut().filter(|current| current.row.version == version) {
+    let noncurrent = facts.versions.values_mut().flat_map(BTreeMap::values_mut);
+    let known = facts.objects.values_mut().chain(noncurrent.map(|noncurrent| &mut noncurrent.object));
+    for current in known.filter(|current| current.row.version == version) {
         current.sums.push(sum);
     }
     Ok(())
@@ -167,10 +171,11 @@ fn take_bucket(facts: &mut Facts, cells: Cells<'_>) -> Result<(), String> {
     let factor: i16 = cells.get("replication_factor")?;
     let bucket = BucketFacts {
         name: cells.get("name")?,
-        state: cells.word("state")?,
+        state: bucket_state(cells)?,
         ack: cells.word("ack")?,
         replication_factor: u16::try_from(factor).map_err(|error| error.to_string())?,
         max_object_size: cells.optional_unsigned("max_object_size")?,
+        versioning: cells.word("versioning")?,
     };
     facts.buckets.insert(id, bucket);
     Ok(())

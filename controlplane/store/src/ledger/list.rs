@@ -105,7 +105,7 @@ impl<'a> Bounds<'a> {
         Self {
             bucket: query.bucket.0,
             prefix: &query.prefix,
-            position: position(query, delimiter),
+            position: position(&query.prefix, &query.after, delimiter),
             greatest: beyond(&query.prefix),
             limit,
             delimiter,
@@ -143,16 +143,16 @@ pub(super) async fn explain(pool: &Pool, query: &ListQuery) -> Result<String, Fa
 
 /// Where the page begins, exclusively. A position at or under a common prefix is behind all of it: the
 /// prefix is not greater than the position, so it was listed.
-fn position(query: &ListQuery, delimiter: &str) -> String {
-    let after = match query.after.split_once('\0') {
+pub(super) fn position(prefix: &str, after: &str, delimiter: &str) -> String {
+    let after = match after.split_once('\0') {
         // Keys greater than `x\0…` are the keys greater than `x`.
         Some((before, _)) => before,
-        None => query.after.as_str(),
+        None => after,
     };
     let under = (!delimiter.is_empty())
-        .then(|| after.strip_prefix(query.prefix.as_str())?.find(delimiter))
+        .then(|| after.strip_prefix(prefix)?.find(delimiter))
         .flatten()
-        .map(|at| &after[..query.prefix.len() + at + delimiter.len()]);
+        .map(|at| &after[..prefix.len() + at + delimiter.len()]);
     under.map_or_else(|| after.to_owned(), beyond)
 }
 

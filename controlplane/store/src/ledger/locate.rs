@@ -9,20 +9,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s3o_core::call::Refusal;
-use s3o_core::object::{CopyRow, CopyState, Locate, Located, LocatedExtent, ObjectRow, Want};
-use s3o_types::{BucketId, ErrorCode, Extent};
+use s3o_core::object::{CopyRow, CopyState, Locate, Located, LocatedExtent, Lookup, ObjectRow, Want};
+use s3o_core::versions::MarkerSeen;
+use s3o_types::{BucketId, ErrorCode, Extent, VersionId, VersionRef};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
+use super::effects::column;
 use super::extents;
 use super::flight::{Flight, Param};
 use super::lane::{survive, unavailable};
 use super::reads;
 use crate::connection::{Connection, Connector, Profile};
 use crate::error::Failure;
-use crate::rows::{Cells, CopyRecord, ObjectRecord, corrupt};
+use crate::rows::{Cells, CopyRecord, ObjectRecord, corrupt, told};
 use crate::stats::{LaneCounters, add};
 
 /// Keys in one statement.
@@ -39,7 +42,7 @@ pub(crate) const EXTENT_ROWS: usize = 64;
 
 const RECONNECT: Duration = Duration::from_millis(100);
 
-pub(crate) type Found = Result<Option<Located>, Refusal>;
+pub(crate) type Found = Result<Lookup, Refusal>;
 
 pub(crate) struct Reader {
     pub(crate) query: Locate,
@@ -47,10 +50,11 @@ pub(crate) struct Reader {
     pub(crate) reply: oneshot::Sender<Found>,
 }
 
-type Key = (BucketId, String);
+/// A key, and which version of it is meant.
+type Key = (BucketId, String, Option<VersionRef>);
 
 /// What readers are told; nothing of what does not exist.
-type Answers = HashMap<Locate, Result<Located, String>>;
+type Answers = HashMap<Locate, Result<Lookup, String>>;
 
 pub(crate) struct LocateLane {
     pub(crate) connector: Connector,
@@ -121,6 +125,7 @@ impl LocateLane {
         if self.connection.as_ref().is_none_or(Connection::is_closed) {
             let mut connection = self.connector.open(Profile::Lookup).await?;
             connection.prepare(reads::LOCATE).await?;
+            connection.prepare(reads::LOCATE_VERSION).await?;
             connection.prepare(reads::EXTENTS).await?;
             self.connection = Some(connection);
         }
@@ -153,12 +158,12 @@ async fn look_up(
     counters: &LaneCounters,
     found: &mut Answers,
 ) -> Result<Vec<Locate>, Failure> {
-    let keys: BTreeSet<(i32, &str)> = queries
+    let keys: BTreeSet<Key> = queries
         .iter()
         .filter(|query| !matches!(query.want, Want::Of(..)))
-        .map(|query| (query.bucket.0, query.key.as_str()))
+        .map(|query| (query.bucket, query.key.clone(), query.version))
         .collect();
-    let objects = if keys.is_empty() { HashMap::new() } else { objects(connection, &keys, counters).await? };
+    let rows = if keys.is_empty() { HashMap::new() } else { rows(connection, &keys, counters).await? };
     let (mut in_parts, mut again) = (Vec::new(), Vec::new());
     for query in queries {
         // Whatever the key's current version is by now, and whoever else asks for it.
@@ -166,12 +171,20 @@ async fn look_up(
             in_parts.push((query, None));
             continue;
         }
-        let object = objects.get(&(query.bucket, query.key.clone()));
-        match object {
+        match rows.get(&(query.bucket, query.key.clone(), query.version)) {
+            Some(Ok(Row::Object(of))) if of.object.parts.is_some() => {
+                in_parts.push((query, Some((&of.object, of.told))));
+            }
+            Some(Ok(Row::Marker(marker))) => {
+                found.insert(query.clone(), Ok(Lookup::Marker(*marker)));
+            }
             // It came whole: what was read is all there is.
-            Some(Ok(Rows { object, .. })) if object.parts.is_some() => in_parts.push((query, Some(object))),
-            Some(read) => {
-                found.insert(query.clone(), read.clone().and_then(whole).map_err(|why| named(query, &why)));
+            Some(Ok(Row::Object(of))) => {
+                let located = whole(of.clone()).map(|located| Lookup::Found(Box::new(located)));
+                found.insert(query.clone(), located.map_err(|why| named(query, &why)));
+            }
+            Some(Err(why)) => {
+                found.insert(query.clone(), Err(named(query, why)));
             }
             None => {}
         }
@@ -181,6 +194,7 @@ async fn look_up(
         let read = pieces.remove(&n);
         match extents::located(query, object, read) {
             Some(located) => {
+                let located = located.map(|located| Lookup::Found(Box::new(located)));
                 found.insert(query.clone(), located.map_err(|why| named(query, &why)));
             }
             // Of a version that is not the current one any more there may be nothing left.
@@ -195,49 +209,85 @@ fn named(query: &Locate, why: &str) -> String {
     corrupt("objects", format!("{}/{}", query.bucket.0, query.key), why).to_string()
 }
 
-async fn objects(
+async fn rows(
     connection: &Connection,
-    keys: &BTreeSet<(i32, &str)>,
+    keys: &BTreeSet<Key>,
     counters: &LaneCounters,
-) -> Result<HashMap<Key, Result<Rows, String>>, Failure> {
-    let (buckets, names): (Vec<i32>, Vec<String>) =
-        keys.iter().map(|(bucket, key)| (*bucket, (*key).to_owned())).unzip();
+) -> Result<HashMap<Key, Result<Row, String>>, Failure> {
+    let (versions, current): (Vec<&Key>, Vec<&Key>) = keys.iter().partition(|(_, _, named)| named.is_some());
+    let id = |(_, _, named): &&Key| match named {
+        Some(VersionRef::Id(version)) => Some(version.to_uuid()),
+        Some(VersionRef::Null) | None => None,
+    };
+    let place = |keys: &[&Key]| -> Vec<Param> {
+        vec![column(keys, |(bucket, _, _)| bucket.0), column(keys, |(_, key, _)| key.clone())]
+    };
     let mut flight = Flight::new(connection);
-    flight.add(reads::LOCATE, vec![Box::new(buckets) as Param, Box::new(names)]).await?;
+    if !current.is_empty() {
+        flight.add(reads::LOCATE, place(&current)).await?;
+    }
+    if !versions.is_empty() {
+        let mut params = place(&versions);
+        params.push(column(&versions, id));
+        flight.add(reads::LOCATE_VERSION, params).await?;
+    }
     add(&counters.round_trips, 1);
     let answers = flight.land().await?;
-    let mut found: HashMap<Key, Result<Rows, String>> = HashMap::new();
+    let mut found: HashMap<Key, Result<Row, String>> = HashMap::new();
     for row in answers.iter().flatten() {
         let cells = Cells(row);
-        let key: Key = (BucketId(row.get("bucket")), row.get("key"));
-        let entry = found.entry(key).or_insert_with(|| {
-            let bucket: Option<String> = cells.get("bucket_name")?;
-            let bucket = bucket.ok_or("its bucket has no row")?;
-            Ok(Rows { bucket, object: ObjectRow::try_from(ObjectRecord(cells))?, copies: vec![] })
-        });
-        if let Err(why) = entry.as_mut().map_err(|why| why.clone()).and_then(|Rows { copies, .. }| {
-            if CopyRecord(cells).is_present()? {
-                copies.push(CopyRow::try_from(CopyRecord(cells))?);
-            }
-            Ok(())
-        }) {
+        let named = match row.get::<_, Option<Uuid>>("t_version") {
+            Some(version) => Some(VersionRef::Id(VersionId::from_uuid(version))),
+            None => row.get::<_, bool>("t_null").then_some(VersionRef::Null),
+        };
+        let key: Key = (BucketId(row.get("t_bucket")), row.get("t_key"), named);
+        let entry = found.entry(key).or_insert_with(|| read_row(cells));
+        if let Err(why) = entry.as_mut().map_err(|why| why.clone()).and_then(|row| add_copy(row, cells)) {
             *entry = Err(why);
         }
     }
     Ok(found)
 }
 
+fn read_row(cells: Cells<'_>) -> Result<Row, String> {
+    if cells.get::<Option<i64>>("seq")?.is_none() {
+        let version =
+            told(cells, "m_version", "m_is_null")?.ok_or("a row that is neither version nor marker")?;
+        return Ok(Row::Marker(MarkerSeen { version, modified: cells.time("m_modified")? }));
+    }
+    let object = ObjectRow::try_from(ObjectRecord(cells))?;
+    let versioned: bool = cells.get("versioned")?;
+    let told = versioned.then(|| VersionRef::of(object.version, object.is_null));
+    Ok(Row::Object(Rows { bucket: cells.get("bucket_name")?, told, object, copies: vec![] }))
+}
+
+fn add_copy(row: &mut Row, cells: Cells<'_>) -> Result<(), String> {
+    if let Row::Object(Rows { copies, .. }) = row
+        && CopyRecord(cells).is_present()?
+    {
+        copies.push(CopyRow::try_from(CopyRecord(cells))?);
+    }
+    Ok(())
+}
+
 /// What was read of one key.
+enum Row {
+    Object(Rows),
+    Marker(MarkerSeen),
+}
+
+/// A version of a key.
 #[derive(Clone)]
 struct Rows {
     bucket: String,
+    told: Option<VersionRef>,
     object: ObjectRow,
     copies: Vec<CopyRow>,
 }
 
 /// An object that is one blob.
 fn whole(rows: Rows) -> Result<Located, String> {
-    let Rows { bucket, object, copies } = rows;
+    let Rows { bucket, told, object, copies } = rows;
     if copies.iter().any(|copy| copy.piece.is_some()) {
         return Err("it is one blob, and has pieces".to_owned());
     }
@@ -247,7 +297,7 @@ fn whole(rows: Rows) -> Result<Located, String> {
         size: object.size,
         copies: readable(copies, &bucket),
     };
-    Ok(Located { object, extents: vec![extent] })
+    Ok(Located { object, told, extents: vec![extent] })
 }
 
 /// The copies that a reader may try, verified ones first, with their storage keys.
@@ -273,8 +323,8 @@ fn expire(readers: Vec<Reader>) -> Vec<Reader> {
 fn answer(readers: Vec<Reader>, answers: &Answers) {
     for reader in readers {
         let found = match answers.get(&reader.query) {
-            None => Ok(None),
-            Some(Ok(located)) => Ok(Some(located.clone())),
+            None => Ok(Lookup::Nothing),
+            Some(Ok(lookup)) => Ok(lookup.clone()),
             Some(Err(why)) => {
                 tracing::error!(why, "a row cannot be read");
                 Err(Refusal::new(ErrorCode::InternalError, why.clone()))

@@ -18,6 +18,8 @@ mod locate;
 mod pressure;
 mod reads;
 mod uploads;
+mod versions;
+mod versions_list;
 mod writes;
 
 use std::collections::VecDeque;
@@ -29,8 +31,9 @@ use async_trait::async_trait;
 use s3o_core::call::{Outcome, Refusal, Request};
 use s3o_core::cleanup::CleanupTimes;
 use s3o_core::listing::{ListQuery, Page};
-use s3o_core::object::{Locate, Located};
+use s3o_core::object::{Locate, Lookup};
 use s3o_core::ports::{Ledger, PortError};
+use s3o_core::versions::VersionsQuery;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +44,7 @@ use crate::StoreOptions;
 use crate::connection::{Connector, Profile};
 pub(crate) use crate::ledger::list::beyond;
 pub(crate) use crate::ledger::reads::{COPIES_AFTER, COPIES_OF, VERSION};
+pub(crate) use crate::ledger::versions_list::list as list_versions;
 
 use crate::ledger::lane::{Item, Lane, unavailable};
 use crate::ledger::locate::{LocateLane, Reader};
@@ -200,9 +204,9 @@ impl Ledger for Store {
         ask(queue, deadline, item).await.unwrap_or_else(Outcome::Refused)
     }
 
-    async fn locate(&self, query: Locate) -> Result<Option<Located>, Refusal> {
+    async fn locate(&self, query: Locate) -> Result<Lookup, Refusal> {
         if !check::locatable(&query) {
-            return Ok(None);
+            return Ok(Lookup::Nothing);
         }
         let deadline = Instant::now() + locate::PATIENCE;
         ask(&self.inner.lanes.locate.sender, deadline, |reply| Reader { query, deadline, reply }).await?
@@ -218,5 +222,10 @@ impl Store {
     /// its cost follows the results.
     pub async fn explain_list(&self, query: &ListQuery) -> Result<String, PortError> {
         Ok(list::explain(&self.inner.lookup, query).await?)
+    }
+
+    /// The same of a listing of versions.
+    pub async fn explain_versions(&self, query: &VersionsQuery) -> Result<String, PortError> {
+        Ok(versions_list::explain(&self.inner.lookup, query).await?)
     }
 }

@@ -83,14 +83,14 @@ pub(super) const INTENTS_AGAIN: &str = intents!();
 /// take it away with its copies, one row a copy; those of many extents (16 = `MANY_EXTENTS`) are summed up by
 /// [`SUMS`] instead. No ORDER BY within: it would invite a walk along the index of numbers. An operation has one row.
 pub(super) const CALLS: &str = concat!(
-    "SELECT t.op, t.item, l.outcome, l.n, l.at, ",
+    "SELECT t.op, t.item, l.outcome, l.n, l.at, l.version AS l_version, l.is_null AS l_is_null, ",
     object!(),
     ", ",
     copies!(),
     "
     FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::boolean[]) AS t (op, item, bucket, key, displaces)
     LEFT JOIN LATERAL (
-        SELECT outcome, n, at FROM changes
+        SELECT outcome, n, at, version, is_null FROM changes
         WHERE op = t.op AND item = t.item AND day >= (now() AT TIME ZONE 'UTC')::date - 1 LIMIT 1
     ) AS l ON true
     LEFT JOIN LATERAL (
@@ -111,19 +111,89 @@ pub(super) const SUMS: &str = "
     FROM copies c WHERE c.version = ANY ($1::uuid[]) GROUP BY c.version, c.backend";
 
 /// What a reader needs: the current object of a key, the copies of one that came whole, one row a copy, and its
-/// bucket's name.
+/// bucket's name. Where versions are kept and nothing is current, the newest row, which is a marker (`m_…`).
 pub(super) const LOCATE: &str = concat!(
-    "SELECT (SELECT name FROM buckets WHERE buckets.id = t.bucket) AS bucket_name, ",
+    "SELECT t.bucket AS t_bucket, t.key AS t_key, NULL::uuid AS t_version, false AS t_null, b.name AS bucket_name,
+           b.versioning <> 'off' AS versioned, m.version AS m_version, m.is_null AS m_is_null, m.modified AS m_modified, ",
     object!(),
     ", ",
     copies!(),
     "
     FROM unnest($1::int[], $2::text[]) AS t (bucket, key)
-    CROSS JOIN LATERAL (
+    CROSS JOIN LATERAL (SELECT name, versioning FROM buckets WHERE buckets.id = t.bucket LIMIT 1) AS b
+    LEFT JOIN LATERAL (
         SELECT * FROM objects WHERE objects.bucket = t.bucket AND objects.key = t.key LIMIT 1
-    ) AS o
+    ) AS o ON true
     LEFT JOIN LATERAL (
         SELECT * FROM copies WHERE copies.version = o.version AND o.parts_of = o.version IS NOT TRUE OFFSET 0
+    ) AS c ON true
+    LEFT JOIN LATERAL (
+        SELECT version, is_null, modified FROM object_versions v
+        WHERE v.bucket = t.bucket AND v.key = t.key AND o.seq IS NULL AND b.versioning <> 'off'
+        ORDER BY v.seq DESC LIMIT 1
+    ) AS m ON true
+    WHERE o.seq IS NOT NULL OR m.version IS NOT NULL"
+);
+
+/// The same of a version by its id, or, where that is NULL, of the null version, current or not: one of the branches
+/// has a row. OFFSET keeps the id's index the way to it, however many versions the key has.
+pub(super) const LOCATE_VERSION: &str = concat!(
+    "SELECT t.bucket AS t_bucket, t.key AS t_key, t.version AS t_version, t.version IS NULL AS t_null,
+           b.name AS bucket_name, b.versioning <> 'off' AS versioned,
+           CASE WHEN o.delete_marker THEN o.version END AS m_version, o.is_null AS m_is_null, o.modified AS m_modified,
+           o.bucket, o.key, CASE WHEN NOT o.delete_marker THEN o.seq END AS seq, o.version, o.size, o.etag, o.modified,
+           o.attributes, o.checksums, o.tags, o.is_null, o.parts, ",
+    copies!(),
+    "
+    FROM unnest($1::int[], $2::text[], $3::uuid[]) AS t (bucket, key, version)
+    CROSS JOIN LATERAL (SELECT name, versioning FROM buckets WHERE buckets.id = t.bucket LIMIT 1) AS b
+    CROSS JOIN LATERAL (
+        SELECT bucket, key, seq, version, false AS delete_marker, size, etag, modified, attributes, checksums, tags,
+               is_null, CASE WHEN parts_of = version THEN parts END AS parts
+        FROM objects
+        WHERE objects.bucket = t.bucket AND objects.key = t.key
+          AND CASE WHEN t.version IS NULL THEN is_null ELSE objects.version = t.version AND NOT is_null END
+        UNION ALL
+        SELECT bucket, key, seq, version, delete_marker, size, etag, modified, attributes, checksums, tags, is_null, parts
+        FROM (SELECT * FROM object_versions WHERE object_versions.version = t.version OFFSET 0) AS v
+        WHERE v.bucket = t.bucket AND v.key = t.key AND NOT v.is_null
+        UNION ALL
+        SELECT bucket, key, seq, version, delete_marker, size, etag, modified, attributes, checksums, tags, is_null, parts
+        FROM object_versions v
+        WHERE v.bucket = t.bucket AND v.key = t.key AND v.is_null AND t.version IS NULL
+    ) AS o
+    LEFT JOIN LATERAL (
+        SELECT * FROM copies WHERE copies.version = o.version AND o.parts IS NULL OFFSET 0
+    ) AS c ON true"
+);
+
+/// Noncurrent versions and markers of keys, one row a copy: the one with an id, the null one, the two newest. Copies
+/// where the call may remove the version, unless they are many (16 = `MANY_EXTENTS`).
+pub(super) const VERSIONS: &str = concat!(
+    "SELECT v.bucket, v.key, v.seq, v.version, v.delete_marker, v.size, v.etag, v.modified, v.attributes, v.checksums,
+           v.tags, v.is_null, v.parts, ",
+    copies!(),
+    "
+    FROM unnest($1::int[], $2::text[], $3::uuid[], $4::boolean[], $5::boolean[], $6::boolean[])
+         AS t (bucket, key, version, is_null, newest, displaces)
+    CROSS JOIN LATERAL (
+        SELECT seq FROM (SELECT * FROM object_versions WHERE object_versions.version = t.version OFFSET 0) AS n
+        WHERE n.bucket = t.bucket AND n.key = t.key AND NOT n.is_null
+        UNION
+        SELECT seq FROM object_versions AS n
+        WHERE n.bucket = t.bucket AND n.key = t.key AND n.is_null AND t.is_null
+        UNION
+        SELECT seq FROM (
+            SELECT seq FROM object_versions AS n
+            WHERE n.bucket = t.bucket AND n.key = t.key AND t.newest ORDER BY n.seq DESC LIMIT 2
+        ) AS newest
+    ) AS s
+    CROSS JOIN LATERAL (
+        SELECT * FROM object_versions AS n
+        WHERE n.bucket = t.bucket AND n.key = t.key AND n.seq = s.seq LIMIT 1
+    ) AS v
+    LEFT JOIN LATERAL (
+        SELECT * FROM copies WHERE copies.version = v.version AND t.displaces AND (v.parts <= 16 OR v.parts IS NULL) OFFSET 0
     ) AS c ON true"
 );
 
@@ -188,12 +258,18 @@ pub(crate) const COPIES_AFTER: &str = concat!(
     ORDER BY c.extent, c.backend"
 );
 
-/// A version that is there, and how many copies its bucket wants.
+/// A version that is there, current or not, and how many copies its bucket wants.
 pub(crate) const VERSION: &str = concat!(
     "SELECT b.name AS bucket_name, b.replication_factor, ",
     object!(),
     "
-    FROM objects o JOIN buckets b ON b.id = o.bucket
+    FROM (
+        SELECT bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null, parts, parts_of
+        FROM objects
+        UNION ALL
+        SELECT bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null, parts, version
+        FROM object_versions WHERE NOT delete_marker
+    ) AS o JOIN buckets b ON b.id = o.bucket
     WHERE o.bucket = $1::int AND o.key = $2::text AND o.version = $3::uuid"
 );
 
@@ -238,7 +314,7 @@ pub(super) const ATTEMPTS: &str = "
 
 /// The buckets, and which of some keys may write to each.
 pub(super) const BUCKETS_AND_WRITERS: &str = "
-    SELECT b.id, b.name, b.state, b.ack, b.replication_factor, b.max_object_size,
+    SELECT b.id, b.name, b.state, b.ack, b.replication_factor, b.max_object_size, b.versioning,
            ARRAY(
                SELECT g.access_key_id FROM unnest($2::text[]) AS t (access_key_id),
                LATERAL (
@@ -276,7 +352,7 @@ pub(super) const HELD_INTENTS: &str = "
     FROM unnest($1::uuid[], $2::int[]) AS t (op, item) JOIN intents i ON i.op = t.op AND i.item = t.item
     WHERE NOT EXISTS (SELECT FROM mine WHERE mine.op = i.op AND mine.item = i.item)";
 
-/// 1, 2, 3 are the outcomes for which `Logged::changed_key` holds; a test compares them. Intents older than
+/// 1, 2, 3, 30, 31, 32 are the outcomes for which `Logged::changed_key` holds; a test compares them. Intents older than
 /// `core` promotes (12 h) would have the whole log read; an hour more, so that the rule stays there.
 pub(super) const OVERTAKEN: &str = "
     WITH t AS MATERIALIZED (
@@ -287,7 +363,7 @@ pub(super) const OVERTAKEN: &str = "
     )
     SELECT DISTINCT t.op, t.item
     FROM changes c JOIN t ON c.bucket = t.bucket AND c.key = t.key AND c.n > t.floor
-    WHERE c.n > (SELECT min(floor) FROM t) AND c.outcome IN (1, 2, 3)";
+    WHERE c.n > (SELECT min(floor) FROM t) AND c.outcome IN (1, 2, 3, 30, 31, 32)";
 
 /// Numbers of the log, and, where `$2`, of versions.
 pub(super) const NUMBERS: &str = "
@@ -309,7 +385,7 @@ pub(super) const ROOM: &str = "
     ) AS u
     WHERE b.state <> 'removed'";
 
-pub(super) const ALL: [&str; 19] = [
+pub(super) const ALL: [&str; 20] = [
     LOCKS,
     TRY_LOCK_KEYS,
     PLACES,
@@ -319,6 +395,7 @@ pub(super) const ALL: [&str; 19] = [
     CALLS,
     SUMS,
     COPIES_OF_EXTENTS,
+    VERSIONS,
     SCOPES,
     UPLOADS,
     PARTS,
@@ -345,6 +422,7 @@ mod tests {
             .map(|code| code.to_string())
             .collect();
         assert!(CALLS.contains(&format!("<= {}", s3o_core::object::MANY_EXTENTS)));
+        assert!(VERSIONS.contains(&format!("<= {}", s3o_core::object::MANY_EXTENTS)));
         assert!(PARTS.contains(&format!("t.part, {})", s3o_core::upload::MAX_PARTS)));
         assert!(EXTENTS.contains(&format!("LIMIT {}", crate::ledger::locate::EXTENT_ROWS)));
         assert!(OVERTAKEN.contains(&format!("IN ({})", changing.join(", "))));

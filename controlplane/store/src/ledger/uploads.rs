@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use s3o_core::call::{Call, CarriedIntent, Request};
 use s3o_core::upload::{PartCopy, PartRow, UploadFacts, UploadRow};
 use s3o_core::usage::signed;
-use s3o_types::{BucketId, Extent, UploadId};
+use s3o_types::{BucketId, Extent, UploadId, VersionRef};
 use uuid::Uuid;
 
 use super::effects::{column, json};
@@ -142,6 +142,10 @@ pub(super) fn closed(rows: &[UploadRow]) -> Result<Vec<Param>, Failure> {
         column(rows, |row| row.completed.as_ref().map(|completed| completed.etag.as_str().to_owned())),
         Box::new(checksums),
         column(rows, |row| row.completed.as_ref().map(|completed| completed.seq.0)),
+        column(rows, |row| {
+            let told = row.completed.as_ref().and_then(|completed| completed.told);
+            told.map(|told| told == VersionRef::Null)
+        }),
     ])
 }
 

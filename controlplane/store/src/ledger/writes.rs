@@ -32,6 +32,43 @@ pub(super) const DROP_OBJECTS: &str = "
     DELETE FROM objects o USING unnest($1::int[], $2::text[]) AS t (bucket, key)
     WHERE o.bucket = t.bucket AND o.key = t.key";
 
+/// Noncurrent rows that go.
+pub(super) const DROP_VERSIONS: &str = "
+    DELETE FROM object_versions v USING unnest($1::int[], $2::text[], $3::bigint[]) AS t (bucket, key, seq)
+    WHERE v.bucket = t.bucket AND v.key = t.key AND v.seq = t.seq";
+
+/// Current versions become noncurrent as they are, before whatever takes their place is written.
+pub(super) const RETIRE_OBJECTS: &str = "
+    INSERT INTO object_versions (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null,
+                                 retain_until, retain_mode, legal_hold, parts)
+    SELECT o.bucket, o.key, o.seq, o.version, o.size, o.etag, o.modified, o.attributes, o.checksums, o.tags, o.is_null,
+           o.retain_until, o.retain_mode, o.legal_hold, CASE WHEN o.parts_of = o.version THEN o.parts END
+    FROM unnest($1::int[], $2::text[]) AS t (bucket, key) JOIN objects o ON o.bucket = t.bucket AND o.key = t.key";
+
+/// The other way round, when whatever was in their place is gone.
+pub(super) const RESTORE_VERSIONS: &str = "
+    WITH restored AS (
+        DELETE FROM object_versions v USING unnest($1::int[], $2::text[], $3::bigint[]) AS t (bucket, key, seq)
+        WHERE v.bucket = t.bucket AND v.key = t.key AND v.seq = t.seq AND NOT v.delete_marker
+        RETURNING v.*
+    )
+    INSERT INTO objects (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null,
+                         retain_until, retain_mode, legal_hold, parts, parts_of)
+    SELECT bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null, retain_until,
+           retain_mode, legal_hold, parts, CASE WHEN parts IS NOT NULL THEN version END
+    FROM restored";
+
+pub(super) const ADD_MARKERS: &str = "
+    INSERT INTO object_versions (bucket, key, seq, version, delete_marker, size, etag, modified, is_null)
+    SELECT bucket, key, seq, version, true, 0, '', modified, is_null
+    FROM unnest($1::int[], $2::text[], $3::bigint[], $4::uuid[], $5::timestamptz[], $6::boolean[])
+         AS t (bucket, key, seq, version, modified, is_null)";
+
+pub(super) const TAG_VERSIONS: &str = "
+    UPDATE object_versions v SET tags = t.tags::jsonb
+    FROM unnest($1::int[], $2::text[], $3::uuid[], $4::text[]) AS t (bucket, key, version, tags)
+    WHERE v.version = t.version AND v.bucket = t.bucket AND v.key = t.key";
+
 /// By the version too: it cannot be another under the key's lock, and a row that is not there must not be made.
 pub(super) const SET_TAGS: &str = "
     UPDATE objects o SET tags = t.tags::jsonb
@@ -69,10 +106,10 @@ pub(super) const SETTLE: &str = "
              AS t (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag, backend_version,
                    encoding, foreign_key, extent_offset, extent_size, md5)
     )
-    INSERT INTO changes (n, op, item, outcome, bucket, key, version, object)
-    SELECT n, op, item, outcome, bucket, key, version, object::jsonb
+    INSERT INTO changes (n, op, item, outcome, bucket, key, version, object, is_null)
+    SELECT n, op, item, outcome, bucket, key, version, object::jsonb, is_null
     FROM unnest($30::bigint[], $31::uuid[], $32::int[], $33::smallint[], $34::int[], $35::text[], $36::uuid[],
-                $37::text[]) AS t (n, op, item, outcome, bucket, key, version, object)";
+                $37::text[], $38::boolean[]) AS t (n, op, item, outcome, bucket, key, version, object, is_null)";
 
 pub(super) const ADD_INTENTS: &str = "
     INSERT INTO intents (op, item, session, bucket, key, version, size, kind, if_absent, if_match,
@@ -124,8 +161,10 @@ pub(super) const OPEN_UPLOADS: &str = "
 /// The attempts stay until the upload is forgotten.
 pub(super) const CLOSE_UPLOADS: &str = "
     WITH closed AS (
-        UPDATE uploads u SET state = t.state, closed = now(), etag = t.etag, checksums = t.checksums::jsonb, seq = t.seq
-        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[]) AS t (id, state, etag, checksums, seq)
+        UPDATE uploads u SET state = t.state, closed = now(), etag = t.etag, checksums = t.checksums::jsonb, seq = t.seq,
+                             is_null = t.is_null
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::boolean[])
+             AS t (id, state, etag, checksums, seq, is_null)
         WHERE u.id = t.id
     )
     DELETE FROM upload_parts WHERE upload = ANY ($1::uuid[])";
@@ -158,14 +197,19 @@ pub(super) const ADD_USAGE: &str = "
         used = backend_usage.used + excluded.used, reserved = backend_usage.reserved + excluded.reserved,
         orphaned = backend_usage.orphaned + excluded.orphaned, objects = backend_usage.objects + excluded.objects";
 
-pub(super) const ALL: [&str; 17] = [
+pub(super) const ALL: [&str; 22] = [
     DROP_COPIES,
     TAKE_COPIES,
     MARK_COPIES,
     COUNT_COPIES,
     ADD_REPLICATION,
+    DROP_VERSIONS,
+    RETIRE_OBJECTS,
     DROP_OBJECTS,
+    RESTORE_VERSIONS,
+    ADD_MARKERS,
     SET_TAGS,
+    TAG_VERSIONS,
     SETTLE,
     ADD_INTENTS,
     ADD_TARGETS,

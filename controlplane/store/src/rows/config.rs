@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use s3o_core::config::{BackendConfig, BucketConfig, ClusterConfig, CredentialConfig, DeclaredBackend};
+use s3o_core::config::{
+    BackendConfig, BucketConfig, BucketState, ClusterConfig, CredentialConfig, DeclaredBackend,
+};
 use s3o_types::{
     BackendId, BackendSpec, BucketId, BucketName, CorsRule, Credentials, EtagProof, Place, Quirks, Rights,
     Scope, Secret,
@@ -115,12 +117,13 @@ fn bucket(cells: Cells<'_>) -> Result<BucketConfig, String> {
     Ok(BucketConfig {
         id: BucketId(cells.get("id")?),
         name: BucketName::try_from(name)?,
-        state: cells.word("state")?,
+        state: bucket_state(cells)?,
         ack: cells.word("ack")?,
         replication_factor: u16::try_from(factor).map_err(|error| format!("replication_factor: {error}"))?,
         max_object_size: cells.optional_unsigned("max_object_size")?,
         created: cells.time("created")?,
         cors: cors(cells)?,
+        versioning: cells.word("versioning")?,
     })
 }
 
@@ -128,6 +131,14 @@ fn bucket(cells: Cells<'_>) -> Result<BucketConfig, String> {
 fn cors(cells: Cells<'_>) -> Result<Vec<CorsRule>, String> {
     let declared: Vec<CorsRule> = cells.json("cors")?;
     if declared.is_empty() { cells.json("stored_cors") } else { Ok(declared) }
+}
+
+/// A bucket that was ever versioned has a word of its own: an older release cannot read it, and keeps off.
+pub(crate) fn bucket_state(cells: Cells<'_>) -> Result<BucketState, String> {
+    match cells.get("state")? {
+        "versioned" => Ok(BucketState::Active),
+        word => word.parse(),
+    }
 }
 
 /// The rules of a bucket as its row has them.

@@ -4,6 +4,7 @@ use s3o_core::listing::ListedObject;
 use s3o_core::object::{CopyRow, ObjectRow, Piece};
 use s3o_types::{
     BackendId, BlobName, BucketId, Checksums, Encoding, Etag, Extent, Gen, ObjectAttributes, Seq, VersionId,
+    VersionRef,
 };
 use serde::Serialize;
 use uuid::Uuid;
@@ -95,6 +96,14 @@ impl TryFrom<ListedRecord<'_>> for ListedObject {
             checksum_algorithms: checksums.values.into_keys().collect(),
         })
     }
+}
+
+/// How a client was told of a version, from columns that say which it is and whether it is a null one; NULL there: not at
+/// all.
+pub(crate) fn told(cells: Cells<'_>, version: &str, is_null: &str) -> Result<Option<VersionRef>, String> {
+    let Some(is_null) = cells.get::<Option<bool>>(is_null)? else { return Ok(None) };
+    let version: Option<Uuid> = cells.get(version)?;
+    Ok(version.map(|version| VersionRef::of(VersionId::from_uuid(version), is_null)))
 }
 
 #[derive(Serialize)]

@@ -5,7 +5,7 @@ use s3o_types::{BackendId, BucketId, Etag, Extent, Gen, Seq, UploadId, VersionId
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Cells, small};
+use super::{Cells, small, told};
 
 /// A row of `uploads`.
 pub(crate) struct UploadRecord<'a>(pub(crate) Cells<'a>);
@@ -22,6 +22,7 @@ impl UploadRecord<'_> {
             at: cells.time("closed")?,
             etag: Etag::new(etag),
             checksums: cells.json("checksums")?,
+            told: told(cells, "version", "is_null")?,
         }))
     }
 }

@@ -97,6 +97,7 @@ pub(crate) fn declared(quotas: &[Option<u64>]) -> Declared {
             ack: AckLevel::One,
             replication_factor: 1,
             max_object_size: None,
+            versioning: None,
         }],
         credentials: vec![DeclaredCredential {
             scopes: vec![],
@@ -185,7 +186,12 @@ impl World {
     }
 
     pub(crate) fn delete(&self, op: Op, key: &str) -> Request {
-        let delete = Delete { bucket: self.bucket, key: key.to_owned(), conditions: Conditions::default() };
+        let delete = Delete {
+            bucket: self.bucket,
+            key: key.to_owned(),
+            conditions: Conditions::default(),
+            version: None,
+        };
         self.request(op, Call::Delete(delete))
     }
 

@@ -12,7 +12,7 @@ use s3o_core::cleanup::{Claim, CleanupItem, CleanupResult, QueueDepths};
 use s3o_core::config::{BackendConfig, ClusterConfig, MarkerPlace, MarkerSeen, Routing};
 use s3o_core::intent::Intent;
 use s3o_core::listing::{ListQuery, Page};
-use s3o_core::object::{Locate, Located};
+use s3o_core::object::{Locate, Lookup};
 use s3o_core::ports::{
     Buckets, Configs, Ledger, Maintenance, Overview, PortError, Queues, Sessions, Uploads, WorkerControl as _,
 };
@@ -204,7 +204,7 @@ impl Ledger for Ports {
         )
     }
 
-    async fn locate(&self, _: Locate) -> Result<Option<Located>, Refusal> {
+    async fn locate(&self, _: Locate) -> Result<Lookup, Refusal> {
         unreachable!("workers do not read objects")
     }
 

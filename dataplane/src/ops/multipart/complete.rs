@@ -50,10 +50,11 @@ pub(in crate::ops) async fn answer(
                 checksums: &object.checksums,
                 parts: picked.iter().map(|part| (part.number, part.attempt)).collect(),
             };
-            caller.complete_upload(bucket.id, &input.key, request).await.map_err(faults::of_failure)?;
+            let done = caller.complete_upload(bucket.id, &input.key, request).await;
+            let version_id = done.map_err(faults::of_failure)?.version_id;
             let size = picked.iter().map(|part| part.size).sum();
             audit::completed(&caller, &bucket.name, &input.key, size);
-            object
+            Object { version_id, ..object }
         }
         UploadState::Completed => repeated(&listed, upload)?,
         UploadState::Aborted => return Err(no_such_upload()),
@@ -65,6 +66,7 @@ pub(in crate::ops) async fn answer(
         e_tag: Some(ETag::Strong(object.etag.as_str().to_owned())),
         checksum_type: kind.map(|kind| ChecksumType::from_static(kind.as_str())),
         key: Some(req.input.key),
+        version_id: object.version_id,
         ..Default::default()
     };
     set_checksums!(output, object.checksums);
@@ -151,6 +153,8 @@ fn check_sizes(picked: &[&StoredPart], least: u64) -> S3Result<()> {
 struct Object {
     etag: Etag,
     checksums: Checksums,
+    /// Once it counts, in a bucket that was ever versioned.
+    version_id: Option<String>,
 }
 
 fn assemble(upload: &Upload, picked: &[&StoredPart]) -> S3Result<Object> {
@@ -160,7 +164,7 @@ fn assemble(upload: &Upload, picked: &[&StoredPart]) -> S3Result<Object> {
     };
     let etag = parts::etag(picked.iter().map(|part| &part.etag)).ok_or_else(broken)?;
     if upload.checksum_algorithm.is_empty() {
-        return Ok(Object { etag, checksums: Checksums::default() });
+        return Ok(Object { etag, checksums: Checksums::default(), version_id: None });
     }
     let algorithm = Algorithm::from_name(&upload.checksum_algorithm);
     let kind = ChecksumKind::from_word(&upload.checksum_type);
@@ -173,7 +177,8 @@ fn assemble(upload: &Upload, picked: &[&StoredPart]) -> S3Result<Object> {
     let pieces = pieces.ok_or_else(invalid_part)?;
     let pieces: Vec<(&str, u64)> = pieces.iter().map(|(value, size)| (value.as_str(), *size)).collect();
     let value = parts::checksum(algorithm, kind, &pieces).ok_or_else(broken)?;
-    Ok(Object { etag, checksums: Checksums { values: [(algorithm.name().to_owned(), value)].into() } })
+    let checksums = Checksums { values: [(algorithm.name().to_owned(), value)].into() };
+    Ok(Object { etag, checksums, version_id: None })
 }
 
 /// What the client says of the whole object.
@@ -224,7 +229,9 @@ fn check_said(
 fn repeated(listed: &[ListedPart], upload: Upload) -> S3Result<Object> {
     let etag = parts::etag(listed.iter().map(|part| &part.etag));
     match etag {
-        Some(etag) if etag.as_str() == upload.etag => Ok(Object { etag, checksums: upload.checksums }),
+        Some(etag) if etag.as_str() == upload.etag => {
+            Ok(Object { etag, checksums: upload.checksums, version_id: upload.version_id })
+        }
         _ => Err(no_such_upload()),
     }
 }

@@ -14,10 +14,10 @@ use super::{no_such_upload, part_number};
 use crate::control::{PartOf, Want};
 use crate::ops::checksums::set_checksums;
 use crate::ops::conditions::ReadConditions;
-use crate::ops::copy_object::{check_source, server_side, source, streamed};
+use crate::ops::copy_object::{check_source, server_side, source, source_fault, streamed};
 use crate::ops::headers::timestamp;
 use crate::ops::range::Slice;
-use crate::ops::{Answer, MAX_SINGLE_BYTES, bucket_of, check_key, locate, refuse_unsupported};
+use crate::ops::{Answer, MAX_SINGLE_BYTES, bucket_of, check_key, locate_or, refuse_unsupported};
 use crate::pipeline::faults::invalid_argument;
 use crate::pipeline::put::{Write, write};
 use crate::pipeline::read::Source;
@@ -32,11 +32,13 @@ pub(in crate::ops) async fn answer(
     check(&req.input)?;
     let number = part_number(req.input.part_number)?;
     let token = UploadToken::parse(&req.input.upload_id).ok_or_else(no_such_upload)?;
-    let (source_bucket, source_key) = source(plane, &plane.caller(&req), &req.input.copy_source).await?;
+    let (source_bucket, source_key, version) =
+        source(plane, &plane.caller(&req), &req.input.copy_source).await?;
     let range = req.input.copy_source_range.as_deref().map(parse_range).transpose()?;
     let want = range.map_or(Want::All, |slice| Want::Range(slice.start, slice.end));
     let reader = plane.caller(&req);
-    let located = locate(plane, &req, &reader, (&source_bucket, &source_key), want).await?;
+    let named = (&source_bucket, source_key.as_str(), version);
+    let located = locate_or(plane, &req, &reader, named, want, source_fault).await?;
     let input = &mut req.input;
     let conditions = ReadConditions {
         if_match: input.copy_source_if_match.take(),
@@ -59,6 +61,7 @@ pub(in crate::ops) async fn answer(
     let wanted: AlgorithmSet = token.checksum.map(|(algorithm, _)| algorithm).into_iter().collect();
     // A backend's own copy shows us no byte to make a checksum of.
     let near = slice == whole && wanted == AlgorithmSet::NONE;
+    let copy_source_version_id = located.version_id.clone();
     let reading = Source { caller: reader, bucket: source_bucket.id, key: source_key };
     let request = Write {
         caller: plane.caller(&req),
@@ -81,7 +84,11 @@ pub(in crate::ops) async fn answer(
         ..Default::default()
     };
     set_checksums!(result, written.checksums);
-    Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() }))
+    Ok(S3Response::new(UploadPartCopyOutput {
+        copy_part_result: Some(result),
+        copy_source_version_id,
+        ..Default::default()
+    }))
 }
 
 fn check(input: &UploadPartCopyInput) -> S3Result<()> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use s3o_types::{
     AckLevel, BackendId, BackendState, BlobName, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag,
-    Extent, ObjectAttributes, Op, Place, Scope, Seq, Timestamp, UploadId, VersionId,
+    Extent, ObjectAttributes, Op, Place, Scope, Seq, Timestamp, UploadId, VersionId, Versioning,
 };
 use uuid::Uuid;
 
@@ -19,6 +19,7 @@ use crate::outcome_log::{Change, LoggedOutcome};
 use crate::replication::ReplicationEntry;
 use crate::upload::{PartRow, UploadEffects, UploadFacts, UploadState};
 use crate::usage::{Usage, signed};
+use crate::versions::{Noncurrent, VersionEffects, Wanted};
 
 pub(super) const BUCKET: BucketId = BucketId(1);
 pub(super) const REAPER: Uuid = Uuid::from_u128(0xdead);
@@ -27,6 +28,9 @@ pub(super) const REAPER: Uuid = Uuid::from_u128(0xdead);
 #[derive(Default, Clone)]
 pub(super) struct World {
     pub(super) objects: HashMap<String, ObjectRow>,
+    /// Noncurrent versions, and, where it is true, markers.
+    pub(super) noncurrent: BTreeMap<(String, Seq), (ObjectRow, bool)>,
+    pub(super) versioning: Versioning,
     pub(super) copies: Vec<CopyRow>,
     pub(super) intents: HashMap<Op, Intent>,
     pub(super) usage: HashMap<BackendId, Usage>,
@@ -72,6 +76,7 @@ impl World {
             ack: self.ack,
             replication_factor: self.factor(),
             max_object_size: Some(1000),
+            versioning: self.versioning,
         };
         let log_head = Seq(self.drawn);
         let seqs = requests
@@ -99,6 +104,7 @@ impl World {
                 .map(|(key, row)| ((BUCKET, key.clone()), self.current(row)))
                 .collect(),
             extents: requests.iter().filter_map(|request| self.extent(&request.call)).collect(),
+            versions: self.wanted(requests),
             named_blobs: self.named(),
             overtaken,
             log_head,
@@ -125,7 +131,7 @@ impl World {
     /// What the store reads for a call that changes copies: nothing of a version that is gone.
     fn extent(&self, call: &Call) -> Option<((VersionId, Extent), ExtentFacts)> {
         let (version, extent) = call.extent()?;
-        self.objects.values().find(|row| row.version == version)?;
+        self.rows().find(|row| row.version == version)?;
         let of_extent = |copy: &&CopyRow| copy.blob.version == version && copy.blob.extent == extent;
         let copies = self.copies.iter().filter(of_extent);
         let copies = copies.map(|copy| (copy.clone(), self.state(copy.backend))).collect();
@@ -164,6 +170,68 @@ impl World {
         }
         let sums = sums.into_iter().map(|(backend, (bytes, objects))| (backend, bytes, objects)).collect();
         CurrentObject { row: row.clone(), copies: vec![], sums }
+    }
+
+    /// What the store reads for these calls, and nothing more.
+    fn wanted(&self, requests: &[Request]) -> HashMap<(BucketId, String), BTreeMap<Seq, Noncurrent>> {
+        let mut facts: HashMap<(BucketId, String), BTreeMap<Seq, Noncurrent>> = HashMap::new();
+        for request in requests {
+            let key = request.call.bucket_and_key().1;
+            let Some(wanted) = Wanted::by(&request.call, self.versioning) else { continue };
+            let rows = self.noncurrent.iter().filter(|((of, _), _)| of == key).rev();
+            for (n, ((_, seq), (row, delete_marker))) in rows.enumerate() {
+                let is_named = wanted.named == Some(row.version) && !row.is_null;
+                if is_named || (wanted.null && row.is_null) || (wanted.newest && n < 2) {
+                    let mut object = self.current(row);
+                    if !request.call.displaces() {
+                        object.copies.clear();
+                    }
+                    let noncurrent = Noncurrent { object, delete_marker: *delete_marker };
+                    facts.entry((BUCKET, key.to_owned())).or_default().insert(*seq, noncurrent);
+                }
+            }
+        }
+        facts
+    }
+
+    /// What the store does with the effects on versions, in its order.
+    fn take_versions(&mut self, effects: VersionEffects, drop_objects: Vec<(BucketId, String)>) {
+        let VersionEffects { dropped, retired, restored, markers, tagged } = effects;
+        for (_, key, seq) in dropped {
+            assert!(self.noncurrent.remove(&(key, seq)).is_some());
+        }
+        for (_, key) in retired {
+            let row = self.objects[&key].clone();
+            assert!(self.noncurrent.insert((key, row.seq), (row, false)).is_none());
+        }
+        for (_, key) in drop_objects {
+            assert!(self.objects.remove(&key).is_some());
+        }
+        for (_, key, seq) in restored {
+            let (row, delete_marker) = self.noncurrent.remove(&(key.clone(), seq)).expect("a version");
+            assert!(!delete_marker && self.objects.insert(key, row).is_none());
+        }
+        for marker in markers {
+            let row = ObjectRow {
+                bucket: marker.bucket,
+                key: marker.key.clone(),
+                seq: marker.seq,
+                version: marker.version,
+                size: 0,
+                etag: Etag::new(""),
+                modified: marker.modified,
+                attributes: ObjectAttributes::default(),
+                checksums: Checksums::default(),
+                is_null: marker.is_null,
+                parts: None,
+            };
+            assert!(self.noncurrent.insert((marker.key, marker.seq), (row, true)).is_none());
+        }
+        for row in tagged {
+            let known = self.noncurrent.get_mut(&(row.key.clone(), row.seq)).expect("a version");
+            assert!(!known.1 && known.0.version == row.version);
+            known.0 = row;
+        }
     }
 
     fn named(&self) -> HashSet<(BackendId, BlobName)> {
@@ -205,7 +273,12 @@ impl World {
     }
 
     pub(super) fn outcomes(&self) -> HashMap<Op, LoggedOutcome> {
-        let logged = |c: &Change| LoggedOutcome { logged: c.logged, seq: c.seq, at: Timestamp(c.seq.0) };
+        let logged = |c: &Change| LoggedOutcome {
+            logged: c.logged,
+            seq: c.seq,
+            at: Timestamp(c.seq.0),
+            version: c.told,
+        };
         self.changes.iter().map(|c| (c.op, logged(c))).collect()
     }
 
@@ -221,14 +294,12 @@ impl World {
         let requests = [request];
         let Decision { mut outcomes, effects } = decide(self.facts(&requests), &requests);
         self.assert_in_place(&requests[0].call, &effects.add_copies);
+        self.take_versions(effects.versions, effects.drop_objects);
         for row in effects.put_objects {
             self.objects.insert(row.key.clone(), row);
         }
         for row in effects.set_tags {
             assert!(self.objects.insert(row.key.clone(), row).is_some());
-        }
-        for (_, key) in effects.drop_objects {
-            assert!(self.objects.remove(&key).is_some());
         }
         self.copies.retain(|copy| !effects.drop_copies.contains(&copy.blob.version));
         for (version, extent, backend) in effects.take_copies {
@@ -276,15 +347,45 @@ impl World {
         outcomes.remove(0)
     }
 
-    /// Promise 1, on the model: each extent of each object has a verified copy.
+    /// Promise 1, on the model: each extent of each version has a verified copy.
     fn audit_copies(&self) {
-        for row in self.objects.values() {
+        for row in self.rows() {
             let verified = |copy: &&CopyRow| {
                 copy.blob.version == row.version && copy.state == CopyState::Verified
             };
             let extents: HashSet<Extent> =
                 self.copies.iter().filter(verified).map(|copy| copy.blob.extent).collect();
             assert_eq!(extents.len(), usize::from(row.parts.unwrap_or(1)), "{} lost bytes", row.key);
+        }
+    }
+
+    /// Versions, current or not.
+    fn rows(&self) -> impl Iterator<Item = &ObjectRow> {
+        let noncurrent = self.noncurrent.values().filter(|(_, marker)| !marker).map(|(row, _)| row);
+        self.objects.values().chain(noncurrent)
+    }
+
+    /// What `versions.rs` promises of the rows of a key.
+    fn audit_versions(&self) {
+        let mut newest: HashMap<&str, (Seq, bool)> = HashMap::new();
+        let mut nulls: HashMap<&str, usize> = HashMap::new();
+        for ((key, seq), (row, delete_marker)) in &self.noncurrent {
+            newest.insert(key, (*seq, *delete_marker));
+            *nulls.entry(key).or_default() += usize::from(row.is_null);
+        }
+        for (key, row) in &self.objects {
+            *nulls.entry(key).or_default() += usize::from(row.is_null);
+            assert!(
+                newest.remove(key.as_str()).is_none_or(|(seq, _)| seq < row.seq),
+                "{key}: not the newest"
+            );
+        }
+        assert!(newest.values().all(|(_, delete_marker)| *delete_marker), "a version is hidden by nothing");
+        assert!(nulls.values().all(|count| *count <= 1), "a key has two null versions");
+        let versions: HashSet<_> = self.rows().map(|row| row.version).collect();
+        assert_eq!(versions.len(), self.rows().count(), "a version is there twice");
+        for row in self.rows() {
+            assert!(row.size == 0 || self.copies.iter().any(|copy| copy.blob.version == row.version));
         }
     }
 
@@ -301,15 +402,16 @@ impl World {
             let objects = i64::from(copy.is_first());
             let bytes = Usage { used: signed(copy.stored_size), objects, ..Usage::default() };
             *expected.entry(copy.backend).or_default() += bytes;
-            assert_eq!(self.objects.get(&copy.key).map(|row| row.version), Some(copy.blob.version));
+            assert!(self.rows().any(|row| row.version == copy.blob.version), "a copy of no version");
         }
+        self.audit_versions();
         for part in self.uploads.values().flat_map(|upload| upload.parts.values()) {
             for copy in &part.copies {
                 let bytes = Usage { reserved: signed(part.size), ..Usage::default() };
                 *expected.entry(copy.backend).or_default() += bytes;
             }
         }
-        for row in self.objects.values().filter(|row| row.parts.is_some()) {
+        for row in self.rows().filter(|row| row.parts.is_some()) {
             let pieces = self.copies.iter().filter(|copy| copy.blob.version == row.version);
             let by_offset: BTreeMap<u64, u64> =
                 pieces.filter_map(|copy| copy.piece).map(|piece| (piece.offset, piece.size)).collect();
@@ -429,7 +531,7 @@ pub(super) fn commit_call(intent: CarriedIntent, copies: usize) -> Call {
 }
 
 pub(super) fn delete_call(key: &str) -> Call {
-    Call::Delete(Delete { bucket: BUCKET, key: key.into(), conditions: Conditions::default() })
+    Call::Delete(Delete { bucket: BUCKET, key: key.into(), conditions: Conditions::default(), version: None })
 }
 
 pub(super) fn refused(outcome: &Outcome) -> Option<ErrorCode> {

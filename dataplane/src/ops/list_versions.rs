@@ -1,0 +1,166 @@
+//! ListObjectVersions: one page of the database. A page goes on behind a version by its place in the key's order, which
+//! stands behind its name in the marker: it holds when that version is deleted meanwhile, as tools that empty a bucket
+//! do. A plain version id is taken for a marker too.
+
+use std::sync::Arc;
+
+use s3o_types::{Right, VersionRef};
+use s3s::dto::{
+    CommonPrefix, DeleteMarkerEntry, ETag, ListObjectVersionsInput, ListObjectVersionsOutput, ObjectVersion,
+    ObjectVersionStorageClass,
+};
+use s3s::{S3Request, S3Response, S3Result};
+
+use super::buckets::owner;
+use super::headers::timestamp;
+use super::list::{Encoder, Said, max_keys};
+use super::{Answer, bucket_of};
+use crate::access::allowed;
+use crate::control::{ListedVersion, VersionEntry, VersionsQuery};
+use crate::pipeline::faults::{self, invalid_argument};
+use crate::plane::Plane;
+
+/// Answers with a page.
+pub(super) async fn answer(
+    plane: &Arc<Plane>,
+    req: S3Request<ListObjectVersionsInput>,
+) -> Answer<ListObjectVersionsOutput> {
+    let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
+    allowed(plane, &req, &bucket, Right::List, req.input.prefix.as_deref().unwrap_or_default())?;
+    let input = req.input;
+    let encoder = Encoder::new(input.encoding_type.as_ref())?;
+    let max_keys = max_keys(input.max_keys)?;
+    let query = query(&input, max_keys)?;
+    // S3 answers nothing, and "not truncated", whatever there is.
+    let page = if max_keys == 0 {
+        Default::default()
+    } else {
+        caller.list_versions(bucket.id, &query).await.map_err(faults::of_failure)?
+    };
+    let next = page.entries.last().filter(|_| page.truncated).map(position);
+    let (next_key, next_version) = next.map_or((None, None), |(key, version)| (Some(key), version));
+    let mut output = ListObjectVersionsOutput {
+        name: Some(bucket.name),
+        prefix: Some(encoder.text(&query.prefix)),
+        key_marker: Some(encoder.text(&query.key_after)),
+        version_id_marker: Some(input.version_id_marker.unwrap_or_default()),
+        max_keys: Some(max_keys),
+        is_truncated: Some(page.truncated),
+        next_key_marker: next_key.map(|key| encoder.text(&key)),
+        next_version_id_marker: next_version,
+        delimiter: input.delimiter.map(|delimiter| encoder.text(&delimiter)),
+        encoding_type: input.encoding_type,
+        ..Default::default()
+    };
+    for entry in page.entries {
+        add(&mut output, &encoder, entry);
+    }
+    Ok(S3Response::new(output))
+}
+
+fn query(input: &ListObjectVersionsInput, max_keys: i32) -> S3Result<VersionsQuery> {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (prefix, delimiter, key_after) =
+        (text(&input.prefix), text(&input.delimiter), text(&input.key_marker));
+    if [&prefix, &delimiter, &key_after].iter().any(|text| text.contains('\0')) {
+        return Err(invalid_argument("Prefix, delimiter and marker must not contain U+0000."));
+    }
+    let marker = input.version_id_marker.as_deref().filter(|marker| !marker.is_empty());
+    if marker.is_some() && key_after.is_empty() {
+        return Err(invalid_argument("A version-id marker cannot be specified without a key marker."));
+    }
+    let after = marker
+        .map(|marker| parse(marker).ok_or_else(|| invalid_argument("Invalid version id marker specified")));
+    let (version_after, seq_after) = match after.transpose()? {
+        None => (None, None),
+        Some((_, Some(seq))) => (None, Some(seq)),
+        Some((version, None)) => (Some(version), None),
+    };
+    let max_keys = u32::try_from(max_keys).unwrap_or_default();
+    Ok(VersionsQuery { prefix, delimiter, key_after, seq_after, version_after, max_keys })
+}
+
+/// A version's name, and its place where that is said.
+fn parse(marker: &str) -> Option<(VersionRef, Option<i64>)> {
+    match marker.split_once('.') {
+        None => Some((marker.parse().ok()?, None)),
+        Some((name, seq)) => Some((name.parse().ok()?, Some(seq.parse().ok().filter(|seq| *seq > 0)?))),
+    }
+}
+
+/// Where a page goes on behind an entry.
+fn position(entry: &VersionEntry) -> (String, Option<String>) {
+    match entry {
+        VersionEntry::CommonPrefix(prefix) => (prefix.clone(), None),
+        VersionEntry::Version(row) | VersionEntry::Marker(row) => {
+            (row.object.key.clone(), Some(format!("{}.{}", row.version_id, row.seq)))
+        }
+    }
+}
+
+fn add(output: &mut ListObjectVersionsOutput, encoder: &Encoder, entry: VersionEntry) {
+    match entry {
+        VersionEntry::CommonPrefix(prefix) => {
+            let prefix = Some(encoder.text(&prefix));
+            output.common_prefixes.get_or_insert_default().push(CommonPrefix { prefix });
+        }
+        VersionEntry::Marker(ListedVersion { object, seq: _, version_id, is_latest }) => {
+            output.delete_markers.get_or_insert_default().push(DeleteMarkerEntry {
+                is_latest: Some(is_latest),
+                key: Some(encoder.text(&object.key)),
+                last_modified: timestamp(object.modified),
+                owner: Some(owner()),
+                version_id: Some(version_id),
+            });
+        }
+        VersionEntry::Version(ListedVersion { object, seq: _, version_id, is_latest }) => {
+            let Said { algorithms, kind, storage_class } = Said::of(&object);
+            output.versions.get_or_insert_default().push(ObjectVersion {
+                checksum_algorithm: algorithms,
+                checksum_type: kind,
+                e_tag: Some(ETag::Strong(object.etag)),
+                is_latest: Some(is_latest),
+                key: Some(encoder.text(&object.key)),
+                last_modified: timestamp(object.modified),
+                owner: Some(owner()),
+                restore_status: None,
+                size: i64::try_from(object.size).ok(),
+                storage_class: Some(ObjectVersionStorageClass::from(storage_class)),
+                version_id: Some(version_id),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use s3o_types::VersionId;
+
+    use super::*;
+
+    #[test]
+    fn markers() {
+        let id = VersionId::mint(3, 4);
+        assert_eq!(parse(&format!("{id}.17")), Some((VersionRef::Id(id), Some(17))));
+        assert_eq!(parse("null.1"), Some((VersionRef::Null, Some(1))));
+        assert_eq!(parse(&id.to_string()), Some((VersionRef::Id(id), None)));
+        for bad in ["x", "null.", "null.0", "null.-1", "null.x", ".1", &format!("{id}x")] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_version_needs_its_key() {
+        let input = |key: &str, version: &str| ListObjectVersionsInput {
+            key_marker: Some(key.to_owned()),
+            version_id_marker: Some(version.to_owned()),
+            ..Default::default()
+        };
+        assert!(query(&input("", "null"), 5).is_err());
+        assert!(query(&input("k", "bad"), 5).is_err());
+        let read = query(&input("k", "null.7"), 5).expect("good");
+        assert_eq!((read.seq_after, read.version_after, read.max_keys), (Some(7), None, 5));
+        let read = query(&input("k", ""), 5).expect("good");
+        assert_eq!((read.seq_after, read.version_after), (None, None));
+    }
+}
