@@ -7,16 +7,15 @@
 use async_trait::async_trait;
 use s3o_core::bucket::{BucketChange, Contents, Facts, Named, Step, Wanted, decide, empty};
 use s3o_core::call::Refusal;
-use s3o_core::config::BucketState;
 use s3o_core::ports::{Buckets, PortError};
 use s3o_core::worker::Counts;
 use s3o_types::{BucketId, CorsRule, Right, Rights};
 use tokio_postgres::{Row, Transaction};
 
-use super::GENERATION;
+use super::{GENERATION, mint};
 use crate::Store;
 use crate::error::Failure;
-use crate::rows::{Cells, corrupt, cors_json};
+use crate::rows::{Cells, bucket_state, corrupt, cors_json};
 use crate::schema::{LOCK_BUCKET, LOCK_MIGRATION};
 
 /// $1 operation, $2 access key.
@@ -48,7 +47,8 @@ const CONTENTS: &str = "
 
 const DELETE: &str = "
     WITH deleted AS (
-        UPDATE buckets SET state = 'deleting', deleted_by = $2::uuid WHERE id = $1::int AND state = 'active' RETURNING id
+        UPDATE buckets SET state = 'deleting', deleted_by = $2::uuid
+        WHERE id = $1::int AND state IN ('active', 'versioned') RETURNING id
     ), whole AS (DELETE FROM grants WHERE bucket IN (SELECT id FROM deleted))
     DELETE FROM scoped_grants WHERE bucket IN (SELECT id FROM deleted)";
 
@@ -70,9 +70,6 @@ const RETIRE: &str = "
                                                      OR starts_with(q.storage_key, '.s3o/long/'))
       AND NOT EXISTS (SELECT FROM cleanup_dlq d WHERE starts_with(d.storage_key, b.name || '/'))
     RETURNING b.id";
-
-const MINT: &str = "
-    UPDATE settings SET value = to_jsonb(value::bigint + 1) WHERE name = 'generation' RETURNING value::bigint";
 
 #[async_trait]
 impl Buckets for Store {
@@ -105,8 +102,8 @@ async fn make(transaction: &Transaction<'_>, change: &BucketChange) -> Result<Re
         Err(refusal) => return Ok(Err(refusal)),
     };
     match write(transaction, change, step).await? {
-        Ok(true) => generation(transaction, MINT).await.map(Ok),
-        Ok(false) => generation(transaction, GENERATION).await.map(Ok),
+        Ok(true) => mint(transaction).await.map(Ok),
+        Ok(false) => Ok(Ok(transaction.query_one(GENERATION, &[]).await?.get(0))),
         Err(refusal) => Ok(Err(refusal)),
     }
 }
@@ -130,7 +127,7 @@ fn named_bucket(row: &Row) -> Result<Named, String> {
     let cells = Cells(row);
     Ok(Named {
         id: BucketId(cells.get("id")?),
-        state: cells.word::<BucketState>("state")?,
+        state: bucket_state(cells)?,
         declared: cells.get("declared")?,
         declares_cors: cells.get("declares_cors")?,
         owner: cells.get("owner")?,
@@ -184,8 +181,4 @@ fn contents(row: &Row) -> Contents {
         uploads: row.get("uploads"),
         intents: row.get("intents"),
     }
-}
-
-async fn generation(transaction: &Transaction<'_>, sql: &str) -> Result<i64, Failure> {
-    Ok(transaction.query_one(sql, &[]).await?.get(0))
 }

@@ -10,7 +10,7 @@ use s3o_core::config::{Declared, DeclaredBackend, DeclaredBucket, DeclaredCreden
 use s3o_types::Scope;
 use tokio_postgres::Transaction;
 
-use super::versioning;
+use super::{mint, versioning};
 use crate::Store;
 use crate::error::{Failure, StoreError};
 use crate::rows::{cors_json, spec_json};
@@ -48,13 +48,6 @@ async fn apply(transaction: &Transaction<'_>, declared: &Declared, hash: &str) -
     if changed {
         mint(transaction).await?;
     }
-    Ok(())
-}
-
-/// The configuration is another one now.
-pub(crate) async fn mint(transaction: &Transaction<'_>) -> Result<(), Failure> {
-    let mint = "UPDATE settings SET value = to_jsonb(value::bigint + 1) WHERE name = 'generation'";
-    transaction.execute(mint, &[]).await?;
     Ok(())
 }
 

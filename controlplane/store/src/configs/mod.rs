@@ -7,7 +7,7 @@ mod buckets;
 mod declare;
 mod versioning;
 
-pub(crate) use declare::{mint, retire_empty};
+pub(crate) use declare::retire_empty;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use s3o_core::config::{ClusterConfig, MarkerPlace, MarkerSeen};
 use s3o_core::ports::{Configs, PortError};
 use s3o_types::EtagProof;
 use tokio::sync::{Notify, watch};
-use tokio_postgres::IsolationLevel;
+use tokio_postgres::{IsolationLevel, Transaction};
 use tokio_util::sync::CancellationToken;
 
 use crate::Store;
@@ -105,6 +105,13 @@ pub(crate) async fn watch_generation(
             Err(failure) => tracing::error!(%failure, "the configuration in the database cannot be read"),
         }
     }
+}
+
+/// The configuration is another one now: its generation.
+pub(crate) async fn mint(transaction: &Transaction<'_>) -> Result<i64, Failure> {
+    let mint = "UPDATE settings SET value = to_jsonb(value::bigint + 1) WHERE name = 'generation'
+                RETURNING value::bigint";
+    Ok(transaction.query_one(mint, &[]).await?.get(0))
 }
 
 async fn generation(pool: &Pool) -> Result<i64, Failure> {

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::Store;
 use crate::error::Failure;
+use crate::configs::mint;
 use crate::ledger;
 use crate::rows::{Cells, bucket_state, corrupt};
 use crate::schema::LOCK_BUCKET;
@@ -42,8 +43,6 @@ const CHANGE: &str = "
 const LOG: &str = "
     INSERT INTO changes (n, op, item, outcome, bucket, key, object)
     VALUES (nextval('change_seq'), $1, $2, $3, $4, '', jsonb_build_object('versioning', $5::text))";
-
-const MINT: &str = "UPDATE settings SET value = to_jsonb(value::bigint + 1) WHERE name = 'generation'";
 
 async fn lock(transaction: &Transaction<'_>, bucket: i32) -> Result<(), Failure> {
     transaction.execute("SELECT pg_advisory_xact_lock($1::int, $2::int)", &[&LOCK_BUCKET, &bucket]).await?;
@@ -140,7 +139,7 @@ async fn set(transaction: &Transaction<'_>, asked: &SetVersioning) -> Result<Res
         Ok(changes) => {
             change(transaction, bucket.0, *wanted, *op).await?;
             if changes {
-                transaction.execute(MINT, &[]).await?;
+                mint(transaction).await?;
             }
         }
     }
