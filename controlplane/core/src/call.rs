@@ -116,7 +116,9 @@ impl Call {
             | Self::CreateUpload(_)
             | Self::CompleteUpload(_)
             | Self::AbortUpload(_)
-            | Self::Resolve(_) => None,
+            | Self::Resolve(_)
+            | Self::BeginCopy(_)
+            | Self::ChangeCopy(_) => None,
         }
     }
 

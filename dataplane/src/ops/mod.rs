@@ -32,7 +32,7 @@ mod versioning;
 
 use std::sync::Arc;
 
-use s3o_types::{ErrorCode, Right};
+use s3o_types::{ErrorCode, Right, VersionRef};
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
     CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput, CreateBucketInput, CreateBucketOutput,
