@@ -91,7 +91,9 @@ def test_old_versions(cluster, s3, rclone, tmp_path, prefix):
     names = rclone("lsf", remote, "--s3-versions").split()
     assert "file.txt" in names and len(names) == 2
     (old,) = [name for name in names if name != "file.txt"]
-    assert rclone("cat", f"{remote}{old}", "--s3-versions") == "first"
+    rclone("copy", remote, str(tmp_path / "all"), "--s3-versions")
+    assert (tmp_path / "all" / old).read_text() == "first"
+    assert (tmp_path / "all" / "file.txt").read_text() == "second"
     rclone("deletefile", f"{remote}file.txt")
     assert rclone("lsf", remote) == ""
     assert len(rclone("lsf", remote, "--s3-versions").split()) == 2

@@ -34,7 +34,7 @@ pub struct Wanted {
 
 impl Wanted {
     /// What `call` needs in a bucket that keeps versions so; `None`: nothing.
-    pub const fn by(call: &Call, versioning: Versioning) -> Option<Self> {
+    pub fn by(call: &Call, versioning: Versioning) -> Option<Self> {
         if !versioning.is_versioned() {
             return None;
         }
@@ -43,7 +43,7 @@ impl Wanted {
             Call::SetTags(SetTags { version: Some(named), .. }) => (*named, false),
             // It takes the place of the null version, which may not be the current one.
             Call::Delete(_) | Call::Commit(_) | Call::CompleteUpload(_) | Call::Resolve(_)
-                if matches!(versioning, Versioning::Suspended) =>
+                if matches!(versioning, Versioning::Suspended) && call.displaces() =>
             {
                 (VersionRef::Null, false)
             }

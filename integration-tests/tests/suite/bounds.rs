@@ -100,7 +100,7 @@ fn malformed() -> Vec<(&'static str, Request, Vec<u16>)> {
         ("create bucket", Request::new("PUT", "/brand-new"), vec![403]),
         ("delete bucket", Request::new("DELETE", "/data"), vec![403]),
         ("lifecycle", get("/data?lifecycle"), vec![404]),
-        ("versions", get("/data?versions"), vec![501]),
+        ("versions", get("/data?versions&version-id-marker=x"), vec![400]),
         ("select", Request::new("POST", "/data/k?select&select-type=2").body(b"<x/>".to_vec()), vec![501]),
         ("options", Request::new("OPTIONS", "/data/k"), vec![400, 403, 405, 501]),
         ("patch", Request::new("PATCH", "/data/k"), vec![400, 405, 501]),

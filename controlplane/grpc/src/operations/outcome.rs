@@ -6,7 +6,7 @@ use s3o_proto::v1;
 use s3o_proto::v1::outcome::Result as Wire;
 use s3o_types::{ErrorCode, VersionRef};
 
-pub(super) fn of_call(outcome: Outcome) -> Wire {
+pub(crate) fn of_call(outcome: Outcome) -> Wire {
     match outcome {
         Outcome::Begun { version, targets, required_copies } => Wire::Begun(v1::Begun {
             version: version.to_uuid().as_bytes().to_vec().into(),

@@ -9,6 +9,7 @@ mod session;
 mod stream;
 mod uploads;
 mod values;
+mod versions;
 
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@ use s3o_core::upload::{Completed, PartCopy, PartRow, PartsPage, UploadChecksum, 
 use s3o_proto::v1;
 use s3o_types::{
     BackendId, BucketId, Checksums, Etag, Extent, Gen, ObjectAttributes, Seq, Timestamp, UploadId, VersionId,
+    VersionRef,
 };
 use uuid::Uuid;
 
@@ -26,6 +27,7 @@ fn page() -> PartsPage {
             at: Timestamp(4),
             etag: Etag::new("e-1"),
             checksums: Checksums { values: [("crc32".to_owned(), "x-1".to_owned())].into() },
+            told: Some(VersionRef::Id(VersionId::mint(1, 2))),
         }),
     };
     let part = PartRow {
@@ -61,6 +63,7 @@ async fn pages_say_all_that_is_known() {
     assert_eq!(upload.state(), v1::UploadState::Completed);
     assert_eq!((upload.etag.as_str(), upload.completed_us, upload.initiated_us), ("e-1", 4, 3));
     assert_eq!((upload.checksum_algorithm.as_str(), upload.checksums["crc32"].as_str()), ("crc32", "x-1"));
+    assert_eq!(upload.version_id, VersionId::mint(1, 2).to_string());
     let part = &reply.parts[0];
     assert_eq!((part.number, part.r#gen, part.size, part.modified_us), (1, 2, 10, 6));
     assert!(reply.truncated);
