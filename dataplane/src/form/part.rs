@@ -28,12 +28,11 @@ fn parameter(disposition: &str, wanted: &str) -> Option<String> {
     let (_, mut rest) = disposition.split_once(';')?;
     loop {
         let (name, value) = rest.split_once('=')?;
-        let (value, behind) = match value.strip_prefix('"') {
-            Some(quoted) => unquote(quoted)?,
-            None => {
-                let (value, behind) = value.split_once(';').unwrap_or((value, ""));
-                (value.trim().to_owned(), behind)
-            }
+        let (value, behind) = if let Some(quoted) = value.strip_prefix('"') {
+            unquote(quoted)?
+        } else {
+            let (value, behind) = value.split_once(';').unwrap_or((value, ""));
+            (value.trim().to_owned(), behind)
         };
         if name.trim().eq_ignore_ascii_case(wanted) {
             return Some(value);
