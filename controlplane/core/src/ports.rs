@@ -69,7 +69,7 @@ pub trait Sessions: Send + Sync {
     fn database_reachable(&self) -> bool;
 }
 
-/// Buckets that clients make, change and delete (S3's CreateBucket, DeleteBucket, PutBucketCors).
+/// Buckets that clients make, change and delete (S3's `CreateBucket`, `DeleteBucket`, `PutBucketCors`).
 #[async_trait]
 pub trait Buckets: Send + Sync {
     /// Decides a change and makes it, in one transaction. Returns the generation of the configuration in which it

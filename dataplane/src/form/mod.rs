@@ -1,27 +1,24 @@
 //! A browser's form (RFC 7578): the fields before the file, and the file as a stream.
 //!
-//! Invariants: of the fields, [`MAX_FIELDS`] at most are held; the file is never held here; what comes behind
+//! Invariants: of the fields, 20 KB at most are held; the file is never held here; what comes behind
 //! the file is not looked at, and never becomes a part of it.
 
+mod part;
 mod policy;
+mod reader;
 mod signature;
 
 use std::collections::BTreeMap;
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use futures::Stream;
 use http::{HeaderMap, header};
-use http_body_util::BodyExt as _;
-use s3s::{Body, S3Error, S3Result, s3_error};
+use s3s::{Body, S3Result, s3_error};
 use time::OffsetDateTime;
 
-use crate::pipeline::BoxError;
 use policy::Policy;
+pub(crate) use reader::FilePart;
+use reader::{Reader, malformed};
 use signature::Signed;
 
-/// S3's limit for all that comes before the file ("form data and boundaries, excluding the content of the file, cannot
-/// exceed 20 KB": S3 API reference, "POST Object").
-const MAX_FIELDS: usize = 20 * 1024;
 /// The longest boundary (RFC 2046, 5.1.1).
 const MAX_BOUNDARY: usize = 70;
 
@@ -123,207 +120,15 @@ fn replace_variable(fields: &mut BTreeMap<String, String>, file_name: &str) {
     }
 }
 
-fn malformed() -> S3Error {
-    s3_error!(MalformedPOSTRequest, "The body of your POST request is not well-formed multipart/form-data.")
-}
-
-/// The headers of a part.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Part {
-    name: String,
-    file_name: String,
-}
-
-impl Part {
-    fn parse(head: &[u8]) -> S3Result<Self> {
-        let head = std::str::from_utf8(head).map_err(|_| malformed())?;
-        let lines = head.split("\r\n").filter_map(|line| line.split_once(':'));
-        let mut dispositions =
-            lines.filter(|(name, _)| name.trim().eq_ignore_ascii_case("content-disposition"));
-        let (_, disposition) = dispositions.next().ok_or_else(malformed)?;
-        let name = parameter(disposition, "name").ok_or_else(malformed)?.to_ascii_lowercase();
-        Ok(Self { name, file_name: parameter(disposition, "filename").unwrap_or_default() })
-    }
-}
-
-/// A parameter of a `Content-Disposition`, with or without quotes.
-fn parameter(disposition: &str, wanted: &str) -> Option<String> {
-    let (_, mut rest) = disposition.split_once(';')?;
-    loop {
-        let (name, value) = rest.split_once('=')?;
-        let (value, behind) = match value.strip_prefix('"') {
-            Some(quoted) => unquote(quoted)?,
-            None => {
-                let (value, behind) = value.split_once(';').unwrap_or((value, ""));
-                (value.trim().to_owned(), behind)
-            }
-        };
-        if name.trim().eq_ignore_ascii_case(wanted) {
-            return Some(value);
-        }
-        rest = behind;
-    }
-}
-
-/// Up to the closing quote, and what is behind it and its semicolon. A backslash escapes a quote only: file names of
-/// Windows have others.
-fn unquote(quoted: &str) -> Option<(String, &str)> {
-    let mut text = String::new();
-    let mut characters = quoted.char_indices().peekable();
-    while let Some((at, character)) = characters.next() {
-        match character {
-            '\\' if characters.peek().is_some_and(|(_, next)| *next == '"') => {
-                characters.next();
-                text.push('"');
-            }
-            '"' => {
-                let behind = quoted.get(at + 1..)?;
-                return Some((text, behind.split_once(';').map_or("", |(_, rest)| rest)));
-            }
-            other => text.push(other),
-        }
-    }
-    None
-}
-
-/// Where a mark stands, from `from` on.
-fn find(text: &[u8], mark: &[u8], from: usize) -> Option<usize> {
-    let (first, mut at) = (mark.first()?, from);
-    loop {
-        at += text.get(at..)?.iter().position(|byte| byte == first)?;
-        if text[at..].starts_with(mark) {
-            return Some(at);
-        }
-        at += 1;
-    }
-}
-
-struct Reader {
-    body: Body,
-    buffer: BytesMut,
-    /// What ends a part: a line's end, two hyphens, the boundary.
-    delimiter: Bytes,
-    /// Bytes that were taken out of the buffer.
-    consumed: u64,
-}
-
-impl Reader {
-    fn new(body: Body, boundary: &str) -> Self {
-        // The first boundary has no line's end before it.
-        let buffer = BytesMut::from(&b"\r\n"[..]);
-        Self { body, buffer, delimiter: Bytes::from(format!("\r\n--{boundary}")), consumed: 0 }
-    }
-
-    /// Reads more; false at the end.
-    async fn more(&mut self) -> Result<bool, BoxError> {
-        loop {
-            let Some(frame) = self.body.frame().await else { return Ok(false) };
-            if let Ok(data) = frame?.into_data() {
-                self.buffer.extend_from_slice(&data);
-                return Ok(true);
-            }
-        }
-    }
-
-    async fn more_fields(&mut self) -> S3Result<()> {
-        match self.more().await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(malformed()),
-            Err(_) => Err(s3_error!(IncompleteBody)),
-        }
-    }
-
-    /// All up to a mark, which is taken too.
-    async fn until(&mut self, mark: &[u8]) -> S3Result<Bytes> {
-        let mut from = 0;
-        loop {
-            if let Some(at) = find(&self.buffer, mark, from) {
-                let text = self.buffer.split_to(at).freeze();
-                self.buffer.advance(mark.len());
-                self.count(at + mark.len());
-                return if self.consumed > MAX_FIELDS as u64 { Err(too_large()) } else { Ok(text) };
-            }
-            if self.buffer.len() > MAX_FIELDS {
-                return Err(too_large());
-            }
-            from = self.buffer.len().saturating_sub(mark.len() - 1);
-            self.more_fields().await?;
-        }
-    }
-
-    /// Bytes of the body that were taken: the buffer began with a line's end of our own.
-    const fn read(&self) -> u64 {
-        self.consumed.saturating_sub(2)
-    }
-
-    fn count(&mut self, bytes: usize) {
-        self.consumed += bytes as u64;
-    }
-
-    /// The headers of the next part.
-    async fn part(&mut self) -> S3Result<Part> {
-        while self.buffer.len() < 2 {
-            self.more_fields().await?;
-        }
-        let end = self.buffer.split_to(2);
-        self.count(2);
-        match &end[..] {
-            b"\r\n" => Part::parse(&self.until(b"\r\n\r\n").await?),
-            b"--" => Err(s3_error!(InvalidArgument, "POST requires exactly one file upload per request.")),
-            _ => Err(malformed()),
-        }
-    }
-}
-
-fn too_large() -> S3Error {
-    crate::pipeline::faults::custom(
-        "MaxPostPreDataLengthExceeded",
-        http::StatusCode::BAD_REQUEST,
-        "Your POST request fields preceding the upload file were too large.",
-    )
-}
-
-/// The file of a form.
-pub(crate) struct FilePart {
-    reader: Reader,
-    /// Bytes, where nothing comes behind it, as browsers and libraries write it.
-    pub size: u64,
-    /// Bytes, whatever comes behind it.
-    pub at_most: u64,
-}
-
-impl FilePart {
-    /// Its bytes. A form that ends before its file does is an error.
-    pub(crate) fn stream(self) -> impl Stream<Item = Result<Bytes, BoxError>> + Send {
-        futures::stream::try_unfold((self.reader, false), |(mut reader, ended)| async move {
-            if ended {
-                return Ok(None);
-            }
-            loop {
-                if let Some(at) = find(&reader.buffer, &reader.delimiter, 0) {
-                    let last = reader.buffer.split_to(at).freeze();
-                    return Ok((!last.is_empty()).then_some((last, (reader, true))));
-                }
-                // The delimiter may have begun in the last bytes.
-                let held = reader.delimiter.len() - 1;
-                if reader.buffer.len() > held {
-                    let chunk = reader.buffer.split_to(reader.buffer.len() - held).freeze();
-                    return Ok(Some((chunk, (reader, false))));
-                }
-                if !reader.more().await? {
-                    return Err("the form ends within its file".into());
-                }
-            }
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use futures::TryStreamExt as _;
     use http_body_util::StreamBody;
 
+    use super::reader::MAX_FIELDS;
     use super::*;
+    use crate::pipeline::BoxError;
 
     /// A body that comes in pieces of `size` bytes.
     fn body(text: &[u8], size: usize) -> Body {
@@ -397,7 +202,7 @@ mod tests {
         let many: Vec<(&str, &str)> =
             many.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(code(&form(&many, b"x", "")).await, "MaxPostPreDataLengthExceeded");
-        let cut = form(&[("key", "k")], b"bytes", "");
+        let cut = form(&[("key", "k")], &[7; 100], "");
         let (form, _) = read(&cut[..cut.len() - 8], 10).await.expect("the fields are whole");
         assert_eq!(bytes(form.file).await, Err("the form ends within its file".to_owned()));
     }

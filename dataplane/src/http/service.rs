@@ -151,21 +151,14 @@ impl Service {
 
     async fn serve(&self, mut request: Request<Body>, info: &Arc<RequestInfo>) -> Response<Body> {
         request.extensions_mut().insert(Arc::clone(info));
-        match AssertUnwindSafe(self.dispatch(request)).catch_unwind().await {
-            Ok(response) => response,
-            Err(_) => {
-                self.plane.metrics.panicked("s3");
-                s3o_runtime::audit!("http.PanicRecovered", request_id = info.id, route = "s3");
-                errors::respond(s3_error!(
-                    InternalError,
-                    "We encountered an internal error. Please try again."
-                ))
-            }
-        }
+        let answer = AssertUnwindSafe(self.dispatch(request)).catch_unwind().await;
+        answer.unwrap_or_else(|_| {
+            self.plane.metrics.panicked("s3");
+            s3o_runtime::audit!("http.PanicRecovered", request_id = info.id, route = "s3");
+            errors::respond(s3_error!(InternalError, "We encountered an internal error. Please try again."))
+        })
     }
-}
 
-impl Service {
     /// Forms are ours, all else is `s3s`'s.
     async fn dispatch(&self, request: Request<Body>) -> Response<Body> {
         if post_object::is_form(&request, &self.domains) {

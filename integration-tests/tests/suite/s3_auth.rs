@@ -188,7 +188,7 @@ async fn scopes(cluster: &Cluster, bytes: &bytes::Bytes) -> Result<()> {
     missing(&raw).await
 }
 
-/// A key that is not there is refused to whoever may not list it (GetObject reference, "Permissions").
+/// A key that is not there is refused to whoever may not list it (`GetObject` reference, "Permissions").
 async fn missing(scoped: &Raw) -> Result<()> {
     let reader = Raw::new(scoped.address, READER.0, READER.1);
     for path in ["", "?tagging", "?acl", "?attributes"] {

@@ -1,4 +1,4 @@
-//! CreateBucket and DeleteBucket by keys that may, seen from every data plane at once; PutBucketCors.
+//! `CreateBucket` and `DeleteBucket` by keys that may, seen from every data plane at once; `PutBucketCors`.
 
 use std::time::Duration;
 
