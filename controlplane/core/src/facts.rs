@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use s3o_types::{
-    AckLevel, BackendId, BackendState, BlobName, BucketId, Extent, Op, Place, Scope, Seq, Timestamp, UploadId,
-    VersionId, Versioning,
+    AckLevel, BackendId, BackendState, BlobName, BucketId, Extent, Op, Place, Scope, Seq, Timestamp,
+    UploadId, VersionId, Versioning,
 };
 
 use crate::config::{BucketState, Routing};

@@ -101,7 +101,15 @@ fn known(name: &str) -> Result<(), Status> {
 
 fn drain() -> v1::DrainProgress {
     let (objects, bytes, other_bytes, waiting) = (3, 30, 7, 2);
-    v1::DrainProgress { name: "b1".to_owned(), asked: true, objects, bytes, other_bytes, waiting, done: false }
+    v1::DrainProgress {
+        name: "b1".to_owned(),
+        asked: true,
+        objects,
+        bytes,
+        other_bytes,
+        waiting,
+        done: false,
+    }
 }
 
 async fn admin(shutdown: &Shutdown) -> AdminClient<Channel> {

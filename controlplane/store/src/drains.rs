@@ -89,7 +89,8 @@ impl Drains for Store {
 
     async fn drains(&self) -> Result<Vec<Drain>, PortError> {
         let rows = self.inner.general.run(DRAINS, &[]).await?;
-        let read = |row: &Row| drain(row).map_err(|why| corrupt("backends", row.get::<_, String>("name"), why));
+        let read =
+            |row: &Row| drain(row).map_err(|why| corrupt("backends", row.get::<_, String>("name"), why));
         Ok(rows.iter().map(read).collect::<Result<_, Failure>>()?)
     }
 

@@ -120,7 +120,11 @@ const DEPTHS: &str = "
            (SELECT count(*) FROM (SELECT FROM intents LIMIT 100001) AS q) AS intents";
 
 /// A row that this release cannot read stays claimed until its claim ends; the others go on.
-pub(crate) fn readable<T>(rows: &[Row], table: &str, read: impl Fn(Cells<'_>) -> Result<T, String>) -> Vec<T> {
+pub(crate) fn readable<T>(
+    rows: &[Row],
+    table: &str,
+    read: impl Fn(Cells<'_>) -> Result<T, String>,
+) -> Vec<T> {
     let log = |why: String| tracing::error!(error = %corrupt(table, "claimed", why), "left alone");
     rows.iter().filter_map(|row| read(Cells(row)).map_err(log).ok()).collect()
 }

@@ -55,7 +55,13 @@ impl World {
         Call::BeginCopy(BeginCopy { of: self.of(key, version), down: vec![] })
     }
 
-    fn commit_copy(&self, op: s3o_types::Op, key: &str, size: u64, begun: &(VersionId, Vec<Target>)) -> Request {
+    fn commit_copy(
+        &self,
+        op: s3o_types::Op,
+        key: &str,
+        size: u64,
+        begun: &(VersionId, Vec<Target>),
+    ) -> Request {
         let mut request = self.commit(op, key, size, begun);
         let Call::Commit(commit) = &mut request.call else { unreachable!() };
         commit.intent.replica = true;
@@ -88,7 +94,10 @@ async fn a_version_waits_until_it_is_done() {
     let owner = Uuid::new_v4();
     let claimed = world.claimed(owner, CopyTask::Add).await;
     assert_eq!(claimed.len(), 1);
-    assert_eq!((claimed[0].entry.version, claimed[0].entry.key.as_str(), claimed[0].attempts), (version, "k", 0));
+    assert_eq!(
+        (claimed[0].entry.version, claimed[0].entry.key.as_str(), claimed[0].attempts),
+        (version, "k", 0)
+    );
     assert!(world.claimed(Uuid::new_v4(), CopyTask::Add).await.is_empty(), "it is claimed");
     assert!(world.claimed(owner, CopyTask::Trim).await.is_empty());
     world.finish(owner, &claimed[0], ReplicationResult::Failed("no\0room".to_owned())).await;
@@ -158,14 +167,14 @@ async fn a_copy_is_made_read_marked_replaced_and_dropped() {
     assert_eq!(rows.len(), 2);
     let made = rows.iter().find(|row| row.blob.r#gen != Gen::ZERO).unwrap();
     assert_eq!(made.blob.r#gen, Gen::of_worker(0).unwrap());
-    let locate = Locate { bucket: world.bucket, key: "k".to_owned(), want: Want::All };
-    let located = world.store.locate(locate.clone()).await.unwrap().unwrap();
+    let locate = Locate { bucket: world.bucket, key: "k".to_owned(), version: None, want: Want::All };
+    let located = world.store.locate(locate.clone()).await.unwrap().found().unwrap();
     assert_eq!(located.extents[0].copies.len(), 2, "readers have both");
 
     let mark = world.change(made, CopyChange::Mark(CopyState::Quarantined));
     assert_eq!(world.store.submit(mark.clone()).await, Outcome::CopyChanged);
     assert_eq!(world.store.submit(mark).await, Outcome::CopyChanged, "a repeat");
-    let located = world.store.locate(locate).await.unwrap().unwrap();
+    let located = world.store.locate(locate).await.unwrap().found().unwrap();
     assert_eq!(located.extents[0].copies.len(), 1, "no reader tries it");
     world.audit().await;
 
@@ -223,8 +232,13 @@ async fn two_workers_that_drop_different_copies_at_once_leave_one() {
     world.want(AckLevel::One, 1).await;
     for n in 0..30 {
         let key = format!("k{n}");
-        let version = world.store.locate(Locate { bucket: world.bucket, key: key.clone(), want: Want::All });
-        let version = version.await.unwrap().unwrap().object.version;
+        let version = world.store.locate(Locate {
+            bucket: world.bucket,
+            key: key.clone(),
+            version: None,
+            want: Want::All,
+        });
+        let version = version.await.unwrap().found().unwrap().object.version;
         let rows = world.rows(&key, version).await;
         assert_eq!(rows.len(), 2);
         let both = Arc::new(Barrier::new(2));
@@ -303,8 +317,13 @@ async fn parts_keep_as_many_copies_as_their_level_asks_for() {
     assert_eq!(world.count("SELECT count(*) FROM cleanup_queue WHERE reason = 'unlisted_part'").await, 2);
     assert_eq!(world.count("SELECT count(*) FROM copies").await, 4);
     assert_eq!(world.count("SELECT count(*) FROM replication_queue").await, 0);
-    let version = world.store.locate(Locate { bucket: world.bucket, key: "k".to_owned(), want: Want::All });
-    let version = version.await.unwrap().unwrap().object.version;
+    let version = world.store.locate(Locate {
+        bucket: world.bucket,
+        key: "k".to_owned(),
+        version: None,
+        want: Want::All,
+    });
+    let version = version.await.unwrap().found().unwrap().object.version;
     let page = world.page("k", version).await.unwrap();
     let md5s: Vec<_> = page.extents.iter().map(|extent| extent.copies[0].0.md5).collect();
     assert_eq!(md5s, [11_u128, 20].map(|size| Some(size.to_be_bytes())));

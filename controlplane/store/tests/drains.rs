@@ -3,9 +3,10 @@
 
 mod support;
 
+use s3o_core::call::{BeginCopy, Call, ExtentOf, Outcome};
 use s3o_core::ports::{Drains, Ledger, Replication};
-use s3o_core::replication::{CopyTask, Drain};
-use s3o_types::{AckLevel, BackendId, BackendState};
+use s3o_core::replication::{CopiesQuery, CopyTask, Drain, ReplicationEntry};
+use s3o_types::{AckLevel, BackendId, BackendState, Extent};
 use support::{World, declared, op};
 use uuid::Uuid;
 
@@ -14,7 +15,10 @@ const SECOND: i64 = 1_000_000;
 impl World {
     /// All pages that are due.
     async fn scan(&self, unhealthy: &[BackendId]) -> u64 {
-        self.sql.batch_execute("UPDATE copy_scans SET not_before = now() - interval '1 s' WHERE NOT finished").await.unwrap();
+        self.sql
+            .batch_execute("UPDATE copy_scans SET not_before = now() - interval '1 s' WHERE NOT finished")
+            .await
+            .unwrap();
         let mut queued = 0;
         while let Some(step) = self.store.scan(unhealthy).await.unwrap() {
             queued += step["queued"];
@@ -54,6 +58,37 @@ async fn a_new_factor_queues_the_versions_of_its_bucket_once() {
     // Those that have what they should have are passed over.
     world.want(AckLevel::One, 1).await;
     assert_eq!(world.scan(&[]).await, 0);
+}
+
+/// Versions that are not current are kept like any other, and delete markers have no bytes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_that_are_not_current_are_copied_too() {
+    let world = World::copied(AckLevel::One, 1).await;
+    world.sql.batch_execute("UPDATE buckets SET versioning = 'enabled', state = 'versioned'").await.unwrap();
+    let (first, _) = world.put("k", 1).await;
+    let (second, _) = world.put("k", 2).await;
+    world.put("gone", 3).await;
+    world.store.submit(world.delete(op(), "gone")).await;
+    world.want(AckLevel::One, 2).await;
+    assert_eq!(world.scan(&[]).await, 3);
+    for (version, size) in [(first, 1), (second, 2)] {
+        let entry =
+            ReplicationEntry { version, bucket: world.bucket, key: "k".to_owned(), task: CopyTask::Add };
+        let page =
+            world.store.copies(CopiesQuery { entry, after: None }).await.unwrap().expect("it is there");
+        assert_eq!((page.object.version, page.object.size, page.extents.len()), (version, size, 1));
+        let of = ExtentOf { bucket: world.bucket, key: "k".to_owned(), version, extent: Extent::ZERO };
+        let begin = Call::BeginCopy(BeginCopy { of, down: vec![] });
+        let op = op();
+        let begun = support::begun(world.store.submit(world.request(op, begin)).await);
+        let mut commit = world.commit(op, "k", size, &begun);
+        let Call::Commit(call) = &mut commit.call else { unreachable!() };
+        call.intent.replica = true;
+        let outcome = world.store.submit(commit).await;
+        assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
+    }
+    assert_eq!(world.count("SELECT count(*) FROM copies").await, 5);
+    world.audit().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -109,7 +144,11 @@ async fn a_drain_places_nothing_and_ends_when_nothing_is_left() {
     world.scan(&[]).await;
     let drain = world.drain_of("b0").await.unwrap();
     assert_eq!((drain.objects, drain.done), (0, false), "its blobs are queued still");
-    world.sql.batch_execute("DELETE FROM cleanup_queue; UPDATE backend_usage SET orphaned = 0").await.unwrap();
+    world
+        .sql
+        .batch_execute("DELETE FROM cleanup_queue; UPDATE backend_usage SET orphaned = 0")
+        .await
+        .unwrap();
     assert!(world.drain_of("b0").await.unwrap().done);
 
     // What YAML declares does not end it, only the operator does.
@@ -138,7 +177,11 @@ async fn a_backend_that_left_the_file_is_drained_and_forgotten() {
     assert_eq!(world.count("SELECT count(*) FROM copy_scans WHERE kind = 'returned'").await, 1);
     world.store.apply_declared(&without, "without b0 again").await.unwrap();
     world.store.submit(world.delete(op(), "k")).await;
-    world.sql.batch_execute("DELETE FROM cleanup_queue; UPDATE backend_usage SET orphaned = 0").await.unwrap();
+    world
+        .sql
+        .batch_execute("DELETE FROM cleanup_queue; UPDATE backend_usage SET orphaned = 0")
+        .await
+        .unwrap();
     assert_eq!(world.store.retire().await.unwrap(), 1);
     assert_eq!(world.store.retire().await.unwrap(), 0);
     assert_eq!(world.count("SELECT count(*) FROM copy_scans WHERE kind = 'drain'").await, 0);

@@ -182,17 +182,17 @@ fn list(deps: &Deps, meters: &Arc<meters::ProcessMeters>, backends: &Arc<Backend
             settings.replicator,
             replicator::Replicator::new(deps, backends.clone(), owner, open_ops.clone()),
         ),
-        Entry::new(
-            "copy_scan",
-            settings.copy_scan,
-            copy_scan::CopyScan::new(deps, backends.clone(), owner),
-        ),
+        Entry::new("copy_scan", settings.copy_scan, copy_scan::CopyScan::new(deps, backends.clone(), owner)),
         Entry::new(
             "over_replication",
             settings.over_replication,
             over_replication::OverReplication::new(deps, backends.clone(), owner),
         ),
-        Entry::new("usage", Duration::from_secs(10), usage::Usage::new(deps, meters.clone(), owner, open_ops)),
+        Entry::new(
+            "usage",
+            Duration::from_secs(10),
+            usage::Usage::new(deps, meters.clone(), owner, open_ops),
+        ),
         Entry::new("gauges", Duration::from_secs(30), gauges::Gauges::new(deps)),
         Entry::new("stale_multipart", TEN_MINUTES, stale_multipart::StaleMultipart::new(deps, owner)),
         Entry::new(

@@ -91,7 +91,12 @@ impl OverReplication {
         }
     }
 
-    async fn tend(&self, item: &ReplicationItem, standing: &Standing, removed: &mut u64) -> ReplicationResult {
+    async fn tend(
+        &self,
+        item: &ReplicationItem,
+        standing: &Standing,
+        removed: &mut u64,
+    ) -> ReplicationResult {
         let mut after = None;
         loop {
             let query = CopiesQuery { entry: item.entry.clone(), after };
@@ -203,7 +208,11 @@ impl OverReplication {
                 if let ReplicationResult::Failed(why) = &result {
                     failed += 1;
                     self.metrics.errors.inc();
-                    tracing::warn!(key = item.entry.key, error = why, "a copy too many could not be taken away");
+                    tracing::warn!(
+                        key = item.entry.key,
+                        error = why,
+                        "a copy too many could not be taken away"
+                    );
                 }
                 looked_at += 1;
                 results.push((item, result));

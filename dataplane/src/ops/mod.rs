@@ -334,7 +334,12 @@ fn unread<T>(plane: &Plane, req: &S3Request<T>, (bucket, key): (&Bucket, &str), 
 }
 
 /// Whether the failure says that something is not there, to one who may not know.
-fn is_hidden<T>(plane: &Plane, req: &S3Request<T>, (bucket, key): (&Bucket, &str), failure: &Failure) -> bool {
+fn is_hidden<T>(
+    plane: &Plane,
+    req: &S3Request<T>,
+    (bucket, key): (&Bucket, &str),
+    failure: &Failure,
+) -> bool {
     let is_absence = match failure {
         Failure::Refused { code, .. } => matches!(code, ErrorCode::NoSuchKey | ErrorCode::NoSuchVersion),
         Failure::Marker { .. } => true,

@@ -155,7 +155,10 @@ async fn what_all_acknowledged_survives_the_proxy_and_a_backend() -> Result<()> 
             for n in 0..6 {
                 let key = format!("k{n}");
                 let got = s3::get(&cluster.s3(1), BUCKET, &key).await.expect("get");
-                ensure!(got.is_some_and(|(_, bytes)| bytes == body(&key, SIZE)), "{ack}: {key} without {lost}");
+                ensure!(
+                    got.is_some_and(|(_, bytes)| bytes == body(&key, SIZE)),
+                    "{ack}: {key} without {lost}"
+                );
             }
             cluster.backends[lost].heal();
         }
@@ -184,7 +187,9 @@ async fn a_quorum_goes_on_without_a_backend_and_the_copy_is_made_later() -> Resu
 async fn all_fails_clean_when_a_backend_fails_for_good() -> Result<()> {
     let options = Options { backends: 2, copies: 2, ack: "all", ..Options::default() };
     let cluster = Cluster::start(options).await?;
-    cluster.backends[1].server.inject(Rule::new(Fault::ResetReceiving { after: 1000 }).on(Operation::Put).key_contains("data/"));
+    cluster.backends[1]
+        .server
+        .inject(Rule::new(Fault::ResetReceiving { after: 1000 }).on(Operation::Put).key_contains("data/"));
     let refused = s3::put(&cluster.s3(0), BUCKET, "k", body("k", SIZE)).await.expect_err("too few backends");
     ensure!(refused.status() == 503, "{refused:?}");
     ensure!(s3::get(&cluster.s3(0), BUCKET, "k").await.expect("get").is_none());
@@ -298,7 +303,8 @@ async fn a_copy_that_rots_is_never_copied_and_is_replaced() -> Result<()> {
     put(&cluster, "k").await;
     run_worker(&cluster, REPLICATOR).await?;
     // The second backend loses a bit, then the first one goes away for good and its copy with it.
-    let key = cluster.backends[1].stored()?.into_iter().map(|(key, _)| key).find(|key| key.starts_with("data/"));
+    let key =
+        cluster.backends[1].stored()?.into_iter().map(|(key, _)| key).find(|key| key.starts_with("data/"));
     let key = key.context("a blob")?;
     ensure!(cluster.backends[1].server.corrupt(&key));
     let sql = cluster.sql().await?;

@@ -171,7 +171,12 @@ pub(super) fn make_current(
     copies.iter().for_each(|copy| count_copy(batch, copy));
     if has_too_few(batch, &row, &copies) {
         let ObjectRow { version, bucket, ref key, .. } = row;
-        batch.effects.replicate.push(ReplicationEntry { version, bucket, key: key.clone(), task: CopyTask::Add });
+        batch.effects.replicate.push(ReplicationEntry {
+            version,
+            bucket,
+            key: key.clone(),
+            task: CopyTask::Add,
+        });
     }
     batch.effects.add_copies.extend(copies);
     batch.effects.put_objects.push(row.clone());

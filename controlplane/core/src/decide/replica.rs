@@ -101,7 +101,8 @@ pub(super) fn commit(
     if let Some(useless) = here {
         take_copy(batch, useless, Reason::Repaired);
     }
-    let row = CopyRow { state: crate::object::CopyState::Verified, ..like(&facts, copy_row_of(intent, copy)) };
+    let row =
+        CopyRow { state: crate::object::CopyState::Verified, ..like(&facts, copy_row_of(intent, copy)) };
     add(batch, row);
     let subject =
         Subject { bucket: intent.bucket, key: &intent.key, version: Some(intent.version), object: None };

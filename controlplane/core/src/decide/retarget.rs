@@ -38,7 +38,14 @@ fn replacement(batch: &Batch, intent: &Intent, retarget: &Retarget) -> Result<Ta
     let bucket = batch.writable_bucket(intent.bucket)?;
     let exclude: Vec<BackendId> =
         intent.targets.iter().map(|t| t.backend).chain(std::iter::once(retarget.failed)).collect();
-    let wanted = Wanted { size: intent.size, down: &retarget.down, prefer: &[], exclude: &exclude, count: 1, spare: 0 };
+    let wanted = Wanted {
+        size: intent.size,
+        down: &retarget.down,
+        prefer: &[],
+        exclude: &exclude,
+        count: 1,
+        spare: 0,
+    };
     let chosen = placement::choose(&batch.facts.backends, batch.facts.routing, wanted)?;
     let at = chosen.first().copied().ok_or_else(|| {
         Refusal::new(ErrorCode::InternalError, "placement answered with fewer backends than asked for")

@@ -16,8 +16,7 @@ use s3o_core::intent::Intent;
 use s3o_core::listing::{ListQuery, Page};
 use s3o_core::object::{Locate, Lookup};
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, Overview, PortError, Queues, Sessions, Uploads, Versions,
-    WorkerControl,
+    Buckets, Configs, Drains, Ledger, Overview, PortError, Queues, Sessions, Uploads, Versions, WorkerControl,
 };
 use s3o_core::replication::Drain;
 use s3o_core::session::{BackendUsage, Hello, UsageReport};

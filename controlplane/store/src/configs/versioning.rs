@@ -17,8 +17,8 @@ use tokio_postgres::{Row, Transaction};
 use uuid::Uuid;
 
 use crate::Store;
-use crate::error::Failure;
 use crate::configs::mint;
+use crate::error::Failure;
 use crate::ledger;
 use crate::rows::{Cells, bucket_state, corrupt};
 use crate::schema::LOCK_BUCKET;

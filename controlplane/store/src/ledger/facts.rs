@@ -199,8 +199,7 @@ async fn locks(plan: &mut Plan<'_>, requests: &[&Request], locking: Locking) -> 
 async fn intents(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
     // A Begin has no intent to lock, or one that it leaves as it is.
     let begins = |call: &Call| matches!(call, Call::Begin(_) | Call::BeginCopy(_));
-    let locking: Vec<&Request> =
-        requests.iter().copied().filter(|request| !begins(&request.call)).collect();
+    let locking: Vec<&Request> = requests.iter().copied().filter(|request| !begins(&request.call)).collect();
     if !locking.is_empty() {
         plan.add(Part::Intents, reads::INTENTS, both(ops(&locking))).await?;
     }

@@ -134,7 +134,12 @@ fn take_extent(facts: &mut Facts, cells: Cells<'_>) -> Result<(), Broken> {
         let extent = small(cells.get("t_extent")?, s3o_types::Extent::new)?;
         let attempts: Option<i16> = cells.get("attempts")?;
         let attempts = u16::try_from(attempts.unwrap_or(0)).map_err(|error| format!("attempts: {error}"))?;
-        Ok::<_, String>(((version, extent), attempts, CopyRow::try_from(CopyRecord(cells))?, cells.word("b_state")?))
+        Ok::<_, String>((
+            (version, extent),
+            attempts,
+            CopyRow::try_from(CopyRecord(cells))?,
+            cells.word("b_state")?,
+        ))
     };
     let broken = |why| (Subject::Key(bucket, key), corrupt("copies", bucket.0, why).to_string());
     let (extent, attempts, copy, state) = read().map_err(broken)?;

@@ -150,8 +150,10 @@ pub(super) fn closed(rows: &[UploadRow]) -> Result<Vec<Param>, Failure> {
 }
 
 pub(super) fn parts(rows: &[PartRow]) -> Result<Vec<Param>, Failure> {
-    let checksums: Vec<Option<String>> =
-        rows.iter().map(|row| json("upload_parts", &row.upload.to_string(), &row.checksums)).collect::<Result<_, _>>()?;
+    let checksums: Vec<Option<String>> = rows
+        .iter()
+        .map(|row| json("upload_parts", &row.upload.to_string(), &row.checksums))
+        .collect::<Result<_, _>>()?;
     let mut firsts: Vec<PartCopy> = Vec::with_capacity(rows.len());
     let mut others: Vec<Option<String>> = Vec::with_capacity(rows.len());
     for row in rows {

@@ -91,7 +91,12 @@ impl Transfer {
     }
 
     /// The best source that answers. Those that say 404 are looked at again.
-    async fn open(&self, page: &CopiesPage, extent: &ExtentCopies, standing: &Standing) -> Result<Source, String> {
+    async fn open(
+        &self,
+        page: &CopiesPage,
+        extent: &ExtentCopies,
+        standing: &Standing,
+    ) -> Result<Source, String> {
         let mut why = "no copy can be read".to_owned();
         for copy in self.in_order(extent, standing) {
             let Some(backend) = self.backends.get(copy.backend) else { continue };
@@ -271,7 +276,13 @@ impl Transfer {
             }
             Outcome::Refused(refusal) => {
                 let why = refusal.message;
-                tracing::error!(backend, key = copy.key, state = state.as_str(), why, "a copy is bad and stays");
+                tracing::error!(
+                    backend,
+                    key = copy.key,
+                    state = state.as_str(),
+                    why,
+                    "a copy is bad and stays"
+                );
             }
             other => tracing::error!(?other, "unexpected outcome"),
         }

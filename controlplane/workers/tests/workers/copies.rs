@@ -10,7 +10,8 @@ use s3o_core::intent::Target;
 use s3o_core::object::{CopyRow, CopyState, ObjectRow};
 use s3o_core::ports::{Drains, PortError, Replication};
 use s3o_core::replication::{
-    CopiesPage, CopiesQuery, CopyTask, Drain, ExtentCopies, ReplicationEntry, ReplicationItem, ReplicationResult,
+    CopiesPage, CopiesQuery, CopyTask, Drain, ExtentCopies, ReplicationEntry, ReplicationItem,
+    ReplicationResult,
 };
 use s3o_core::worker::Counts;
 use s3o_types::{
@@ -171,7 +172,7 @@ impl CopiesState {
         let row = CopyRow { backend: stored.target.backend, blob, state: CopyState::Verified, ..of };
         self.rows().retain(|(copy, _)| copy.backend != row.backend);
         self.rows().push((row, BackendState::Active));
-        Outcome::Committed { seq: Seq(2), modified: Timestamp(0) }
+        Outcome::Committed { seq: Seq(2), modified: Timestamp(0), version: None }
     }
 
     fn change(&mut self, change: ChangeCopy) -> Outcome {

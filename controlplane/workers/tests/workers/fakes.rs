@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::copies::CopiesState;
 use async_trait::async_trait;
 use s3o_backend::{BreakerConfig, Timeouts};
 use s3o_core::bucket::BucketChange;
@@ -23,7 +24,6 @@ use s3o_core::worker::{Counts, WorkerStatus};
 use s3o_runtime::{Metrics, Shutdown};
 use s3o_testkit::s3server::FaultyBackend;
 use s3o_types::{BackendId, BackendSpec, BackendState, EtagProof, Op};
-use crate::copies::CopiesState;
 use s3o_workers::{BackendSettings, Deps, IntentsResolved, WorkerSettings, Workers};
 use tokio::sync::watch;
 use uuid::Uuid;

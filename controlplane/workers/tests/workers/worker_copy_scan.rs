@@ -23,9 +23,8 @@ fn drain(done: bool) -> Drain {
 async fn a_tick_takes_all_pages_that_are_due() {
     let fixture = Fixture::start(Vec::new(), State::default());
     fixture.run("copy_scan").await;
-    let page = |looked, queued| {
-        Counts::from([("looked_at".to_owned(), looked), ("queued".to_owned(), queued)])
-    };
+    let page =
+        |looked, queued| Counts::from([("looked_at".to_owned(), looked), ("queued".to_owned(), queued)]);
     {
         let mut state = fixture.state();
         state.copies.scans = vec![page(1000, 3), page(1000, 0), page(7, 7)];

@@ -11,8 +11,7 @@ use crate::say;
 pub(crate) async fn drain(args: &DrainArgs) -> anyhow::Result<()> {
     let mut client = connect(&args.connection).await?;
     let request = v1::DrainBackendRequest { name: args.name.clone() };
-    let mut progress =
-        client.drain_backend(request).await.map_err(|status| refused(&status))?.into_inner();
+    let mut progress = client.drain_backend(request).await.map_err(|status| refused(&status))?.into_inner();
     let (mut bar, mut begun) = (None, 0);
     while let Some(drain) = progress.message().await.map_err(|status| refused(&status))? {
         let left = drain.bytes + drain.other_bytes;

@@ -168,10 +168,7 @@ fn an_aborted_copy_leaves_the_object_alone() {
     let Outcome::Begun { version, targets, .. } = world.begin_copy(2, "k") else { panic!("not begun") };
     let ended = FinishedTarget { target: targets[0].id(), end: TargetEnd::Unknown, backend_version: None };
     let intent = replica("k", 10, version, targets);
-    assert_eq!(
-        world.run(request(2, Call::Abort(Abort { intent, targets: vec![ended] }))),
-        Outcome::Aborted
-    );
+    assert_eq!(world.run(request(2, Call::Abort(Abort { intent, targets: vec![ended] }))), Outcome::Aborted);
     assert_eq!(world.copies_of("k").len(), 1);
     assert!(world.cleanup[0].uncertain);
 }
@@ -306,7 +303,8 @@ impl World {
             use s3o_types::BackendState::{Active, Draining};
             if draining(copy.backend) { Draining } else { Active }
         };
-        let copies: Vec<_> = self.copies_of(key).into_iter().map(|copy| (copy.clone(), state(&copy))).collect();
+        let copies: Vec<_> =
+            self.copies_of(key).into_iter().map(|copy| (copy.clone(), state(&copy))).collect();
         match need(&copies, self.factor(), &Standing::default()) {
             Need::Copies(_) if ends => matches!(self.copy(n, key), Outcome::Committed { .. }),
             // It died on the way.

@@ -199,7 +199,8 @@ fn a_lost_part_that_is_stored_is_not_queued() {
     put_part(&mut world, 2, "k", 1, 1, 10);
     let (version, part) =
         (world.uploads[&id(1)].row.version, world.uploads[&id(1)].parts[&number(1)].clone());
-    let target = Target::new((part.copies[0].backend, s3o_types::Place::FIRST), "bucket", "k", part.blob(version));
+    let target =
+        Target::new((part.copies[0].backend, s3o_types::Place::FIRST), "bucket", "k", part.blob(version));
     let mut intent = carried("k", 10, version, vec![target]);
     intent.upload = Some(id(1));
     world.run(request(99, Call::Abort(Abort { intent, targets: vec![] })));

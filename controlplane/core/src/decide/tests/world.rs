@@ -350,9 +350,8 @@ impl World {
     /// Promise 1, on the model: each extent of each version has a verified copy.
     fn audit_copies(&self) {
         for row in self.rows() {
-            let verified = |copy: &&CopyRow| {
-                copy.blob.version == row.version && copy.state == CopyState::Verified
-            };
+            let verified =
+                |copy: &&CopyRow| copy.blob.version == row.version && copy.state == CopyState::Verified;
             let extents: HashSet<Extent> =
                 self.copies.iter().filter(verified).map(|copy| copy.blob.extent).collect();
             assert_eq!(extents.len(), usize::from(row.parts.unwrap_or(1)), "{} lost bytes", row.key);
@@ -415,7 +414,11 @@ impl World {
             let pieces = self.copies.iter().filter(|copy| copy.blob.version == row.version);
             let by_offset: BTreeMap<u64, u64> =
                 pieces.filter_map(|copy| copy.piece).map(|piece| (piece.offset, piece.size)).collect();
-            assert_eq!(by_offset.values().sum::<u64>(), row.size, "an object has other bytes than its copies");
+            assert_eq!(
+                by_offset.values().sum::<u64>(),
+                row.size,
+                "an object has other bytes than its copies"
+            );
         }
         for intent in self.intents.values() {
             for target in &intent.targets {
