@@ -129,6 +129,8 @@ async fn grants_hold() {
     let names: Vec<_> = listed.buckets().iter().filter_map(|bucket| bucket.name()).collect();
     assert_eq!(names, ["photos"]);
     let error = world.client.delete_bucket_cors().bucket("photos").send().await.unwrap_err();
+    assert_eq!(error.code(), Some("AccessDenied"), "to write objects is not to configure");
+    let error = world.client.delete_bucket_policy().bucket("photos").send().await.unwrap_err();
     assert_eq!(error.code(), Some("NotImplemented"));
     let versioning = world.client.get_bucket_versioning().bucket("photos").send().await.unwrap();
     assert!(versioning.status().is_none());
