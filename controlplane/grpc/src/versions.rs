@@ -58,7 +58,7 @@ fn entry(entry: VersionEntry) -> v1::VersionEntry {
 
     let entry = match entry {
         VersionEntry::CommonPrefix(prefix) => Entry::CommonPrefix(prefix),
-        VersionEntry::Version(version, object) => Entry::Version(row(version, object)),
+        VersionEntry::Version(version, object) => Entry::Version(row(&version, object)),
         VersionEntry::Marker(marker) => {
             let object = ListedObject {
                 key: marker.key.clone(),
@@ -68,16 +68,21 @@ fn entry(entry: VersionEntry) -> v1::VersionEntry {
                 storage_class: String::new(),
                 checksum_algorithms: Vec::new(),
             };
-            Entry::Marker(row(marker, object))
+            Entry::Marker(row(&marker, object))
         }
     };
     v1::VersionEntry { entry: Some(entry) }
 }
 
-fn row(version: ListedVersion, object: ListedObject) -> v1::ListedVersion {
+fn row(version: &ListedVersion, object: ListedObject) -> v1::ListedVersion {
     // Key and time stand in the object.
     let ListedVersion { key: _, seq, version, is_latest, modified: _ } = version;
-    v1::ListedVersion { object: Some(listed(object)), seq: seq.0, version_id: version.to_string(), is_latest }
+    v1::ListedVersion {
+        object: Some(listed(object)),
+        seq: seq.0,
+        version_id: version.to_string(),
+        is_latest: *is_latest,
+    }
 }
 
 pub(crate) async fn get(

@@ -32,6 +32,9 @@ pub struct Ports {
     pub workers: Arc<dyn WorkerControl>,
 }
 
+/// A configuration, and whether a bucket of it was ever versioned.
+type KeepsVersions = Option<(Arc<ClusterConfig>, bool)>;
+
 /// Shared by all services of a process. Clones are the same.
 #[derive(Clone)]
 pub struct Wiring {
@@ -48,7 +51,7 @@ pub struct Wiring {
     /// Features that every reply demands.
     required: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// Whether a bucket of that configuration was ever versioned.
-    versioned: Arc<Mutex<Option<(Arc<ClusterConfig>, bool)>>>,
+    versioned: Arc<Mutex<KeepsVersions>>,
 }
 
 impl Wiring {

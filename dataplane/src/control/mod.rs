@@ -39,7 +39,7 @@ pub(crate) use open_ops::OpenOps;
 pub(crate) use session::{SessionContext, run as run_session};
 pub(crate) use uploads::{CompleteRequest, NewUpload, Parts, StoredPart, Upload, UploadState, UploadsQuery};
 pub(crate) use usage::UsageLedger;
-pub(crate) use versions::{ListedVersion, VersionEntry, VersionsQuery};
+pub(crate) use versions::{ListedVersion, VersionEntry, VersionsPage, VersionsQuery};
 
 use lane::Lane;
 

@@ -16,7 +16,7 @@ use super::headers::timestamp;
 use super::list::{Encoder, Said, max_keys};
 use super::{Answer, bucket_of};
 use crate::access::allowed;
-use crate::control::{ListedVersion, VersionEntry, VersionsQuery};
+use crate::control::{ListedVersion, VersionEntry, VersionsPage, VersionsQuery};
 use crate::pipeline::faults::{self, invalid_argument};
 use crate::plane::Plane;
 
@@ -33,7 +33,7 @@ pub(super) async fn answer(
     let query = query(&input, max_keys)?;
     // S3 answers nothing, and "not truncated", whatever there is.
     let page = if max_keys == 0 {
-        Default::default()
+        VersionsPage::default()
     } else {
         caller.list_versions(bucket.id, &query).await.map_err(faults::of_failure)?
     };

@@ -69,7 +69,6 @@ mod tests {
         VersioningConfiguration {
             status: status.map(|status| BucketVersioningStatus::from(status.to_owned())),
             mfa_delete: mfa.map(MFADelete::from_static),
-            ..Default::default()
         }
     }
 

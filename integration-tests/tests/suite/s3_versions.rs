@@ -42,7 +42,7 @@ async fn etag(client: &Client, key: &str, version: Option<&str>) -> Result<Strin
 fn answer(failure: Result<impl std::fmt::Debug, Failure>) -> (u16, String) {
     match failure.expect_err("refused") {
         Failure::Answer { status, code } => (status, code),
-        silence => panic!("{silence:?}"),
+        silence @ Failure::Silence(_) => panic!("{silence:?}"),
     }
 }
 

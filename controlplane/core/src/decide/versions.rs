@@ -99,13 +99,14 @@ pub(super) fn remove(
             let off = !batch.versioning(*bucket).is_versioned();
             (if off { Logged::Deleted } else { Logged::VersionDeleted }, version, is_null)
         }
-        _ => match remove_noncurrent(batch, (*bucket, key), named, bucket_name, Reason::Deleted) {
-            Some(removed) => removed,
-            None => {
+        _ => {
+            let removed = remove_noncurrent(batch, (*bucket, key), named, bucket_name, Reason::Deleted);
+            let Some(removed) = removed else {
                 let subject = Subject { bucket: *bucket, key, version: None, object: None };
                 return batch.log(slot, Logged::DeletedNothing, subject);
-            }
-        },
+            };
+            removed
+        }
     };
     restore(batch, *bucket, key);
     let told = batch.told(*bucket, version, is_null);

@@ -73,6 +73,7 @@ async fn located_shows_readable_copies_only() {
         foreign_key,
     };
     let expected = v1::Located {
+        version_id: "null".into(),
         parts: Some(3),
         version: id().to_uuid().as_bytes().to_vec().into(),
         seq: 12,

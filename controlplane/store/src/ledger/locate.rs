@@ -180,7 +180,7 @@ async fn look_up(
             }
             // It came whole: what was read is all there is.
             Some(Ok(Row::Object(of))) => {
-                let located = whole(of.clone()).map(|located| Lookup::Found(Box::new(located)));
+                let located = whole((**of).clone()).map(|located| Lookup::Found(Box::new(located)));
                 found.insert(query.clone(), located.map_err(|why| named(query, &why)));
             }
             Some(Err(why)) => {
@@ -258,21 +258,22 @@ fn read_row(cells: Cells<'_>) -> Result<Row, String> {
     let object = ObjectRow::try_from(ObjectRecord(cells))?;
     let versioned: bool = cells.get("versioned")?;
     let told = versioned.then(|| VersionRef::of(object.version, object.is_null));
-    Ok(Row::Object(Rows { bucket: cells.get("bucket_name")?, told, object, copies: vec![] }))
+    let rows = Rows { bucket: cells.get("bucket_name")?, told, object, copies: vec![] };
+    Ok(Row::Object(Box::new(rows)))
 }
 
 fn add_copy(row: &mut Row, cells: Cells<'_>) -> Result<(), String> {
-    if let Row::Object(Rows { copies, .. }) = row
+    if let Row::Object(rows) = row
         && CopyRecord(cells).is_present()?
     {
-        copies.push(CopyRow::try_from(CopyRecord(cells))?);
+        rows.copies.push(CopyRow::try_from(CopyRecord(cells))?);
     }
     Ok(())
 }
 
 /// What was read of one key.
 enum Row {
-    Object(Rows),
+    Object(Box<Rows>),
     Marker(MarkerSeen),
 }
 

@@ -415,7 +415,7 @@ impl Both {
             (None, None) => assert_eq!(refused(&outcome), Some(ErrorCode::NoSuchKey)),
             (None, Some(_)) => assert_eq!(refused(&outcome), Some(ErrorCode::NoSuchVersion)),
             (Some(Row { size: None, .. }), _) => {
-                assert_eq!(refused(&outcome), Some(ErrorCode::MethodNotAllowed))
+                assert_eq!(refused(&outcome), Some(ErrorCode::MethodNotAllowed));
             }
             (Some(known), _) => {
                 assert_eq!(told(&outcome), self.world.versioning.is_versioned().then_some(known.name));
