@@ -141,6 +141,8 @@ pub struct ExtentCopies {
 pub struct Standing {
     /// Down for longer than the operator bears: what they hold does not count.
     pub unhealthy: Vec<BackendId>,
+    /// Not known to answer at this moment: what they hold counts, but nothing is taken away relying on it.
+    pub silent: Vec<BackendId>,
     /// All, the fullest first.
     pub fullest_first: Vec<BackendId>,
 }
@@ -151,7 +153,9 @@ pub enum Need {
     /// So many more copies.
     Copies(u16),
     /// This copy is one too many, or of no use any more.
-    Without(CopyRow),
+    Without(Box<CopyRow>),
+    /// It has too many, but not without those on backends that do not answer now.
+    Later,
     /// Nothing.
     Nothing,
 }
@@ -166,11 +170,21 @@ pub fn need(copies: &[(CopyRow, BackendState)], factor: u16, standing: &Standing
     if counted < factor {
         return Need::Copies(factor - counted);
     }
-    let victim = copies
+    let spare: Vec<&(CopyRow, BackendState)> = copies
         .iter()
         .filter(|(copy, _)| copy.state != CopyState::Uncertain && others(copies, copy) >= factor)
-        .min_by_key(|(copy, state)| rank(copy, *state, standing));
-    victim.map_or(Need::Nothing, |(copy, _)| Need::Without(copy.clone()))
+        .collect();
+    if spare.is_empty() {
+        return Need::Nothing;
+    }
+    let answers = |copy: &CopyRow| {
+        !standing.unhealthy.contains(&copy.backend) && !standing.silent.contains(&copy.backend)
+    };
+    let relied_on: Vec<(CopyRow, BackendState)> =
+        copies.iter().filter(|(copy, _)| answers(copy)).cloned().collect();
+    let can_go = |(copy, _): &&&(CopyRow, BackendState)| others(&relied_on, copy) >= factor;
+    let victim = spare.iter().filter(can_go).min_by_key(|(copy, state)| rank(copy, *state, standing));
+    victim.map_or(Need::Later, |(copy, _)| Need::Without(Box::new(copy.clone())))
 }
 
 /// Whether a copy counts as one of those that are wanted, by what the database knows.
@@ -227,7 +241,7 @@ mod tests {
     fn victim(need: Need) -> Option<i32> {
         match need {
             Need::Without(copy) => Some(copy.backend.0),
-            Need::Copies(_) | Need::Nothing => None,
+            Need::Copies(_) | Need::Nothing | Need::Later => None,
         }
     }
 
@@ -247,8 +261,11 @@ mod tests {
 
     #[test]
     fn what_is_of_no_use_goes_first_then_drained_then_broken_then_fullest() {
-        let standing =
-            Standing { unhealthy: vec![BackendId(4)], fullest_first: [2, 1, 3, 4, 5].map(BackendId).into() };
+        let standing = Standing {
+            unhealthy: vec![BackendId(4)],
+            silent: vec![],
+            fullest_first: [2, 1, 3, 4, 5].map(BackendId).into(),
+        };
         let mut copies = good(&[1, 2, 3, 4]);
         copies.push((copy(5, CopyState::Verified), DRAINING));
         copies.push((copy(6, CopyState::Missing), ACTIVE));
@@ -259,6 +276,22 @@ mod tests {
         }
         assert_eq!(gone, [6, 5, 4, 2]);
         assert_eq!(need(&copies, 2, &standing), Need::Nothing);
+    }
+
+    /// The only copy that answers is not taken away because another one may be there.
+    #[test]
+    fn nothing_goes_relying_on_a_backend_that_does_not_answer() {
+        let silent = |ids: &[i32]| Standing {
+            silent: ids.iter().map(|id| BackendId(*id)).collect(),
+            fullest_first: vec![BackendId(1), BackendId(2)],
+            ..Standing::default()
+        };
+        assert_eq!(victim(need(&good(&[1, 2]), 1, &silent(&[]))), Some(1));
+        assert_eq!(victim(need(&good(&[1, 2]), 1, &silent(&[2]))), Some(2), "the silent one itself may go");
+        assert_eq!(need(&good(&[1, 2]), 1, &silent(&[1, 2])), Need::Later);
+        assert_eq!(need(&good(&[1, 2, 3]), 2, &silent(&[2, 3])), Need::Later);
+        assert_eq!(victim(need(&good(&[1, 2, 3]), 2, &silent(&[3]))), Some(3));
+        assert_eq!(need(&good(&[1, 2]), 2, &silent(&[2])), Need::Nothing);
     }
 
     #[test]

@@ -15,8 +15,11 @@ use crate::rows::{Cells, corrupt};
 use crate::scan::{self, Scan};
 
 const LOCK: &str = "
-    SELECT b.id, b.declared, b.asked_to_drain FROM backend_usage u JOIN backends b ON b.id = u.backend
+    SELECT b.id FROM backend_usage u JOIN backends b ON b.id = u.backend
     WHERE u.slot = 0 AND b.name = $1 AND b.state <> 'removed' FOR UPDATE OF u";
+
+/// A statement after the lock: it sees what those that held it have written.
+const LOCKED: &str = "SELECT declared, asked_to_drain FROM backends WHERE id = $1 AND state <> 'removed'";
 
 const DRAINS: &str = "
     SELECT b.id, b.name, b.asked_to_drain, s.finished, u.objects, u.used, u.other,
@@ -32,7 +35,9 @@ const DRAINS: &str = "
 
 async fn set_drain(transaction: &Transaction<'_>, name: &str, wish: bool) -> Result<bool, Failure> {
     let Some(row) = transaction.query_opt(LOCK, &[&name]).await? else { return Ok(false) };
-    let (id, declared, asked): (i32, bool, bool) = (row.get(0), row.get(1), row.get(2));
+    let id: i32 = row.get(0);
+    let Some(row) = transaction.query_opt(LOCKED, &[&id]).await? else { return Ok(false) };
+    let (declared, asked): (bool, bool) = (row.get(0), row.get(1));
     if asked == wish {
         // To ask twice changes nothing; to take back what nobody asked for is a mistake.
         return Ok(wish);

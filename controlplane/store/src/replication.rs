@@ -23,10 +23,12 @@ use crate::queues::{printable, readable};
 use crate::rows::{Cells, CopyRecord, ObjectRecord, corrupt, fifteen_bits};
 use crate::scan;
 
+/// A claim ends with its owner's session, if not before.
 const CLAIM: &str = "
     WITH due AS (
         SELECT version FROM replication_queue
-        WHERE task = $4 AND not_before <= now() AND (claimed_by IS NULL OR claimed_until < now())
+        WHERE task = $4 AND not_before <= now() AND (claimed_by IS NULL OR claimed_until < now()
+            OR NOT EXISTS (SELECT FROM sessions s WHERE s.id = claimed_by AND s.deadline > now()))
         ORDER BY not_before, version LIMIT $3
         FOR UPDATE SKIP LOCKED
     )
@@ -35,12 +37,13 @@ const CLAIM: &str = "
     FROM due WHERE q.version = due.version
     RETURNING q.version, q.bucket, q.key, q.task, q.attempts";
 
-/// A row that was queued again meanwhile goes back as new, whatever was found.
+/// A row that was queued again meanwhile goes back as new, whatever was found. One that waits for another task by now was
+/// taken over and handed on.
 const FINISH: &str = "
     WITH mine AS MATERIALIZED (
         SELECT q.version, q.again, r.task, r.error, q.attempts + 1 AS attempts
-        FROM unnest($2::uuid[], $3::text[], $4::text[]) AS r (version, task, error)
-        JOIN replication_queue q ON q.version = r.version AND q.claimed_by = $1
+        FROM unnest($2::uuid[], $3::text[], $4::text[], $6::text[]) AS r (version, task, error, claimed)
+        JOIN replication_queue q ON q.version = r.version AND q.task = r.claimed AND q.claimed_by = $1
         ORDER BY q.version FOR UPDATE OF q
     ),
     done AS (
@@ -49,7 +52,7 @@ const FINISH: &str = "
     )
     UPDATE replication_queue q SET
         claimed_by = NULL, claimed_until = NULL, again = false,
-        task = CASE WHEN mine.again THEN q.task ELSE COALESCE(mine.task, q.task) END,
+        task = CASE WHEN mine.again THEN 'add' ELSE COALESCE(mine.task, q.task) END,
         attempts = CASE WHEN mine.again OR mine.error IS NULL THEN 0 ELSE mine.attempts END,
         last_error = mine.error,
         not_before = CASE WHEN mine.again OR mine.error IS NULL THEN now()
@@ -106,8 +109,9 @@ impl Replication for Store {
         let (tasks, errors): (Vec<Option<&str>>, Vec<Option<String>>) =
             results.iter().map(|(_, result)| parts(result)).unzip();
         let waits: Vec<i64> = (1..=LONGEST_AFTER).map(backoff_us).collect();
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
-            [&owner, &versions, &tasks, &errors, &waits];
+        let claimed: Vec<&str> = results.iter().map(|(item, _)| item.entry.task.as_str()).collect();
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+            [&owner, &versions, &tasks, &errors, &waits, &claimed];
         self.inner.general.run(FINISH, &params).await?;
         Ok(())
     }

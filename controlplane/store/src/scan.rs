@@ -63,8 +63,9 @@ pub(crate) async fn end_all(transaction: &Transaction<'_>, backend: i32) -> Resu
     Ok(())
 }
 
-/// Those that all living replicas have seen as down for long enough. A replica that says nothing for a minute does
-/// not count.
+/// Those that all living replicas see as down, and one of them for long enough. A replica that says nothing for a minute
+/// does not count, nor does what it says of a backend before that has answered it once. One that was found lost stays
+/// so until somebody has reached it.
 const VIEWS: &str = "
     WITH mine AS (
         INSERT INTO backend_views (replica, backend, down_us, seen)
@@ -73,13 +74,18 @@ const VIEWS: &str = "
     ), gone AS (
         DELETE FROM backend_views WHERE seen < now() - interval '1 hour'
     )
-    SELECT backend FROM (
+    , views AS (
         SELECT backend, down_us FROM backend_views
         WHERE replica <> $1 AND seen > now() - interval '1 minute'
         UNION ALL
         SELECT backend, down_us FROM unnest($2::int[], $3::bigint[]) AS t (backend, down_us)
-    ) AS views
-    GROUP BY backend HAVING bool_and(COALESCE(down_us >= $4::bigint, false)) ORDER BY backend";
+    )
+    SELECT backend FROM views GROUP BY backend
+    HAVING bool_and(down_us IS NOT NULL) AND max(down_us) >= $4::bigint
+    UNION
+    SELECT subject FROM copy_scans s
+    WHERE kind = 'unhealthy' AND NOT EXISTS (SELECT FROM views v WHERE v.backend = s.subject AND v.down_us IS NULL)
+    ORDER BY backend";
 
 pub(crate) async fn unhealthy(
     pool: &Pool,
@@ -107,11 +113,13 @@ const DUE: &str = "
     SELECT kind, subject, after_version, after_key FROM copy_scans
     WHERE NOT finished AND not_before <= now() ORDER BY not_before, kind, subject LIMIT 1 FOR UPDATE SKIP LOCKED";
 
-const WAITING: &str = "SELECT count(*) FROM (SELECT FROM replication_queue LIMIT $1) AS q";
+/// Those that could be done now: what cannot be done at all must not hold up the rest.
+const WAITING: &str =
+    "SELECT count(*) FROM (SELECT FROM replication_queue WHERE not_before <= now() LIMIT $1) AS q";
 
 /// Versions of which some bytes are not on as many backends as are wanted, or on more.
 macro_rules! queue {
-    ($page:literal, $counted:literal) => {
+    ($page:literal, $counted:literal, $order:literal) => {
         concat!(
             "WITH page AS MATERIALIZED (",
             $page,
@@ -132,8 +140,10 @@ macro_rules! queue {
                 RETURNING 1
             )
             SELECT (SELECT count(*) FROM page) AS looked, (SELECT count(*) FROM queued) AS queued,
-                   (SELECT version FROM page ORDER BY version DESC LIMIT 1) AS last_version,
-                   (SELECT key FROM page ORDER BY key DESC LIMIT 1) AS last_key"
+                   last.version AS last_version, last.key AS last_key
+            FROM (SELECT 1) AS one LEFT JOIN (SELECT version, key FROM page ORDER BY ",
+            $order,
+            " LIMIT 1) AS last ON true"
         )
     };
 }
@@ -142,28 +152,29 @@ macro_rules! queue {
 const OF_BACKEND: &str = queue!(
     "SELECT DISTINCT ON (version) version, bucket, key FROM copies
      WHERE backend = $1 AND version > $2 ORDER BY version LIMIT $3",
-    "true"
+    "true",
+    "version DESC"
 );
 
 /// The same, of one whose copies do not count.
 const OF_LOST: &str = queue!(
     "SELECT DISTINCT ON (version) version, bucket, key FROM copies
      WHERE backend = $1 AND version > $2 ORDER BY version LIMIT $3",
-    "c.backend <> $1"
+    "c.backend <> $1",
+    "version DESC"
 );
 
-/// $1 bucket, $2 the last key, $3 keys: all versions of each.
+/// $1 bucket, $2 and $3 the last key and version, $4 rows.
 const OF_BUCKET: &str = queue!(
-    "SELECT v.version, v.bucket, v.key FROM (
-         (SELECT key FROM objects WHERE bucket = $1 AND key > $2 ORDER BY key LIMIT $3)
-         UNION (SELECT DISTINCT key FROM object_versions WHERE bucket = $1 AND key > $2 ORDER BY key LIMIT $3)
-         ORDER BY key LIMIT $3
-     ) AS k CROSS JOIN LATERAL (
-         SELECT version, bucket, key FROM objects o WHERE o.bucket = $1 AND o.key = k.key
+    "SELECT version, bucket, key FROM (
+         (SELECT version, bucket, key FROM objects
+          WHERE bucket = $1 AND key >= $2 AND (key, version) > ($2, $3) ORDER BY key, version LIMIT $4)
          UNION ALL
-         SELECT version, bucket, key FROM object_versions o WHERE o.bucket = $1 AND o.key = k.key
-     ) AS v",
-    "true"
+         (SELECT version, bucket, key FROM object_versions
+          WHERE bucket = $1 AND key >= $2 AND (key, version) > ($2, $3) ORDER BY key, version LIMIT $4)
+     ) AS both_tables ORDER BY key, version LIMIT $4",
+    "true",
+    "key DESC, version DESC"
 );
 
 /// One page of a scan that is due.
@@ -187,7 +198,7 @@ async fn page(transaction: &Transaction<'_>, due: &Row) -> Result<Counts, Failur
     let (kind, subject): (&str, i32) = (due.get("kind"), due.get("subject"));
     let (version, key): (Uuid, &str) = (due.get("after_version"), due.get("after_key"));
     let found = match kind {
-        "factor" => transaction.query_one(OF_BUCKET, &[&subject, &key, &PAGE]).await?,
+        "factor" => transaction.query_one(OF_BUCKET, &[&subject, &key, &version, &PAGE]).await?,
         "unhealthy" => transaction.query_one(OF_LOST, &[&subject, &version, &PAGE]).await?,
         _ => transaction.query_one(OF_BACKEND, &[&subject, &version, &PAGE]).await?,
     };
@@ -206,8 +217,7 @@ async fn page(transaction: &Transaction<'_>, due: &Row) -> Result<Counts, Failur
 }
 
 /// A drain begins anew until nothing is left, nor anything under way that may become a copy: nothing is placed there
-/// since it began. A lost backend's scan stays, finished,
-/// until the backend is back; the others are done.
+/// since it began. A lost backend's scan stays, finished, until the backend is back; the others are done.
 async fn end_of_pass(
     transaction: &Transaction<'_>,
     kind: &str,

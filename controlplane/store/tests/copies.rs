@@ -12,10 +12,11 @@ use s3o_core::call::{
 use s3o_core::cleanup::Claim;
 use s3o_core::intent::{Target, WriteKind};
 use s3o_core::object::{CopyRow, CopyState, Locate, Want};
-use s3o_core::ports::{Ledger, Replication};
+use s3o_core::ports::{Ledger, Replication, Sessions};
 use s3o_core::replication::{
     CopiesPage, CopiesQuery, CopyTask, ReplicationEntry, ReplicationItem, ReplicationResult,
 };
+use s3o_core::session::Hello;
 use s3o_types::{
     AckLevel, Checksums, Conditions, ErrorCode, Etag, Extent, Gen, ObjectAttributes, UploadId, VersionId,
 };
@@ -33,6 +34,14 @@ const fn claim(owner: Uuid) -> Claim {
 }
 
 impl World {
+    /// A worker process with a lease.
+    async fn owner(&self) -> Uuid {
+        let session = Uuid::new_v4();
+        let (name, version, features) = ("workers".to_owned(), "1".to_owned(), vec![]);
+        self.store.open(Hello { session, name, version, features }).await.unwrap();
+        session
+    }
+
     async fn claimed(&self, owner: Uuid, task: CopyTask) -> Vec<ReplicationItem> {
         self.store.claim_versions(task, claim(owner)).await.unwrap()
     }
@@ -91,14 +100,14 @@ impl World {
 async fn a_version_waits_until_it_is_done() {
     let world = World::copied(AckLevel::One, 2).await;
     let (version, _) = world.put("k", 10).await;
-    let owner = Uuid::new_v4();
+    let owner = world.owner().await;
     let claimed = world.claimed(owner, CopyTask::Add).await;
     assert_eq!(claimed.len(), 1);
     assert_eq!(
         (claimed[0].entry.version, claimed[0].entry.key.as_str(), claimed[0].attempts),
         (version, "k", 0)
     );
-    assert!(world.claimed(Uuid::new_v4(), CopyTask::Add).await.is_empty(), "it is claimed");
+    assert!(world.claimed(world.owner().await, CopyTask::Add).await.is_empty(), "it is claimed");
     assert!(world.claimed(owner, CopyTask::Trim).await.is_empty());
     world.finish(owner, &claimed[0], ReplicationResult::Failed("no\0room".to_owned())).await;
     assert!(world.claimed(owner, CopyTask::Add).await.is_empty(), "it backs off");
@@ -125,7 +134,7 @@ async fn what_is_queued_while_it_is_claimed_stays() {
     let world = World::copied(AckLevel::One, 2).await;
     let (version, _) = world.put("k", 10).await;
     world.copy("k", 10, version).await;
-    let owner = Uuid::new_v4();
+    let owner = world.owner().await;
     let claimed = world.claimed(owner, CopyTask::Add).await;
     let rows = world.rows("k", version).await;
     let marked = world.store.submit(world.change(&rows[1], CopyChange::Mark(CopyState::Missing))).await;
@@ -141,7 +150,7 @@ async fn what_is_queued_while_it_is_claimed_stays() {
 async fn a_claim_of_a_dead_worker_is_taken_over() {
     let world = World::copied(AckLevel::One, 2).await;
     world.put("k", 10).await;
-    let (dead, heir) = (Uuid::new_v4(), Uuid::new_v4());
+    let (dead, heir) = (world.owner().await, world.owner().await);
     let claimed = world.claimed(dead, CopyTask::Add).await;
     world
         .sql
@@ -152,6 +161,15 @@ async fn a_claim_of_a_dead_worker_is_taken_over() {
     assert_eq!(taken, claimed);
     world.finish(dead, &claimed[0], ReplicationResult::Done).await;
     assert_eq!(world.store.waiting(CopyTask::Add).await.unwrap(), 1, "the dead one came back too late");
+    // A process that ended keeps nothing.
+    Sessions::close(&world.store, heir).await.unwrap();
+    let last = world.owner().await;
+    assert_eq!(world.claimed(last, CopyTask::Add).await.len(), 1);
+    // Handed on, and claimed for the other task by the same process: the first result counts no more.
+    world.finish(last, &claimed[0], ReplicationResult::HandedOver(CopyTask::Trim)).await;
+    assert_eq!(world.claimed(last, CopyTask::Trim).await.len(), 1);
+    world.finish(last, &claimed[0], ReplicationResult::Done).await;
+    assert_eq!(world.store.waiting(CopyTask::Trim).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -203,6 +203,18 @@ async fn a_backend_is_lost_only_when_all_replicas_say_so() {
     // A replica that ended says nothing any more.
     world.sql.batch_execute("UPDATE backend_views SET seen = now() - interval '2 minutes'").await.unwrap();
     assert_eq!(say(one, Some(800 * SECOND)).await, [lost]);
+    // One that has just begun, and has not reached it yet, does not bring it back.
+    let three = Uuid::new_v4();
+    assert_eq!(world.store.unhealthy(three, vec![], 600 * SECOND).await.unwrap(), [lost]);
+    assert_eq!(say(three, Some(SECOND)).await, [lost]);
+    world.scan(&[lost]).await;
+    world.sql.batch_execute("DELETE FROM backend_views").await.unwrap();
+    assert_eq!(
+        world.store.unhealthy(three, vec![], 600 * SECOND).await.unwrap(),
+        [lost],
+        "nobody has reached it"
+    );
+    assert!(say(three, None).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

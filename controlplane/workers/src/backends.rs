@@ -14,12 +14,16 @@ use s3o_core::config::ClusterConfig;
 use s3o_core::ports::{Configs, Sessions};
 use s3o_runtime::Shutdown;
 use s3o_types::BackendId;
+use s3o_types::storage_key::MARKER;
 
 use crate::Deps;
 use crate::meters::ProcessMeters;
 
 /// How often a backend that is not up may be probed; its breaker says whether.
 const PROBE: Duration = Duration::from_secs(1);
+
+/// How long a backend that is met may take to answer.
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// By `name`.
 type Breakers = Family<[(&'static str, String); 1], Gauge>;
@@ -55,11 +59,33 @@ impl Backends {
         all.iter().filter(|backend| !backend.health().is_up(now)).map(|backend| backend.id()).collect()
     }
 
-    /// For how long each has been down, in microseconds; `None`: it is up.
+    /// For how long each has been down, in microseconds; `None`: it is up. Those that are not known to be either are
+    /// left out.
     pub(crate) fn down_us(&self) -> Vec<(BackendId, Option<i64>)> {
         let since = self.down_since.lock().unwrap_or_else(PoisonError::into_inner);
         let us = |since: &Instant| i64::try_from(since.elapsed().as_micros()).unwrap_or(i64::MAX);
-        self.set.all().iter().map(|backend| (backend.id(), since.get(&backend.id()).map(us))).collect()
+        let view = |backend: &Arc<Backend>| {
+            let down = since.get(&backend.id()).map(us);
+            (down.is_some() || has_answered(backend)).then_some((backend.id(), down))
+        };
+        self.set.all().iter().filter_map(view).collect()
+    }
+
+    /// Those that are down, or that have not answered this process yet.
+    pub(crate) fn silent(&self) -> Vec<BackendId> {
+        let (all, now) = (self.set.all(), Instant::now());
+        let is_silent = |backend: &&Arc<Backend>| !backend.health().is_up(now) || !has_answered(backend);
+        all.iter().filter(is_silent).map(|backend| backend.id()).collect()
+    }
+
+    /// Asks those for their marker that have not answered this process yet.
+    pub(crate) async fn meet(&self) {
+        let all = self.set.all();
+        let strangers = all.iter().filter(|backend| !has_answered(backend)).map(|backend| async move {
+            // What it says is told to its health.
+            let _ = tokio::time::timeout(PROBE_PATIENCE, backend.head(MARKER)).await;
+        });
+        futures::future::join_all(strangers).await;
     }
 
     fn note_down(&self) {
@@ -112,6 +138,11 @@ impl Backends {
     pub(crate) fn rebuild(&self, config: &ClusterConfig) {
         self.set.rebuild(config.backends.iter().map(|backend| backend.spec.clone()).collect());
     }
+}
+
+/// A backend that was never spoken to looks as if it were up.
+fn has_answered(backend: &Arc<Backend>) -> bool {
+    backend.health().latency().is_some()
 }
 
 /// Probes backends that are down, and shows all breakers of this process.

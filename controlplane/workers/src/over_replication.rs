@@ -28,7 +28,7 @@ use uuid::Uuid;
 use crate::Deps;
 use crate::backends::Backends;
 use crate::harness::Worker;
-use crate::replicator::CLAIM_US;
+use crate::replicator::{CLAIM_US, finish};
 use crate::standing::Observer;
 
 /// Versions a claim.
@@ -132,6 +132,10 @@ impl OverReplication {
                 Need::Without(victim) => victim,
                 Need::Nothing => return ReplicationResult::Done,
                 Need::Copies(_) => return ReplicationResult::HandedOver(CopyTask::Add),
+                Need::Later => {
+                    let why = "nothing is taken away while backends that hold the others do not answer";
+                    return ReplicationResult::Failed(why.to_owned());
+                }
             };
             if let Err(result) = self.drop_copy(item, &victim).await {
                 return result;
@@ -192,6 +196,8 @@ impl OverReplication {
     async fn run(&self) -> Result<Counts, String> {
         let (mut removed, mut failed, mut looked_at) = (0, 0, 0);
         while !self.shutdown.is_stopping() {
+            // Before the claim: what is claimed is always finished.
+            let standing = self.observer.look().await?;
             let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: BATCH };
             let items = self.replication.claim_versions(CopyTask::Trim, claim).await;
             let items = items.map_err(|error| error.to_string())?;
@@ -201,7 +207,6 @@ impl OverReplication {
             if looked_at == 0 {
                 audit!("over_replication.start");
             }
-            let standing = self.observer.look().await?;
             let mut results = Vec::with_capacity(items.len());
             for item in items {
                 let result = self.tend(&item, &standing, &mut removed).await;
@@ -217,7 +222,7 @@ impl OverReplication {
                 looked_at += 1;
                 results.push((item, result));
             }
-            self.replication.finish_versions(self.owner, results).await.map_err(|error| error.to_string())?;
+            finish(&*self.replication, self.owner, results).await?;
         }
         if looked_at > 0 {
             audit!("over_replication.complete", removed, failed);

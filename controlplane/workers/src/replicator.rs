@@ -7,7 +7,7 @@ mod source;
 mod transfer;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -16,6 +16,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use s3o_core::cleanup::Claim;
+use s3o_core::object::CopyRow;
 use s3o_core::ports::Replication;
 use s3o_core::replication::{
     CopiesPage, CopiesQuery, CopyTask, ExtentCopies, Need, ReplicationItem, ReplicationResult, Standing, need,
@@ -31,12 +32,17 @@ use crate::Deps;
 use crate::backends::Backends;
 use crate::harness::Worker;
 use crate::standing::Observer;
-use transfer::Transfer;
+use transfer::{Transfer, Tried};
 
-/// Longer than most versions take; whoever takes one over that is still worked on makes a copy too many at worst.
+/// Longer than most versions take. Whoever takes one over that is still worked on makes a copy too many at worst: the
+/// second commit queues the version again.
 pub(crate) const CLAIM_US: i64 = 60 * 60 * 1_000_000;
 /// Versions a claim.
 const BATCH: u32 = 32;
+/// How often, and how long apart, a result is told before its claim is left to end by itself.
+const TELL: (u32, Duration) = (10, Duration::from_secs(3));
+/// Ways tried for a copy before its version has to wait.
+const WAYS: usize = 3;
 
 pub(crate) struct Replicator {
     replication: Arc<dyn Replication>,
@@ -102,13 +108,13 @@ impl Replicator {
                 Err(error) => return ReplicationResult::Failed(error.to_string()),
             };
             for extent in &page.extents {
+                if self.shutdown.is_stopping() {
+                    return ReplicationResult::Failed("the process was stopping".to_owned());
+                }
                 match self.fill(&page, extent, standing).await {
                     Ok(surplus) => too_many |= surplus,
                     // The other extents need not wait for it.
                     Err(why) => failure = failure.or(Some(why)),
-                }
-                if self.shutdown.is_stopping() {
-                    return ReplicationResult::Failed("the process was stopping".to_owned());
                 }
             }
             after = page.extents.last().map(|extent| extent.extent);
@@ -134,12 +140,10 @@ impl Replicator {
         loop {
             match need(&extent.copies, page.replication_factor, standing) {
                 Need::Nothing => return Ok(false),
-                Need::Without(_) => return Ok(true),
+                Need::Without(_) | Need::Later => return Ok(true),
                 Need::Copies(_) => {}
             }
-            let copy = self.transfer.copy(page, &extent, standing).await.inspect_err(|_| {
-                self.metrics.errors.inc();
-            })?;
+            let copy = self.copy(page, &extent, standing).await?;
             self.metrics.created.inc();
             if extent.copies.iter().any(|(other, _)| standing.unhealthy.contains(&other.backend)) {
                 self.metrics.for_health.inc();
@@ -149,9 +153,33 @@ impl Replicator {
         }
     }
 
+    /// One more copy, by another way where one fails: from another source, or to another backend.
+    async fn copy(
+        &self,
+        page: &CopiesPage,
+        extent: &ExtentCopies,
+        standing: &Standing,
+    ) -> Result<CopyRow, String> {
+        let mut tried = Tried::default();
+        loop {
+            let failure = match self.transfer.copy(page, extent, standing, &tried).await {
+                Ok(copy) => return Ok(copy),
+                Err(failure) => failure,
+            };
+            self.metrics.errors.inc();
+            let another = tried.note(&failure);
+            if !another || tried.len() >= WAYS || self.shutdown.is_stopping() {
+                return Err(failure.why);
+            }
+            tracing::info!(key = page.object.key, error = failure.why, "a copy is tried another way");
+        }
+    }
+
     async fn run(&self) -> Result<Counts, String> {
         let mut counts = Counts::new();
         while !self.shutdown.is_stopping() {
+            // Before the claim: what is claimed is always finished.
+            let standing = self.observer.look().await?;
             let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: BATCH };
             let items = self.replication.claim_versions(CopyTask::Add, claim).await;
             let items = items.map_err(|error| error.to_string())?;
@@ -161,7 +189,6 @@ impl Replicator {
             if counts.is_empty() {
                 audit!("replication.start");
             }
-            let standing = self.observer.look().await?;
             let tended = items.into_iter().map(|item| {
                 let standing = &standing;
                 async move {
@@ -173,8 +200,7 @@ impl Replicator {
             // Each by itself: what is done need not wait for what takes long.
             while let Some((item, result)) = tended.next().await {
                 *counts.entry(report(&item, &result).to_owned()).or_default() += 1;
-                let finished = self.replication.finish_versions(self.owner, vec![(item, result)]).await;
-                finished.map_err(|error| error.to_string())?;
+                finish(&*self.replication, self.owner, vec![(item, result)]).await?;
             }
         }
         if !counts.is_empty() {
@@ -182,6 +208,23 @@ impl Replicator {
             audit!("replication.complete", versions = of("done") + of("too_many"), failed = of("failed"));
         }
         Ok(counts)
+    }
+}
+
+/// Tells results, also when the database is away for a while: the claims would stand for an hour.
+pub(crate) async fn finish(
+    replication: &dyn Replication,
+    owner: Uuid,
+    results: Vec<(ReplicationItem, ReplicationResult)>,
+) -> Result<(), String> {
+    let mut tries = 0;
+    loop {
+        let Err(error) = replication.finish_versions(owner, results.clone()).await else { return Ok(()) };
+        tries += 1;
+        if tries >= TELL.0 {
+            return Err(error.to_string());
+        }
+        tokio::time::sleep(TELL.1).await;
     }
 }
 

@@ -35,10 +35,21 @@ impl Observer {
 
     /// Those that all replicas have seen as down for longer than the operator bears.
     pub(crate) async fn unhealthy(&self) -> Result<Vec<BackendId>, String> {
+        self.backends.meet().await;
         let threshold = i64::try_from(self.unhealthy_threshold.as_micros()).unwrap_or(i64::MAX);
         let views = self.backends.down_us();
         let agreed = self.replication.unhealthy(self.replica, views, threshold).await;
         agreed.map_err(|error| error.to_string())
+    }
+
+    /// Those that cannot be relied on at this moment: down, strangers, or without our marker.
+    fn silent(&self) -> Vec<BackendId> {
+        let mut silent = self.backends.silent();
+        let config = self.configs.current();
+        silent.extend(
+            config.backends.iter().filter(|backend| !backend.attached).map(|backend| backend.spec.id),
+        );
+        silent
     }
 
     /// As of now.
@@ -55,6 +66,7 @@ impl Observer {
         fullness.sort_by(|(_, a, quota_a), (_, b, quota_b)| (b * quota_a).cmp(&(a * quota_b)));
         Ok(Standing {
             unhealthy: self.unhealthy().await?,
+            silent: self.silent(),
             fullest_first: fullness.into_iter().map(|(id, ..)| id).collect(),
         })
     }

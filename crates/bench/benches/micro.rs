@@ -70,7 +70,7 @@ fn backends(count: usize) -> Vec<BackendFacts> {
 #[divan::bench(args = [3, 16, 64])]
 fn placement(bencher: Bencher<'_, '_>, count: usize) {
     let backends = backends(count);
-    let wanted = Wanted { size: 4096, down: &[BackendId(1)], prefer: &[], exclude: &[], count: 2 };
+    let wanted = Wanted { size: 4096, down: &[BackendId(1)], prefer: &[], exclude: &[], spare: 0, count: 2 };
     bencher.bench(|| choose(black_box(&backends), Routing::Spread, wanted).unwrap());
 }
 

@@ -1,9 +1,9 @@
 //! Commit: the write becomes the key's current version, or is refused for good. Decided under the
 //! key's lock; the number drawn there is the write's place in the key's order.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use s3o_types::{BackendId, BlobName, ErrorCode};
+use s3o_types::{BackendId, BlobName, ErrorCode, Extent};
 
 use super::settle::{Ended, Ends, end_intent, ends, lose, queue_forgotten};
 use super::versions::make_room;
@@ -169,7 +169,7 @@ pub(super) fn make_current(
     let bucket_name = batch.facts.buckets.get(&row.bucket).map(|b| b.name.clone()).unwrap_or_default();
     make_room(batch, row.bucket, &bucket_name, &row.key, Reason::Displaced);
     copies.iter().for_each(|copy| count_copy(batch, copy));
-    if has_too_few(batch, &row, &copies) {
+    if wants_others(batch, &row, &copies) {
         let ObjectRow { version, bucket, ref key, .. } = row;
         batch.effects.replicate.push(ReplicationEntry {
             version,
@@ -190,11 +190,15 @@ pub(super) fn count_copy(batch: &mut Batch, copy: &CopyRow) {
     batch.add_usage(copy.backend, Usage { used, objects, ..Usage::default() });
 }
 
-/// Whether some of its bytes are on fewer backends than the bucket wants.
-fn has_too_few(batch: &Batch, row: &ObjectRow, copies: &[CopyRow]) -> bool {
+/// Whether some of its bytes are on fewer backends than the bucket wants, or on more: it may want others than when
+/// the write began.
+fn wants_others(batch: &Batch, row: &ObjectRow, copies: &[CopyRow]) -> bool {
     let wanted = batch.facts.buckets.get(&row.bucket).map_or(1, |bucket| bucket.replication_factor);
-    let extents = usize::from(row.parts.unwrap_or(1));
-    copies.len() < extents * usize::from(wanted)
+    let mut by_extent: HashMap<Extent, u16> = HashMap::new();
+    for copy in copies {
+        *by_extent.entry(copy.blob.extent).or_default() += 1;
+    }
+    by_extent.values().any(|copies| *copies != wanted)
 }
 
 /// The row of a copy that was written for an intent, of all its bytes.

@@ -3,7 +3,7 @@
 //! Invariant: a copy row is added only under the key's lock, to an extent of a version that is there, on a
 //! backend that has no good copy of it; whatever was written otherwise is queued.
 
-use s3o_types::{BackendId, BlobName, Conditions, ErrorCode, Gen};
+use s3o_types::{BackendId, BlobName, Conditions, ErrorCode, Gen, Place};
 
 use super::begin::{begun, record};
 use super::commit::{copy_row_of, has_too_few_copies, refuse};
@@ -16,6 +16,7 @@ use crate::intent::{Intent, Target, WriteKind};
 use crate::object::CopyRow;
 use crate::outcome_log::{Logged, unwanted};
 use crate::placement::{self, Wanted};
+use crate::replication::{CopyTask, ReplicationEntry};
 
 pub(super) fn begin(batch: &mut Batch, request: &Request, begin: &BeginCopy) -> Outcome {
     if let Some(outcome) = batch.logged(request.op) {
@@ -36,11 +37,11 @@ fn place(batch: &mut Batch, request: &Request, begin: &BeginCopy) -> Result<Inte
     let facts = batch.facts.extents.get(&(of.version, of.extent)).ok_or_else(unwanted)?;
     let source = facts.copies.iter().map(|(copy, _)| copy).find(|copy| copy.state.readable());
     let size = source.ok_or_else(unreadable)?.stored_size;
-    // A copy that is of no use may be replaced where it is.
-    let holds: Vec<BackendId> =
-        facts.copies.iter().filter(|(copy, _)| copy.state.readable()).map(|(copy, _)| copy.backend).collect();
-    let wanted = Wanted { size, down, prefer: &[], exclude: &holds, count: 1, spare: 0 };
-    let backends = placement::choose(&batch.facts.backends, batch.facts.routing, wanted)?;
+    let all = |_: &CopyRow| true;
+    let elsewhere = choose(batch, size, down, &holders(facts, all));
+    // A copy that is of no use is replaced where it is, when no other backend has room.
+    let backends =
+        elsewhere.or_else(|_| choose(batch, size, down, &holders(facts, |copy| copy.state.readable())))?;
 
     let blob = BlobName { version: of.version, extent: of.extent, r#gen: next_attempt(batch, begin)? };
     Ok(Intent {
@@ -59,6 +60,20 @@ fn place(batch: &mut Batch, request: &Request, begin: &BeginCopy) -> Result<Inte
         begun: batch.facts.now,
         claimed_by: None,
     })
+}
+
+fn holders(facts: &ExtentFacts, of: impl Fn(&CopyRow) -> bool) -> Vec<BackendId> {
+    facts.copies.iter().map(|(copy, _)| copy).filter(|copy| of(copy)).map(|copy| copy.backend).collect()
+}
+
+fn choose(
+    batch: &Batch,
+    size: u64,
+    down: &[BackendId],
+    exclude: &[BackendId],
+) -> Result<Vec<(BackendId, Place)>, Refusal> {
+    let wanted = Wanted { size, down, prefer: &[], exclude, count: 1, spare: 0 };
+    placement::choose(&batch.facts.backends, batch.facts.routing, wanted)
 }
 
 fn unreadable() -> Refusal {
@@ -104,6 +119,7 @@ pub(super) fn commit(
     let row =
         CopyRow { state: crate::object::CopyState::Verified, ..like(&facts, copy_row_of(intent, copy)) };
     add(batch, row);
+    look_again_if_too_many(batch, intent, facts.copies.len() + 1);
     let subject =
         Subject { bucket: intent.bucket, key: &intent.key, version: Some(intent.version), object: None };
     batch.log(slot, Logged::CopyStored, subject)
@@ -113,6 +129,19 @@ pub(super) fn commit(
 fn like(facts: &ExtentFacts, row: CopyRow) -> CopyRow {
     let other = facts.copies.first().map(|(copy, _)| copy);
     CopyRow { piece: other.and_then(|copy| copy.piece), md5: other.and_then(|copy| copy.md5), ..row }
+}
+
+/// Another worker may have brought one too, and both think that they are done.
+fn look_again_if_too_many(batch: &mut Batch, intent: &Intent, copies: usize) {
+    let wanted = batch.facts.buckets.get(&intent.bucket).map_or(1, |bucket| bucket.replication_factor);
+    if copies > usize::from(wanted) {
+        batch.effects.replicate.push(ReplicationEntry {
+            version: intent.version,
+            bucket: intent.bucket,
+            key: intent.key.clone(),
+            task: CopyTask::Add,
+        });
+    }
 }
 
 fn add(batch: &mut Batch, row: CopyRow) {

@@ -15,7 +15,7 @@ use crate::Store;
 use crate::error::{Failure, StoreError};
 use crate::rows::{cors_json, spec_json};
 use crate::scan::{self, Scan};
-use crate::schema::{LOCK_MIGRATION, LOCK_PLACES};
+use crate::schema::{LOCK_BUCKET, LOCK_MIGRATION, LOCK_PLACES};
 
 impl Store {
     /// Applies `declared` unless a declaration of the same `hash` was the last one applied. Replicas that
@@ -82,7 +82,10 @@ async fn buckets(
         let cors = if cors.is_empty() { None } else { Some(cors_json(name.as_str(), cors)?) };
         let before = transaction.query_opt(factor_of, &[&name.as_str()]).await?;
         if let Some(before) = before.filter(|before| before.get::<_, i16>("replication_factor") != factor) {
-            scan::begin(transaction, Scan::Factor, before.get("id")).await?;
+            let id: i32 = before.get("id");
+            // Commits under the old factor finish first: the scan finds what they left.
+            transaction.execute("SELECT pg_advisory_xact_lock($1, $2)", &[&LOCK_BUCKET, &id]).await?;
+            scan::begin(transaction, Scan::Factor, id).await?;
         }
         let row =
             transaction.query_one(upsert, &[&name.as_str(), &ack.as_str(), &factor, &max, &cors]).await?;
@@ -238,21 +241,34 @@ async fn credentials(
     Ok(())
 }
 
-/// Backends that are neither declared nor stored any more, and on which no row names a byte.
-pub(crate) async fn retire_empty(transaction: &Transaction<'_>) -> Result<usize, Failure> {
-    let lock = "SELECT u.backend FROM backend_usage u JOIN backends b ON b.id = u.backend
-                WHERE u.slot = 0 AND b.state = 'draining' AND NOT b.declared ORDER BY u.backend FOR UPDATE OF u";
-    transaction.query(lock, &[]).await?;
-    // A new statement: it sees what those that held the locks have written.
-    let retire = "
-        UPDATE backends b SET state = 'removed', attached = false, asked_to_drain = false
-        WHERE b.state = 'draining' AND NOT b.declared
+/// Whether `b` is in no file any more and nothing names a byte on it.
+macro_rules! empty {
+    () => {
+        "b.state = 'draining' AND NOT b.declared
           AND NOT EXISTS (SELECT FROM copies c WHERE c.backend = b.id)
           AND NOT EXISTS (SELECT FROM part_copies p WHERE p.backend = b.id)
           AND NOT EXISTS (SELECT FROM intents i WHERE b.id = ANY (i.target_backend))
           AND NOT EXISTS (SELECT FROM cleanup_queue q WHERE q.backend = b.id)
-          AND NOT EXISTS (SELECT FROM cleanup_dlq d WHERE d.backend = b.id)
-        RETURNING b.id";
+          AND NOT EXISTS (SELECT FROM cleanup_dlq d WHERE d.backend = b.id)"
+    };
+}
+
+/// Backends that are neither declared nor stored any more, and on which no row names a byte.
+pub(crate) async fn retire_empty(transaction: &Transaction<'_>) -> Result<usize, Failure> {
+    // Looked at without the lock first: every Begin waits for it.
+    let any = concat!("SELECT FROM backends b WHERE ", empty!(), " LIMIT 1");
+    if transaction.query_opt(any, &[]).await?.is_none() {
+        return Ok(0);
+    }
+    let lock = "SELECT u.backend FROM backend_usage u JOIN backends b ON b.id = u.backend
+                WHERE u.slot = 0 AND b.state = 'draining' AND NOT b.declared ORDER BY u.backend FOR UPDATE OF u";
+    transaction.query(lock, &[]).await?;
+    // A new statement: it sees what those that held the locks have written.
+    let retire = concat!(
+        "UPDATE backends b SET state = 'removed', attached = false, asked_to_drain = false WHERE ",
+        empty!(),
+        " RETURNING b.id"
+    );
     let retired = transaction.query(retire, &[]).await?;
     for row in &retired {
         scan::end_all(transaction, row.get(0)).await?;

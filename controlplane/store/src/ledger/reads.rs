@@ -224,16 +224,18 @@ pub(super) const EXTENTS: &str = concat!(
 );
 
 /// The copies of an extent and the state of their backends, one row a copy, if its version is there, current or not;
-/// and how often workers have begun to write it.
+/// and how often workers have begun to write it. A backend whose marker is not known to be ours is not relied on, like one
+/// that is drained.
 pub(super) const COPIES_OF_EXTENTS: &str = concat!(
-    "SELECT t.version AS t_version, t.extent AS t_extent, a.attempts, b.state AS b_state, ",
+    "SELECT t.version AS t_version, t.extent AS t_extent, a.attempts,
+           CASE WHEN b.attached OR b.state <> 'active' THEN b.state ELSE 'draining' END AS b_state, ",
     copies!(),
     "
     FROM unnest($1::uuid[], $2::smallint[], $3::int[], $4::text[]) AS t (version, extent, bucket, key)
     JOIN LATERAL (
         SELECT * FROM copies WHERE copies.version = t.version AND copies.extent = t.extent OFFSET 0
     ) AS c ON true
-    JOIN LATERAL (SELECT state FROM backends WHERE backends.id = c.backend LIMIT 1) AS b ON true
+    JOIN LATERAL (SELECT state, attached FROM backends WHERE backends.id = c.backend LIMIT 1) AS b ON true
     LEFT JOIN LATERAL (
         SELECT attempts FROM copy_attempts
         WHERE copy_attempts.version = t.version AND copy_attempts.extent = t.extent LIMIT 1

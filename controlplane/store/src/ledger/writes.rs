@@ -26,7 +26,8 @@ pub(super) const ADD_REPLICATION: &str = "
     SELECT DISTINCT ON (version) version, bucket, key, task
     FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[]) AS t (version, bucket, key, task) ORDER BY version, task
     ON CONFLICT (version) DO UPDATE SET
-        task = excluded.task, again = replication_queue.claimed_by IS NOT NULL, not_before = now()";
+        task = CASE WHEN replication_queue.claimed_by IS NULL THEN excluded.task ELSE replication_queue.task END,
+        again = replication_queue.claimed_by IS NOT NULL, not_before = now()";
 
 pub(super) const DROP_OBJECTS: &str = "
     DELETE FROM objects o USING unnest($1::int[], $2::text[]) AS t (bucket, key)

@@ -10,7 +10,7 @@ use s3o_backend::{Backend, BackendErrorKind};
 use s3o_blob::{AlgorithmSet, BodyFault, Expected, Guard};
 use s3o_core::object::{CopyRow, CopyState};
 use s3o_core::replication::CopiesPage;
-use s3o_types::{Checksums, EtagProof};
+use s3o_types::{Checksums, Etag, EtagProof};
 
 use crate::marker_gate::MarkerGate;
 
@@ -21,7 +21,7 @@ pub(super) fn expected(page: &CopiesPage, copy: &CopyRow, proof: EtagProof) -> E
         Some(_) => (copy.md5, Checksums::default()),
         None => (page.object.etag.md5(), whole(&page.object.checksums)),
     };
-    let stored = || copy.backend_etag.as_ref().filter(|_| proof.is_md5()).and_then(|etag| etag.md5());
+    let stored = || copy.backend_etag.as_ref().filter(|_| proof.is_md5()).and_then(Etag::md5);
     let md5 = known.or_else(|| if checksums.values.is_empty() { stored() } else { None });
     Expected { md5, checksums, also: AlgorithmSet::NONE, ..Expected::of_size(copy.stored_size) }
 }

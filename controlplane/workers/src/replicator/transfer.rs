@@ -36,6 +36,39 @@ pub(super) struct Transfer {
     open_ops: OpenOps,
 }
 
+/// Why there is no copy, and what should not be tried again for it.
+pub(super) struct Failure {
+    pub(super) why: String,
+    source: Option<BackendId>,
+    target: Option<BackendId>,
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self { why, source: None, target: None }
+    }
+}
+
+/// What failed for this extent.
+#[derive(Default)]
+pub(super) struct Tried {
+    sources: Vec<BackendId>,
+    targets: Vec<BackendId>,
+}
+
+impl Tried {
+    /// Says whether the failure names something that can be left out.
+    pub(super) fn note(&mut self, failure: &Failure) -> bool {
+        self.sources.extend(failure.source);
+        self.targets.extend(failure.target);
+        failure.source.is_some() || failure.target.is_some()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.sources.len() + self.targets.len()
+    }
+}
+
 /// A source that answers.
 struct Source {
     copy: CopyRow,
@@ -46,7 +79,16 @@ struct Source {
 /// How an attempt ended at its target.
 enum Sent {
     Stored(StoredCopy),
-    Failed { end: TargetEnd, backend_version: Option<String>, why: String, corrupt: bool },
+    Failed { end: TargetEnd, backend_version: Option<String>, why: String, blame: Blame },
+}
+
+/// Whose fault a failure is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blame {
+    Source,
+    /// Its bytes are others than they should be.
+    CorruptSource,
+    Target,
 }
 
 impl Transfer {
@@ -67,25 +109,39 @@ impl Transfer {
         page: &CopiesPage,
         extent: &ExtentCopies,
         standing: &Standing,
-    ) -> Result<CopyRow, String> {
-        let source = self.open(page, extent, standing).await?;
+        tried: &Tried,
+    ) -> Result<CopyRow, Failure> {
         let op = Op { id: Uuid::now_v7(), item: 0 };
         let _lease = self.open_ops.open(op.id);
-        let (intent, target) = self.begin(op, page, extent, standing).await?;
+        // Before a source is asked, which may cost money, there is a place for the copy.
+        let (intent, target) = self.begin(op, page, extent, (standing, tried)).await?;
+        let source = match self.open(page, extent, (standing, tried)).await {
+            Ok(source) => source,
+            Err(why) => {
+                let end = TargetEnd::NotSent;
+                let ended = FinishedTarget { target: target.id(), end, backend_version: None };
+                self.abort(op, intent, ended).await;
+                return Err(why.into());
+            }
+        };
         let (copy, from) = (source.copy.clone(), source.backend.name().to_owned());
         match self.send(page, source, &target).await {
             Sent::Stored(stored) => {
                 let row = self.commit(op, page, intent, stored, &copy).await?;
-                report(op, &row, &from, self.name(row.backend));
+                report(op, &row, &from, &self.name(row.backend));
                 Ok(row)
             }
-            Sent::Failed { end, backend_version, why, corrupt } => {
+            Sent::Failed { end, backend_version, why, blame } => {
                 let ended = FinishedTarget { target: target.id(), end, backend_version };
                 self.abort(op, intent, ended).await;
-                if corrupt {
+                if blame == Blame::CorruptSource {
                     self.look_again(page, &copy).await;
                 }
-                Err(why)
+                let (of_source, of_target) = (Some(copy.backend), Some(target.backend));
+                Err(match blame {
+                    Blame::Source | Blame::CorruptSource => Failure { why, source: of_source, target: None },
+                    Blame::Target => Failure { why, source: None, target: of_target },
+                })
             }
         }
     }
@@ -95,10 +151,11 @@ impl Transfer {
         &self,
         page: &CopiesPage,
         extent: &ExtentCopies,
-        standing: &Standing,
+        (standing, tried): (&Standing, &Tried),
     ) -> Result<Source, String> {
         let mut why = "no copy can be read".to_owned();
-        for copy in self.in_order(extent, standing) {
+        let left = |copy: &CopyRow| !tried.sources.contains(&copy.backend);
+        for copy in self.in_order(extent, standing).into_iter().filter(left) {
             let Some(backend) = self.backends.get(copy.backend) else { continue };
             let if_match = copy.foreign_key.as_ref().and(copy.backend_etag.as_ref());
             match backend.get(&copy.storage_key(&page.bucket_name), None, if_match).await {
@@ -140,12 +197,13 @@ impl Transfer {
         op: Op,
         page: &CopiesPage,
         extent: &ExtentCopies,
-        standing: &Standing,
+        (standing, tried): (&Standing, &Tried),
     ) -> Result<(CarriedIntent, Target), String> {
         let (bucket, key, version) = (page.object.bucket, page.object.key.clone(), page.object.version);
         let of = ExtentOf { bucket, key: key.clone(), version, extent: extent.extent };
         let mut down = self.backends.down();
         down.extend(&standing.unhealthy);
+        down.extend(&tried.targets);
         let call = Call::BeginCopy(BeginCopy { of, down });
         let (version, targets) = match self.submit(op, call).await {
             Outcome::Begun { version, targets, required_copies: _ } => (version, targets),
@@ -182,7 +240,7 @@ impl Transfer {
                 end: TargetEnd::Unknown,
                 backend_version: put.version_id,
                 why: format!("{}: the backend answered before it had the body", backend.name()),
-                corrupt: false,
+                blame: Blame::Target,
             },
             (Err(error), verdict) => {
                 let fault = verdict.and_then(|verdict| verdict.as_ref().err());
@@ -190,8 +248,14 @@ impl Transfer {
                     Some(fault) => format!("{}: {fault}", from.name()),
                     None => format!("{}: {error}", backend.name()),
                 };
-                let corrupt = fault.is_some_and(is_corruption);
-                Sent::Failed { end: end_of(error.certainty), backend_version: None, why, corrupt }
+                let blame = match fault {
+                    Some(fault) if is_corruption(fault) => Blame::CorruptSource,
+                    Some(_) => Blame::Source,
+                    // Nothing came for too long.
+                    None if error.kind == BackendErrorKind::Body => Blame::Source,
+                    None => Blame::Target,
+                };
+                Sent::Failed { end: end_of(error.certainty), backend_version: None, why, blame }
             }
         }
     }
@@ -321,13 +385,13 @@ async fn stored(backend: &Arc<Backend>, target: &Target, put: PutDone, digests: 
             end: TargetEnd::Stored,
             backend_version: put.version_id,
             why: format!("{}: {error}", backend.name()),
-            corrupt: false,
+            blame: Blame::Target,
         },
     }
 }
 
 fn not_sent(why: String) -> Sent {
-    Sent::Failed { end: TargetEnd::NotSent, backend_version: None, why, corrupt: false }
+    Sent::Failed { end: TargetEnd::NotSent, backend_version: None, why, blame: Blame::Target }
 }
 
 const fn end_of(certainty: Certainty) -> TargetEnd {
@@ -338,7 +402,7 @@ const fn end_of(certainty: Certainty) -> TargetEnd {
     }
 }
 
-fn report(op: Op, row: &CopyRow, from: &str, to: String) {
+fn report(op: Op, row: &CopyRow, from: &str, to: &str) {
     let (bucket, key, size) = (row.bucket.0, row.key.as_str(), row.stored_size);
     let version = row.blob.version.to_string();
     audit!("replication.copy", request_id = %op, bucket, key, version, size, from, to);

@@ -136,12 +136,12 @@ impl CopiesState {
     pub(crate) fn decide(&mut self, _: Op, call: Call) -> Outcome {
         match call {
             Call::BeginCopy(begin) => self.begin(begin),
-            Call::Commit(commit) => self.commit(*commit),
+            Call::Commit(commit) => self.commit(&commit),
             Call::Abort(abort) => {
                 self.aborted.push(abort);
                 Outcome::Aborted
             }
-            Call::ChangeCopy(change) => self.change(change),
+            Call::ChangeCopy(change) => self.change(&change),
             other => panic!("no worker asks for {other:?}"),
         }
     }
@@ -161,9 +161,9 @@ impl CopiesState {
         Outcome::Begun { version, targets: vec![target], required_copies: 1 }
     }
 
-    fn commit(&mut self, commit: Commit) -> Outcome {
+    fn commit(&mut self, commit: &Commit) -> Outcome {
         let stored = commit.copies[0].clone();
-        self.committed.push(commit);
+        self.committed.push(commit.clone());
         if let Some(code) = self.refuse_commits {
             return Refusal::new(code, "refused").into();
         }
@@ -175,7 +175,7 @@ impl CopiesState {
         Outcome::Committed { seq: Seq(2), modified: Timestamp(0), version: None }
     }
 
-    fn change(&mut self, change: ChangeCopy) -> Outcome {
+    fn change(&mut self, change: &ChangeCopy) -> Outcome {
         self.changed.push(change.clone());
         if let Some(code) = self.refuse_changes {
             return Refusal::new(code, "refused").into();

@@ -108,9 +108,10 @@ async fn a_source_without_the_blob_is_marked_and_another_one_serves() {
     fixture.state().copies = CopiesState::waiting(CopyTask::Add, page, &[3]);
     fixture.run("replicator").await;
     assert_eq!(at(&three, &worker_key(0)).as_deref(), Some(BYTES));
-    let mut state = fixture.state();
-    assert_eq!(state.copies.backends()[0], (1, CopyState::Missing));
-    drop(state);
+    {
+        let mut state = fixture.state();
+        assert_eq!(state.copies.backends()[0], (1, CopyState::Missing));
+    }
     fixture.end().await;
 }
 
@@ -153,6 +154,37 @@ async fn corrupt_bytes_are_never_copied_and_the_copy_is_quarantined() {
 }
 
 #[tokio::test]
+async fn a_target_that_refuses_is_left_out_and_another_one_takes_the_copy() {
+    let (fixture, [one, two, three]) = fixture().await;
+    one.plant(&first(), BYTES);
+    two.inject(Rule::new(Fault::Status(403)).on(Operation::Put));
+    fixture.state().copies = CopiesState::waiting(CopyTask::Add, page(BYTES, 2, &[(1, ACTIVE)]), &[2, 3]);
+    fixture.run("replicator").await;
+    assert_eq!(result(&fixture), ReplicationResult::Done);
+    assert_eq!(at(&three, &worker_key(1)).as_deref(), Some(BYTES));
+    assert_eq!(fixture.state().copies.aborted.len(), 1);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_source_that_breaks_off_is_left_out_and_another_one_serves() {
+    let (fixture, [one, two, three]) = fixture().await;
+    one.plant(&first(), BYTES);
+    two.plant(&first(), BYTES);
+    one.inject(Rule::new(Fault::ResetSending { after: 5 }).on(Operation::Get).key_contains("photos"));
+    // It is the one that is asked first.
+    two.inject(Rule::new(Fault::Latency(std::time::Duration::from_millis(50))));
+    let page = page(BYTES, 3, &[(1, ACTIVE), (2, ACTIVE)]);
+    fixture.state().copies = CopiesState::waiting(CopyTask::Add, page, &[3]);
+    fixture.run("replicator").await;
+    assert_eq!(result(&fixture), ReplicationResult::Done);
+    let copied = at(&three, &worker_key(0)).or_else(|| at(&three, &worker_key(1)));
+    assert_eq!(copied.as_deref(), Some(BYTES));
+    assert!(fixture.state().copies.changed.is_empty(), "nothing is known to be wrong with it");
+    fixture.end().await;
+}
+
+#[tokio::test]
 async fn a_target_that_fails_ends_in_abort_and_the_version_waits() {
     let (fixture, [one, two, _]) = fixture().await;
     one.plant(&first(), BYTES);
@@ -161,10 +193,11 @@ async fn a_target_that_fails_ends_in_abort_and_the_version_waits() {
     fixture.run("replicator").await;
     let ReplicationResult::Failed(why) = result(&fixture) else { panic!("it was made") };
     assert!(why.contains("b2"), "{why}");
-    let state = fixture.state();
-    assert_eq!((state.copies.aborted.len(), state.copies.committed.len()), (1, 0));
-    assert!(state.copies.changed.is_empty(), "the source is not to blame");
-    drop(state);
+    {
+        let state = fixture.state();
+        assert_eq!((state.copies.aborted.len(), state.copies.committed.len()), (1, 0));
+        assert!(state.copies.changed.is_empty(), "the source is not to blame");
+    }
     fixture.end().await;
 }
 
@@ -177,10 +210,11 @@ async fn a_commit_that_is_refused_is_given_up() {
     fixture.state().copies = state;
     fixture.run("replicator").await;
     assert!(matches!(result(&fixture), ReplicationResult::Failed(_)));
-    let state = fixture.state();
-    let ended = &state.copies.aborted[0].targets[0];
-    assert_eq!(ended.end, TargetEnd::Stored, "the blob has to be queued");
-    drop(state);
+    {
+        let state = fixture.state();
+        let ended = &state.copies.aborted[0].targets[0];
+        assert_eq!(ended.end, TargetEnd::Stored, "the blob has to be queued");
+    }
     fixture.end().await;
 }
 

@@ -312,13 +312,13 @@ impl World {
             Need::Without(copy) => {
                 self.run(request(n, change(&copy, CopyChange::Drop))) == Outcome::CopyChanged
             }
-            Need::Nothing => false,
+            Need::Nothing | Need::Later => false,
         }
     }
 
-    fn take(&mut self, n: u128, step: Step) {
+    fn take(&mut self, n: u128, step: &Step) {
         let name = |key: u8| format!("k{key}");
-        match step {
+        match *step {
             Step::Put(key) => {
                 if let Outcome::Begun { version, targets, .. } =
                     self.begin(n, &name(key), 10, Conditions::default())
@@ -349,7 +349,7 @@ proptest! {
         let mut n = 0;
         for step in steps {
             n += 1;
-            world.take(n, step);
+            world.take(n, &step);
         }
         world.draining.clear();
         let mut keys: Vec<String> = world.objects.keys().cloned().collect();
