@@ -20,6 +20,7 @@ pub(crate) struct Declared {
     pub(crate) cleanup: Option<Value>,
     pub(crate) pending_reaper: Option<Value>,
     pub(crate) multipart: Option<Value>,
+    pub(crate) replication: Option<Value>,
 }
 
 impl Validate for Declared {

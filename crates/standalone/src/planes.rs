@@ -58,6 +58,7 @@ pub(crate) fn control_plane(
         ("cleanup", &declared.cleanup),
         ("pending_reaper", &declared.pending_reaper),
         ("multipart", &declared.multipart),
+        ("replication", &declared.replication),
     ] {
         if let Some(section) = section {
             config[name] = section.clone();

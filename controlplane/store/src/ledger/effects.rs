@@ -34,6 +34,30 @@ pub(crate) async fn prepare(connection: &mut Connection) -> Result<(), Failure> 
     Ok(())
 }
 
+/// Statements with their parameters. What has nothing to write costs nothing.
+#[derive(Default)]
+struct Statements(Vec<(&'static str, Vec<Param>)>);
+
+impl Statements {
+    fn add(&mut self, nothing: bool, sql: &'static str, params: impl FnOnce() -> Vec<Param>) {
+        if !nothing {
+            self.0.push((sql, params()));
+        }
+    }
+
+    fn try_add(
+        &mut self,
+        nothing: bool,
+        sql: &'static str,
+        params: impl FnOnce() -> Result<Vec<Param>, Failure>,
+    ) -> Result<(), Failure> {
+        if !nothing {
+            self.0.push((sql, params()?));
+        }
+        Ok(())
+    }
+}
+
 /// Writes and commits. When this fails with [`Failure::Lost`], the commit may have been done.
 pub(crate) async fn write(
     connection: &Connection,
@@ -41,6 +65,23 @@ pub(crate) async fn write(
     slot: i16,
     times: &CleanupTimes,
 ) -> Result<(), Failure> {
+    let mut flight = Flight::new(connection);
+    for (sql, params) in statements(effects, slot, times)?.0 {
+        flight.add(sql, params).await?;
+    }
+    let Effects { add_targets, uploads, copy_attempts, .. } = effects;
+    if !add_targets.is_empty() || !uploads.attempts.is_empty() || !copy_attempts.is_empty() {
+        // Only an intent may be forgotten: a target that was added would be written to unreserved, and an attempt
+        // at a part or a copy would be given out again.
+        flight.add_text("SET LOCAL synchronous_commit = on").await?;
+    }
+    flight.add_text("COMMIT").await?;
+    flight.land().await?;
+    Ok(())
+}
+
+/// In the order in which they are sent.
+fn statements(effects: &Effects, slot: i16, times: &CleanupTimes) -> Result<Statements, Failure> {
     let Effects {
         put_objects,
         set_tags,
@@ -64,48 +105,37 @@ pub(crate) async fn write(
     } = effects;
     let settles_nothing =
         drop_intents.is_empty() && put_objects.is_empty() && add_copies.is_empty() && changes.is_empty();
-    let mut settled = ops(drop_intents.iter());
-    settled.extend(objects(put_objects)?);
-    settled.extend(copies::added(add_copies)?);
-    settled.extend(logged(changes)?);
-    let statements: [(bool, &'static str, Vec<Param>); 22] = [
-        (drop_copies.is_empty(), DROP_COPIES, versions(drop_copies)),
-        (take_copies.is_empty(), TAKE_COPIES, copies::taken(take_copies)),
-        (mark_copies.is_empty(), MARK_COPIES, copies::marked(mark_copies)),
-        (dropped_versions.is_empty(), DROP_VERSIONS, version_rows::named(dropped_versions)),
-        (retired.is_empty(), RETIRE_OBJECTS, dropped(retired)),
-        (drop_objects.is_empty(), DROP_OBJECTS, dropped(drop_objects)),
-        (restored.is_empty(), RESTORE_VERSIONS, version_rows::named(restored)),
-        (markers.is_empty(), ADD_MARKERS, version_rows::markers(markers)),
-        (set_tags.is_empty(), SET_TAGS, tagged(set_tags)?),
-        (tagged_versions.is_empty(), TAG_VERSIONS, tagged(tagged_versions)?),
-        (settles_nothing, SETTLE, settled),
-        (add_intents.is_empty(), ADD_INTENTS, intents(add_intents)),
-        (add_targets.is_empty(), ADD_TARGETS, targets(add_targets)),
-        (opened.is_empty(), OPEN_UPLOADS, uploads::opened(opened)?),
-        (closed.is_empty(), CLOSE_UPLOADS, uploads::closed(closed)?),
-        (parts.is_empty(), PUT_PARTS, uploads::parts(parts)?),
-        (attempts.is_empty(), COUNT_ATTEMPTS, uploads::attempts(attempts)),
-        (copy_attempts.is_empty(), COUNT_COPIES, copies::attempts(copy_attempts)),
-        (replicate.is_empty(), ADD_REPLICATION, copies::queued(replicate)),
-        (cleanup.is_empty(), ADD_CLEANUP, cleanups(cleanup, times)),
-        (cleanup_versions.is_empty(), ADD_VERSIONS, versions_queued(cleanup_versions, times)),
-        (usage.is_empty(), ADD_USAGE, usages(usage, slot)),
-    ];
-    let mut flight = Flight::new(connection);
-    for (empty, sql, params) in statements {
-        if !empty {
-            flight.add(sql, params).await?;
-        }
-    }
-    if !add_targets.is_empty() || !attempts.is_empty() || !copy_attempts.is_empty() {
-        // Only an intent may be forgotten: a target that was added would be written to unreserved, and an attempt
-        // at a part or a copy would be given out again.
-        flight.add_text("SET LOCAL synchronous_commit = on").await?;
-    }
-    flight.add_text("COMMIT").await?;
-    flight.land().await?;
-    Ok(())
+    let settled = || {
+        let mut settled = ops(drop_intents.iter());
+        settled.extend(objects(put_objects)?);
+        settled.extend(copies::added(add_copies)?);
+        settled.extend(logged(changes)?);
+        Ok(settled)
+    };
+    let mut all = Statements::default();
+    all.add(drop_copies.is_empty(), DROP_COPIES, || versions(drop_copies));
+    all.add(take_copies.is_empty(), TAKE_COPIES, || copies::taken(take_copies));
+    all.add(mark_copies.is_empty(), MARK_COPIES, || copies::marked(mark_copies));
+    all.add(dropped_versions.is_empty(), DROP_VERSIONS, || version_rows::named(dropped_versions));
+    all.add(retired.is_empty(), RETIRE_OBJECTS, || dropped(retired));
+    all.add(drop_objects.is_empty(), DROP_OBJECTS, || dropped(drop_objects));
+    all.add(restored.is_empty(), RESTORE_VERSIONS, || version_rows::named(restored));
+    all.add(markers.is_empty(), ADD_MARKERS, || version_rows::markers(markers));
+    all.try_add(set_tags.is_empty(), SET_TAGS, || tagged(set_tags))?;
+    all.try_add(tagged_versions.is_empty(), TAG_VERSIONS, || tagged(tagged_versions))?;
+    all.try_add(settles_nothing, SETTLE, settled)?;
+    all.add(add_intents.is_empty(), ADD_INTENTS, || intents(add_intents));
+    all.add(add_targets.is_empty(), ADD_TARGETS, || targets(add_targets));
+    all.try_add(opened.is_empty(), OPEN_UPLOADS, || uploads::opened(opened))?;
+    all.try_add(closed.is_empty(), CLOSE_UPLOADS, || uploads::closed(closed))?;
+    all.try_add(parts.is_empty(), PUT_PARTS, || uploads::parts(parts))?;
+    all.add(attempts.is_empty(), COUNT_ATTEMPTS, || uploads::attempts(attempts));
+    all.add(copy_attempts.is_empty(), COUNT_COPIES, || copies::attempts(copy_attempts));
+    all.add(replicate.is_empty(), ADD_REPLICATION, || copies::queued(replicate));
+    all.add(cleanup.is_empty(), ADD_CLEANUP, || cleanups(cleanup, times));
+    all.add(cleanup_versions.is_empty(), ADD_VERSIONS, || versions_queued(cleanup_versions, times));
+    all.add(usage.is_empty(), ADD_USAGE, || usages(usage, slot));
+    Ok(all)
 }
 
 /// One column of the rows.
