@@ -44,6 +44,9 @@ def test_status_and_workers(cluster):
     name = workers.strip().splitlines()[1].split()[0]
     s3o("run-worker", name, environment=environment)
     assert "s3o:" in s3o("run-worker", "no-such-worker", environment=environment, ok=False)
+    assert "BACKEND" in s3o("drains", environment=environment)
+    for command in ("drain", "undrain"):
+        assert "nowhere" in s3o(command, "nowhere", environment=environment, ok=False)
     assert "token" in s3o("status", "--token", "wrong", environment=environment, ok=False)
     assert "no control plane answers" in s3o("status", "--endpoint", "http://127.0.0.1:1", environment=environment, ok=False)
 
@@ -52,9 +55,9 @@ def test_validate(cluster, tmp_path):
     assert "control-plane" in s3o("validate", str(cluster.control_plane_file))
     assert "data-plane" in s3o("validate", str(cluster.data_plane_file))
     wrong = tmp_path / "wrong.yaml"
-    wrong.write_text("database: {url: nowhere}\ngrpc: {dataplane_token: x}\nbuckets: [{name: NO}, {name: ok1, ack: all}]\n")
+    wrong.write_text("database: {url: nowhere}\ngrpc: {dataplane_token: x}\nbuckets: [{name: NO}, {name: ok1, replication_factor: 2}]\n")
     said = s3o("validate", str(wrong), ok=False)
-    for path in ("database.url", "buckets[0].name", "buckets[1].ack"):
+    for path in ("database.url", "buckets[0].name", "buckets[1].replication_factor"):
         assert path in said
 
 
