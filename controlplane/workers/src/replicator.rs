@@ -161,6 +161,8 @@ impl Replicator {
         standing: &Standing,
     ) -> Result<CopyRow, String> {
         let mut tried = Tried::default();
+        // Why the best way did not work: that of the last one may only say that none is left.
+        let mut why = None;
         loop {
             let failure = match self.transfer.copy(page, extent, standing, &tried).await {
                 Ok(copy) => return Ok(copy),
@@ -168,10 +170,11 @@ impl Replicator {
             };
             self.metrics.errors.inc();
             let another = tried.note(&failure);
+            let why: &mut String = why.get_or_insert(failure.why);
             if !another || tried.len() >= WAYS || self.shutdown.is_stopping() {
-                return Err(failure.why);
+                return Err(std::mem::take(why));
             }
-            tracing::info!(key = page.object.key, error = failure.why, "a copy is tried another way");
+            tracing::info!(key = page.object.key, error = *why, "a copy is tried another way");
         }
     }
 

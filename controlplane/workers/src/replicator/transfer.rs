@@ -27,6 +27,8 @@ use crate::Deps;
 use crate::backends::Backends;
 use crate::marker_gate::MarkerGate;
 
+const NO_SOURCE: &str = "no copy can be read";
+
 pub(super) struct Transfer {
     ledger: Arc<dyn Ledger>,
     configs: Arc<dyn Configs>,
@@ -111,6 +113,9 @@ impl Transfer {
         standing: &Standing,
         tried: &Tried,
     ) -> Result<CopyRow, Failure> {
+        if self.in_order(extent, standing, tried).is_empty() {
+            return Err(NO_SOURCE.to_owned().into());
+        }
         let op = Op { id: Uuid::now_v7(), item: 0 };
         let _lease = self.open_ops.open(op.id);
         // Before a source is asked, which may cost money, there is a place for the copy.
@@ -153,9 +158,8 @@ impl Transfer {
         extent: &ExtentCopies,
         (standing, tried): (&Standing, &Tried),
     ) -> Result<Source, String> {
-        let mut why = "no copy can be read".to_owned();
-        let left = |copy: &CopyRow| !tried.sources.contains(&copy.backend);
-        for copy in self.in_order(extent, standing).into_iter().filter(left) {
+        let mut why = NO_SOURCE.to_owned();
+        for copy in self.in_order(extent, standing, tried) {
             let Some(backend) = self.backends.get(copy.backend) else { continue };
             let if_match = copy.foreign_key.as_ref().and(copy.backend_etag.as_ref());
             match backend.get(&copy.storage_key(&page.bucket_name), None, if_match).await {
@@ -177,9 +181,11 @@ impl Transfer {
     }
 
     /// Verified before uncertain, up before down, fast before slow.
-    fn in_order(&self, extent: &ExtentCopies, standing: &Standing) -> Vec<CopyRow> {
+    fn in_order(&self, extent: &ExtentCopies, standing: &Standing, tried: &Tried) -> Vec<CopyRow> {
         let now = Instant::now();
-        let usable = |copy: &&CopyRow| copy.state.readable() && copy.encoding.is_plain();
+        let usable = |copy: &&CopyRow| {
+            copy.state.readable() && copy.encoding.is_plain() && !tried.sources.contains(&copy.backend)
+        };
         let mut copies: Vec<CopyRow> =
             extent.copies.iter().map(|(copy, _)| copy).filter(usable).cloned().collect();
         copies.sort_by_cached_key(|copy| {
