@@ -173,11 +173,11 @@ async fn a_target_that_refuses_is_left_out_and_another_one_takes_the_copy() {
 }
 
 #[tokio::test]
-async fn a_source_that_breaks_off_is_left_out_and_another_one_serves() {
+async fn a_source_that_stalls_is_left_out_and_another_one_serves() {
     let (fixture, [one, two, three]) = fixture().await;
     one.plant(&first(), BYTES);
     two.plant(&first(), BYTES);
-    one.inject(Rule::new(Fault::ResetSending { after: 5 }).on(Operation::Get).key_contains("photos"));
+    one.inject(Rule::new(Fault::StallSending { after: 5 }).on(Operation::Get).key_contains("photos"));
     fixture.state().copies = CopiesState::waiting(CopyTask::Add, sure_and_unsure(), &[3]);
     fixture.run("replicator").await;
     assert_eq!(result(&fixture), ReplicationResult::Done);
