@@ -38,6 +38,7 @@ mod session_pruner;
 mod stale_multipart;
 mod standing;
 mod usage;
+mod version_queue;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,23 +4,16 @@
 //! Invariant: it only proposes. Whether a copy goes is decided under its key's lock, by what is counted there.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use s3o_core::call::{Call, ChangeCopy, CopyChange, ExtentOf, Outcome, Request};
-use s3o_core::cleanup::Claim;
 use s3o_core::object::CopyRow;
 use s3o_core::ports::{Configs, Ledger, Replication};
 use s3o_core::replication::{
     CopiesQuery, CopyTask, ExtentCopies, Need, ReplicationItem, ReplicationResult, Standing, need,
 };
-use s3o_core::usage::signed;
 use s3o_core::worker::Counts;
-use s3o_runtime::metrics::duration_histogram;
 use s3o_runtime::{Shutdown, audit};
 use s3o_types::{BackendState, ErrorCode, Op};
 use uuid::Uuid;
@@ -28,8 +21,8 @@ use uuid::Uuid;
 use crate::Deps;
 use crate::backends::Backends;
 use crate::harness::Worker;
-use crate::replicator::{CLAIM_US, finish};
 use crate::standing::Observer;
+use crate::version_queue::VersionQueue;
 
 /// Versions a claim.
 const BATCH: u32 = 64;
@@ -37,6 +30,7 @@ const BATCH: u32 = 64;
 pub(crate) struct OverReplication {
     ledger: Arc<dyn Ledger>,
     replication: Arc<dyn Replication>,
+    queue: VersionQueue,
     observer: Observer,
     configs: Arc<dyn Configs>,
     owner: Uuid,
@@ -45,11 +39,7 @@ pub(crate) struct OverReplication {
 }
 
 struct Metrics {
-    pending: Gauge,
     removed: Counter,
-    errors: Counter,
-    runs: Family<[(&'static str, &'static str); 1], Counter>,
-    duration: Histogram,
     drained_objects: Counter,
     drained_bytes: Counter,
 }
@@ -57,21 +47,11 @@ struct Metrics {
 impl Metrics {
     fn new(metrics: &s3o_runtime::Metrics) -> Self {
         let new = Self {
-            pending: Gauge::default(),
             removed: Counter::default(),
-            errors: Counter::default(),
-            runs: Family::default(),
-            duration: duration_histogram(),
             drained_objects: Counter::default(),
             drained_bytes: Counter::default(),
         };
-        let help = "Objects exceeding the replication factor";
-        metrics.register("over_replication_pending", help, new.pending.clone());
         metrics.register("over_replication_removed", "Excess copies removed", new.removed.clone());
-        metrics.register("over_replication_errors", "Over-replication cleanup errors", new.errors.clone());
-        metrics.register("over_replication_runs", "Over-replication worker executions", new.runs.clone());
-        let help = "Over-replication cleanup cycle time";
-        metrics.register("over_replication_duration_seconds", help, new.duration.clone());
         metrics.register("drain_objects_moved", "Objects migrated during drain", new.drained_objects.clone());
         metrics.register("drain_bytes_moved", "Bytes migrated during drain", new.drained_bytes.clone());
         new
@@ -80,9 +60,16 @@ impl Metrics {
 
 impl OverReplication {
     pub(crate) fn new(deps: &Deps, backends: Arc<Backends>, owner: Uuid) -> Self {
+        let helps = [
+            "Objects exceeding the replication factor",
+            "Over-replication cleanup errors",
+            "Over-replication worker executions",
+            "Over-replication cleanup cycle time",
+        ];
         Self {
             ledger: deps.ledger.clone(),
             replication: deps.replication.clone(),
+            queue: VersionQueue::new(deps, CopyTask::Trim, owner, "over_replication", helps),
             observer: Observer::new(deps, backends, owner),
             configs: deps.configs.clone(),
             owner,
@@ -198,9 +185,7 @@ impl OverReplication {
         while !self.shutdown.is_stopping() {
             // Before the claim: what is claimed is always finished.
             let standing = self.observer.look().await?;
-            let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: BATCH };
-            let items = self.replication.claim_versions(CopyTask::Trim, claim).await;
-            let items = items.map_err(|error| error.to_string())?;
+            let items = self.queue.claim(BATCH).await?;
             if items.is_empty() {
                 break;
             }
@@ -212,7 +197,7 @@ impl OverReplication {
                 let result = self.tend(&item, &standing, &mut removed).await;
                 if let ReplicationResult::Failed(why) = &result {
                     failed += 1;
-                    self.metrics.errors.inc();
+                    self.queue.errors.inc();
                     tracing::warn!(
                         key = item.entry.key,
                         error = why,
@@ -222,7 +207,7 @@ impl OverReplication {
                 looked_at += 1;
                 results.push((item, result));
             }
-            finish(&*self.replication, self.owner, results).await?;
+            self.queue.finish(results).await?;
         }
         if looked_at > 0 {
             audit!("over_replication.complete", removed, failed);
@@ -234,13 +219,6 @@ impl OverReplication {
 #[async_trait]
 impl Worker for OverReplication {
     async fn tick(&self) -> Result<Counts, String> {
-        let started = Instant::now();
-        let ran = self.run().await;
-        self.metrics.duration.observe(started.elapsed().as_secs_f64());
-        let status = if ran.is_ok() { "success" } else { "error" };
-        self.metrics.runs.get_or_create(&[("status", status)]).inc();
-        let waiting = self.replication.waiting(CopyTask::Trim).await.map_err(|error| error.to_string())?;
-        self.metrics.pending.set(signed(waiting));
-        ran
+        self.queue.counted(self.run()).await
     }
 }

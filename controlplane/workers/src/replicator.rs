@@ -7,23 +7,16 @@ mod source;
 mod transfer;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use s3o_core::cleanup::Claim;
 use s3o_core::object::CopyRow;
 use s3o_core::ports::Replication;
 use s3o_core::replication::{
     CopiesPage, CopiesQuery, CopyTask, ExtentCopies, Need, ReplicationItem, ReplicationResult, Standing, need,
 };
-use s3o_core::usage::signed;
 use s3o_core::worker::Counts;
-use s3o_runtime::metrics::duration_histogram;
 use s3o_runtime::{OpenOps, Shutdown, audit};
 use s3o_types::BackendState;
 use uuid::Uuid;
@@ -32,65 +25,52 @@ use crate::Deps;
 use crate::backends::Backends;
 use crate::harness::Worker;
 use crate::standing::Observer;
+use crate::version_queue::VersionQueue;
 use transfer::{Transfer, Tried};
 
-/// Longer than most versions take. Whoever takes one over that is still worked on makes a copy too many at worst: the
-/// second commit queues the version again.
-pub(crate) const CLAIM_US: i64 = 60 * 60 * 1_000_000;
 /// Versions a claim.
 const BATCH: u32 = 32;
-/// How often, and how long apart, a result is told before its claim is left to end by itself.
-const TELL: (u32, Duration) = (10, Duration::from_secs(3));
 /// Ways tried for a copy before its version has to wait.
 const WAYS: usize = 3;
 
 pub(crate) struct Replicator {
     replication: Arc<dyn Replication>,
+    queue: VersionQueue,
     transfer: Transfer,
     observer: Observer,
-    owner: Uuid,
     concurrency: usize,
     shutdown: Shutdown,
     metrics: Metrics,
 }
 
 struct Metrics {
-    pending: Gauge,
     created: Counter,
-    errors: Counter,
     for_health: Counter,
-    runs: Family<[(&'static str, &'static str); 1], Counter>,
-    duration: Histogram,
 }
 
 impl Metrics {
     fn new(metrics: &s3o_runtime::Metrics) -> Self {
-        let new = Self {
-            pending: Gauge::default(),
-            created: Counter::default(),
-            errors: Counter::default(),
-            for_health: Counter::default(),
-            runs: Family::default(),
-            duration: duration_histogram(),
-        };
-        metrics.register("replication_pending", "Objects below replication factor", new.pending.clone());
+        let new = Self { created: Counter::default(), for_health: Counter::default() };
         metrics.register("replication_copies_created", "Replica copies created", new.created.clone());
-        metrics.register("replication_errors", "Replication errors", new.errors.clone());
         let help = "Copies created to replace copies on circuit-broken backends";
         metrics.register("replication_health_copies", help, new.for_health.clone());
-        metrics.register("replication_runs", "Replication worker executions", new.runs.clone());
-        metrics.register("replication_duration_seconds", "Replication cycle time", new.duration.clone());
         new
     }
 }
 
 impl Replicator {
     pub(crate) fn new(deps: &Deps, backends: Arc<Backends>, owner: Uuid, open_ops: OpenOps) -> Self {
+        let helps = [
+            "Objects below replication factor",
+            "Replication errors",
+            "Replication worker executions",
+            "Replication cycle time",
+        ];
         Self {
             replication: deps.replication.clone(),
+            queue: VersionQueue::new(deps, CopyTask::Add, owner, "replication", helps),
             transfer: Transfer::new(deps, backends.clone(), owner, open_ops),
             observer: Observer::new(deps, backends, owner),
-            owner,
             concurrency: deps.settings.replication_concurrency.max(1),
             shutdown: deps.shutdown.clone(),
             metrics: Metrics::new(&deps.metrics),
@@ -168,7 +148,7 @@ impl Replicator {
                 Ok(copy) => return Ok(copy),
                 Err(failure) => failure,
             };
-            self.metrics.errors.inc();
+            self.queue.errors.inc();
             let another = tried.note(&failure);
             let why: &mut String = why.get_or_insert(failure.why);
             if !another || tried.len() >= WAYS || self.shutdown.is_stopping() {
@@ -183,9 +163,7 @@ impl Replicator {
         while !self.shutdown.is_stopping() {
             // Before the claim: what is claimed is always finished.
             let standing = self.observer.look().await?;
-            let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: BATCH };
-            let items = self.replication.claim_versions(CopyTask::Add, claim).await;
-            let items = items.map_err(|error| error.to_string())?;
+            let items = self.queue.claim(BATCH).await?;
             if items.is_empty() {
                 break;
             }
@@ -203,7 +181,7 @@ impl Replicator {
             // Each by itself: what is done need not wait for what takes long.
             while let Some((item, result)) = tended.next().await {
                 *counts.entry(report(&item, &result).to_owned()).or_default() += 1;
-                finish(&*self.replication, self.owner, vec![(item, result)]).await?;
+                self.queue.finish(vec![(item, result)]).await?;
             }
         }
         if !counts.is_empty() {
@@ -211,23 +189,6 @@ impl Replicator {
             audit!("replication.complete", versions = of("done") + of("too_many"), failed = of("failed"));
         }
         Ok(counts)
-    }
-}
-
-/// Tells results, also when the database is away for a while: the claims would stand for an hour.
-pub(crate) async fn finish(
-    replication: &dyn Replication,
-    owner: Uuid,
-    results: Vec<(ReplicationItem, ReplicationResult)>,
-) -> Result<(), String> {
-    let mut tries = 0;
-    loop {
-        let Err(error) = replication.finish_versions(owner, results.clone()).await else { return Ok(()) };
-        tries += 1;
-        if tries >= TELL.0 {
-            return Err(error.to_string());
-        }
-        tokio::time::sleep(TELL.1).await;
     }
 }
 
@@ -246,13 +207,6 @@ fn report(item: &ReplicationItem, result: &ReplicationResult) -> &'static str {
 #[async_trait]
 impl Worker for Replicator {
     async fn tick(&self) -> Result<Counts, String> {
-        let started = Instant::now();
-        let ran = self.run().await;
-        self.metrics.duration.observe(started.elapsed().as_secs_f64());
-        let status = if ran.is_ok() { "success" } else { "error" };
-        self.metrics.runs.get_or_create(&[("status", status)]).inc();
-        let waiting = self.replication.waiting(CopyTask::Add).await.map_err(|error| error.to_string())?;
-        self.metrics.pending.set(signed(waiting));
-        ran
+        self.queue.counted(self.run()).await
     }
 }

@@ -5,15 +5,13 @@ use s3o_types::{BlobName, ErrorCode, Gen, Right, VersionId, storage_key::MAX_KEY
 use super::{Batch, conditions, internal, upload};
 use crate::call::{Begin, Outcome, PartOf, Refusal, Request};
 use crate::intent::{Intent, Target};
+use crate::outcome_log::LoggedOutcome;
 use crate::placement::{self, Wanted};
 use crate::usage::{Usage, signed};
 
 pub(super) fn decide(batch: &mut Batch, request: &Request, begin: &Begin) -> Outcome {
-    if let Some(outcome) = batch.logged(request.op) {
-        return outcome.replay();
-    }
-    if let Some(intent) = batch.facts.intents.get(&request.op) {
-        return begun(intent);
+    if let Some(outcome) = known(batch, request) {
+        return outcome;
     }
     match place(batch, request, begin) {
         Ok(intent) => record(batch, intent),
@@ -21,7 +19,13 @@ pub(super) fn decide(batch: &mut Batch, request: &Request, begin: &Begin) -> Out
     }
 }
 
-pub(super) fn begun(intent: &Intent) -> Outcome {
+/// What a repeat of a Begin is answered: the outcome that its write has already, else its intent.
+pub(super) fn known(batch: &Batch, request: &Request) -> Option<Outcome> {
+    let logged = batch.logged(request.op).map(LoggedOutcome::replay);
+    logged.or_else(|| batch.facts.intents.get(&request.op).map(begun))
+}
+
+fn begun(intent: &Intent) -> Outcome {
     Outcome::Begun {
         version: intent.version,
         targets: intent.targets.clone(),

@@ -5,7 +5,7 @@
 
 use s3o_types::{BackendId, BlobName, Conditions, ErrorCode, Gen, Place};
 
-use super::begin::{begun, record};
+use super::begin::{known, record};
 use super::commit::{copy_row_of, has_too_few_copies, refuse};
 use super::settle::{Ends, end_intent, take_copy};
 use super::{Batch, Slot, Subject};
@@ -19,11 +19,8 @@ use crate::placement::{self, Wanted};
 use crate::replication::{CopyTask, ReplicationEntry};
 
 pub(super) fn begin(batch: &mut Batch, request: &Request, begin: &BeginCopy) -> Outcome {
-    if let Some(outcome) = batch.logged(request.op) {
-        return outcome.replay();
-    }
-    if let Some(intent) = batch.facts.intents.get(&request.op) {
-        return begun(intent);
+    if let Some(outcome) = known(batch, request) {
+        return outcome;
     }
     match place(batch, request, begin) {
         Ok(intent) => record(batch, intent),
