@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use s3o_runtime::{ByteSize, HumanDuration, LogConfig, Problems, TlsFiles, Validate};
-use s3o_types::Secret;
+use s3o_types::{DigestKind, Secret};
 use s3s::region::Region;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,9 @@ pub struct DataPlaneConfig {
     /// What is refused before it can hurt.
     #[serde(default)]
     pub limits: Limits,
+    /// What is kept to check bytes against, and whether readers' bytes are.
+    #[serde(default)]
+    pub integrity: IntegrityConfig,
     /// How long to wait for whom.
     #[serde(default)]
     pub timeouts: TimeoutConfig,
@@ -134,6 +137,23 @@ impl Default for Limits {
             replay_max: ByteSize(8 << 20),
             min_part: ByteSize(5 << 20),
         }
+    }
+}
+
+/// What bytes are checked against.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IntegrityConfig {
+    /// What is kept of the bytes that are written: `crc64nvme`, or `sha256` at several times the cost.
+    pub digest: DigestKind,
+    /// Whether whole objects and parts are compared with it while they are read: what is wrong never reaches a client
+    /// whole.
+    pub verify_on_read: bool,
+}
+
+impl Default for IntegrityConfig {
+    fn default() -> Self {
+        Self { digest: DigestKind::default(), verify_on_read: true }
     }
 }
 

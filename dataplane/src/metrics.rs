@@ -49,6 +49,8 @@ pub(crate) struct DataPlaneMetrics {
     streaming: Family<Variant, Counter>,
     streaming_rejections: Family<Reason, Counter>,
     panics: Family<Route, Counter>,
+    integrity_checks: Family<OperationLabel, Counter>,
+    integrity_errors: Family<OperationLabel, Counter>,
     breakers: Family<Name, Gauge>,
 }
 
@@ -70,6 +72,8 @@ impl DataPlaneMetrics {
             streaming: Family::default(),
             streaming_rejections: Family::default(),
             panics: Family::default(),
+            integrity_checks: Family::default(),
+            integrity_errors: Family::default(),
             breakers: Family::default(),
         };
         metrics.register();
@@ -110,6 +114,9 @@ impl DataPlaneMetrics {
             "Handler panics caught by the recovery middleware",
             self.panics.clone(),
         );
+        let help = "Integrity hash verifications performed";
+        registry.register("integrity_checks", help, self.integrity_checks.clone());
+        registry.register("integrity_errors", "Hash mismatches detected", self.integrity_errors.clone());
         let help = "0=closed, 1=open, 2=half-open (name: \"database\" or backend name)";
         registry.register("circuit_breaker_state", help, self.breakers.clone());
     }
@@ -162,6 +169,15 @@ impl DataPlaneMetrics {
     pub(crate) fn body_fault(&self, fault: &BodyFault) {
         if let Some(reason) = faults::streaming_reason(fault) {
             self.streaming_rejections.get_or_create(&Reason { reason }).inc();
+        }
+    }
+
+    /// An extent was read whole and compared.
+    pub(crate) fn verified(&self, is_right: bool) {
+        let read = OperationLabel { operation: "read" };
+        self.integrity_checks.get_or_create(&read).inc();
+        if !is_right {
+            self.integrity_errors.get_or_create(&read).inc();
         }
     }
 

@@ -33,6 +33,7 @@ use crate::metrics::DataPlaneMetrics;
 use crate::newest::Newest;
 use crate::ops::Operations;
 use crate::pipeline::replay::ReplayPool;
+use crate::pipeline::suspects::Suspects;
 use crate::snapshot::Snapshot;
 
 /// How often backends that are down are tried.
@@ -61,6 +62,8 @@ pub(crate) struct Plane {
     pub backends: Arc<BackendSet>,
     pub metrics: Arc<DataPlaneMetrics>,
     pub replay: ReplayPool,
+    /// Copies that gave wrong bytes.
+    pub suspects: Suspects,
     pub shutdown: Shutdown,
     draining: AtomicBool,
     in_flight: AtomicU32,
@@ -71,6 +74,11 @@ impl Plane {
     pub(crate) fn is_ready(&self) -> bool {
         let configured = self.snapshot.load().generation > 0;
         configured && !self.draining.load(Ordering::Relaxed) && !self.shutdown.is_stopping()
+    }
+
+    /// Whether what is read whole is compared with what was written.
+    pub(crate) const fn verifies_reads(&self) -> bool {
+        self.config.integrity.verify_on_read
     }
 
     pub(crate) fn request_started(&self) {

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use s3o_types::{
-    BackendId, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag, Extent, Gen, ObjectAttributes, Op,
-    Seq, Timestamp, UploadId, VersionId, VersionRef,
+    BackendId, BucketId, Checksums, Conditions, Digest, Encoding, ErrorCode, Etag, Extent, Gen,
+    ObjectAttributes, Op, Seq, Timestamp, UploadId, VersionId, VersionRef,
 };
 use uuid::Uuid;
 
@@ -215,6 +215,8 @@ pub struct StoredCopy {
     pub backend_version: Option<String>,
     /// How the bytes are encoded.
     pub encoding: Encoding,
+    /// What the bytes are checked against when they are read; `None`: not known.
+    pub digest: Option<Digest>,
 }
 
 /// Names a target within an intent.
@@ -412,6 +414,9 @@ pub enum CopyChange {
     Drop,
     /// It was found to be gone, or wrong: no reader tries it any more.
     Mark(CopyState),
+    /// It was read whole and is what it should be: it counts, and what it will be checked against is kept, unless that
+    /// was known.
+    Verify(Option<Digest>),
 }
 
 /// A call's outcome.

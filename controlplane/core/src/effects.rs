@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use s3o_types::{BackendId, BucketId, Extent, Op, VersionId};
+use s3o_types::{BackendId, BucketId, Digest, Extent, Op, VersionId};
 
 use crate::cleanup::{CleanupEntry, VersionCleanup};
 use crate::intent::{Intent, Target};
@@ -12,6 +12,21 @@ use crate::replication::ReplicationEntry;
 use crate::upload::UploadEffects;
 use crate::usage::UsageDeltas;
 use crate::versions::VersionEffects;
+
+/// A copy of which something else is known than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MarkedCopy {
+    /// The version.
+    pub version: VersionId,
+    /// The piece of it.
+    pub extent: Extent,
+    /// Where.
+    pub backend: BackendId,
+    /// What it is now.
+    pub state: CopyState,
+    /// Its digest, where none was known.
+    pub digest: Option<Digest>,
+}
 
 /// Rows to write. All or none of them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,8 +45,8 @@ pub struct Effects {
     pub drop_copies: Vec<VersionId>,
     /// Single copies that go, before others are added.
     pub take_copies: Vec<(VersionId, Extent, BackendId)>,
-    /// Single copies whose state is another now.
-    pub mark_copies: Vec<(VersionId, Extent, BackendId, CopyState)>,
+    /// Single copies whose state is another now, or whose digest is known now.
+    pub mark_copies: Vec<MarkedCopy>,
     /// Attempts of workers at extents, counted with this batch's.
     pub copy_attempts: BTreeMap<(VersionId, Extent), u16>,
     /// Versions whose copies are to be looked at.

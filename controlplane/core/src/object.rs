@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use s3o_types::{
-    BackendId, BlobName, BucketId, Checksums, Encoding, Etag, ObjectAttributes, Seq, StorageKey, Timestamp,
-    VersionId, VersionRef,
+    BackendId, BlobName, BucketId, Checksums, Digest, Encoding, Etag, ObjectAttributes, Seq, StorageKey,
+    Timestamp, VersionId, VersionRef,
 };
 
 use crate::versions::MarkerSeen;
@@ -129,6 +129,9 @@ pub struct CopyRow {
     pub piece: Option<Piece>,
     /// The MD5 of a piece's bytes, where it is known; of a whole object its ETag says it.
     pub md5: Option<[u8; 16]>,
+    /// What its bytes are checked against when they are read; the same for all copies of an extent. `None`: of before
+    /// digests were kept, or made where no byte passed by.
+    pub digest: Option<Digest>,
 }
 
 impl CopyRow {
@@ -141,6 +144,12 @@ impl CopyRow {
     pub fn storage_key(&self, bucket_name: &str) -> String {
         self.foreign_key.clone().unwrap_or_else(|| StorageKey::format(bucket_name, &self.key, self.blob))
     }
+}
+
+/// The digest of an extent, from its copies: that of a verified one before others.
+pub fn known_digest<'a>(copies: impl Iterator<Item = &'a CopyRow> + Clone) -> Option<Digest> {
+    let verified = copies.clone().filter(|copy| copy.state == CopyState::Verified);
+    verified.chain(copies).find_map(|copy| copy.digest)
 }
 
 /// Asks where an object's bytes are.

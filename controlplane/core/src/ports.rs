@@ -12,7 +12,10 @@ use crate::config::{ClusterConfig, MarkerPlace, MarkerSeen};
 use crate::intent::Intent;
 use crate::listing::{ListQuery, Page};
 use crate::object::{Locate, Lookup};
-use crate::replication::{CopiesPage, CopiesQuery, CopyTask, Drain, ReplicationItem, ReplicationResult};
+use crate::replication::{
+    CopiesPage, CopiesQuery, CopyTask, Drain, ReplicationEntry, ReplicationItem, ReplicationResult,
+};
+use crate::scrub::{ScrubBatch, ScrubObject, ScrubPace, ScrubProgress, ScrubRound, ScrubbedCopy};
 use crate::session::{BackendUsage, Hello, UsageReport};
 use crate::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
 use crate::usage::Usage;
@@ -131,6 +134,8 @@ pub trait Replication: Send + Sync {
     ) -> Result<(), PortError>;
     /// The copies of a version; `Ok(None)`: it is gone.
     async fn copies(&self, query: CopiesQuery) -> Result<Option<CopiesPage>, PortError>;
+    /// Lets versions be looked at. One that waits already is looked at once more.
+    async fn queue_versions(&self, entries: Vec<ReplicationEntry>) -> Result<(), PortError>;
     /// How many versions wait for a task; counting may stop at 100,001.
     async fn waiting(&self, task: CopyTask) -> Result<u64, PortError>;
     /// Says how this replica sees the backends (microseconds that each has been down), and hears which ones all living
@@ -144,6 +149,18 @@ pub trait Replication: Send + Sync {
     /// Begins and ends the scans that follow from which backends are unhealthy, then queues one page of versions of a
     /// scan that is due. `Ok(None)`: none is. Counts what was looked at and queued.
     async fn scan(&self, unhealthy: &[BackendId]) -> Result<Option<Counts>, PortError>;
+}
+
+/// The scrubber's rounds over the backends.
+#[async_trait]
+pub trait Scrubs: Send + Sync {
+    /// Claims one backend's copies that are due: as many as the pace allows to be read now. Nobody else is given copies
+    /// of that backend before they are finished or the claim ends. `Ok(None)`: none are due.
+    async fn claim_scrub(&self, claim: Claim, pace: ScrubPace) -> Result<Option<ScrubBatch>, PortError>;
+    /// Records how far a claimed batch was read, and gives the claim up; not if another owner has taken it over.
+    async fn finish_scrub(&self, owner: Uuid, progress: ScrubProgress) -> Result<(), PortError>;
+    /// How far the rounds are.
+    async fn scrub_rounds(&self) -> Result<Vec<ScrubRound>, PortError>;
 }
 
 /// Backends that are emptied.
@@ -186,6 +203,17 @@ pub trait Overview: Send + Sync {
     ) -> Result<(), PortError>;
     /// All workers of all replicas.
     async fn workers(&self) -> Result<Vec<WorkerStatus>, PortError>;
+}
+
+/// Reads an object's copies on demand; implemented by the workers, called by the admin service.
+#[async_trait]
+pub trait ObjectScrub: Send + Sync {
+    /// Reads all copies of a version and tells of each; what is wrong is marked, and repaired by the replicator.
+    async fn scrub_object(
+        &self,
+        object: ScrubObject,
+        tell: Box<dyn FnMut(ScrubbedCopy) + Send>,
+    ) -> Result<(), Refusal>;
 }
 
 /// Runs workers on demand; implemented by the workers, called by the admin service.

@@ -16,6 +16,8 @@ pub enum CopyTask {
     Add,
     /// There are too many.
     Trim,
+    /// They are to be read: one of them may be wrong.
+    Verify,
 }
 
 impl CopyTask {
@@ -24,6 +26,7 @@ impl CopyTask {
         match self {
             Self::Add => "add",
             Self::Trim => "trim",
+            Self::Verify => "verify",
         }
     }
 }
@@ -35,7 +38,8 @@ impl FromStr for CopyTask {
         match text {
             "add" => Ok(Self::Add),
             "trim" => Ok(Self::Trim),
-            other => Err(format!("copy task `{other}` is neither add nor trim")),
+            "verify" => Ok(Self::Verify),
+            other => Err(format!("copy task `{other}` is none of add, trim, verify")),
         }
     }
 }
@@ -228,6 +232,7 @@ mod tests {
             foreign_key: None,
             piece: None,
             md5: None,
+            digest: None,
         }
     }
 

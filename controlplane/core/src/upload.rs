@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use s3o_types::{
-    BackendId, BlobName, BucketId, Checksums, Etag, Extent, Gen, ObjectAttributes, Seq, Timestamp, UploadId,
-    VersionId, VersionRef,
+    BackendId, BlobName, BucketId, Checksums, Digest, Etag, Extent, Gen, ObjectAttributes, Seq, Timestamp,
+    UploadId, VersionId, VersionRef,
 };
 
 /// S3's greatest part number (Amazon S3 User Guide, "Amazon S3 multipart upload limits").
@@ -129,6 +129,8 @@ pub struct PartRow {
     pub etag: Etag,
     /// The checksum that the upload asks for.
     pub checksums: Checksums,
+    /// As [`crate::object::CopyRow::digest`].
+    pub digest: Option<Digest>,
     /// When it was stored.
     pub modified: Timestamp,
 }

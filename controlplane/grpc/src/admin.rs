@@ -13,9 +13,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tonic::{Code, Request, Response, Status};
 
-use crate::drains;
 use crate::status::{about_field, bad_request, port_failed};
 use crate::wiring::{Ports, Wiring};
+use crate::{drains, scrub};
 
 /// The one admin surface. REST and dashboard call it in process, the command line over gRPC.
 #[derive(Clone)]
@@ -124,6 +124,16 @@ impl Admin for AdminService {
     ) -> Result<Response<v1::ListDrainsReply>, Status> {
         let drains = drains::list(&*self.wiring.ports()?.drains).await?;
         Ok(Response::new(v1::ListDrainsReply { drains }))
+    }
+
+    type ScrubObjectStream = scrub::Verdicts;
+
+    async fn scrub_object(
+        &self,
+        request: Request<v1::ScrubObjectRequest>,
+    ) -> Result<Response<Self::ScrubObjectStream>, Status> {
+        let reader = self.wiring.ports()?.scrub.clone();
+        Ok(Response::new(scrub::object(reader, request.into_inner(), &self.wiring.shutdown)?))
     }
 }
 

@@ -19,7 +19,7 @@ use tracing::error;
 use crate::admin::AdminService;
 use crate::auth::Bearer;
 use crate::wiring::Wiring;
-use crate::{buckets, incoming, list, operations, session, uploads, versions};
+use crate::{buckets, incoming, list, operations, scrub, session, uploads, versions};
 
 /// How often an idle connection is asked whether it lives, and how long it may take to answer.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
@@ -165,5 +165,12 @@ impl v1::data_plane_server::DataPlane for DataPlane {
         request: Request<v1::SetVersioningRequest>,
     ) -> Result<Response<v1::SetVersioningReply>, Status> {
         versions::set(&self.wiring, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn report_corruption(
+        &self,
+        request: Request<v1::ReportCorruptionRequest>,
+    ) -> Result<Response<v1::ReportCorruptionReply>, Status> {
+        scrub::report(&self.wiring, request.into_inner()).await.map(Response::new)
     }
 }

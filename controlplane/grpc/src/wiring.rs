@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use s3o_core::config::ClusterConfig;
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, Overview, Queues, Sessions, Uploads, Versions, WorkerControl,
+    Buckets, Configs, Drains, Ledger, ObjectScrub, Overview, Queues, Replication, Sessions, Uploads,
+    Versions, WorkerControl,
 };
 use s3o_core::session::VERSIONS_FEATURE;
 use s3o_runtime::Shutdown;
@@ -34,8 +35,12 @@ pub struct Ports {
     pub overview: Arc<dyn Overview>,
     /// Backends that are emptied.
     pub drains: Arc<dyn Drains>,
+    /// Versions that are to be looked at.
+    pub replication: Arc<dyn Replication>,
     /// Runs workers on demand.
     pub workers: Arc<dyn WorkerControl>,
+    /// Reads an object's copies on demand.
+    pub scrub: Arc<dyn ObjectScrub>,
 }
 
 /// A configuration, and whether a bucket of it was ever versioned.

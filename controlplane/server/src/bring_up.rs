@@ -94,10 +94,12 @@ impl BringUp {
     fn serve(&self, store: &Arc<Store>) {
         let resolved = IntentsResolved::default();
         store_meters::register(&self.metrics, store, &resolved);
-        let workers: Arc<dyn WorkerControl> = if self.config.workers.enabled {
-            Workers::start(self.deps(store, resolved))
+        let (workers, scrub): (Arc<dyn WorkerControl>, Arc<dyn ObjectScrub>) = if self.config.workers.enabled
+        {
+            let workers = Workers::start(self.deps(store, resolved));
+            (workers.clone(), workers)
         } else {
-            Arc::new(NoWorkers)
+            (Arc::new(NoWorkers), Arc::new(NoWorkers))
         };
         self.wiring.ready(Ports {
             ledger: store.clone(),
@@ -109,7 +111,9 @@ impl BringUp {
             queues: store.clone(),
             overview: store.clone(),
             drains: store.clone(),
+            replication: store.clone(),
             workers,
+            scrub,
         });
     }
 
@@ -121,6 +125,7 @@ impl BringUp {
             queues: store.clone(),
             uploads: store.clone(),
             replication: store.clone(),
+            scrubs: store.clone(),
             drains: store.clone(),
             maintenance: store.clone(),
             overview: store.clone(),
@@ -140,6 +145,9 @@ impl BringUp {
                 unhealthy_threshold: self.config.replication.unhealthy_threshold.get(),
                 over_replication: self.config.replication.trim_interval.get(),
                 copy_scan: self.config.replication.scan_interval.get(),
+                scrubber: self.config.integrity.interval.get(),
+                scrub_pace: self.config.integrity.pace(),
+                digest: self.config.integrity.digest,
             },
             shutdown: self.services.clone(),
         }

@@ -1,7 +1,12 @@
 //! The workers of a replica that runs none.
 
-use s3o_core::ports::WorkerControl;
+use s3o_core::call::Refusal;
+use s3o_core::ports::{ObjectScrub, WorkerControl};
+use s3o_core::scrub::{ScrubObject, ScrubbedCopy};
 use s3o_core::worker::Counts;
+use s3o_types::ErrorCode;
+
+const NONE: &str = "this replica runs no workers (workers.enabled: false)";
 
 /// Knows no worker.
 pub(crate) struct NoWorkers;
@@ -9,10 +14,21 @@ pub(crate) struct NoWorkers;
 #[async_trait::async_trait]
 impl WorkerControl for NoWorkers {
     async fn run(&self, _: &str) -> Result<Counts, Option<String>> {
-        Err(Some("this replica runs no workers (workers.enabled: false)".to_owned()))
+        Err(Some(NONE.to_owned()))
     }
 
     fn names(&self) -> Vec<&'static str> {
         Vec::new()
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectScrub for NoWorkers {
+    async fn scrub_object(
+        &self,
+        _: ScrubObject,
+        _: Box<dyn FnMut(ScrubbedCopy) + Send>,
+    ) -> Result<(), Refusal> {
+        Err(Refusal::new(ErrorCode::ServiceUnavailable, NONE))
     }
 }

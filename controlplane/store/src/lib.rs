@@ -23,6 +23,7 @@ mod replication;
 mod rows;
 mod scan;
 mod schema;
+mod scrubs;
 mod sessions;
 mod slots;
 mod stats;

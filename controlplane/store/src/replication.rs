@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::Store;
 use crate::error::Failure;
-use crate::ledger::{COPIES_AFTER, VERSION};
+use crate::ledger::{ADD_REPLICATION, COPIES_AFTER, VERSION, queued};
 use crate::queues::{printable, readable};
 use crate::rows::{Cells, CopyRecord, ObjectRecord, corrupt, fifteen_bits};
 use crate::scan;
@@ -41,7 +41,7 @@ const CLAIM: &str = "
 /// taken over and handed on.
 const FINISH: &str = "
     WITH mine AS MATERIALIZED (
-        SELECT q.version, q.again, r.task, r.error, q.attempts + 1 AS attempts
+        SELECT q.version, q.again OR q.verify AS again, q.verify, r.task, r.error, q.attempts + 1 AS attempts
         FROM unnest($2::uuid[], $3::text[], $4::text[], $6::text[]) AS r (version, task, error, claimed)
         JOIN replication_queue q ON q.version = r.version AND q.task = r.claimed AND q.claimed_by = $1
         ORDER BY q.version FOR UPDATE OF q
@@ -51,8 +51,8 @@ const FINISH: &str = "
         WHERE q.version = mine.version AND NOT mine.again AND mine.task IS NULL AND mine.error IS NULL
     )
     UPDATE replication_queue q SET
-        claimed_by = NULL, claimed_until = NULL, again = false,
-        task = CASE WHEN mine.again THEN 'add' ELSE COALESCE(mine.task, q.task) END,
+        claimed_by = NULL, claimed_until = NULL, again = false, verify = false,
+        task = CASE WHEN mine.verify THEN 'verify' WHEN mine.again THEN 'add' ELSE COALESCE(mine.task, q.task) END,
         attempts = CASE WHEN mine.again OR mine.error IS NULL THEN 0 ELSE mine.attempts END,
         last_error = mine.error,
         not_before = CASE WHEN mine.again OR mine.error IS NULL THEN now()
@@ -113,6 +113,14 @@ impl Replication for Store {
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
             [&owner, &versions, &tasks, &errors, &waits, &claimed];
         self.inner.general.run(FINISH, &params).await?;
+        Ok(())
+    }
+
+    async fn queue_versions(&self, entries: Vec<ReplicationEntry>) -> Result<(), PortError> {
+        let params = queued(&entries);
+        let params: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> =
+            params.iter().map(|param| &**param as &(dyn tokio_postgres::types::ToSql + Sync)).collect();
+        self.inner.general.run(ADD_REPLICATION, &params).await?;
         Ok(())
     }
 

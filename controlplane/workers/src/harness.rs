@@ -12,7 +12,9 @@ use futures::FutureExt as _;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use s3o_core::ports::{Overview, WorkerControl};
+use s3o_core::call::Refusal;
+use s3o_core::ports::{ObjectScrub, Overview, WorkerControl};
+use s3o_core::scrub::{ScrubObject, ScrubbedCopy};
 use s3o_core::worker::Counts;
 use s3o_runtime::{Metrics, Shutdown};
 use tokio::sync::{Mutex, Notify};
@@ -20,6 +22,7 @@ use tracing::warn;
 
 use crate::Deps;
 use crate::backends::Backends;
+use crate::scrubber::Scrubber;
 
 /// One kind of background work.
 #[async_trait]
@@ -91,16 +94,23 @@ pub struct Workers {
     instance: String,
     metrics: TickMetrics,
     shutdown: Shutdown,
+    scrubber: Arc<Scrubber>,
     /// The same, for ticks that outlive the call that asked for them.
     me: Weak<Self>,
 }
 
 /// Starts the entries, and keeps the backends in step with the configuration.
-pub(crate) fn start(deps: Deps, entries: Vec<Entry>, backends: &Arc<Backends>) -> Arc<Workers> {
+pub(crate) fn start(
+    deps: Deps,
+    entries: Vec<Entry>,
+    backends: &Arc<Backends>,
+    scrubber: Arc<Scrubber>,
+) -> Arc<Workers> {
     let Deps { overview, instance, metrics, shutdown, .. } = deps;
     let workers = Arc::new_cyclic(|me| Workers {
         me: me.clone(),
         shutdown: shutdown.clone(),
+        scrubber,
         entries: entries.into_iter().map(Arc::new).collect(),
         overview,
         instance,
@@ -153,6 +163,17 @@ impl Workers {
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
+
+#[async_trait]
+impl ObjectScrub for Workers {
+    async fn scrub_object(
+        &self,
+        object: ScrubObject,
+        tell: Box<dyn FnMut(ScrubbedCopy) + Send>,
+    ) -> Result<(), Refusal> {
+        self.scrubber.scrub_object(object, tell).await
+    }
 }
 
 #[async_trait]

@@ -11,6 +11,7 @@
 //! | `cleanup_queue` | 5 s | rows, 15 min | on demand | row backs off, dead-lettered after 10 attempts |
 //! | `replicator` | 5 s | versions, 1 h | on demand | row backs off, 10 min at most, for ever |
 //! | `over_replication` | 30 s | versions, 1 h | on demand | row backs off, 10 min at most, for ever |
+//! | `scrubber` | 10 s | versions and backends, 1 h | on demand | row backs off, 10 min at most; next tick |
 //! | `copy_scan` | 10 s | one scan, for a page | on demand | next tick |
 //! | `usage` | 10 s | none, numbered reports | on demand | the same report again |
 //! | `gauges` | 30 s | none, read only | on demand | next tick |
@@ -24,6 +25,7 @@
 mod backends;
 mod bucket_retirer;
 mod change_log;
+mod check;
 mod cleanup_queue;
 mod copy_scan;
 mod gauges;
@@ -34,6 +36,7 @@ mod meters;
 mod over_replication;
 mod pending_reaper;
 mod replicator;
+mod scrubber;
 mod session_pruner;
 mod stale_multipart;
 mod standing;
@@ -47,9 +50,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use s3o_backend::{BreakerConfig, Timeouts};
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, Maintenance, Overview, Queues, Replication, Sessions, Uploads,
+    Buckets, Configs, Drains, Ledger, Maintenance, Overview, Queues, Replication, Scrubs, Sessions, Uploads,
 };
+use s3o_core::scrub::ScrubPace;
 use s3o_runtime::{Metrics, OpenOps, Shutdown};
+use s3o_types::DigestKind;
 use uuid::Uuid;
 
 use crate::backends::Backends;
@@ -89,6 +94,12 @@ pub struct WorkerSettings {
     pub over_replication: Duration,
     /// Between two looks for versions that are to be looked at.
     pub copy_scan: Duration,
+    /// Between two looks for copies that are to be read.
+    pub scrubber: Duration,
+    /// How fast they are.
+    pub scrub_pace: ScrubPace,
+    /// What is kept of bytes that are read, where nothing was kept when they were written.
+    pub digest: DigestKind,
 }
 
 impl Default for WorkerSettings {
@@ -104,6 +115,9 @@ impl Default for WorkerSettings {
             unhealthy_threshold: Duration::from_mins(10),
             over_replication: Duration::from_secs(30),
             copy_scan: Duration::from_secs(10),
+            scrubber: Duration::from_secs(10),
+            scrub_pace: ScrubPace { bytes_per_hour: 32 << 20, rest_s: 7 * 24 * 60 * 60 },
+            digest: DigestKind::default(),
         }
     }
 }
@@ -126,6 +140,8 @@ pub struct Deps {
     pub uploads: Arc<dyn Uploads>,
     /// Versions whose copies are too few or too many.
     pub replication: Arc<dyn Replication>,
+    /// The rounds of the scrubber.
+    pub scrubs: Arc<dyn Scrubs>,
     /// Backends that are emptied.
     pub drains: Arc<dyn Drains>,
     /// Housekeeping.
@@ -153,17 +169,24 @@ impl Workers {
     pub fn start(deps: Deps) -> Arc<Self> {
         let meters = meters::ProcessMeters::new(&deps.metrics);
         let backends = Backends::start(&deps, &meters);
-        let entries = list(&deps, &meters, &backends);
-        harness::start(deps, entries, &backends)
+        // Minted at each start: nobody takes a dead process's claims for this one's.
+        let owner = Uuid::new_v4();
+        let scrubber = Arc::new(scrubber::Scrubber::new(&deps, backends.clone(), owner));
+        let entries = list(&deps, &meters, &backends, owner, &scrubber);
+        harness::start(deps, entries, &backends, scrubber)
     }
 }
 
 /// THE LIST.
-fn list(deps: &Deps, meters: &Arc<meters::ProcessMeters>, backends: &Arc<Backends>) -> Vec<Entry> {
+fn list(
+    deps: &Deps,
+    meters: &Arc<meters::ProcessMeters>,
+    backends: &Arc<Backends>,
+    owner: Uuid,
+    scrubber: &Arc<scrubber::Scrubber>,
+) -> Vec<Entry> {
     const HOUR: Duration = Duration::from_hours(1);
     const TEN_MINUTES: Duration = Duration::from_mins(10);
-    // Minted at each start: nobody takes a dead process's claims for this one's.
-    let owner = Uuid::new_v4();
     let open_ops = OpenOps::default();
     let settings = deps.settings;
     vec![
@@ -183,6 +206,7 @@ fn list(deps: &Deps, meters: &Arc<meters::ProcessMeters>, backends: &Arc<Backend
             settings.replicator,
             replicator::Replicator::new(deps, backends.clone(), owner, open_ops.clone()),
         ),
+        Entry::new("scrubber", settings.scrubber, Arc::clone(scrubber)),
         Entry::new("copy_scan", settings.copy_scan, copy_scan::CopyScan::new(deps, backends.clone(), owner)),
         Entry::new(
             "over_replication",

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use crc_fast::CrcAlgorithm;
 use md5::{Digest as _, Md5};
-use s3o_types::{Checksums, Etag};
+use s3o_types::{Checksums, Digest, DigestKind, Etag};
 
 /// S3's additional checksums (Amazon S3 User Guide, "Checking object integrity").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,6 +62,14 @@ impl Algorithm {
             Self::Crc32c => Some(CrcAlgorithm::Crc32Iscsi),
             Self::Crc64nvme => Some(CrcAlgorithm::Crc64Nvme),
             Self::Sha1 | Self::Sha256 => None,
+        }
+    }
+
+    /// The one that computes a digest.
+    pub(crate) const fn of_kind(kind: DigestKind) -> Self {
+        match kind {
+            DigestKind::Crc64Nvme => Self::Crc64nvme,
+            DigestKind::Sha256 => Self::Sha256,
         }
     }
 
@@ -179,7 +187,7 @@ impl BodyHasher {
             })
             .collect();
         let md5 = self.md5.map(|md5| md5.finalize().into());
-        BodyDigests { size: self.size, md5, hop: None, checksums: Checksums { values } }
+        BodyDigests { size: self.size, md5, hop: None, digest: None, checksums: Checksums { values } }
     }
 }
 
@@ -192,14 +200,45 @@ pub struct BodyDigests {
     pub md5: Option<[u8; 16]>,
     /// CRC-64/NVME, base64, which the backend compares in the MD5's place: see [`crate::Guard::skip_md5`].
     pub hop: Option<String>,
+    /// What is kept with the copy, where it was asked for.
+    pub digest: Option<Digest>,
     /// The additional checksums that were asked for, base64.
     pub checksums: Checksums,
+}
+
+/// Computes one digest of what is read.
+pub struct DigestHasher(DigestKind, Running);
+
+impl DigestHasher {
+    /// Of nothing so far.
+    pub fn new(kind: DigestKind) -> Self {
+        Self(kind, Running::start(Algorithm::of_kind(kind)))
+    }
+
+    /// Takes bytes in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.1.update(bytes);
+    }
+
+    /// The digest of all bytes seen.
+    pub fn finish(self) -> Digest {
+        let Self(kind, running) = self;
+        let bytes = running.finish(Algorithm::of_kind(kind));
+        // An algorithm of fixed length; were it another one, nothing would match.
+        Digest::from_bytes(&bytes).ok().flatten().unwrap_or(Digest::Crc64Nvme([0; 8]))
+    }
 }
 
 impl BodyDigests {
     /// The ETag S3 gives to such a body in a single PUT, where the MD5 is known.
     pub fn etag(&self) -> Option<Etag> {
         self.md5.map(|md5| Etag::new(&hex::encode(md5)))
+    }
+
+    /// The digest of a kind whose algorithm was computed.
+    pub(crate) fn digest_of(&self, kind: DigestKind) -> Option<Digest> {
+        let value = self.checksum(Algorithm::of_kind(kind))?;
+        Digest::from_bytes(&BASE64.decode(value).ok()?).ok().flatten()
     }
 
     /// One of the checksums, base64, if it was asked for.
@@ -234,6 +273,14 @@ mod tests {
         let empty = BodyHasher::digest(b"", AlgorithmSet::NONE);
         assert_eq!(empty.etag(), Some(Etag::new("d41d8cd98f00b204e9800998ecf8427e")));
         assert_eq!(empty.size, 0);
+        let mut hasher = DigestHasher::new(DigestKind::Crc64Nvme);
+        hasher.update(b"123456789");
+        assert_eq!(hex::encode(hasher.finish().as_bytes()), "ae8b14860a799888");
+        for kind in [DigestKind::Crc64Nvme, DigestKind::Sha256] {
+            let mut hasher = DigestHasher::new(kind);
+            [&b"1234"[..], b"", b"56789"].iter().for_each(|bytes| hasher.update(bytes));
+            assert_eq!(Some(hasher.finish()), digests.digest_of(kind));
+        }
         assert!(empty.checksums.values.is_empty());
     }
 

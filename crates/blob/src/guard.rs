@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures::Stream;
-use s3o_types::Checksums;
+use s3o_types::{Checksums, Digest, DigestKind};
 
 use crate::digest::{Algorithm, AlgorithmSet, BodyDigests, BodyHasher};
 
@@ -36,6 +36,10 @@ pub struct Expected {
     /// Algorithms to compute besides those that are compared: those of the trailer, or one the
     /// client only asked for.
     pub also: AlgorithmSet,
+    /// The digest that the bytes are known to have, from when they were written before.
+    pub digest: Option<Digest>,
+    /// The digest to compute, for whoever reads the bytes later.
+    pub keep: Option<DigestKind>,
     /// Algorithms whose value the trailer must bring.
     pub trailers: AlgorithmSet,
     /// Where the trailer is read.
@@ -48,6 +52,13 @@ impl Expected {
         Self { size, ..Self::default() }
     }
 
+    /// All that are computed.
+    fn computed(&self) -> AlgorithmSet {
+        let kinds = self.digest.map(|digest| digest.kind()).into_iter().chain(self.keep);
+        kinds.map(Algorithm::of_kind).fold(self.algorithms(), AlgorithmSet::with)
+    }
+
+    /// Those that are the client's to see.
     fn algorithms(&self) -> AlgorithmSet {
         Algorithm::ALL
             .into_iter()
@@ -85,6 +96,9 @@ pub enum BodyFault {
     /// Not what a checksum, of header or trailer, says.
     #[error("the body does not match its {} checksum", .0.name())]
     BadChecksum(Algorithm),
+    /// Not what was kept of it when it was written.
+    #[error("the body does not match the {} that was kept of it", .0.as_str())]
+    BadDigest(DigestKind),
     /// The trailer does not bring what was announced, or cannot be read.
     #[error("trailer: {0}")]
     BadTrailer(String),
@@ -147,7 +161,7 @@ impl<S> Guard<S> {
     /// Guards `source`. The verdict is read after the request that sends it.
     pub fn new(source: S, expected: Expected) -> (Self, GuardVerdict) {
         let verdict = GuardVerdict::default();
-        let hasher = Some(BodyHasher::new(expected.algorithms()));
+        let hasher = Some(BodyHasher::new(expected.computed()));
         let (held, seen, by_hop) = (None, 0, false);
         (Self { source, expected, hasher, by_hop, held, seen, verdict: verdict.clone() }, verdict)
     }
@@ -158,7 +172,7 @@ impl<S> Guard<S> {
     pub fn skip_md5(&mut self, skip: bool) -> bool {
         if self.seen == 0 && self.hasher.is_some() {
             self.by_hop = skip && self.expected.md5.is_none();
-            let algorithms = self.expected.algorithms();
+            let algorithms = self.expected.computed();
             self.hasher = Some(if self.by_hop {
                 BodyHasher::without_md5(algorithms.with(Algorithm::Crc64nvme))
             } else {
@@ -201,12 +215,19 @@ impl<S> Guard<S> {
         }
         let mut digests = hasher.finish();
         if self.by_hop {
-            let name = Algorithm::Crc64nvme.name();
-            digests.hop = digests.checksums.values.get(name).cloned();
-            if !self.expected.algorithms().contains(Algorithm::Crc64nvme) {
-                digests.checksums.values.remove(name);
-            }
+            digests.hop = digests.checksums.values.get(Algorithm::Crc64nvme.name()).cloned();
         }
+        if let Some(known) = self.expected.digest
+            && digests.digest_of(known.kind()) != Some(known)
+        {
+            return Err(self.fail(BodyFault::BadDigest(known.kind())));
+        }
+        digests.digest = self.expected.keep.and_then(|kind| digests.digest_of(kind));
+        let shown = self.expected.algorithms();
+        digests
+            .checksums
+            .values
+            .retain(|name, _| Algorithm::from_name(name).is_some_and(|a| shown.contains(a)));
         match compare(&mut self.expected, &digests) {
             Ok(()) => {
                 self.verdict.publish(Ok(digests));

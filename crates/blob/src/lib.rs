@@ -10,7 +10,7 @@ pub mod headers;
 pub mod parts;
 
 pub use describe::{BlobKind, DescribeError, SelfDescription};
-pub use digest::{Algorithm, AlgorithmSet, BodyDigests, BodyHasher};
+pub use digest::{Algorithm, AlgorithmSet, BodyDigests, BodyHasher, DigestHasher};
 pub use guard::{BodyFault, Expected, Guard, GuardError, GuardVerdict, TrailerSource};
 pub use parts::ChecksumKind;
 

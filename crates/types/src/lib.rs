@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod bucket;
 pub mod cors;
+pub mod digest;
 pub mod error;
 pub mod etag;
 pub mod ids;
@@ -19,6 +20,7 @@ pub mod version;
 pub use backend::{BackendSpec, BackendState, ChecksumMode, Credentials, EtagProof, Quirks};
 pub use bucket::{AckLevel, BucketName, Versioning};
 pub use cors::{CORS_METHODS, CorsRule};
+pub use digest::{Digest, DigestKind};
 pub use error::{ErrorCode, Fault};
 pub use etag::Etag;
 pub use ids::{BackendId, BucketId, Extent, Gen, Op, Place, Seq, UploadId};

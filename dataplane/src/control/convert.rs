@@ -69,6 +69,7 @@ pub(crate) struct StoredCopy {
     pub stored_size: u64,
     pub backend_etag: String,
     pub backend_version: String,
+    pub digest: Option<Digest>,
 }
 
 /// A write that counts.
@@ -111,6 +112,8 @@ pub(crate) struct LocatedExtent {
     pub offset: u64,
     pub size: u64,
     pub copies: Vec<LocatedCopy>,
+    /// What all of its bytes are compared with, where it is known.
+    pub digest: Option<Digest>,
 }
 
 /// A blob that holds a piece.
@@ -191,7 +194,7 @@ pub(super) fn finished_to_wire(finished: &Finished) -> v1::FinishedTarget {
 }
 
 pub(super) fn copy_to_wire(copy: &StoredCopy) -> v1::StoredCopy {
-    let StoredCopy { target, stored_size, backend_etag, backend_version } = copy;
+    let StoredCopy { target, stored_size, backend_etag, backend_version, digest } = copy;
     let Target { backend, place: _, extent, r#gen, storage_key: _ } = target;
     v1::StoredCopy {
         backend: backend.0,
@@ -201,6 +204,7 @@ pub(super) fn copy_to_wire(copy: &StoredCopy) -> v1::StoredCopy {
         backend_etag: backend_etag.clone(),
         backend_version: backend_version.clone(),
         encoding: Some(v1::Encoding::default()),
+        digest: digest.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default().into(),
     }
 }
 
@@ -320,8 +324,10 @@ pub(super) fn committed_of(committed: v1::Committed) -> Committed {
 }
 
 fn extent_of(extent: v1::LocatedExtent) -> LocatedExtent {
-    let v1::LocatedExtent { extent: _, offset, size, copies } = extent;
-    LocatedExtent { offset, size, copies: copies.into_iter().map(copy_of).collect() }
+    let v1::LocatedExtent { extent: _, offset, size, copies, digest } = extent;
+    // One of a later release cannot be compared with.
+    let digest = Digest::from_bytes(&digest).ok().flatten();
+    LocatedExtent { offset, size, copies: copies.into_iter().map(copy_of).collect(), digest }
 }
 
 fn copy_of(copy: v1::LocatedCopy) -> LocatedCopy {

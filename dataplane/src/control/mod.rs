@@ -11,6 +11,7 @@ mod address;
 mod buckets;
 mod calls;
 mod convert;
+mod corruption;
 mod lane;
 mod lanes;
 mod listing;

@@ -213,7 +213,8 @@ pub(super) fn server_side(located: &Located) -> Vec<(s3o_types::BackendId, Serve
         return Vec::new();
     };
     let checksums = Checksums { values: BTreeMap::new() };
-    let digests = BodyDigests { size: located.size, md5: Some(md5), hop: None, checksums };
+    let digest = extent.digest;
+    let digests = BodyDigests { size: located.size, md5: Some(md5), hop: None, digest, checksums };
     let usable =
         extent.copies.iter().filter(|copy| copy.encoding.is_plain() && !copy.uncertain && !copy.foreign_key);
     usable
@@ -240,9 +241,10 @@ pub(super) fn streamed(
         let known = located.checksums.values.iter().filter(|(_, value)| of_whole(value));
         checksums.values = known.map(|(name, value)| (name.clone(), value.clone())).collect();
     }
+    let keep = plane.config.integrity.digest;
     let plane = Arc::clone(plane);
     let reopen = Box::new(move || read::lazily(Arc::clone(&plane), source.clone(), &located, slice));
-    Payload::Object { size: slice.len(), md5, checksums, also, reopen }
+    Payload::Object(ObjectBody { size: slice.len(), md5, checksums, also, keep, reopen })
 }
 
 fn md5_of(etag: &str) -> Option<[u8; 16]> {

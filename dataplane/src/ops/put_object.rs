@@ -43,7 +43,8 @@ pub(super) async fn store(
     let input = &req.input;
     let conditions = conditions::of_write(input.if_match.as_ref(), input.if_none_match.as_ref());
     let conditions = conditions.map_err(|message| s3_error!(NotImplemented, "{message}"))?;
-    let expected = upload::expected(&req.headers, size, req.trailing_headers.take())?;
+    let mut expected = upload::expected(&req.headers, size, req.trailing_headers.take())?;
+    expected.keep = Some(plane.config.integrity.digest);
     let attributes = attributes_of(&mut req.input)?;
     let payload = Payload::Client(ClientBody::new(body, expected, plane.replay.reserve(size)));
     let (key, kind) = (req.input.key, WriteKind::Put);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use s3o_backend::UploadWatch;
 use s3o_blob::{AlgorithmSet, Expected, Guard, GuardVerdict};
-use s3o_types::Checksums;
+use s3o_types::{Checksums, DigestKind};
 
 use super::BoxError;
 use super::fanout::{Fan, Seat};
@@ -28,7 +28,27 @@ pub(crate) enum Payload {
     /// A client's body: it comes once.
     Client(ClientBody),
     /// An object that is copied: it can be read again.
-    Object { size: u64, md5: Option<[u8; 16]>, checksums: Checksums, also: AlgorithmSet, reopen: Reopen },
+    Object(ObjectBody),
+}
+
+/// Bytes of an object, and what is known of them.
+pub(crate) struct ObjectBody {
+    pub size: u64,
+    pub md5: Option<[u8; 16]>,
+    pub checksums: Checksums,
+    /// Checksums to compute.
+    pub also: AlgorithmSet,
+    /// What is kept of them.
+    pub keep: DigestKind,
+    pub reopen: Reopen,
+}
+
+impl ObjectBody {
+    fn expected(&self) -> Expected {
+        let Self { size, md5, checksums, also, keep, reopen: _ } = self;
+        let (md5, checksums) = (*md5, checksums.clone());
+        Expected { md5, checksums, also: *also, keep: Some(*keep), ..Expected::of_size(*size) }
+    }
 }
 
 /// A client's body behind its guard.
@@ -52,10 +72,8 @@ impl Payload {
     fn open(&self) -> Arc<Fan> {
         match self {
             Self::Client(body) => Arc::clone(&body.fan),
-            Self::Object { size, md5, checksums, also, reopen } => {
-                let checksums = checksums.clone();
-                let expected = Expected { md5: *md5, checksums, also: *also, ..Expected::of_size(*size) };
-                let (guard, verdict) = Guard::new(reopen(), expected);
+            Self::Object(body) => {
+                let (guard, verdict) = Guard::new((body.reopen)(), body.expected());
                 Fan::new(guard, verdict, None)
             }
         }
@@ -64,7 +82,7 @@ impl Payload {
     fn size(&self) -> u64 {
         match self {
             Self::Client(body) => body.size,
-            Self::Object { size, .. } => *size,
+            Self::Object(body) => body.size,
         }
     }
 
@@ -72,7 +90,7 @@ impl Payload {
     pub(crate) const fn md5(&self) -> Option<[u8; 16]> {
         match self {
             Self::Client(body) => body.md5,
-            Self::Object { md5, .. } => *md5,
+            Self::Object(body) => body.md5,
         }
     }
 
@@ -80,7 +98,7 @@ impl Payload {
     pub(crate) fn can_be_sent(&self) -> bool {
         match self {
             Self::Client(body) => body.fan.has_start(),
-            Self::Object { .. } => true,
+            Self::Object(_) => true,
         }
     }
 
@@ -227,8 +245,8 @@ mod tests {
             counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             Box::pin(futures::stream::iter([Ok(Bytes::from_static(b"a")), Ok(Bytes::from_static(b"b"))]))
         });
-        let (checksums, also) = (Checksums::default(), AlgorithmSet::NONE);
-        let payload = Payload::Object { size: 2, md5: None, checksums, also, reopen };
+        let (checksums, also, keep) = (Checksums::default(), AlgorithmSet::NONE, DigestKind::Sha256);
+        let payload = Payload::Object(ObjectBody { size: 2, md5: None, checksums, also, keep, reopen });
         let mut readings = Readings::of(&payload);
         let bodies = readings.take(3, false).expect("opened");
         let texts = futures::future::join_all(bodies.into_iter().map(|outgoing| all(outgoing.body))).await;

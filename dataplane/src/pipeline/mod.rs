@@ -14,7 +14,9 @@ pub(crate) mod put;
 pub(crate) mod read;
 pub(crate) mod replay;
 mod send;
+pub(crate) mod suspects;
 mod target;
+mod verify;
 
 /// Errors that any body may have.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -2,7 +2,7 @@
 //!
 //! Invariants: all bytes are of the one version that was located; the stream ends without an error
 //! only after exactly the bytes that were asked for. A copy that breaks off is replaced by another at
-//! the offset reached.
+//! the offset reached. Of an extent that is read whole the last chunk leaves only when all of it is what was written.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use s3o_backend::{BackendError, BackendErrorKind, ByteRange, Certainty, Download
 use s3o_types::{BucketId, ErrorCode, Etag, VersionId};
 
 use super::body::ByteStream;
+use super::verify::{ExtentCheck, Wrong};
 use super::{BoxError, audit};
 use crate::control::{Caller, Failure, Located, LocatedCopy, LocatedExtent, Want};
 use crate::ops::range::Slice;
@@ -82,6 +83,10 @@ struct Reader {
     end: u64,
     /// What gives bytes now: the copy, and where in the object what it gives ends.
     open: Option<(DownloadBody, LocatedCopy, u64)>,
+    /// The extent that is being read, where all of it is and its digest is known.
+    check: Option<ExtentCheck>,
+    /// Known to be right, and next to leave.
+    ready: Option<Bytes>,
     /// The copy that failed last: tried last.
     failed: Option<LocatedCopy>,
     failures: usize,
@@ -99,6 +104,8 @@ impl Reader {
             at: slice.start,
             end: slice.end,
             open: None,
+            check: None,
+            ready: None,
             failed: None,
             failures: 0,
             since_failure: 0,
@@ -107,6 +114,9 @@ impl Reader {
     }
 
     async fn next(&mut self) -> Option<Result<Bytes, BoxError>> {
+        if let Some(chunk) = self.ready.take() {
+            return Some(Ok(chunk));
+        }
         while self.at < self.end && !self.done {
             if self.open.is_none()
                 && let Err(error) = self.connect().await
@@ -120,12 +130,15 @@ impl Reader {
                     let length = chunk.len() as u64;
                     self.at += length;
                     self.since_failure += length;
-                    if self.at >= *until {
-                        self.open = None;
-                        // The next extent has copies of its own.
-                        self.failures = 0;
+                    let is_last = self.at >= *until;
+                    let held_before = match &mut self.check {
+                        Some(check) => check.take(chunk),
+                        None => Some(chunk),
+                    };
+                    let item = if is_last { self.end_of_extent(held_before) } else { held_before.map(Ok) };
+                    if item.is_some() {
+                        return item;
                     }
-                    return Some(Ok(chunk));
                 }
                 // The body of a download never ends early without an error; if it does, it failed.
                 ended => {
@@ -141,6 +154,56 @@ impl Reader {
             }
         }
         None
+    }
+
+    /// All bytes of an extent, or of what is wanted of it, were read; `before` may leave. What was held may leave after
+    /// it, if the bytes are right. `None`: another copy is to be read.
+    fn end_of_extent(&mut self, before: Option<Bytes>) -> Option<Result<Bytes, BoxError>> {
+        let (_, copy, until) = self.open.take()?;
+        let Some(check) = self.check.take() else {
+            // The next extent has copies of its own.
+            self.failures = 0;
+            return before.map(Ok);
+        };
+        let concluded = check.conclude();
+        self.plane.metrics.verified(concluded.is_ok());
+        match concluded {
+            Ok(last) => {
+                self.failures = 0;
+                self.ready = last;
+                before.or_else(|| self.ready.take()).map(Ok)
+            }
+            Err(Wrong { seen }) => {
+                self.is_wrong(&copy);
+                self.at = self.extent_before(until);
+                if !seen && before.is_none() && self.may_go_on(copy) {
+                    return None;
+                }
+                self.done = true;
+                Some(Err("the copy's bytes are not those that were written".into()))
+            }
+        }
+    }
+
+    /// Where the extent begins that ends there.
+    fn extent_before(&self, until: u64) -> u64 {
+        let extent = self.extents.iter().find(|extent| extent.offset + extent.size == until);
+        extent.map_or(self.at, |extent| extent.offset)
+    }
+
+    /// A worker is told of the copy, once; until it has looked, other copies are read first.
+    fn is_wrong(&self, copy: &LocatedCopy) {
+        tracing::error!(backend = copy.backend.0, key = copy.storage_key, "a copy gave wrong bytes");
+        if !self.plane.suspects.note(copy, Instant::now()) {
+            return;
+        }
+        let (source, version) = (self.source.clone(), self.version);
+        self.plane.shutdown.spawn(async move {
+            let Source { caller, bucket, key } = source;
+            if let Err(failure) = caller.anew().report_corruption(bucket, &key, version).await {
+                tracing::warn!(?failure, key, "wrong bytes could not be told of");
+            }
+        });
     }
 
     /// Counts a failure; each copy gets one more chance after all have failed.
@@ -166,6 +229,9 @@ impl Reader {
         }
         let Some(extent) = self.extent().cloned() else { return Err(ReadError::Unavailable) };
         let until = (extent.offset + extent.size).min(self.end);
+        if self.at == extent.offset && until == extent.offset + extent.size && self.plane.verifies_reads() {
+            self.check = extent.digest.map(ExtentCheck::new);
+        }
         let copies = self.in_order(&extent);
         let started = Instant::now();
         match self.ask(&extent, &copies, until).await {
@@ -237,7 +303,8 @@ impl Reader {
             let is_up = backend.as_ref().is_some_and(|backend| backend.health().is_readable(now));
             let latency = backend.and_then(|backend| backend.health().latency()).unwrap_or_default();
             let failed = self.failed.as_ref().is_some_and(|failed| same(failed, copy));
-            (failed, copy.uncertain, !is_up, latency)
+            let is_suspect = self.plane.suspects.contains(copy, now);
+            (failed, is_suspect, copy.uncertain, !is_up, latency)
         });
         copies
     }

@@ -142,6 +142,7 @@ async fn verify(
                 stored_size: digests.size,
                 backend_etag,
                 backend_version,
+                digest: digests.digest,
             };
             Attempted::Stored(copy, etag, digests)
         }

@@ -1,12 +1,13 @@
 //! `ChangeCopy`: a copy goes, or is marked as gone or wrong. Decided under the key's lock, by what is counted there:
 //! two workers that would take different copies of one version leave as many as are wanted between them.
 
-use s3o_types::{BackendState, ErrorCode};
+use s3o_types::{BackendState, Digest, ErrorCode};
 
 use super::settle::take_copy;
 use super::{Batch, Slot, Subject};
 use crate::call::{ChangeCopy, CopyChange, Outcome, Refusal};
 use crate::cleanup::Reason;
+use crate::effects::MarkedCopy;
 use crate::object::{CopyRow, CopyState};
 use crate::outcome_log::{Logged, unwanted};
 use crate::replication::{CopyTask, ReplicationEntry, others};
@@ -18,6 +19,7 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, change: &ChangeCopy) -> Outc
     let checked = match change.change {
         CopyChange::Drop => check_drop(batch, change).map(|row| (row, Logged::CopyDropped)),
         CopyChange::Mark(state) => check_mark(batch, change, state).map(|row| (row, Logged::CopyMarked)),
+        CopyChange::Verify(_) => find(batch, change).map(|(_, row)| (row, Logged::CopyMarked)),
     };
     let (row, logged) = match checked {
         Ok(checked) => checked,
@@ -28,7 +30,9 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, change: &ChangeCopy) -> Outc
             let useful = row.state == CopyState::Verified;
             take_copy(batch, &row, if useful { Reason::Surplus } else { Reason::Repaired });
         }
-        CopyChange::Mark(state) => mark(batch, &row, state),
+        CopyChange::Mark(state) => mark(batch, &row, state, None),
+        // Whatever it was marked as: it has been read since.
+        CopyChange::Verify(digest) => mark(batch, &row, CopyState::Verified, digest),
     }
     let of = &change.of;
     let subject = Subject { bucket: of.bucket, key: &of.key, version: Some(of.version), object: None };
@@ -72,15 +76,20 @@ fn check_mark(batch: &Batch, change: &ChangeCopy, state: CopyState) -> Result<Co
     Ok(row)
 }
 
-fn mark(batch: &mut Batch, row: &CopyRow, state: CopyState) {
+fn mark(batch: &mut Batch, row: &CopyRow, state: CopyState, digest: Option<Digest>) {
     let extent = (row.blob.version, row.blob.extent);
     if let Some(facts) = batch.facts.extents.get_mut(&extent) {
         let same = facts.copies.iter_mut().map(|(copy, _)| copy).find(|copy| copy.backend == row.backend);
         if let Some(copy) = same {
             copy.state = state;
+            copy.digest = copy.digest.or(digest);
         }
     }
-    batch.effects.mark_copies.push((extent.0, extent.1, row.backend, state));
+    let (version, extent) = extent;
+    batch.effects.mark_copies.push(MarkedCopy { version, extent, backend: row.backend, state, digest });
+    if state == row.state {
+        return;
+    }
     batch.effects.replicate.push(ReplicationEntry {
         version: row.blob.version,
         bucket: row.bucket,

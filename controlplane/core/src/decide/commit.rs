@@ -203,7 +203,7 @@ fn wants_others(batch: &Batch, row: &ObjectRow, copies: &[CopyRow]) -> bool {
 
 /// The row of a copy that was written for an intent, of all its bytes.
 pub(super) fn copy_row_of(intent: &Intent, copy: &StoredCopy) -> CopyRow {
-    let StoredCopy { target, stored_size, backend_etag, backend_version, encoding } = copy;
+    let StoredCopy { target, stored_size, backend_etag, backend_version, encoding, digest } = copy;
     CopyRow {
         backend: target.backend,
         blob: BlobName { version: intent.version, extent: target.extent, r#gen: target.r#gen },
@@ -217,5 +217,6 @@ pub(super) fn copy_row_of(intent: &Intent, copy: &StoredCopy) -> CopyRow {
         foreign_key: None,
         piece: None,
         md5: None,
+        digest: *digest,
     }
 }

@@ -124,6 +124,7 @@ fn copies(batch: &mut Batch, object: &ObjectRow, picked: Vec<PartRow>) -> Vec<Co
     let mut copies = Vec::with_capacity(picked.len());
     for part in picked {
         let (blob, size, md5) = (part.blob(object.version), part.size, part.etag.md5());
+        let digest = part.digest;
         for copy in part.copies {
             batch.add_usage(copy.backend, Usage { reserved: -signed(size), ..Usage::default() });
             copies.push(CopyRow {
@@ -139,6 +140,7 @@ fn copies(batch: &mut Batch, object: &ObjectRow, picked: Vec<PartRow>) -> Vec<Co
                 foreign_key: None,
                 piece: Some(Piece { offset, size }),
                 md5,
+                digest,
             });
         }
         offset += size;

@@ -43,6 +43,7 @@ pub(super) fn decide(
         size: first.stored_size,
         etag: commit.etag.clone(),
         checksums: commit.checksums.clone(),
+        digest: commit.copies.iter().find_map(|copy| copy.digest),
         modified: batch.facts.now,
     };
     for copy in &part.copies {

@@ -13,7 +13,7 @@ use crate::call::{BeginCopy, Commit, Outcome, Refusal, Request};
 use crate::cleanup::Reason;
 use crate::facts::ExtentFacts;
 use crate::intent::{Intent, Target, WriteKind};
-use crate::object::CopyRow;
+use crate::object::{CopyRow, known_digest};
 use crate::outcome_log::{Logged, unwanted};
 use crate::placement::{self, Wanted};
 use crate::replication::{CopyTask, ReplicationEntry};
@@ -125,7 +125,12 @@ pub(super) fn commit(
 /// The same bytes of the object as its other copies.
 fn like(facts: &ExtentFacts, row: CopyRow) -> CopyRow {
     let other = facts.copies.first().map(|(copy, _)| copy);
-    CopyRow { piece: other.and_then(|copy| copy.piece), md5: other.and_then(|copy| copy.md5), ..row }
+    CopyRow {
+        piece: other.and_then(|copy| copy.piece),
+        md5: other.and_then(|copy| copy.md5),
+        digest: known_digest(facts.copies.iter().map(|(copy, _)| copy)).or(row.digest),
+        ..row
+    }
 }
 
 /// Another worker may have brought one too, and both think that they are done.

@@ -119,6 +119,8 @@ fn whole_blob<'a>(
             backend_etag: Some(etag.clone()),
             backend_version: backend_version.clone(),
             encoding: s3o_types::Encoding::default(),
+            // Nobody has seen the bytes; the scrubber will.
+            digest: None,
         };
         (etag, attributes, copy)
     })

@@ -2,7 +2,7 @@
 
 use s3o_core::call::{Commit, StoredCopy};
 use s3o_proto::v1;
-use s3o_types::{Checksums, ContentHeaders, Etag, ObjectAttributes};
+use s3o_types::{Checksums, ContentHeaders, Digest, Etag, ObjectAttributes};
 
 use super::request::{carried_intent, finished_target, fits_table, target_id};
 use crate::field::{self, Bad};
@@ -22,14 +22,23 @@ pub(super) fn commit(wire: v1::Commit) -> Result<Commit, Bad> {
 }
 
 fn stored_copy(wire: v1::StoredCopy) -> Result<StoredCopy, Bad> {
-    let v1::StoredCopy { backend, extent, r#gen, stored_size, backend_etag, backend_version, encoding } =
-        wire;
+    let v1::StoredCopy {
+        backend,
+        extent,
+        r#gen,
+        stored_size,
+        backend_etag,
+        backend_version,
+        encoding,
+        digest,
+    } = wire;
     Ok(StoredCopy {
         target: target_id(backend, extent, r#gen)?,
         stored_size: fits_table(stored_size)?,
         backend_etag: field::non_empty(backend_etag).map(|text| Etag::new(&text)),
         backend_version: field::non_empty(backend_version),
         encoding: field::encoding_from_wire(encoding),
+        digest: Digest::from_bytes(&digest).map_err(|why| Bad::new("digest", why))?,
     })
 }
 

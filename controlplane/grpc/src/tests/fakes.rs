@@ -332,6 +332,71 @@ impl WorkerControl for Fakes {
 }
 
 #[async_trait]
+impl ObjectScrub for Fakes {
+    async fn scrub_object(
+        &self,
+        object: ScrubObject,
+        mut tell: Box<dyn FnMut(ScrubbedCopy) + Send>,
+    ) -> Result<(), Refusal> {
+        if object.key != "photo" {
+            return Err(Refusal::new(ErrorCode::NoSuchKey, "there is no object"));
+        }
+        for verdict in [Verdict::Good, Verdict::Unread("b2 is down".to_owned())] {
+            tell(ScrubbedCopy {
+                version: VersionId::mint(1, 1),
+                extent: Extent::FIRST,
+                backend: "b1".to_owned(),
+                storage_key: "k".to_owned(),
+                size: 3,
+                verdict,
+            });
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Replication for Fakes {
+    async fn claim_versions(&self, _: CopyTask, _: Claim) -> Result<Vec<ReplicationItem>, PortError> {
+        Ok(vec![])
+    }
+
+    async fn finish_versions(
+        &self,
+        _: Uuid,
+        _: Vec<(ReplicationItem, ReplicationResult)>,
+    ) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn queue_versions(&self, entries: Vec<ReplicationEntry>) -> Result<(), PortError> {
+        self.queued.lock().unwrap().extend(entries);
+        Ok(())
+    }
+
+    async fn copies(&self, _: CopiesQuery) -> Result<Option<CopiesPage>, PortError> {
+        Ok(None)
+    }
+
+    async fn waiting(&self, _: CopyTask) -> Result<u64, PortError> {
+        Ok(0)
+    }
+
+    async fn unhealthy(
+        &self,
+        _: Uuid,
+        _: Vec<(BackendId, Option<i64>)>,
+        _: i64,
+    ) -> Result<Vec<BackendId>, PortError> {
+        Ok(vec![])
+    }
+
+    async fn scan(&self, _: &[BackendId]) -> Result<Option<Counts>, PortError> {
+        Ok(None)
+    }
+}
+
+#[async_trait]
 impl Uploads for Fakes {
     async fn parts(&self, query: PartsQuery) -> Result<Option<PartsPage>, PortError> {
         self.parts_asked.lock().unwrap().push(query);

@@ -64,7 +64,9 @@ impl Plane {
             queues: fakes.clone(),
             overview: fakes.clone(),
             drains: fakes.clone(),
+            replication: fakes.clone(),
             workers: fakes.clone(),
+            scrub: fakes.clone(),
         });
         plane
     }

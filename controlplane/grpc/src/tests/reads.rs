@@ -23,6 +23,7 @@ async fn located_shows_readable_copies_only() {
         let row = CopyRow {
             piece: None,
             md5: None,
+            digest: None,
             backend: BackendId(3),
             blob: BlobName::first(id()),
             bucket: BucketId(1),

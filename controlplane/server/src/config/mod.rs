@@ -15,8 +15,8 @@ pub use declared::{
     RoutingSection, StaticKeys, Strategy,
 };
 pub use process::{
-    CleanupSection, DatabaseSection, GrpcSection, HttpSection, MultipartSection, ReaperSection,
-    ReplicationSection, WorkersSection,
+    CleanupSection, DatabaseSection, GrpcSection, HttpSection, IntegritySection, MultipartSection,
+    ReaperSection, ReplicationSection, WorkersSection,
 };
 
 /// The whole file. See `config/controlplane.example.yaml`.
@@ -46,6 +46,9 @@ pub struct ControlPlaneConfig {
     /// When copies are made and taken away.
     #[serde(default)]
     pub replication: ReplicationSection,
+    /// What is kept to check bytes against, and how fast they are checked.
+    #[serde(default)]
+    pub integrity: IntegritySection,
     /// Background work.
     #[serde(default)]
     pub workers: WorkersSection,

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use s3o_core::cleanup::CleanupTimes;
-use s3o_runtime::{HumanDuration, TlsFiles};
+use s3o_core::scrub::ScrubPace;
+use s3o_runtime::{ByteSize, HumanDuration, TlsFiles};
 use s3o_store::StoreOptions;
-use s3o_types::Secret;
+use s3o_types::{DigestKind, Secret};
 use serde::{Deserialize, Serialize};
 
 /// `database`.
@@ -129,6 +130,38 @@ pub struct MultipartSection {
 impl Default for MultipartSection {
     fn default() -> Self {
         Self { stale_after: HumanDuration::from_secs(24 * 60 * 60) }
+    }
+}
+
+/// `integrity`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IntegritySection {
+    /// How often copies that are to be read are looked for.
+    pub interval: HumanDuration,
+    /// Bytes that are read from each backend to look at copies that nobody asks for; 0: none.
+    pub scrub_bytes_per_hour: ByteSize,
+    /// Between the end of a round over a backend and the next.
+    pub scrub_rest: HumanDuration,
+    /// What is kept of bytes that are read, where nothing was kept when they were written.
+    pub digest: DigestKind,
+}
+
+impl Default for IntegritySection {
+    fn default() -> Self {
+        Self {
+            interval: HumanDuration::from_secs(10),
+            scrub_bytes_per_hour: ByteSize(32 << 20),
+            scrub_rest: HumanDuration::from_secs(7 * 24 * 60 * 60),
+            digest: DigestKind::default(),
+        }
+    }
+}
+
+impl IntegritySection {
+    pub(crate) fn pace(&self) -> ScrubPace {
+        let rest_s = self.scrub_rest.micros() / 1_000_000;
+        ScrubPace { bytes_per_hour: self.scrub_bytes_per_hour.0, rest_s }
     }
 }
 

@@ -51,6 +51,11 @@ impl Validate for ControlPlaneConfig {
                 }
             }
         });
+        problems.field("integrity", |p| {
+            if self.integrity.interval.micros() == 0 {
+                p.at("interval", "must be longer than 0");
+            }
+        });
         problems.field("log", |p| self.log.validate(p));
         backends(problems, &self.backends);
         buckets(problems, &self.buckets, self.backends.len());

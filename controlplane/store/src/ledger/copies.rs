@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use s3o_core::object::{CopyRow, CopyState};
+use s3o_core::effects::MarkedCopy;
+use s3o_core::object::CopyRow;
 use s3o_core::replication::ReplicationEntry;
 use s3o_core::usage::signed;
-use s3o_types::{BackendId, Extent, VersionId};
+use s3o_types::{BackendId, Digest, Extent, VersionId};
 use uuid::Uuid;
 
 use super::effects::{column, json};
@@ -32,6 +33,7 @@ pub(super) fn added(rows: &[CopyRow]) -> Result<Vec<Param>, Failure> {
         column(rows, |row| row.piece.map(|piece| signed(piece.offset))),
         column(rows, |row| row.piece.map(|piece| signed(piece.size))),
         column(rows, |row| row.md5.map(Uuid::from_bytes)),
+        column(rows, |row| digest_bytes(row.digest)),
     ])
 }
 
@@ -43,13 +45,18 @@ pub(super) fn taken(rows: &[(VersionId, Extent, BackendId)]) -> Vec<Param> {
     ]
 }
 
-pub(super) fn marked(rows: &[(VersionId, Extent, BackendId, CopyState)]) -> Vec<Param> {
+pub(super) fn marked(rows: &[MarkedCopy]) -> Vec<Param> {
     vec![
-        column(rows, |(version, ..)| version.to_uuid()),
-        column(rows, |(_, extent, ..)| fifteen_bits(extent.get())),
-        column(rows, |(_, _, backend, _)| backend.0),
-        column(rows, |(.., state)| state.as_str()),
+        column(rows, |row| row.version.to_uuid()),
+        column(rows, |row| fifteen_bits(row.extent.get())),
+        column(rows, |row| row.backend.0),
+        column(rows, |row| row.state.as_str()),
+        column(rows, |row| digest_bytes(row.digest)),
     ]
+}
+
+pub(super) fn digest_bytes(digest: Option<Digest>) -> Option<Vec<u8>> {
+    digest.map(|digest| digest.as_bytes().to_vec())
 }
 
 pub(super) fn attempts(rows: &BTreeMap<(VersionId, Extent), u16>) -> Vec<Param> {
@@ -62,7 +69,7 @@ pub(super) fn attempts(rows: &BTreeMap<(VersionId, Extent), u16>) -> Vec<Param> 
     ]
 }
 
-pub(super) fn queued(rows: &[ReplicationEntry]) -> Vec<Param> {
+pub(crate) fn queued(rows: &[ReplicationEntry]) -> Vec<Param> {
     vec![
         column(rows, |row| row.version.to_uuid()),
         column(rows, |row| row.bucket.0),

@@ -42,9 +42,11 @@ use tokio_util::task::TaskTracker;
 use crate::Store;
 use crate::StoreOptions;
 use crate::connection::{Connector, Profile};
+pub(crate) use crate::ledger::copies::queued;
 pub(crate) use crate::ledger::list::beyond;
 pub(crate) use crate::ledger::reads::{COPIES_AFTER, COPIES_OF, VERSION};
 pub(crate) use crate::ledger::versions_list::list as list_versions;
+pub(crate) use crate::ledger::writes::ADD_REPLICATION;
 
 use crate::ledger::lane::{Item, Lane, unavailable};
 use crate::ledger::locate::{LocateLane, Reader};

@@ -8,6 +8,7 @@ use s3o_core::usage::signed;
 use s3o_types::{BucketId, Extent, UploadId, VersionRef};
 use uuid::Uuid;
 
+use super::copies::digest_bytes;
 use super::effects::{column, json};
 use super::facts::{Part, Plan, Subject};
 use super::flight::Param;
@@ -175,6 +176,7 @@ pub(super) fn parts(rows: &[PartRow]) -> Result<Vec<Param>, Failure> {
         column(&firsts, |copy| copy.backend_version.clone()),
         column(rows, |row| PgTime(row.modified)),
         Box::new(others),
+        column(rows, |row| digest_bytes(row.digest)),
     ])
 }
 

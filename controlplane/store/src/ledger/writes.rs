@@ -10,8 +10,9 @@ pub(super) const TAKE_COPIES: &str = "
     WHERE c.version = t.version AND c.extent = t.extent AND c.backend = t.backend";
 
 pub(super) const MARK_COPIES: &str = "
-    UPDATE copies c SET state = t.state
-    FROM unnest($1::uuid[], $2::smallint[], $3::int[], $4::text[]) AS t (version, extent, backend, state)
+    UPDATE copies c SET state = t.state, digest = COALESCE(c.digest, t.digest)
+    FROM unnest($1::uuid[], $2::smallint[], $3::int[], $4::text[], $5::bytea[])
+         AS t (version, extent, backend, state, digest)
     WHERE c.version = t.version AND c.extent = t.extent AND c.backend = t.backend";
 
 pub(super) const COUNT_COPIES: &str = "
@@ -20,13 +21,17 @@ pub(super) const COUNT_COPIES: &str = "
     FROM unnest($1::uuid[], $2::smallint[], $3::smallint[]) AS t (version, extent, attempts)
     ON CONFLICT (version, extent) DO UPDATE SET attempts = excluded.attempts";
 
-/// A version that waits already is looked at once more, whatever its worker finds now.
-pub(super) const ADD_REPLICATION: &str = "
+/// A version that waits already is looked at once more, whatever its worker finds now. One that is to be verified is
+/// that first: what is found decides what else is to be done.
+pub(crate) const ADD_REPLICATION: &str = "
     INSERT INTO replication_queue (version, bucket, key, task)
     SELECT DISTINCT ON (version) version, bucket, key, task
-    FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[]) AS t (version, bucket, key, task) ORDER BY version, task
+    FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[]) AS t (version, bucket, key, task)
+    ORDER BY version, task = 'verify' DESC, task
     ON CONFLICT (version) DO UPDATE SET
-        task = CASE WHEN replication_queue.claimed_by IS NULL THEN excluded.task ELSE replication_queue.task END,
+        task = CASE WHEN replication_queue.claimed_by IS NULL AND replication_queue.task <> 'verify'
+            THEN excluded.task ELSE replication_queue.task END,
+        verify = replication_queue.verify OR (replication_queue.claimed_by IS NOT NULL AND excluded.task = 'verify'),
         again = replication_queue.claimed_by IS NOT NULL, not_before = now()";
 
 pub(super) const DROP_OBJECTS: &str = "
@@ -98,19 +103,19 @@ pub(super) const SETTLE: &str = "
             legal_hold = false
     ), stored AS (
         INSERT INTO copies (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag,
-                            backend_version, encoding, foreign_key, extent_offset, extent_size, md5)
+                            backend_version, encoding, foreign_key, extent_offset, extent_size, md5, digest)
         SELECT version, extent, backend, gen, bucket, key, state, stored_size, backend_etag, backend_version,
-               encoding::jsonb, foreign_key, extent_offset, extent_size, md5
+               encoding::jsonb, foreign_key, extent_offset, extent_size, md5, digest
         FROM unnest($15::uuid[], $16::smallint[], $17::int[], $18::smallint[], $19::int[], $20::text[], $21::text[],
                     $22::bigint[], $23::text[], $24::text[], $25::text[], $26::text[], $27::bigint[], $28::bigint[],
-                    $29::uuid[])
+                    $29::uuid[], $30::bytea[])
              AS t (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag, backend_version,
-                   encoding, foreign_key, extent_offset, extent_size, md5)
+                   encoding, foreign_key, extent_offset, extent_size, md5, digest)
     )
     INSERT INTO changes (n, op, item, outcome, bucket, key, version, object, is_null)
     SELECT n, op, item, outcome, bucket, key, version, object::jsonb, is_null
-    FROM unnest($30::bigint[], $31::uuid[], $32::int[], $33::smallint[], $34::int[], $35::text[], $36::uuid[],
-                $37::text[], $38::boolean[]) AS t (n, op, item, outcome, bucket, key, version, object, is_null)";
+    FROM unnest($31::bigint[], $32::uuid[], $33::int[], $34::smallint[], $35::int[], $36::text[], $37::uuid[],
+                $38::text[], $39::boolean[]) AS t (n, op, item, outcome, bucket, key, version, object, is_null)";
 
 pub(super) const ADD_INTENTS: &str = "
     INSERT INTO intents (op, item, session, bucket, key, version, size, kind, if_absent, if_match,
@@ -172,16 +177,18 @@ pub(super) const CLOSE_UPLOADS: &str = "
 
 pub(super) const PUT_PARTS: &str = "
     INSERT INTO upload_parts (upload, part, gen, backend, size, etag, checksums, backend_etag, backend_version, modified,
-                              others)
+                              others, digest)
     SELECT upload, part, gen, backend, size, etag, checksums::jsonb, backend_etag, backend_version, modified,
-           others::jsonb
+           others::jsonb, digest
     FROM unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::int[], $5::bigint[], $6::text[], $7::text[],
-                $8::text[], $9::text[], $10::timestamptz[], $11::text[])
-         AS t (upload, part, gen, backend, size, etag, checksums, backend_etag, backend_version, modified, others)
+                $8::text[], $9::text[], $10::timestamptz[], $11::text[], $12::bytea[])
+         AS t (upload, part, gen, backend, size, etag, checksums, backend_etag, backend_version, modified, others,
+               digest)
     ON CONFLICT (upload, part) DO UPDATE SET
         gen = excluded.gen, backend = excluded.backend, size = excluded.size, etag = excluded.etag,
         checksums = excluded.checksums, backend_etag = excluded.backend_etag,
-        backend_version = excluded.backend_version, modified = excluded.modified, others = excluded.others";
+        backend_version = excluded.backend_version, modified = excluded.modified, others = excluded.others,
+        digest = excluded.digest";
 
 pub(super) const COUNT_ATTEMPTS: &str = "
     INSERT INTO part_attempts (upload, part, attempts)

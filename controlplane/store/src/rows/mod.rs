@@ -9,7 +9,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use bytes::{BufMut, BytesMut};
-use s3o_types::Timestamp;
+use s3o_types::{Digest, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
@@ -48,6 +48,12 @@ impl<'a> Cells<'a> {
     /// A word of an enum.
     pub(crate) fn word<T: FromStr<Err = String>>(self, column: &str) -> Result<T, String> {
         self.get::<&str>(column)?.parse()
+    }
+
+    /// A digest, by its length.
+    pub(crate) fn digest(self, column: &str) -> Result<Option<Digest>, String> {
+        let bytes: Option<&[u8]> = self.get(column)?;
+        bytes.map_or(Ok(None), Digest::from_bytes).map_err(|error| format!("column {column}: {error}"))
     }
 
     /// A JSON document; the type's default where the column is NULL.

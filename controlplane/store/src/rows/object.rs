@@ -74,6 +74,7 @@ impl TryFrom<CopyRecord<'_>> for CopyRow {
                 None => None,
             },
             md5: cells.get::<Option<Uuid>>("c_md5")?.map(Uuid::into_bytes),
+            digest: cells.digest("c_digest")?,
         })
     }
 }

@@ -94,6 +94,7 @@ impl TryFrom<PartRecord<'_>> for PartRow {
             size: cells.unsigned("p_size")?,
             etag: Etag::new(cells.get("p_etag")?),
             checksums: cells.json("p_checksums")?,
+            digest: cells.digest("p_digest")?,
             modified: cells.time("p_modified")?,
         })
     }

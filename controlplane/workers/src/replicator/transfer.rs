@@ -11,21 +11,19 @@ use std::time::Instant;
 use s3o_backend::{Backend, BackendErrorKind, Certainty, GetDone, PutDone, UploadWatch};
 use s3o_blob::{BodyDigests, Guard, SelfDescription, to_blob_headers};
 use s3o_core::call::{
-    Abort, BeginCopy, Call, CarriedIntent, ChangeCopy, Commit, CopyChange, ExtentOf, FinishedTarget, Outcome,
-    Request, StoredCopy,
+    Abort, BeginCopy, Call, CarriedIntent, Commit, ExtentOf, FinishedTarget, Outcome, Request, StoredCopy,
 };
 use s3o_core::intent::{Target, TargetEnd};
-use s3o_core::object::{CopyRow, CopyState};
+use s3o_core::object::{CopyRow, CopyState, known_digest};
 use s3o_core::ports::{Configs, Ledger};
 use s3o_core::replication::{CopiesPage, ExtentCopies, Standing};
 use s3o_runtime::{OpenOps, audit};
-use s3o_types::{BackendId, BlobName, Conditions, Encoding, ObjectAttributes, Op};
+use s3o_types::{BackendId, BlobName, Conditions, Digest, DigestKind, Encoding, ObjectAttributes, Op};
 use uuid::Uuid;
 
-use super::source::{expected, is_corruption, look_again};
 use crate::Deps;
 use crate::backends::Backends;
-use crate::marker_gate::MarkerGate;
+use crate::check::{Checker, expected, is_corruption, vouches};
 
 const NO_SOURCE: &str = "no copy can be read";
 
@@ -33,7 +31,8 @@ pub(super) struct Transfer {
     ledger: Arc<dyn Ledger>,
     configs: Arc<dyn Configs>,
     backends: Arc<Backends>,
-    gate: MarkerGate,
+    checker: Checker,
+    keep: DigestKind,
     session: Uuid,
     open_ops: OpenOps,
 }
@@ -98,7 +97,8 @@ impl Transfer {
         Self {
             ledger: deps.ledger.clone(),
             configs: deps.configs.clone(),
-            gate: MarkerGate::new(deps.configs.clone(), backends.clone()),
+            checker: Checker::new(deps, backends.clone(), session, "replicator"),
+            keep: deps.settings.digest,
             backends,
             session,
             open_ops,
@@ -130,7 +130,8 @@ impl Transfer {
             }
         };
         let (copy, from) = (source.copy.clone(), source.backend.name().to_owned());
-        match self.send(page, source, &target).await {
+        let known = digest_of(extent);
+        match self.send(page, source, &target, known).await {
             Sent::Stored(stored) => {
                 let row = self.commit(op, page, intent, stored, &copy).await?;
                 report(op, &row, &from, &self.name(row.backend));
@@ -140,7 +141,7 @@ impl Transfer {
                 let ended = FinishedTarget { target: target.id(), end, backend_version };
                 self.abort(op, intent, ended).await;
                 if blame == Blame::CorruptSource {
-                    self.look_again(page, &copy).await;
+                    self.checker.look_again(page, &copy, known).await;
                 }
                 let (of_source, of_target) = (Some(copy.backend), Some(target.backend));
                 Err(match blame {
@@ -167,12 +168,12 @@ impl Transfer {
                 Ok(got) => {
                     let (size, is) = (copy.stored_size, got.size);
                     why = format!("{}: the blob has {is} bytes and should have {size}", backend.name());
-                    self.look_again(page, &copy).await;
+                    self.checker.look_again(page, &copy, digest_of(extent)).await;
                 }
                 Err(error) => {
                     why = format!("{}: {error}", backend.name());
                     if error.kind == BackendErrorKind::NotFound {
-                        self.look_again(page, &copy).await;
+                        self.checker.look_again(page, &copy, digest_of(extent)).await;
                     }
                 }
             }
@@ -224,7 +225,7 @@ impl Transfer {
         Ok((intent, target))
     }
 
-    async fn send(&self, page: &CopiesPage, source: Source, target: &Target) -> Sent {
+    async fn send(&self, page: &CopiesPage, source: Source, target: &Target, known: Option<Digest>) -> Sent {
         let backend = match self.at_place(target) {
             Ok(backend) => backend,
             Err(why) => return not_sent(why),
@@ -237,7 +238,9 @@ impl Transfer {
             Ok(headers) => headers,
             Err(error) => return not_sent(error.to_string()),
         };
-        let (guard, verdict) = Guard::new(got.body, expected(page, &copy, from.etag_proof()));
+        let mut expected = expected(page, &copy, known, from.etag_proof());
+        expected.keep = vouches(&expected).then_some(known.map_or(self.keep, |known| known.kind()));
+        let (guard, verdict) = Guard::new(got.body, expected);
         let (key, watch) = (&target.storage_key, UploadWatch::new());
         let put = backend.put_watched(key, copy.stored_size, headers, guard, None, &watch).await;
         match (put, verdict.get()) {
@@ -327,37 +330,6 @@ impl Transfer {
         }
     }
 
-    /// Marks a copy that is certainly gone or wrong.
-    async fn look_again(&self, page: &CopiesPage, copy: &CopyRow) {
-        let Some(state) = look_again(&self.gate, page, copy).await else { return };
-        let of = ExtentOf {
-            bucket: copy.bucket,
-            key: copy.key.clone(),
-            version: copy.blob.version,
-            extent: copy.blob.extent,
-        };
-        let change = CopyChange::Mark(state);
-        let call = ChangeCopy { of, backend: copy.backend, r#gen: copy.blob.r#gen, change };
-        let op = Op { id: Uuid::now_v7(), item: 0 };
-        let backend = self.name(copy.backend);
-        match self.submit(op, Call::ChangeCopy(call)).await {
-            Outcome::CopyChanged => {
-                tracing::error!(backend, key = copy.key, state = state.as_str(), "a copy is not what it was");
-            }
-            Outcome::Refused(refusal) => {
-                let why = refusal.message;
-                tracing::error!(
-                    backend,
-                    key = copy.key,
-                    state = state.as_str(),
-                    why,
-                    "a copy is bad and stays"
-                );
-            }
-            other => tracing::error!(?other, "unexpected outcome"),
-        }
-    }
-
     fn name(&self, id: BackendId) -> String {
         let config = self.configs.current();
         let backend = config.backends.iter().find(|backend| backend.spec.id == id);
@@ -386,6 +358,7 @@ async fn stored(backend: &Arc<Backend>, target: &Target, put: PutDone, digests: 
             backend_etag: put.etag,
             backend_version: put.version_id,
             encoding: Encoding::default(),
+            digest: digests.digest,
         }),
         Err(error) => Sent::Failed {
             end: TargetEnd::Stored,
@@ -394,6 +367,10 @@ async fn stored(backend: &Arc<Backend>, target: &Target, put: PutDone, digests: 
             blame: Blame::Target,
         },
     }
+}
+
+fn digest_of(extent: &ExtentCopies) -> Option<Digest> {
+    known_digest(extent.copies.iter().map(|(copy, _)| copy))
 }
 
 fn not_sent(why: String) -> Sent {

@@ -76,6 +76,7 @@ pub(crate) fn copy(backend: i32, bytes: &[u8]) -> CopyRow {
         foreign_key: None,
         piece: None,
         md5: None,
+        digest: None,
     }
 }
 

@@ -33,6 +33,7 @@ pub(in crate::ops) async fn answer(
         return Err(s3_error!(EntityTooLarge));
     }
     let mut expected = upload::expected(&req.headers, size, req.trailing_headers.take())?;
+    expected.keep = Some(plane.config.integrity.digest);
     if let Some((algorithm, _)) = token.checksum {
         expect(&mut expected, algorithm)?;
     }
