@@ -352,6 +352,7 @@ fn plane(
         backends,
         metrics,
         replay,
+        suspects: Suspects::default(),
         shutdown,
         draining,
         in_flight,

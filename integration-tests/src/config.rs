@@ -186,6 +186,7 @@ pub fn control_plane(
             "interval": format!("{}s", times.worker_interval_s),
         },
         "pending_reaper": {"interval": format!("{}s", times.worker_interval_s)},
+        "integrity": {"interval": format!("{}s", times.worker_interval_s)},
         "replication": {
             "interval": format!("{}s", times.worker_interval_s),
             "trim_interval": format!("{}s", times.worker_interval_s),

@@ -22,6 +22,8 @@ pub const REPLICATOR: &str = "replicator";
 pub const COPY_SCAN: &str = "copy_scan";
 /// As the list of workers has them.
 pub const OVER_REPLICATION: &str = "over_replication";
+/// As the list of workers has them.
+pub const SCRUBBER: &str = "scrubber";
 
 /// Runs one tick of a worker on the first control plane that answers.
 pub async fn run_worker(cluster: &Cluster, name: &str) -> Result<HashMap<String, u64>> {
@@ -60,7 +62,7 @@ pub async fn settle(cluster: &Cluster) -> Result<()> {
              UPDATE replication_queue SET not_before = now(), claimed_until = now()",
         )
         .await?;
-        for worker in [REPLICATOR, OVER_REPLICATION, CLEANUP] {
+        for worker in [SCRUBBER, REPLICATOR, OVER_REPLICATION, CLEANUP] {
             run_worker(cluster, worker).await?;
         }
         let left = "SELECT (SELECT count(*) FROM intents) + (SELECT count(*) FROM cleanup_queue)

@@ -240,6 +240,7 @@ pub fn commit(intent: &v1::Intent, etag: &str) -> Call {
         backend_etag: etag.to_owned(),
         backend_version: String::new(),
         encoding: None,
+        digest: Vec::new().into(),
     });
     Call::Commit(v1::Commit {
         intent: Some(intent.clone()),

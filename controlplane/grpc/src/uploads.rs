@@ -120,7 +120,7 @@ fn upload(row: UploadRow) -> v1::Upload {
 }
 
 fn part(row: PartRow) -> v1::StoredPart {
-    let PartRow { upload: _, number, r#gen, copies: _, size, etag, checksums, modified } = row;
+    let PartRow { upload: _, number, r#gen, copies: _, size, etag, checksums, digest: _, modified } = row;
     v1::StoredPart {
         number: u32::from(number.get()),
         r#gen: u32::from(r#gen.get()),

@@ -12,6 +12,7 @@ mod edge;
 mod failure;
 mod probes;
 mod routes;
+mod scrub;
 mod server;
 
 pub use probes::Readiness;

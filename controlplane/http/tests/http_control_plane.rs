@@ -93,6 +93,26 @@ impl Admin for KnownAdmin {
     ) -> Result<Response<v1::ListDrainsReply>, Status> {
         Ok(Response::new(v1::ListDrainsReply { drains: vec![drain()] }))
     }
+
+    type ScrubObjectStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::ScrubbedCopy, Status>>>;
+
+    async fn scrub_object(
+        &self,
+        request: Request<v1::ScrubObjectRequest>,
+    ) -> Result<Response<Self::ScrubObjectStream>, Status> {
+        let v1::ScrubObjectRequest { bucket, key, version_id } = request.into_inner();
+        if (bucket.as_str(), version_id.as_str()) != ("photos", "") {
+            return Err(Status::not_found("there is no such object"));
+        }
+        let copy = |backend: &str, verdict: &str| v1::ScrubbedCopy {
+            backend: backend.to_owned(),
+            storage_key: key.clone(),
+            verdict: verdict.to_owned(),
+            ..Default::default()
+        };
+        let broken = Err(Status::unavailable("the process was stopping"));
+        Ok(Response::new(tokio_stream::iter(vec![Ok(copy("b1", "good")), Ok(copy("b2", "corrupt")), broken])))
+    }
 }
 
 fn known(name: &str) -> Result<(), Status> {
@@ -241,6 +261,30 @@ async fn drains_are_begun_shown_and_taken_back() {
         assert_eq!(status, 404, "{line}");
         assert!(error_of(&answer).contains("b2"), "{answer}");
     }
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_that_are_read_are_lines_as_they_are_found() {
+    let server = Fixture::start().await;
+    let (status, head, body) = server.send("POST /admin/api/scrub?bucket=photos&key=a%2Fb", TOKEN).await;
+    assert_eq!(status, 200);
+    assert!(head.to_lowercase().contains("application/x-ndjson"), "{head}");
+    let lines: Vec<serde_json::Value> = body
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 3, "{body}");
+    assert_eq!((&lines[0]["backend"], &lines[0]["storage_key"]), (&json!("b1"), &json!("a/b")));
+    assert_eq!(
+        (&lines[1]["verdict"], &lines[2]["error"]),
+        (&json!("corrupt"), &json!("the process was stopping"))
+    );
+    let (status, _) = server.json("POST /admin/api/scrub?bucket=other&key=k", TOKEN).await;
+    assert_eq!(status, 404);
+    let (status, _, _) = server.send("POST /admin/api/scrub?bucket=photos", TOKEN).await;
+    assert_eq!(status, 400);
     server.end().await;
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use s3o_core::ports::WorkerControl;
+use s3o_core::ports::{ObjectScrub, WorkerControl};
 use s3o_grpc::{Ports, Wiring};
 use s3o_runtime::{LogHandle, Metrics, Reload, Shutdown, config};
 use s3o_store::{Store, StoreError};

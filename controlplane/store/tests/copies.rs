@@ -18,7 +18,8 @@ use s3o_core::replication::{
 };
 use s3o_core::session::Hello;
 use s3o_types::{
-    AckLevel, Checksums, Conditions, ErrorCode, Etag, Extent, Gen, ObjectAttributes, UploadId, VersionId,
+    AckLevel, Checksums, Conditions, Digest, ErrorCode, Etag, Extent, Gen, ObjectAttributes, UploadId,
+    VersionId,
 };
 use support::{World, begun, op};
 use tokio::sync::Barrier;
@@ -368,4 +369,55 @@ async fn the_level_is_counted_in_the_commit() {
     assert!(matches!(world.store.submit(request).await, Outcome::Committed { .. }));
     assert_eq!(world.count("SELECT count(*) FROM replication_queue").await, 1);
     world.audit().await;
+}
+
+/// What is to be verified is that first, whatever else comes; and then it is looked at for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_is_to_be_read_waits_for_nothing_else() {
+    let world = World::copied(AckLevel::One, 2).await;
+    let (version, _) = world.put("k", 10).await;
+    let entry = |task| ReplicationEntry { version, bucket: world.bucket, key: "k".to_owned(), task };
+    let owner = world.owner().await;
+    // It waits for a copy; it is to be read before.
+    world.store.queue_versions(vec![entry(CopyTask::Add), entry(CopyTask::Verify)]).await.unwrap();
+    assert!(world.claimed(owner, CopyTask::Add).await.is_empty());
+    world.store.queue_versions(vec![entry(CopyTask::Add)]).await.unwrap();
+    let item = world.claimed(owner, CopyTask::Verify).await.remove(0);
+    world.finish(owner, &item, ReplicationResult::HandedOver(CopyTask::Add)).await;
+    // While a copy is made somebody finds wrong bytes: it is read when that is done, however it ends.
+    for result in [ReplicationResult::Done, ReplicationResult::Failed("no room".to_owned())] {
+        let item = world.claimed(owner, CopyTask::Add).await.remove(0);
+        world.store.queue_versions(vec![entry(CopyTask::Verify), entry(CopyTask::Add)]).await.unwrap();
+        assert!(world.claimed(owner, CopyTask::Verify).await.is_empty(), "it is claimed");
+        world.finish(owner, &item, result).await;
+        let item = world.claimed(owner, CopyTask::Verify).await.remove(0);
+        world.finish(owner, &item, ReplicationResult::HandedOver(CopyTask::Add)).await;
+    }
+    let item = world.claimed(owner, CopyTask::Add).await.remove(0);
+    world.finish(owner, &item, ReplicationResult::Done).await;
+    assert_eq!(world.count("SELECT count(*) FROM replication_queue").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_digest_stands_with_every_copy() {
+    let world = World::copied(AckLevel::One, 2).await;
+    let (version, _) = world.put("k", 10).await;
+    world.copy("k", 10, version).await;
+    let digest = Some(Digest::Crc64Nvme([7; 8]));
+    let rows = world.rows("k", version).await;
+    assert_eq!(rows.iter().map(|row| row.digest).collect::<Vec<_>>(), [digest; 2]);
+    world.count("WITH u AS (UPDATE copies SET digest = NULL RETURNING 1) SELECT count(*) FROM u").await;
+    let sha256 = Digest::Sha256([9; 32]);
+    let verify = CopyChange::Verify(Some(sha256));
+    assert_eq!(world.store.submit(world.change(&rows[1], verify)).await, Outcome::CopyChanged);
+    let rows = world.rows("k", version).await;
+    assert_eq!(rows.iter().map(|row| row.digest).collect::<Vec<_>>(), [None, Some(sha256)]);
+    let located = world.store.locate(Locate {
+        bucket: world.bucket,
+        key: "k".to_owned(),
+        version: None,
+        want: Want::All,
+    });
+    let extent = located.await.unwrap().found().unwrap().extents.remove(0);
+    assert_eq!(extent.copies.iter().find_map(|(copy, _)| copy.digest), Some(sha256));
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures::executor::block_on;
 use futures::{StreamExt as _, stream};
 use proptest::prelude::*;
-use s3o_blob::{Algorithm, AlgorithmSet, BodyFault, BodyHasher, Expected, Guard, GuardVerdict};
-use s3o_types::Checksums;
+use s3o_blob::{Algorithm, AlgorithmSet, BodyFault, BodyHasher, DigestHasher, Expected, Guard, GuardVerdict};
+use s3o_types::{Checksums, Digest, DigestKind};
 
 type Item = Result<Bytes, std::io::Error>;
 
@@ -63,9 +63,17 @@ fn expected(body: &[u8]) -> Expected {
         sha256: Some(sha256),
         checksums: Checksums { values },
         also: AlgorithmSet::NONE,
+        digest: digests_of(body, DigestKind::Sha256),
+        keep: Some(DigestKind::Crc64Nvme),
         trailers: AlgorithmSet::NONE.with(Algorithm::Crc64nvme),
         trailer_source: Some(Box::new(move || Ok(trailer))),
     }
+}
+
+fn digests_of(body: &[u8], kind: DigestKind) -> Option<Digest> {
+    let mut hasher = DigestHasher::new(kind);
+    hasher.update(body);
+    Some(hasher.finish())
 }
 
 fn aws_sha256(body: &[u8]) -> [u8; 32] {
@@ -81,6 +89,7 @@ proptest! {
         let (out, failed, verdict) = run(chunks(&body, &cuts), expected(&body));
         prop_assert!(!failed);
         prop_assert_eq!(&out, &body);
+        prop_assert_eq!(verdict.digests().and_then(|digests| digests.digest), digests_of(&body, DigestKind::Crc64Nvme));
         prop_assert_eq!(verdict.digests().and_then(s3o_blob::BodyDigests::etag), BodyHasher::digest(&body, AlgorithmSet::NONE).etag());
     }
 
@@ -89,7 +98,7 @@ proptest! {
         body in prop::collection::vec(any::<u8>(), 1..200),
         cuts in prop::collection::vec(0..50_usize, 0..9),
         at: prop::sample::Index,
-        which in 0..4_usize,
+        which in 0..5_usize,
     ) {
         let mut bad = body.clone();
         bad[at.index(body.len())] ^= 1;
@@ -99,10 +108,12 @@ proptest! {
         if which != 1 { expected.sha256 = None; }
         if which != 2 { expected.checksums = Checksums::default(); }
         if which != 3 { (expected.trailers, expected.trailer_source) = (AlgorithmSet::NONE, None); }
+        if which != 4 { expected.digest = None; }
         let (out, failed, verdict) = run(chunks(&bad, &cuts), expected);
         prop_assert!(failed && out.len() < body.len());
         let named = match (which, verdict.fault()) {
             (0, Some(BodyFault::BadMd5)) | (1, Some(BodyFault::BadSha256)) | (2, Some(BodyFault::BadChecksum(_))) => true,
+            (4, Some(BodyFault::BadDigest(kind))) => *kind == DigestKind::Sha256,
             (3, Some(BodyFault::BadChecksum(algorithm))) => *algorithm == Algorithm::Crc64nvme,
             _ => false,
         };
@@ -173,6 +184,14 @@ fn without_an_md5_the_hop_has_a_crc() {
     // The check value of CRC-64/NVME, ae8b14860a799888.
     assert_eq!((digests.md5, digests.hop.as_deref()), (None, Some("rosUhgp5mIg=")));
     assert!(digests.checksums.values.is_empty(), "nobody asked for it");
+    assert_eq!(digests.digest, None, "nor to keep one");
+    let keep = Some(DigestKind::Crc64Nvme);
+    let (mut kept, verdict) = guarded(Expected { keep, ..Expected::of_size(9) });
+    kept.skip_md5(true);
+    assert!(block_on(kept.next()).is_some_and(|chunk| chunk.is_ok()));
+    let digests = verdict.digests().unwrap();
+    assert!(digests.hop.is_some() && digests.digest == digests_of(b"123456789", DigestKind::Crc64Nvme));
+    assert!(digests.checksums.values.is_empty(), "it is not the client's");
     assert!(guard.skip_md5(true) && !guard.skip_md5(false), "too late for another");
 
     let (mut guard, _) = guarded(Expected { md5: Some([0; 16]), ..Expected::of_size(9) });

@@ -16,9 +16,11 @@ use tonic::{Code, Request, Status};
 use crate::say;
 
 mod drains;
+mod scrub;
 mod table;
 
 pub(crate) use drains::{drain, drains, undrain};
+pub(crate) use scrub::{ScrubArgs, scrub};
 use table::{Table, bytes, percent};
 
 /// For the whole answer; a worker's tick may take a while.

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use s3o_proto::v1;
 use s3o_types::{
-    BackendId, BucketId, Checksums, Conditions, ContentHeaders, Encoding, Etag, ObjectAttributes, Place,
-    Timestamp, VersionId, VersionRef,
+    BackendId, BucketId, Checksums, Conditions, ContentHeaders, Digest, Encoding, Etag, ObjectAttributes,
+    Place, Timestamp, VersionId, VersionRef,
 };
 use uuid::Uuid;
 

@@ -21,7 +21,7 @@ use super::range::Slice;
 use super::{Answer, bucket_of, check_key, locate_or, tags, version};
 use crate::access::readable;
 use crate::control::{Caller, Failure, Located, Want};
-use crate::pipeline::body::Payload;
+use crate::pipeline::body::{ObjectBody, Payload};
 use crate::pipeline::put::{ServerSide, Write, write};
 use crate::pipeline::read::Source;
 use crate::pipeline::{faults, read};

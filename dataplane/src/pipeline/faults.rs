@@ -89,6 +89,8 @@ pub(crate) fn of_body(fault: &BodyFault) -> S3Error {
             let name = algorithm.name().to_ascii_uppercase();
             s3_error!(BadDigest, "The {name} you specified did not match the calculated checksum.")
         }
+        // Of no client's body is anything kept before it came.
+        BodyFault::BadDigest(_) => of_code(ErrorCode::InternalError, fault.to_string()),
         BodyFault::BadTrailer(_) => custom(
             "MalformedTrailerError",
             StatusCode::BAD_REQUEST,

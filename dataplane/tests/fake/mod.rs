@@ -35,6 +35,8 @@ pub struct Model {
     pub retargets: usize,
     pub usage: Vec<v1::UsageReport>,
     pub hellos: usize,
+    /// Keys of which wrong bytes were reported.
+    pub reports: Vec<String>,
     /// Order of placement. An ETag of which nothing is known is said to be an MD5.
     pub backends: Vec<BackendSpec>,
     /// Targets of a Begin, and the copies that its Commit needs; one each if nothing else is said.
@@ -195,7 +197,8 @@ impl Model {
             foreign_key: false,
         };
         let copies = commit.copies.iter().map(copy_of).collect();
-        let extents = vec![v1::LocatedExtent { extent: 0, offset: 0, size: intent.size, copies }];
+        let digest = commit.copies.first().map(|copy| copy.digest.clone()).unwrap_or_default();
+        let extents = vec![v1::LocatedExtent { extent: 0, offset: 0, size: intent.size, copies, digest }];
         self.objects.insert(
             intent.key,
             v1::Located {
@@ -389,6 +392,14 @@ impl DataPlane for Fake {
         _: Request<v1::SetVersioningRequest>,
     ) -> Result<Response<v1::SetVersioningReply>, Status> {
         Err(Status::unimplemented("a control plane of before versions"))
+    }
+
+    async fn report_corruption(
+        &self,
+        request: Request<v1::ReportCorruptionRequest>,
+    ) -> Result<Response<v1::ReportCorruptionReply>, Status> {
+        self.with(|model| model.reports.push(request.into_inner().key));
+        Ok(Response::new(v1::ReportCorruptionReply::default()))
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListReply>, Status> {

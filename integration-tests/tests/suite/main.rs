@@ -9,6 +9,7 @@ mod control_planes;
 mod copies;
 mod costs;
 mod history;
+mod integrity;
 mod kill_points;
 mod lost_replies;
 mod multipart_failures;

@@ -88,6 +88,54 @@ async fn the_process_itself_needs_no_token() {
 }
 
 #[tokio::test]
+async fn each_copy_of_an_object_is_told_of() {
+    let plane = Plane::start().await;
+    let mut admin = admin(&plane, "admin-token");
+    let object = |bucket: &str, key: &str, version_id: &str| v1::ScrubObjectRequest {
+        bucket: bucket.into(),
+        key: key.into(),
+        version_id: version_id.into(),
+    };
+    let mut copies = admin.scrub_object(object("photos", "photo", "null")).await.unwrap().into_inner();
+    let mut seen = Vec::new();
+    while let Some(copy) = copies.message().await.unwrap() {
+        seen.push((copy.backend, copy.size, copy.verdict, copy.why));
+    }
+    let copy = |verdict: &str, why: &str| ("b1".to_owned(), 3, verdict.to_owned(), why.to_owned());
+    assert_eq!(seen, [copy("good", ""), copy("unread", "b2 is down")]);
+
+    let mut none = admin.scrub_object(object("photos", "other", "")).await.unwrap().into_inner();
+    assert_eq!(none.message().await.unwrap_err().code(), Code::NotFound);
+    for (bucket, key, version_id) in [("", "photo", ""), ("photos", "", ""), ("photos", "photo", "x")] {
+        let refused = admin.scrub_object(object(bucket, key, version_id)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{bucket}/{key} {version_id}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_data_plane_reports_is_queued_to_be_read() {
+    let plane = Plane::start().await;
+    let version = s3o_types::VersionId::mint(5, 6);
+    let report = |version: Vec<u8>| v1::ReportCorruptionRequest {
+        bucket: 1,
+        key: "photo".into(),
+        version: version.into(),
+        request_id: "r".into(),
+    };
+    let mut client = plane.dataplane();
+    client.report_corruption(report(version.to_uuid().as_bytes().to_vec())).await.unwrap();
+    let queued = plane.fakes.queued.lock().unwrap().clone();
+    let entry = s3o_core::replication::ReplicationEntry {
+        version,
+        bucket: s3o_types::BucketId(1),
+        key: "photo".into(),
+        task: s3o_core::replication::CopyTask::Verify,
+    };
+    assert_eq!(queued, [entry]);
+    assert_eq!(client.report_corruption(report(vec![1])).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
 async fn a_drain_is_followed_until_nothing_is_left() {
     let plane = Plane::start().await;
     let mut admin = admin(&plane, "admin-token");

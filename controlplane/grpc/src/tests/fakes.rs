@@ -16,17 +16,21 @@ use s3o_core::intent::Intent;
 use s3o_core::listing::{ListQuery, Page};
 use s3o_core::object::{Locate, Lookup};
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, Overview, PortError, Queues, Sessions, Uploads, Versions, WorkerControl,
+    Buckets, Configs, Drains, Ledger, ObjectScrub, Overview, PortError, Queues, Replication, Sessions,
+    Uploads, Versions, WorkerControl,
 };
-use s3o_core::replication::Drain;
+use s3o_core::replication::{
+    CopiesPage, CopiesQuery, CopyTask, Drain, ReplicationEntry, ReplicationItem, ReplicationResult,
+};
+use s3o_core::scrub::{ScrubObject, ScrubbedCopy, Verdict};
 use s3o_core::session::{BackendUsage, Hello, UsageReport};
 use s3o_core::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
 use s3o_core::usage::Usage;
 use s3o_core::versions::{SetVersioning, VersionsPage, VersionsQuery};
 use s3o_core::worker::{Counts, WorkerStatus};
 use s3o_types::{
-    AckLevel, BackendId, BackendSpec, BackendState, BucketId, CorsRule, Credentials, ErrorCode, Op, Place,
-    Quirks, Rights, Scope, Secret, Timestamp, Versioning,
+    AckLevel, BackendId, BackendSpec, BackendState, BucketId, CorsRule, Credentials, ErrorCode, Extent, Op,
+    Place, Quirks, Rights, Scope, Secret, Timestamp, VersionId, Versioning,
 };
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -48,6 +52,7 @@ pub(super) struct Fakes {
     pub(super) versions_asked: Mutex<Vec<VersionsQuery>>,
     pub(super) versions_page: Mutex<VersionsPage>,
     pub(super) versioning_set: Mutex<Vec<SetVersioning>>,
+    pub(super) queued: Mutex<Vec<ReplicationEntry>>,
     /// Deletes wait for it, to be decided after what came later.
     pub(super) late: Notify,
     pub(super) hellos: Mutex<Vec<Hello>>,
@@ -76,6 +81,7 @@ impl Default for Fakes {
             versions_asked: Mutex::default(),
             versions_page: Mutex::default(),
             versioning_set: Mutex::default(),
+            queued: Mutex::default(),
             late: Notify::new(),
             hellos: Mutex::default(),
             renewed: Mutex::default(),
@@ -344,7 +350,7 @@ impl ObjectScrub for Fakes {
         for verdict in [Verdict::Good, Verdict::Unread("b2 is down".to_owned())] {
             tell(ScrubbedCopy {
                 version: VersionId::mint(1, 1),
-                extent: Extent::FIRST,
+                extent: Extent::ZERO,
                 backend: "b1".to_owned(),
                 storage_key: "k".to_owned(),
                 size: 3,

@@ -8,7 +8,7 @@ use s3o_core::object::Locate;
 use s3o_proto::v1;
 use s3o_proto::v1::operation::Call as WireCall;
 use s3o_proto::v1::outcome::Result as WireResult;
-use s3o_types::{BackendId, BucketId, ErrorCode, Etag, Seq, Timestamp, VersionRef};
+use s3o_types::{BackendId, BucketId, Digest, ErrorCode, Etag, Seq, Timestamp, VersionRef};
 use uuid::Uuid;
 
 use super::Plane;
@@ -76,6 +76,7 @@ async fn commit_and_committed() {
         backend_etag: "be".into(),
         backend_version: "bv".into(),
         encoding: Some(wire_encoding()),
+        digest: vec![7; 8].into(),
     };
     let wire = v1::Commit {
         intent: Some(wire_intent()),
@@ -98,6 +99,7 @@ async fn commit_and_committed() {
         backend_etag: Some(Etag::new("be")),
         backend_version: Some("bv".into()),
         encoding: encoding(),
+        digest: Some(Digest::Crc64Nvme([7; 8])),
     };
     assert_eq!((copies, failed), (vec![stored], vec![finished(TargetEnd::Cut)]));
     assert_eq!(

@@ -8,7 +8,7 @@ use s3o_proto::v1;
 use s3o_proto::v1::list_entry::Entry;
 use s3o_proto::v1::operation::Call as WireCall;
 use s3o_proto::v1::outcome::Result as WireResult;
-use s3o_types::{BackendId, BlobName, BucketId, Checksums, Etag, Extent, Seq, Timestamp, VersionRef};
+use s3o_types::{BackendId, BlobName, BucketId, Checksums, Digest, Etag, Extent, Seq, Timestamp, VersionRef};
 use tonic::Code;
 
 use super::Plane;
@@ -23,7 +23,7 @@ async fn located_shows_readable_copies_only() {
         let row = CopyRow {
             piece: None,
             md5: None,
-            digest: None,
+            digest: Some(Digest::Sha256([7; 32])),
             backend: BackendId(3),
             blob: BlobName::first(id()),
             bucket: BucketId(1),
@@ -88,6 +88,7 @@ async fn located_shows_readable_copies_only() {
             extent: 0,
             offset: 0,
             size: 9,
+            digest: vec![7; 32].into(),
             copies: vec![
                 wire_copy(v1::CopyState::Verified, false),
                 wire_copy(v1::CopyState::Uncertain, true),

@@ -38,6 +38,7 @@ fn page() -> PartsPage {
         size: 10,
         etag: Etag::new("e"),
         checksums: Checksums { values: [("crc32".to_owned(), "x".to_owned())].into() },
+        digest: None,
         modified: Timestamp(6),
     };
     PartsPage { upload, parts: vec![part], truncated: true }

@@ -216,6 +216,7 @@ impl World {
             backend_etag: Some(etag.clone()),
             backend_version: None,
             encoding: Encoding::default(),
+            digest: Some(s3o_types::Digest::Crc64Nvme([7; 8])),
         };
         let mut attributes = ObjectAttributes::default();
         attributes.metadata.insert("who".to_owned(), "me".to_owned());

@@ -8,11 +8,12 @@ use s3o_core::call::{Abort, BeginCopy, Call, ChangeCopy, Commit, CopyChange, Out
 use s3o_core::cleanup::Claim;
 use s3o_core::intent::Target;
 use s3o_core::object::{CopyRow, CopyState, ObjectRow};
-use s3o_core::ports::{Drains, PortError, Replication};
+use s3o_core::ports::{Drains, PortError, Replication, Scrubs};
 use s3o_core::replication::{
     CopiesPage, CopiesQuery, CopyTask, Drain, ExtentCopies, ReplicationEntry, ReplicationItem,
     ReplicationResult,
 };
+use s3o_core::scrub::{ScrubBatch, ScrubPace, ScrubProgress, ScrubRound};
 use s3o_core::worker::Counts;
 use s3o_types::{
     BackendId, BackendState, BlobName, BucketId, Checksums, Encoding, ErrorCode, Etag, Extent, Gen,
@@ -40,6 +41,9 @@ pub(crate) struct CopiesState {
     pub(crate) scanned_for: Vec<Vec<BackendId>>,
     pub(crate) drains: Vec<Drain>,
     pub(crate) retired: u64,
+    /// What is due of the scrubber's rounds, the next one last; and how far they came.
+    pub(crate) scrubs: Vec<ScrubBatch>,
+    pub(crate) scrubbed: Vec<ScrubProgress>,
     /// Every change is refused with it.
     pub(crate) refuse_changes: Option<ErrorCode>,
     /// Every commit is refused with it.
@@ -176,6 +180,10 @@ impl CopiesState {
         Outcome::Committed { seq: Seq(2), modified: Timestamp(0), version: None }
     }
 
+    fn row(&mut self, backend: BackendId) -> &mut CopyRow {
+        &mut self.rows().iter_mut().find(|(copy, _)| copy.backend == backend).expect("a copy").0
+    }
+
     fn change(&mut self, change: &ChangeCopy) -> Outcome {
         self.changed.push(change.clone());
         if let Some(code) = self.refuse_changes {
@@ -183,9 +191,11 @@ impl CopiesState {
         }
         match change.change {
             CopyChange::Drop => self.rows().retain(|(copy, _)| copy.backend != change.backend),
-            CopyChange::Mark(state) => {
-                let copy = self.rows().iter_mut().find(|(copy, _)| copy.backend == change.backend);
-                copy.expect("a copy").0.state = state;
+            CopyChange::Mark(state) => self.row(change.backend).state = state,
+            CopyChange::Verify(digest) => {
+                let row = self.row(change.backend);
+                row.state = CopyState::Verified;
+                row.digest = row.digest.or(digest);
             }
         }
         Outcome::CopyChanged
@@ -212,6 +222,12 @@ impl Replication for Ports {
         Ok(())
     }
 
+    async fn queue_versions(&self, entries: Vec<ReplicationEntry>) -> Result<(), PortError> {
+        let queued = entries.into_iter().map(|entry| ReplicationItem { entry, attempts: 0 });
+        self.state.lock().unwrap().copies.queue.extend(queued);
+        Ok(())
+    }
+
     async fn copies(&self, query: CopiesQuery) -> Result<Option<CopiesPage>, PortError> {
         Ok(self.state.lock().unwrap().copies.versions.get(&query.entry.version).cloned())
     }
@@ -234,6 +250,22 @@ impl Replication for Ports {
         let mut state = self.state.lock().unwrap();
         state.copies.scanned_for.push(unhealthy.to_vec());
         Ok(state.copies.scans.pop())
+    }
+}
+
+#[async_trait]
+impl Scrubs for Ports {
+    async fn claim_scrub(&self, _: Claim, _: ScrubPace) -> Result<Option<ScrubBatch>, PortError> {
+        Ok(self.state.lock().unwrap().copies.scrubs.pop())
+    }
+
+    async fn finish_scrub(&self, _: Uuid, progress: ScrubProgress) -> Result<(), PortError> {
+        self.state.lock().unwrap().copies.scrubbed.push(progress);
+        Ok(())
+    }
+
+    async fn scrub_rounds(&self) -> Result<Vec<ScrubRound>, PortError> {
+        Ok(vec![])
     }
 }
 

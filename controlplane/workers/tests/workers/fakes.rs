@@ -120,6 +120,7 @@ impl Fixture {
             queues: ports.clone(),
             uploads: ports.clone(),
             replication: ports.clone(),
+            scrubs: ports.clone(),
             drains: ports.clone(),
             maintenance: ports.clone(),
             overview: ports.clone(),
@@ -134,6 +135,7 @@ impl Fixture {
                 replicator: day,
                 over_replication: day,
                 copy_scan: day,
+                scrubber: day,
                 ..WorkerSettings::default()
             },
             shutdown: shutdown.clone(),

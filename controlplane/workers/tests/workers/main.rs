@@ -11,4 +11,5 @@ mod worker_over_replication;
 mod worker_pending_reaper;
 mod worker_replicator;
 mod worker_runs;
+mod worker_scrubber;
 mod worker_stale_multipart;

@@ -1,7 +1,7 @@
 //! Copies that workers make and take away: never one too few, no storage key twice, every byte accounted for.
 
 use proptest::prelude::*;
-use s3o_types::{AckLevel, BackendId, Conditions, ErrorCode, Extent, Gen, VersionId};
+use s3o_types::{AckLevel, BackendId, Conditions, Digest, ErrorCode, Extent, Gen, VersionId};
 
 use super::world::{BUCKET, World, carried, commit_call, delete_call, refused, request};
 use crate::call::{
@@ -366,4 +366,46 @@ proptest! {
             prop_assert!(copies.iter().all(|copy| copy.state == CopyState::Verified));
         }
     }
+}
+
+#[test]
+fn a_copy_that_was_read_whole_counts_whatever_it_was_marked_as() {
+    let mut world = two_copies();
+    world.put(1, "k", 10);
+    world.copy(2, "k");
+    world.replicate.clear();
+    let digest = Digest::Crc64Nvme([7; 8]);
+    let bad = world.copies_of("k")[1].clone();
+    for (n, state) in [(10, CopyState::Quarantined), (20, CopyState::Missing)] {
+        assert_eq!(world.run(request(n, change(&bad, CopyChange::Mark(state)))), Outcome::CopyChanged);
+        assert_eq!(world.replicate.len(), 1, "it does not count, so another one is wanted");
+        let verified = change(&bad, CopyChange::Verify(Some(digest)));
+        assert_eq!(world.run(request(n + 1, verified)), Outcome::CopyChanged);
+        assert_eq!(world.replicate.len(), 2, "now there may be one too many");
+        let copy = world.copies_of("k")[1].clone();
+        assert_eq!((copy.state, copy.digest), (CopyState::Verified, Some(digest)));
+        world.replicate.clear();
+    }
+    // What is known stays known, and where nothing changes nobody has to look.
+    let other = change(&bad, CopyChange::Verify(Some(Digest::Sha256([9; 32]))));
+    assert_eq!(world.run(request(30, other)), Outcome::CopyChanged);
+    assert_eq!(world.copies_of("k")[1].digest, Some(digest));
+    assert!(world.replicate.is_empty());
+    // Another attempt at its place is another copy.
+    let gone = CopyRow { blob: s3o_types::BlobName { r#gen: Gen::ZERO, ..bad.blob }, ..bad };
+    assert_eq!(
+        refused(&world.run(request(40, change(&gone, CopyChange::Verify(None))))),
+        Some(ErrorCode::NoSuchKey)
+    );
+}
+
+#[test]
+fn a_new_copy_has_the_digest_of_the_others() {
+    let mut world = two_copies();
+    world.put(1, "k", 10);
+    let digest = Digest::Sha256([9; 32]);
+    let first = world.copies_of("k")[0].clone();
+    world.run(request(2, change(&first, CopyChange::Verify(Some(digest)))));
+    world.copy(3, "k");
+    assert!(world.copies_of("k").iter().all(|copy| copy.digest == Some(digest)));
 }

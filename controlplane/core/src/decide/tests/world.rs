@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use crate::effects::MarkedCopy;
 use s3o_types::{
     AckLevel, BackendId, BackendState, BlobName, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag,
     Extent, ObjectAttributes, Op, Place, Scope, Seq, Timestamp, UploadId, VersionId, Versioning,
@@ -313,9 +314,11 @@ impl World {
             assert!(!there, "an extent has two copies on one backend");
             self.copies.push(copy);
         }
-        for (version, extent, backend, state) in effects.mark_copies {
+        for MarkedCopy { version, extent, backend, state, digest } in effects.mark_copies {
             let copy = self.copies.iter_mut().find(|copy| is_at(copy, version, extent, backend));
-            copy.expect("a copy to be marked").state = state;
+            let copy = copy.expect("a copy to be marked");
+            copy.state = state;
+            copy.digest = copy.digest.or(digest);
         }
         for ((version, extent), attempts) in effects.copy_attempts {
             let before = self.copy_attempts.insert((version, extent), attempts).unwrap_or_default();
@@ -521,6 +524,7 @@ pub(super) fn commit_call(intent: CarriedIntent, copies: usize) -> Call {
         backend_etag: None,
         backend_version: None,
         encoding: Encoding::default(),
+        digest: None,
     };
     let copies = intent.targets.iter().rev().take(copies).map(stored).collect();
     Call::Commit(Box::new(Commit {

@@ -1,0 +1,136 @@
+//! The scrubber's place on each backend.
+//!
+//! Invariants: one owner at a time reads on behalf of a backend's row; a claim ends with its owner's session, and then
+//! the same copies are read again; what may be read is counted in the row, whoever reads.
+
+use async_trait::async_trait;
+use s3o_core::cleanup::Claim;
+use s3o_core::ports::{PortError, Scrubs};
+use s3o_core::replication::{CopyTask, ReplicationEntry};
+use s3o_core::scrub::{SCRUB_BATCH, ScrubBatch, ScrubItem, ScrubPace, ScrubProgress, ScrubRound, affordable};
+use s3o_core::usage::signed;
+use s3o_types::{BackendId, BucketId, Extent, VersionId};
+use tokio_postgres::{Row, Transaction};
+use uuid::Uuid;
+
+use crate::Store;
+use crate::error::Failure;
+use crate::queues::readable;
+use crate::rows::{Cells, fifteen_bits, small};
+
+/// Backends that are new.
+const MAKE: &str = "
+    INSERT INTO scrub_cursors (backend) SELECT id FROM backends WHERE state <> 'removed' AND attached
+    ON CONFLICT DO NOTHING";
+
+/// An hour's bytes may be saved up. $1 owner, $2 microseconds, $3 bytes an hour, $4 seconds between rounds.
+const CLAIM: &str = "
+    WITH due AS (
+        SELECT s.backend, a.allowance
+        FROM scrub_cursors s JOIN backends b ON b.id = s.backend, LATERAL (
+            SELECT least($3::bigint, s.allowance + (
+                $3::bigint * least(extract(epoch FROM now() - s.refilled), 3600) / 3600)::bigint) AS allowance
+        ) AS a
+        WHERE b.state <> 'removed' AND b.attached
+          AND (s.copies > 0 OR s.pass_ended IS NULL OR s.pass_ended < now() - $4::bigint * interval '1 second')
+          AND (s.claimed_by IS NULL OR s.claimed_until < now()
+            OR NOT EXISTS (SELECT FROM sessions n WHERE n.id = s.claimed_by AND n.deadline > now()))
+          AND a.allowance > 0
+        ORDER BY s.refilled, s.backend LIMIT 1 FOR UPDATE OF s SKIP LOCKED
+    )
+    UPDATE scrub_cursors s SET
+        allowance = due.allowance, refilled = now(),
+        claimed_by = $1::uuid,
+        claimed_until = now() + $2::bigint * interval '1 microsecond'
+    FROM due WHERE s.backend = due.backend
+    RETURNING s.backend, s.allowance, s.after_version, s.after_extent";
+
+const NEXT: &str = "
+    SELECT version, extent, bucket, key, stored_size FROM copies
+    WHERE backend = $1 AND version >= $2 AND (version, extent) > ($2, $3) AND state IN ('verified', 'uncertain')
+    ORDER BY version, extent LIMIT $4";
+
+const FINISH: &str = "
+    UPDATE scrub_cursors SET
+        claimed_by = NULL, claimed_until = NULL, allowance = allowance - $6,
+        after_version = CASE WHEN $7 THEN '00000000-0000-0000-0000-000000000000' ELSE COALESCE($3, after_version) END,
+        after_extent = CASE WHEN $7 THEN -1 ELSE COALESCE($4, after_extent) END,
+        copies = CASE WHEN $7 THEN 0 ELSE copies + $5 END,
+        pass_started = CASE WHEN $7 THEN now() ELSE pass_started END,
+        pass_ended = CASE WHEN $7 THEN now() ELSE pass_ended END
+    WHERE backend = $1 AND claimed_by = $2";
+
+const ROUNDS: &str = "
+    SELECT s.backend, s.copies, extract(epoch FROM now() - s.pass_started)::bigint AS begun_s,
+           extract(epoch FROM now() - s.pass_ended)::bigint AS last_done_s
+    FROM scrub_cursors s JOIN backends b ON b.id = s.backend WHERE b.state <> 'removed' ORDER BY s.backend";
+
+fn item(cells: Cells<'_>) -> Result<ScrubItem, String> {
+    Ok(ScrubItem {
+        entry: ReplicationEntry {
+            version: VersionId::from_uuid(cells.get("version")?),
+            bucket: BucketId(cells.get("bucket")?),
+            key: cells.get("key")?,
+            task: CopyTask::Verify,
+        },
+        extent: small(cells.get("extent")?, Extent::new)?,
+        size: cells.unsigned("stored_size")?,
+    })
+}
+
+/// The row that was claimed, and what it may read.
+async fn batch(transaction: &Transaction<'_>, claimed: &Row) -> Result<ScrubBatch, Failure> {
+    let (backend, allowance): (i32, i64) = (claimed.get("backend"), claimed.get("allowance"));
+    let (version, extent): (Uuid, i16) = (claimed.get("after_version"), claimed.get("after_extent"));
+    let rows = transaction.query(NEXT, &[&backend, &version, &extent, &i64::from(SCRUB_BATCH)]).await?;
+    let mut copies = readable(&rows, "copies", item);
+    let begun = affordable(allowance, copies.iter().map(|copy| copy.size));
+    let is_last = rows.len() < SCRUB_BATCH as usize && begun == copies.len();
+    copies.truncate(begun);
+    Ok(ScrubBatch { backend: BackendId(backend), copies, is_last })
+}
+
+async fn claim(
+    transaction: &Transaction<'_>,
+    claim: Claim,
+    pace: ScrubPace,
+) -> Result<Option<ScrubBatch>, Failure> {
+    transaction.execute(MAKE, &[]).await?;
+    let rate = signed(pace.bytes_per_hour);
+    let claimed = transaction.query_opt(CLAIM, &[&claim.owner, &claim.lasts_us, &rate, &pace.rest_s]).await?;
+    match claimed {
+        Some(row) => Ok(Some(batch(transaction, &row).await?)),
+        None => Ok(None),
+    }
+}
+
+#[async_trait]
+impl Scrubs for Store {
+    async fn claim_scrub(&self, wanted: Claim, pace: ScrubPace) -> Result<Option<ScrubBatch>, PortError> {
+        let pool = &self.inner.general;
+        let work = || pool.transact_once(async |transaction| claim(transaction, wanted.clone(), pace).await);
+        Ok(pool.retried(work).await?)
+    }
+
+    async fn finish_scrub(&self, owner: Uuid, progress: ScrubProgress) -> Result<(), PortError> {
+        let ScrubProgress { backend, after, copies, bytes, is_last } = progress;
+        let version = after.map(|(version, _)| version.to_uuid());
+        let extent = after.map(|(_, extent)| fifteen_bits(extent.get()));
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+            [&backend.0, &owner, &version, &extent, &signed(copies), &signed(bytes), &is_last];
+        self.inner.general.run(FINISH, &params).await?;
+        Ok(())
+    }
+
+    async fn scrub_rounds(&self) -> Result<Vec<ScrubRound>, PortError> {
+        let rows = self.inner.general.run(ROUNDS, &[]).await?;
+        Ok(readable(&rows, "scrub_cursors", |cells| {
+            Ok(ScrubRound {
+                backend: BackendId(cells.get("backend")?),
+                copies: cells.unsigned("copies")?,
+                begun_s: cells.get("begun_s")?,
+                last_done_s: cells.get("last_done_s")?,
+            })
+        }))
+    }
+}

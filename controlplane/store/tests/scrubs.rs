@@ -1,0 +1,153 @@
+//! The scrubber's rounds on a real database: who reads, how much, and where it goes on.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use s3o_core::cleanup::Claim;
+use s3o_core::ports::{Scrubs, Sessions};
+use s3o_core::scrub::{SCRUB_BATCH, ScrubBatch, ScrubPace, ScrubProgress};
+use s3o_core::session::Hello;
+use s3o_types::{AckLevel, Extent, VersionId};
+use support::World;
+use uuid::Uuid;
+
+const ALL: ScrubPace = ScrubPace { bytes_per_hour: 1 << 40, rest_s: 0 };
+
+impl World {
+    async fn owner(&self) -> Uuid {
+        let session = Uuid::new_v4();
+        let (name, version, features) = ("workers".to_owned(), "1".to_owned(), vec![]);
+        self.store.open(Hello { session, name, version, features }).await.unwrap();
+        session
+    }
+
+    async fn claim(&self, owner: Uuid, pace: ScrubPace) -> Option<ScrubBatch> {
+        let claim = Claim { owner, lasts_us: 60_000_000, limit: SCRUB_BATCH };
+        self.store.claim_scrub(claim, pace).await.unwrap()
+    }
+
+    /// An hour passes for the backends' allowances, and what one of them has now.
+    async fn refill(&self) {
+        let sql = "WITH u AS (UPDATE scrub_cursors SET refilled = now() - interval '1 hour' RETURNING 1)
+                   SELECT count(*) FROM u";
+        self.count(sql).await;
+    }
+}
+
+fn progress(batch: &ScrubBatch, read: usize) -> ScrubProgress {
+    let done = &batch.copies[..read];
+    ScrubProgress {
+        backend: batch.backend,
+        after: done.last().map(|item| (item.entry.version, item.extent)),
+        copies: read as u64,
+        bytes: done.iter().map(|item| item.size).sum(),
+        is_last: batch.is_last && read == batch.copies.len(),
+    }
+}
+
+fn versions(batch: &ScrubBatch) -> Vec<(VersionId, Extent)> {
+    batch.copies.iter().map(|item| (item.entry.version, item.extent)).collect()
+}
+
+/// The first claim makes the rows, which have nothing to spend yet.
+async fn two_backends() -> (World, Uuid) {
+    let world = World::copied(AckLevel::All, 2).await;
+    let owner = world.owner().await;
+    while let Some(batch) = world.claim(owner, ALL).await {
+        world.store.finish_scrub(owner, progress(&batch, batch.copies.len())).await.unwrap();
+        if world.count("SELECT count(*) FROM scrub_cursors WHERE pass_ended IS NULL").await == 0 {
+            break;
+        }
+    }
+    (world, owner)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_backend_is_read_by_one_owner_from_where_it_stopped() {
+    let (world, owner) = two_backends().await;
+    let mut written = Vec::new();
+    for n in 0..5 {
+        written.push((world.put(&format!("k{n}"), 10).await.0, Extent::ZERO));
+    }
+    world.refill().await;
+    let first = world.claim(owner, ALL).await.unwrap();
+    assert_eq!((versions(&first), first.is_last), (written.clone(), true));
+    let other = world.owner().await;
+    let second = world.claim(other, ALL).await.unwrap();
+    assert_ne!(first.backend, second.backend);
+    world.refill().await;
+    assert!(
+        world.claim(other, ALL).await.is_none_or(|third| third.backend != first.backend),
+        "it is claimed"
+    );
+
+    // Broken off after two; whoever is not the owner changes nothing.
+    world.store.finish_scrub(other, progress(&first, 5)).await.unwrap();
+    world.store.finish_scrub(owner, progress(&first, 2)).await.unwrap();
+    world.refill().await;
+    let rest = world.claim(owner, ALL).await.unwrap();
+    assert_eq!((rest.backend, versions(&rest)), (first.backend, written[2..].to_vec()));
+    // The owner dies: its session's end frees the claim, and the same copies are read again.
+    Sessions::close(&world.store, owner).await.unwrap();
+    world.refill().await;
+    let again = world.claim(world.owner().await, ALL).await.unwrap();
+    assert_eq!((again.backend, versions(&again)), (first.backend, written[2..].to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_are_counted_and_a_round_rests() {
+    let (world, owner) = two_backends().await;
+    for n in 0..4 {
+        world.put(&format!("k{n}"), 100).await;
+    }
+    world
+        .count("WITH u AS (UPDATE scrub_cursors SET allowance = 0 RETURNING 1) SELECT count(*) FROM u")
+        .await;
+    world.refill().await;
+    let pace = ScrubPace { bytes_per_hour: 150, rest_s: 3600 };
+    // Both are at the end of a round that was done just now.
+    assert_eq!(world.claim(owner, pace).await, None);
+    let pace = ScrubPace { rest_s: 0, ..pace };
+    let batch = world.claim(owner, pace).await.unwrap();
+    assert_eq!((batch.copies.len(), batch.is_last), (2, false), "the second one on credit");
+    world.store.finish_scrub(owner, progress(&batch, 2)).await.unwrap();
+    let other = world.claim(owner, pace).await.unwrap();
+    assert_ne!(other.backend, batch.backend);
+    world.store.finish_scrub(owner, progress(&other, 2)).await.unwrap();
+    assert_eq!(world.claim(owner, pace).await, None, "nothing is left to spend");
+    // In the middle of a round nobody rests.
+    world.refill().await;
+    let rest = world.claim(owner, ScrubPace { rest_s: 3600, ..pace }).await.unwrap();
+    assert_eq!(rest.copies.len(), 1, "what was taken on credit is paid back");
+    world.store.finish_scrub(owner, progress(&rest, 1)).await.unwrap();
+    let rounds = world.store.scrub_rounds().await.unwrap();
+    assert_eq!(rounds.iter().map(|round| round.copies).max(), Some(3));
+    assert!(rounds.iter().all(|round| round.last_done_s.is_some()));
+    assert_eq!(world.claim(owner, ScrubPace { bytes_per_hour: 0, rest_s: 0 }).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_round_is_read_page_by_page_and_then_begins_anew() {
+    let (world, owner) = two_backends().await;
+    let mut written = Vec::new();
+    for n in 0..70 {
+        written.push((world.put(&format!("k{n}"), 1).await.0, Extent::ZERO));
+    }
+    let sql = "WITH u AS (DELETE FROM scrub_cursors WHERE backend <> 1 RETURNING 1) SELECT count(*) FROM u";
+    world.count(sql).await;
+    let (mut seen, mut ends) = (Vec::new(), 0);
+    for _ in 0..6 {
+        world.refill().await;
+        let Some(batch) = world.claim(owner, ALL).await else { continue };
+        if batch.backend.0 == 1 {
+            seen.extend(versions(&batch));
+            ends += usize::from(batch.is_last);
+        }
+        world.store.finish_scrub(owner, progress(&batch, batch.copies.len())).await.unwrap();
+        if ends > 0 && seen.len() > 70 {
+            break;
+        }
+    }
+    assert_eq!(seen[..70], written[..], "each once, in their order");
+    assert_eq!(seen[70], written[0], "and then from the start");
+}
