@@ -1,4 +1,4 @@
--- What bytes are checked against when they are read, and the scrubber's place on each backend (docs/adr/0015).
+-- What bytes are checked against when they are read, and the scrubber's place on each backend (docs/adr/0016).
 -- An older release beside this one leaves the columns NULL: such copies get their digest from the scrubber.
 
 -- ---------------------------------------------------------------- digests
@@ -31,4 +31,13 @@ CREATE TABLE scrub_cursors (
     pass_ended    timestamptz,
     claimed_by    uuid,
     claimed_until timestamptz
+);
+
+-- ---------------------------------------------------------------- runs
+
+-- Of some work one run goes on at a time, whichever replica's it is. A claim ends with its owner's session.
+CREATE TABLE run_claims (
+    name          text PRIMARY KEY,
+    claimed_by    uuid NOT NULL,
+    claimed_until timestamptz NOT NULL
 );

@@ -21,6 +21,7 @@ pub mod object;
 pub mod outcome_log;
 pub mod placement;
 pub mod ports;
+pub mod rebalance;
 pub mod replication;
 pub mod scrub;
 pub mod session;

@@ -12,6 +12,7 @@ use crate::config::{ClusterConfig, MarkerPlace, MarkerSeen};
 use crate::intent::Intent;
 use crate::listing::{ListQuery, Page};
 use crate::object::{Locate, Lookup};
+use crate::rebalance::{CandidatePage, Move, RebalanceTotals, RebalanceWish, Transfer};
 use crate::replication::{
     CopiesPage, CopiesQuery, CopyTask, Drain, ReplicationEntry, ReplicationItem, ReplicationResult,
 };
@@ -21,7 +22,7 @@ use crate::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery}
 use crate::usage::Usage;
 use crate::versions::{SetVersioning, VersionsPage, VersionsQuery};
 use crate::worker::{Counts, WorkerStatus};
-use s3o_types::{BackendId, BucketId, Versioning};
+use s3o_types::{BackendId, BucketId, Extent, VersionId, Versioning};
 
 /// Why a port could not answer. Whatever it was, the caller may try again.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -163,6 +164,22 @@ pub trait Scrubs: Send + Sync {
     async fn scrub_rounds(&self) -> Result<Vec<ScrubRound>, PortError>;
 }
 
+/// What a rebalancing needs of the tables.
+#[async_trait]
+pub trait Rebalances: Send + Sync {
+    /// Copies on the one backend of which the other has none, behind a copy; one look at a page of them, however few of
+    /// those qualify.
+    async fn candidates(
+        &self,
+        transfer: Transfer,
+        after: Option<(VersionId, Extent)>,
+    ) -> Result<CandidatePage, PortError>;
+    /// Takes the one place that there is for runs of a name. `Ok(false)`: another owner's goes on.
+    async fn claim_run(&self, name: &str, claim: Claim) -> Result<bool, PortError>;
+    /// Gives it back.
+    async fn release_run(&self, name: &str, owner: Uuid) -> Result<(), PortError>;
+}
+
 /// Backends that are emptied.
 #[async_trait]
 pub trait Drains: Send + Sync {
@@ -203,6 +220,20 @@ pub trait Overview: Send + Sync {
     ) -> Result<(), PortError>;
     /// All workers of all replicas.
     async fn workers(&self) -> Result<Vec<WorkerStatus>, PortError>;
+}
+
+/// Moves copies on demand; implemented by the workers, called by the admin service.
+#[async_trait]
+pub trait Rebalancing: Send + Sync {
+    /// Plans and moves, or only says what would be moved; tells of each copy with the totals so far. An error says why
+    /// nothing, or nothing more, was done.
+    async fn rebalance(
+        &self,
+        wish: RebalanceWish,
+        tell: Box<dyn FnMut(Move, RebalanceTotals) + Send>,
+    ) -> Result<RebalanceTotals, String>;
+    /// What is done where nothing else is wished.
+    fn usual(&self) -> RebalanceWish;
 }
 
 /// Reads an object's copies on demand; implemented by the workers, called by the admin service.

@@ -57,6 +57,34 @@ pub struct ReplicationEntry {
     pub task: CopyTask,
 }
 
+/// A copy on some backend that a worker is to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyItem {
+    /// Its version.
+    pub entry: ReplicationEntry,
+    /// The piece of it.
+    pub extent: Extent,
+    /// Bytes on the backend.
+    pub size: u64,
+}
+
+impl CopyItem {
+    /// Asks for the copies of its extent, which are the first of the answer's.
+    pub fn query(&self) -> CopiesQuery {
+        let after = self.extent.get().checked_sub(1).and_then(Extent::new);
+        CopiesQuery { entry: self.entry.clone(), after }
+    }
+}
+
+impl CopiesPage {
+    /// An extent of the page, and its copy on a backend.
+    pub fn copy_on(&self, extent: Extent, backend: BackendId) -> Option<(&ExtentCopies, &CopyRow)> {
+        let extent = self.extents.iter().find(|found| found.extent == extent)?;
+        let copy = extent.copies.iter().map(|(copy, _)| copy).find(|copy| copy.backend == backend)?;
+        Some((extent, copy))
+    }
+}
+
 /// A row that a worker has claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicationItem {

@@ -1,11 +1,11 @@
 //! The scrubber's round: each backend's copies in the order of their versions, some bytes an hour.
 //!
 //! Invariant: a copy's turn comes again only after all others of its backend had theirs, so the one that was read
-//! longest ago is always the next, and no write has to keep that order (docs/adr/0015).
+//! longest ago is always the next, and no write has to keep that order (docs/adr/0016).
 
 use s3o_types::{BackendId, Extent, VersionId, VersionRef};
 
-use crate::replication::ReplicationEntry;
+use crate::replication::CopyItem;
 
 /// Copies that a claim may give out at once.
 pub const SCRUB_BATCH: u32 = 64;
@@ -26,20 +26,9 @@ pub struct ScrubBatch {
     /// The backend.
     pub backend: BackendId,
     /// In their order.
-    pub copies: Vec<ScrubItem>,
+    pub copies: Vec<CopyItem>,
     /// Nothing comes behind them: the round begins anew.
     pub is_last: bool,
-}
-
-/// A copy that is due.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScrubItem {
-    /// Its version.
-    pub entry: ReplicationEntry,
-    /// The piece of it.
-    pub extent: Extent,
-    /// Bytes on the backend.
-    pub size: u64,
 }
 
 /// How far a claimed batch was read.

@@ -15,7 +15,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::status::{about_field, bad_request, port_failed};
 use crate::wiring::{Ports, Wiring};
-use crate::{drains, scrub};
+use crate::{drains, rebalance, scrub};
 
 /// The one admin surface. REST and dashboard call it in process, the command line over gRPC.
 #[derive(Clone)]
@@ -124,6 +124,16 @@ impl Admin for AdminService {
     ) -> Result<Response<v1::ListDrainsReply>, Status> {
         let drains = drains::list(&*self.wiring.ports()?.drains).await?;
         Ok(Response::new(v1::ListDrainsReply { drains }))
+    }
+
+    type RebalanceStream = rebalance::Progress;
+
+    async fn rebalance(
+        &self,
+        request: Request<v1::RebalanceRequest>,
+    ) -> Result<Response<Self::RebalanceStream>, Status> {
+        let rebalancing = self.wiring.ports()?.rebalancing.clone();
+        Ok(Response::new(rebalance::run(rebalancing, request.into_inner(), &self.wiring.shutdown)?))
     }
 
     type ScrubObjectStream = scrub::Verdicts;

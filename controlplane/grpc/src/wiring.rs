@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use s3o_core::config::ClusterConfig;
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, ObjectScrub, Overview, Queues, Replication, Sessions, Uploads,
-    Versions, WorkerControl,
+    Buckets, Configs, Drains, Ledger, ObjectScrub, Overview, Queues, Rebalancing, Replication, Sessions,
+    Uploads, Versions, WorkerControl,
 };
 use s3o_core::session::VERSIONS_FEATURE;
 use s3o_runtime::Shutdown;
@@ -39,6 +39,8 @@ pub struct Ports {
     pub replication: Arc<dyn Replication>,
     /// Runs workers on demand.
     pub workers: Arc<dyn WorkerControl>,
+    /// Moves copies on demand.
+    pub rebalancing: Arc<dyn Rebalancing>,
     /// Reads an object's copies on demand.
     pub scrub: Arc<dyn ObjectScrub>,
 }

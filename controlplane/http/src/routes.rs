@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, web};
 
 use crate::edge::RequestId;
 use crate::failure::Failure;
-use crate::{admin, auth, drains, probes, scrub};
+use crate::{admin, auth, drains, probes, rebalance, scrub};
 
 /// All routes. A path that exists under another method answers 405.
 pub(crate) fn add(config: &mut web::ServiceConfig) {
@@ -16,6 +16,7 @@ pub(crate) fn add(config: &mut web::ServiceConfig) {
         .service(get("/workers").route(web::get().to(admin::workers)))
         .service(get("/workers/{name}/run").route(web::post().to(admin::run_worker)))
         .service(get("/drains").route(web::get().to(drains::all)))
+        .service(get("/rebalance").route(web::post().to(rebalance::run)))
         .service(get("/scrub").route(web::post().to(scrub::object)))
         .service(
             get("/backends/{name}/drain")

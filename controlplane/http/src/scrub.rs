@@ -1,12 +1,12 @@
 //! An object's copies, read on demand, as REST: a line of JSON for each, as it is read.
 
-use actix_web::{HttpResponse, web};
-use bytes::Bytes;
+use actix_web::web;
 use s3o_proto::v1;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::{Answer, asked};
 use crate::edge::RequestId;
+use crate::lines::lines;
 use crate::server::State;
 
 /// What is read.
@@ -29,22 +29,11 @@ struct Copy {
     why: String,
 }
 
-#[derive(Serialize)]
-struct BrokenOff {
-    error: String,
-}
-
 impl From<v1::ScrubbedCopy> for Copy {
     fn from(copy: v1::ScrubbedCopy) -> Self {
         let v1::ScrubbedCopy { version, extent, backend, storage_key, size, verdict, why } = copy;
         Self { version, extent, backend, storage_key, size, verdict, why }
     }
-}
-
-fn line(value: &impl Serialize) -> Bytes {
-    let mut line = serde_json::to_vec(value).unwrap_or_default();
-    line.push(b'\n');
-    line.into()
 }
 
 /// `POST /admin/api/scrub?bucket=&key=[&version_id=]`: `application/x-ndjson`, a copy a line; where it is broken off, the
@@ -54,14 +43,5 @@ pub(crate) async fn object(state: web::Data<State>, id: RequestId, query: web::Q
     let Object { bucket, key, version_id } = query.into_inner();
     let request = v1::ScrubObjectRequest { bucket, key, version_id };
     let copies = asked(admin.scrub_object(request), &id).await?;
-    let lines = futures::stream::unfold(Some(copies), |copies| async move {
-        let mut copies = copies?;
-        let (line, rest) = match copies.message().await {
-            Ok(Some(copy)) => (line(&Copy::from(copy)), Some(copies)),
-            Ok(None) => return None,
-            Err(status) => (line(&BrokenOff { error: status.message().to_owned() }), None),
-        };
-        Some((Ok::<_, actix_web::Error>(line), rest))
-    });
-    Ok(HttpResponse::Ok().content_type("application/x-ndjson").streaming(lines))
+    Ok(lines::<_, Copy>(copies))
 }

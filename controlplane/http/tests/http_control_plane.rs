@@ -94,6 +94,23 @@ impl Admin for KnownAdmin {
         Ok(Response::new(v1::ListDrainsReply { drains: vec![drain()] }))
     }
 
+    type RebalanceStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::RebalanceProgress, Status>>>;
+
+    async fn rebalance(
+        &self,
+        request: Request<v1::RebalanceRequest>,
+    ) -> Result<Response<Self::RebalanceStream>, Status> {
+        let v1::RebalanceRequest { dry_run, strategy, threshold_percent, batch } = request.into_inner();
+        let wish = (dry_run, strategy.as_str(), threshold_percent, batch);
+        if wish != (true, "pack", Some(5), None) {
+            return Err(Status::invalid_argument("another wish was expected"));
+        }
+        let copy = v1::MovedCopy { key: "k".to_owned(), size: 9, ..Default::default() };
+        let first = v1::RebalanceProgress { copy: Some(copy), moved: 1, ..Default::default() };
+        let last = v1::RebalanceProgress { copy: None, ..first.clone() };
+        Ok(Response::new(tokio_stream::iter(vec![Ok(first), Ok(last)])))
+    }
+
     type ScrubObjectStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::ScrubbedCopy, Status>>>;
 
     async fn scrub_object(
@@ -261,6 +278,24 @@ async fn drains_are_begun_shown_and_taken_back() {
         assert_eq!(status, 404, "{line}");
         assert!(error_of(&answer).contains("b2"), "{answer}");
     }
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_that_are_moved_are_lines_too() {
+    let server = Fixture::start().await;
+    let line = "POST /admin/api/rebalance?dry_run=true&strategy=pack&threshold_percent=5";
+    let (status, _, body) = server.send(line, TOKEN).await;
+    let lines: Vec<serde_json::Value> = body
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!((status, lines.len()), (200, 2), "{body}");
+    assert_eq!((&lines[0]["copy"]["key"], &lines[0]["moved"]), (&json!("k"), &json!(1)));
+    assert!(lines[1].get("copy").is_none());
+    let (status, _) = server.json("POST /admin/api/rebalance", TOKEN).await;
+    assert_eq!(status, 400);
     server.end().await;
 }
 

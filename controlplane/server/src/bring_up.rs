@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use s3o_core::ports::{ObjectScrub, WorkerControl};
+use s3o_core::ports::{ObjectScrub, Rebalancing, WorkerControl};
 use s3o_grpc::{Ports, Wiring};
 use s3o_runtime::{LogHandle, Metrics, Reload, Shutdown, config};
 use s3o_store::{Store, StoreError};
@@ -94,12 +94,10 @@ impl BringUp {
     fn serve(&self, store: &Arc<Store>) {
         let resolved = IntentsResolved::default();
         store_meters::register(&self.metrics, store, &resolved);
-        let (workers, scrub): (Arc<dyn WorkerControl>, Arc<dyn ObjectScrub>) = if self.config.workers.enabled
-        {
-            let workers = Workers::start(self.deps(store, resolved));
-            (workers.clone(), workers)
+        let (workers, rebalancing, scrub) = if self.config.workers.enabled {
+            on_demand(&Workers::start(self.deps(store, resolved)))
         } else {
-            (Arc::new(NoWorkers), Arc::new(NoWorkers))
+            on_demand(&Arc::new(NoWorkers))
         };
         self.wiring.ready(Ports {
             ledger: store.clone(),
@@ -113,6 +111,7 @@ impl BringUp {
             drains: store.clone(),
             replication: store.clone(),
             workers,
+            rebalancing,
             scrub,
         });
     }
@@ -126,6 +125,7 @@ impl BringUp {
             uploads: store.clone(),
             replication: store.clone(),
             scrubs: store.clone(),
+            rebalances: store.clone(),
             drains: store.clone(),
             maintenance: store.clone(),
             overview: store.clone(),
@@ -146,6 +146,8 @@ impl BringUp {
                 over_replication: self.config.replication.trim_interval.get(),
                 copy_scan: self.config.replication.scan_interval.get(),
                 scrubber: self.config.integrity.interval.get(),
+                rebalancer: self.config.rebalance.interval.get(),
+                rebalance: self.config.rebalance.settings(),
                 scrub_pace: self.config.integrity.pace(),
                 digest: self.config.integrity.digest,
             },
@@ -179,4 +181,11 @@ impl BringUp {
             Err(error) => error!(%error, "the configuration could not be applied; ask again"),
         }
     }
+}
+
+/// What the workers do when they are asked to.
+type OnDemand = (Arc<dyn WorkerControl>, Arc<dyn Rebalancing>, Arc<dyn ObjectScrub>);
+
+fn on_demand<T: WorkerControl + Rebalancing + ObjectScrub + 'static>(workers: &Arc<T>) -> OnDemand {
+    (workers.clone(), workers.clone(), workers.clone())
 }

@@ -1,7 +1,9 @@
 //! The workers of a replica that runs none.
 
 use s3o_core::call::Refusal;
-use s3o_core::ports::{ObjectScrub, WorkerControl};
+use s3o_core::config::Routing;
+use s3o_core::ports::{ObjectScrub, Rebalancing, WorkerControl};
+use s3o_core::rebalance::{Move, RebalanceTotals, RebalanceWish};
 use s3o_core::scrub::{ScrubObject, ScrubbedCopy};
 use s3o_core::worker::Counts;
 use s3o_types::ErrorCode;
@@ -30,5 +32,20 @@ impl ObjectScrub for NoWorkers {
         _: Box<dyn FnMut(ScrubbedCopy) + Send>,
     ) -> Result<(), Refusal> {
         Err(Refusal::new(ErrorCode::ServiceUnavailable, NONE))
+    }
+}
+
+#[async_trait::async_trait]
+impl Rebalancing for NoWorkers {
+    async fn rebalance(
+        &self,
+        _: RebalanceWish,
+        _: Box<dyn FnMut(Move, RebalanceTotals) + Send>,
+    ) -> Result<RebalanceTotals, String> {
+        Err(NONE.to_owned())
+    }
+
+    fn usual(&self) -> RebalanceWish {
+        RebalanceWish { strategy: Routing::default(), threshold_percent: 0, batch: 0, dry_run: true }
     }
 }

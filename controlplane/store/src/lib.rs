@@ -19,6 +19,7 @@ mod options;
 mod overview;
 mod pool;
 mod queues;
+mod rebalance;
 mod replication;
 mod rows;
 mod scan;

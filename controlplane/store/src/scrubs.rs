@@ -6,8 +6,8 @@
 use async_trait::async_trait;
 use s3o_core::cleanup::Claim;
 use s3o_core::ports::{PortError, Scrubs};
-use s3o_core::replication::{CopyTask, ReplicationEntry};
-use s3o_core::scrub::{SCRUB_BATCH, ScrubBatch, ScrubItem, ScrubPace, ScrubProgress, ScrubRound, affordable};
+use s3o_core::replication::{CopyItem, CopyTask, ReplicationEntry};
+use s3o_core::scrub::{SCRUB_BATCH, ScrubBatch, ScrubPace, ScrubProgress, ScrubRound, affordable};
 use s3o_core::usage::signed;
 use s3o_types::{BackendId, BucketId, Extent, VersionId};
 use tokio_postgres::{Row, Transaction};
@@ -65,8 +65,8 @@ const ROUNDS: &str = "
            extract(epoch FROM now() - s.pass_ended)::bigint AS last_done_s
     FROM scrub_cursors s JOIN backends b ON b.id = s.backend WHERE b.state <> 'removed' ORDER BY s.backend";
 
-fn item(cells: Cells<'_>) -> Result<ScrubItem, String> {
-    Ok(ScrubItem {
+pub(crate) fn item(cells: Cells<'_>) -> Result<CopyItem, String> {
+    Ok(CopyItem {
         entry: ReplicationEntry {
             version: VersionId::from_uuid(cells.get("version")?),
             bucket: BucketId(cells.get("bucket")?),

@@ -1,13 +1,14 @@
-//! The scrubber's rounds on a real database: who reads, how much, and where it goes on.
+//! The scrubber's rounds and the rebalancer's runs on a real database: whose turn it is, how much, where it goes on.
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
 use s3o_core::cleanup::Claim;
-use s3o_core::ports::{Scrubs, Sessions};
+use s3o_core::ports::{Rebalances, Scrubs, Sessions};
+use s3o_core::rebalance::Transfer;
 use s3o_core::scrub::{SCRUB_BATCH, ScrubBatch, ScrubPace, ScrubProgress};
 use s3o_core::session::Hello;
-use s3o_types::{AckLevel, Extent, VersionId};
+use s3o_types::{AckLevel, BackendId, Extent, VersionId};
 use support::World;
 use uuid::Uuid;
 
@@ -150,4 +151,49 @@ async fn a_long_round_is_read_page_by_page_and_then_begins_anew() {
     }
     assert_eq!(seen[..70], written[..], "each once, in their order");
     assert_eq!(seen[70], written[0], "and then from the start");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_other_backend_has_cannot_be_moved_there() {
+    let world = World::copied(AckLevel::One, 2).await;
+    let mut written = Vec::new();
+    for n in 0..3 {
+        written.push((world.put(&format!("k{n}"), 10).await.0, Extent::ZERO));
+    }
+    let from = world.count("SELECT min(backend)::bigint FROM copies").await;
+    let from = BackendId(i32::try_from(from).unwrap());
+    let transfer = Transfer { from, to: BackendId(from.0 + 1), bytes: 100 };
+    let found = world.store.candidates(transfer, None).await.unwrap();
+    let versions = |copies: &[s3o_core::replication::CopyItem]| -> Vec<_> {
+        copies.iter().map(|item| (item.entry.version, item.extent)).collect()
+    };
+    assert_eq!((versions(&found.copies), found.next), (written.clone(), None));
+    let sql = format!(
+        "WITH c AS (INSERT INTO copies (version, extent, backend, gen, bucket, key, state, stored_size)
+            SELECT version, extent, {}, 32767, bucket, key, 'quarantined', stored_size FROM copies WHERE key = 'k1'
+            RETURNING 1),
+         m AS (UPDATE copies SET state = 'uncertain' WHERE key = 'k2' RETURNING 1) SELECT count(*) FROM c, m",
+        transfer.to.0
+    );
+    assert_eq!(world.count(&sql).await, 1);
+    let found = world.store.candidates(transfer, None).await.unwrap();
+    assert_eq!(versions(&found.copies), written[..1]);
+    let behind = world.store.candidates(transfer, Some(written[0])).await.unwrap();
+    assert_eq!(versions(&behind.copies), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_is_of_one_owner_until_it_ends_or_dies() {
+    let world = World::copied(AckLevel::One, 2).await;
+    let (one, two) = (world.owner().await, world.owner().await);
+    let claim = |owner| Claim { owner, lasts_us: 60_000_000, limit: 1 };
+    let claimed = async |owner| world.store.claim_run("rebalance", claim(owner)).await.unwrap();
+    assert!(claimed(one).await && !claimed(two).await && claimed(one).await);
+    assert!(world.store.claim_run("other", claim(two)).await.unwrap());
+    world.store.release_run("rebalance", two).await.unwrap();
+    assert!(!claimed(two).await, "it was not its to give back");
+    world.store.release_run("rebalance", one).await.unwrap();
+    assert!(claimed(two).await && !claimed(one).await);
+    Sessions::close(&world.store, two).await.unwrap();
+    assert!(claimed(one).await, "the owner is dead");
 }

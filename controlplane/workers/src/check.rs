@@ -148,7 +148,8 @@ impl Checker {
         }
     }
 
-    async fn change(&self, copy: &CopyRow, change: CopyChange) -> Result<(), String> {
+    /// Has a copy changed by the ledger.
+    pub(crate) async fn change(&self, copy: &CopyRow, change: CopyChange) -> Result<(), String> {
         let of = ExtentOf {
             bucket: copy.bucket,
             key: copy.key.clone(),

@@ -13,16 +13,16 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use s3o_core::call::Refusal;
-use s3o_core::ports::{ObjectScrub, Overview, WorkerControl};
+use s3o_core::ports::{ObjectScrub, Overview, Rebalancing, WorkerControl};
+use s3o_core::rebalance::{Move, RebalanceTotals, RebalanceWish};
 use s3o_core::scrub::{ScrubObject, ScrubbedCopy};
 use s3o_core::worker::Counts;
 use s3o_runtime::{Metrics, Shutdown};
 use tokio::sync::{Mutex, Notify};
 use tracing::warn;
 
-use crate::Deps;
 use crate::backends::Backends;
-use crate::scrubber::Scrubber;
+use crate::{Deps, OnDemand};
 
 /// One kind of background work.
 #[async_trait]
@@ -94,7 +94,7 @@ pub struct Workers {
     instance: String,
     metrics: TickMetrics,
     shutdown: Shutdown,
-    scrubber: Arc<Scrubber>,
+    on_demand: OnDemand,
     /// The same, for ticks that outlive the call that asked for them.
     me: Weak<Self>,
 }
@@ -104,13 +104,13 @@ pub(crate) fn start(
     deps: Deps,
     entries: Vec<Entry>,
     backends: &Arc<Backends>,
-    scrubber: Arc<Scrubber>,
+    on_demand: OnDemand,
 ) -> Arc<Workers> {
     let Deps { overview, instance, metrics, shutdown, .. } = deps;
     let workers = Arc::new_cyclic(|me| Workers {
         me: me.clone(),
         shutdown: shutdown.clone(),
-        scrubber,
+        on_demand,
         entries: entries.into_iter().map(Arc::new).collect(),
         overview,
         instance,
@@ -172,7 +172,22 @@ impl ObjectScrub for Workers {
         object: ScrubObject,
         tell: Box<dyn FnMut(ScrubbedCopy) + Send>,
     ) -> Result<(), Refusal> {
-        self.scrubber.scrub_object(object, tell).await
+        self.on_demand.scrubber.scrub_object(object, tell).await
+    }
+}
+
+#[async_trait]
+impl Rebalancing for Workers {
+    async fn rebalance(
+        &self,
+        wish: RebalanceWish,
+        tell: Box<dyn FnMut(Move, RebalanceTotals) + Send>,
+    ) -> Result<RebalanceTotals, String> {
+        self.on_demand.rebalancer.rebalance(wish, tell).await
+    }
+
+    fn usual(&self) -> RebalanceWish {
+        self.on_demand.rebalancer.usual()
     }
 }
 

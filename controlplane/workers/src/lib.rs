@@ -12,6 +12,7 @@
 //! | `replicator` | 5 s | versions, 1 h | on demand | row backs off, 10 min at most, for ever |
 //! | `over_replication` | 30 s | versions, 1 h | on demand | row backs off, 10 min at most, for ever |
 //! | `scrubber` | 10 s | versions and backends, 1 h | on demand | row backs off, 10 min at most; next tick |
+//! | `rebalancer` | 6 h, off unless configured | one run | on demand | claim released, next tick |
 //! | `copy_scan` | 10 s | one scan, for a page | on demand | next tick |
 //! | `usage` | 10 s | none, numbered reports | on demand | the same report again |
 //! | `gauges` | 30 s | none, read only | on demand | next tick |
@@ -35,6 +36,7 @@ mod marker_gate;
 mod meters;
 mod over_replication;
 mod pending_reaper;
+mod rebalancer;
 mod replicator;
 mod scrubber;
 mod session_pruner;
@@ -50,7 +52,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use s3o_backend::{BreakerConfig, Timeouts};
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, Maintenance, Overview, Queues, Replication, Scrubs, Sessions, Uploads,
+    Buckets, Configs, Drains, Ledger, Maintenance, Overview, Queues, Rebalances, Replication, Scrubs,
+    Sessions, Uploads,
 };
 use s3o_core::scrub::ScrubPace;
 use s3o_runtime::{Metrics, OpenOps, Shutdown};
@@ -61,6 +64,7 @@ use crate::backends::Backends;
 use crate::harness::Entry;
 
 pub use crate::harness::Workers;
+pub use crate::rebalancer::RebalanceSettings;
 
 /// How the backends are spoken to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -98,6 +102,10 @@ pub struct WorkerSettings {
     pub scrubber: Duration,
     /// How fast they are.
     pub scrub_pace: ScrubPace,
+    /// Between two rebalancings.
+    pub rebalancer: Duration,
+    /// How they go.
+    pub rebalance: RebalanceSettings,
     /// What is kept of bytes that are read, where nothing was kept when they were written.
     pub digest: DigestKind,
 }
@@ -117,6 +125,8 @@ impl Default for WorkerSettings {
             copy_scan: Duration::from_secs(10),
             scrubber: Duration::from_secs(10),
             scrub_pace: ScrubPace { bytes_per_hour: 32 << 20, rest_s: 7 * 24 * 60 * 60 },
+            rebalancer: Duration::from_hours(6),
+            rebalance: RebalanceSettings::default(),
             digest: DigestKind::default(),
         }
     }
@@ -142,6 +152,8 @@ pub struct Deps {
     pub replication: Arc<dyn Replication>,
     /// The rounds of the scrubber.
     pub scrubs: Arc<dyn Scrubs>,
+    /// What may be moved.
+    pub rebalances: Arc<dyn Rebalances>,
     /// Backends that are emptied.
     pub drains: Arc<dyn Drains>,
     /// Housekeeping.
@@ -172,9 +184,18 @@ impl Workers {
         // Minted at each start: nobody takes a dead process's claims for this one's.
         let owner = Uuid::new_v4();
         let scrubber = Arc::new(scrubber::Scrubber::new(&deps, backends.clone(), owner));
-        let entries = list(&deps, &meters, &backends, owner, &scrubber);
-        harness::start(deps, entries, &backends, scrubber)
+        let open_ops = OpenOps::default();
+        let rebalancer = rebalancer::Rebalancer::new(&deps, backends.clone(), owner, open_ops.clone());
+        let on_demand = OnDemand { scrubber, rebalancer: Arc::new(rebalancer) };
+        let entries = list(&deps, &meters, &backends, (owner, open_ops), &on_demand);
+        harness::start(deps, entries, &backends, on_demand)
     }
+}
+
+/// Workers that are asked for more than a tick.
+struct OnDemand {
+    scrubber: Arc<scrubber::Scrubber>,
+    rebalancer: Arc<rebalancer::Rebalancer>,
 }
 
 /// THE LIST.
@@ -182,12 +203,11 @@ fn list(
     deps: &Deps,
     meters: &Arc<meters::ProcessMeters>,
     backends: &Arc<Backends>,
-    owner: Uuid,
-    scrubber: &Arc<scrubber::Scrubber>,
+    (owner, open_ops): (Uuid, OpenOps),
+    on_demand: &OnDemand,
 ) -> Vec<Entry> {
     const HOUR: Duration = Duration::from_hours(1);
     const TEN_MINUTES: Duration = Duration::from_mins(10);
-    let open_ops = OpenOps::default();
     let settings = deps.settings;
     vec![
         Entry::new("marker", Duration::from_secs(5), marker::Marker::new(deps, backends.clone())),
@@ -206,7 +226,8 @@ fn list(
             settings.replicator,
             replicator::Replicator::new(deps, backends.clone(), owner, open_ops.clone()),
         ),
-        Entry::new("scrubber", settings.scrubber, Arc::clone(scrubber)),
+        Entry::new("scrubber", settings.scrubber, Arc::clone(&on_demand.scrubber)),
+        Entry::new("rebalancer", settings.rebalancer, Arc::clone(&on_demand.rebalancer)),
         Entry::new("copy_scan", settings.copy_scan, copy_scan::CopyScan::new(deps, backends.clone(), owner)),
         Entry::new(
             "over_replication",

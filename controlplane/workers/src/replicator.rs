@@ -3,7 +3,7 @@
 //! Invariants: work is found in a queue that the commits fill; a copy is read whole and compared with what the version
 //! is known to be before it counts; a version stays queued until it has what its bucket wants.
 
-mod transfer;
+pub(crate) mod transfer;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Reads copies to find those that went wrong while nobody read them.
 //!
 //! First the versions that wait for it (a reader got wrong bytes, or a copy was attached unread), all copies of each;
-//! then every backend's copies in turn, some bytes an hour (docs/adr/0015).
+//! then every backend's copies in turn, some bytes an hour (docs/adr/0016).
 //!
 //! Invariant: it never takes a copy away: what is wrong is marked, and stays until the replicator has made another one
 //! from one that is good.
@@ -17,10 +17,11 @@ use s3o_core::cleanup::Claim;
 use s3o_core::object::{CopyRow, Locate, Want, known_digest};
 use s3o_core::ports::{Configs, Ledger, ObjectScrub, Replication, Scrubs};
 use s3o_core::replication::{
-    CopiesPage, CopiesQuery, CopyTask, ExtentCopies, ReplicationEntry, ReplicationItem, ReplicationResult,
+    CopiesPage, CopiesQuery, CopyItem, CopyTask, ExtentCopies, ReplicationEntry, ReplicationItem,
+    ReplicationResult,
 };
 use s3o_core::scrub::{
-    SCRUB_BATCH, ScrubBatch, ScrubItem, ScrubObject, ScrubPace, ScrubProgress, ScrubbedCopy, Verdict,
+    SCRUB_BATCH, ScrubBatch, ScrubObject, ScrubPace, ScrubProgress, ScrubbedCopy, Verdict,
 };
 use s3o_core::worker::Counts;
 use s3o_runtime::{Shutdown, audit};
@@ -222,17 +223,10 @@ impl Scrubber {
     }
 
     /// `Ok(None)`: the copy is gone by now, with its version or by itself.
-    async fn read_one(&self, backend: BackendId, item: &ScrubItem) -> Result<Option<Verdict>, String> {
-        let after = item.extent.get().checked_sub(1).and_then(s3o_types::Extent::new);
-        let query = CopiesQuery { entry: item.entry.clone(), after };
-        let page = self.replication.copies(query).await.map_err(|error| error.to_string())?;
+    async fn read_one(&self, backend: BackendId, item: &CopyItem) -> Result<Option<Verdict>, String> {
+        let page = self.replication.copies(item.query()).await.map_err(|error| error.to_string())?;
         let Some(page) = page else { return Ok(None) };
-        let extent = page.extents.first().filter(|extent| extent.extent == item.extent);
-        let found = extent.and_then(|extent| {
-            let copy = extent.copies.iter().map(|(copy, _)| copy).find(|copy| copy.backend == backend);
-            copy.map(|copy| (extent, copy))
-        });
-        let Some((extent, copy)) = found else { return Ok(None) };
+        let Some((extent, copy)) = page.copy_on(item.extent, backend) else { return Ok(None) };
         Ok(Some(self.check(&page, extent, copy).await))
     }
 

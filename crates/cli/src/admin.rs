@@ -16,10 +16,12 @@ use tonic::{Code, Request, Status};
 use crate::say;
 
 mod drains;
+mod rebalance;
 mod scrub;
 mod table;
 
 pub(crate) use drains::{drain, drains, undrain};
+pub(crate) use rebalance::{RebalanceArgs, rebalance};
 pub(crate) use scrub::{ScrubArgs, scrub};
 use table::{Table, bytes, percent};
 

@@ -48,6 +48,8 @@ enum Command {
     Undrain(admin::DrainArgs),
     /// Backends that are being emptied
     Drains(admin::Connection),
+    /// Move copies until backends are as full as the strategy wants them
+    Rebalance(admin::RebalanceArgs),
     /// Read all copies of an object now, and say of each what it is
     Scrub(admin::ScrubArgs),
     /// Serve one folder as an S3 backend, for tests
@@ -81,6 +83,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Drain(args) => admin::drain(&args).await,
         Command::Undrain(args) => admin::undrain(&args).await,
         Command::Drains(connection) => admin::drains(&connection).await,
+        Command::Rebalance(args) => admin::rebalance(&args).await,
         Command::Scrub(args) => admin::scrub(&args).await,
         Command::FolderBackend(args) => dev::folder_backend(args).await,
         Command::DevPostgres(args) => dev::postgres(args).await,

@@ -59,6 +59,7 @@ pub(crate) fn control_plane(
         ("pending_reaper", &declared.pending_reaper),
         ("multipart", &declared.multipart),
         ("replication", &declared.replication),
+        ("rebalance", &declared.rebalance),
         ("integrity", &declared.integrity),
     ] {
         if let Some(section) = section {

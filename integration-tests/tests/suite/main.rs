@@ -15,6 +15,7 @@ mod lost_replies;
 mod multipart_failures;
 mod quotas;
 mod races;
+mod rebalance;
 mod repeats;
 mod s3_auth;
 mod s3_bucket_settings;

@@ -88,6 +88,36 @@ async fn the_process_itself_needs_no_token() {
 }
 
 #[tokio::test]
+async fn a_rebalancing_tells_of_each_copy_and_of_the_whole() {
+    let plane = Plane::start().await;
+    let mut admin = admin(&plane, "admin-token");
+    let request = v1::RebalanceRequest { dry_run: true, ..Default::default() };
+    let mut run = admin.rebalance(request).await.unwrap().into_inner();
+    let first = run.message().await.unwrap().unwrap();
+    let copy = first.copy.unwrap();
+    assert_eq!((copy.from.as_str(), copy.to.as_str(), copy.size, copy.why.as_str()), ("b1", "b2", 9, ""));
+    assert_eq!((first.planned_bytes, first.moved, first.moved_bytes, first.api_calls), (10, 1, 9, 3));
+    let last = run.message().await.unwrap().unwrap();
+    assert!(last.copy.is_none() && last.moved == 1);
+    assert!(run.message().await.unwrap().is_none());
+
+    let (strategy, threshold_percent) = ("pack".to_owned(), Some(7));
+    let request = v1::RebalanceRequest { strategy, threshold_percent, ..Default::default() };
+    let mut run = admin.rebalance(request).await.unwrap().into_inner();
+    let first = run.message().await.unwrap().unwrap();
+    assert_eq!((first.planned_bytes, first.copy.unwrap().why.as_str()), (7, "pack"));
+    let request = v1::RebalanceRequest { batch: Some(0), ..Default::default() };
+    let mut run = admin.rebalance(request).await.unwrap().into_inner();
+    let refused = run.message().await.unwrap_err();
+    assert!(refused.message().contains("goes on already"), "{refused}");
+    for (strategy, threshold_percent) in [("pile", None), ("", Some(101)), ("", Some(1000))] {
+        let strategy = strategy.to_owned();
+        let request = v1::RebalanceRequest { strategy, threshold_percent, ..Default::default() };
+        assert_eq!(admin.rebalance(request).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+}
+
+#[tokio::test]
 async fn each_copy_of_an_object_is_told_of() {
     let plane = Plane::start().await;
     let mut admin = admin(&plane, "admin-token");

@@ -16,9 +16,10 @@ use s3o_core::intent::Intent;
 use s3o_core::listing::{ListQuery, Page};
 use s3o_core::object::{Locate, Lookup};
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, ObjectScrub, Overview, PortError, Queues, Replication, Sessions,
-    Uploads, Versions, WorkerControl,
+    Buckets, Configs, Drains, Ledger, ObjectScrub, Overview, PortError, Queues, Rebalancing, Replication,
+    Sessions, Uploads, Versions, WorkerControl,
 };
+use s3o_core::rebalance::{Move, RebalanceTotals, RebalanceWish};
 use s3o_core::replication::{
     CopiesPage, CopiesQuery, CopyTask, Drain, ReplicationEntry, ReplicationItem, ReplicationResult,
 };
@@ -334,6 +335,33 @@ impl WorkerControl for Fakes {
 
     fn names(&self) -> Vec<&'static str> {
         vec!["cleanup_queue", "broken"]
+    }
+}
+
+#[async_trait]
+impl Rebalancing for Fakes {
+    async fn rebalance(
+        &self,
+        wish: RebalanceWish,
+        mut tell: Box<dyn FnMut(Move, RebalanceTotals) + Send>,
+    ) -> Result<RebalanceTotals, String> {
+        if wish.batch == 0 {
+            return Err("a run goes on already".to_owned());
+        }
+        let totals = RebalanceTotals {
+            planned_bytes: u64::from(wish.threshold_percent),
+            moved: 1,
+            moved_bytes: 9,
+            failed: 0,
+        };
+        let result = (!wish.dry_run).then(|| Err(wish.strategy.as_str().to_owned()));
+        let (bucket, key) = ("photos".to_owned(), "k".to_owned());
+        tell(Move { bucket, key, from: "b1".to_owned(), to: "b2".to_owned(), size: 9, result }, totals);
+        Ok(totals)
+    }
+
+    fn usual(&self) -> RebalanceWish {
+        RebalanceWish { strategy: Routing::Spread, threshold_percent: 10, batch: 5, dry_run: false }
     }
 }
 

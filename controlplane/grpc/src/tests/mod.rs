@@ -66,6 +66,7 @@ impl Plane {
             drains: fakes.clone(),
             replication: fakes.clone(),
             workers: fakes.clone(),
+            rebalancing: fakes.clone(),
             scrub: fakes.clone(),
         });
         plane

@@ -32,6 +32,15 @@ pub enum Strategy {
     Spread,
 }
 
+impl Strategy {
+    pub(crate) const fn routing(self) -> Routing {
+        match self {
+            Self::Pack => Routing::Pack,
+            Self::Spread => Routing::Spread,
+        }
+    }
+}
+
 /// An entry of `backends`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -219,10 +228,7 @@ impl Access {
 impl ControlPlaneConfig {
     /// What goes to the database. A bucket name that is none is the error; validation says so before.
     pub fn declared(&self) -> Result<Declared, String> {
-        let routing = match self.routing.strategy {
-            Strategy::Pack => Routing::Pack,
-            Strategy::Spread => Routing::Spread,
-        };
+        let routing = self.routing.strategy.routing();
         Ok(Declared {
             routing,
             backends: self.backends.iter().map(BackendSection::declared).collect(),

@@ -16,7 +16,7 @@ pub use declared::{
 };
 pub use process::{
     CleanupSection, DatabaseSection, GrpcSection, HttpSection, IntegritySection, MultipartSection,
-    ReaperSection, ReplicationSection, WorkersSection,
+    ReaperSection, RebalanceSection, ReplicationSection, WorkersSection,
 };
 
 /// The whole file. See `config/controlplane.example.yaml`.
@@ -46,6 +46,9 @@ pub struct ControlPlaneConfig {
     /// When copies are made and taken away.
     #[serde(default)]
     pub replication: ReplicationSection,
+    /// When copies are moved to fill backends as wanted.
+    #[serde(default)]
+    pub rebalance: RebalanceSection,
     /// What is kept to check bytes against, and how fast they are checked.
     #[serde(default)]
     pub integrity: IntegritySection,

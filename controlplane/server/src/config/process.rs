@@ -7,7 +7,10 @@ use s3o_core::scrub::ScrubPace;
 use s3o_runtime::{ByteSize, HumanDuration, TlsFiles};
 use s3o_store::StoreOptions;
 use s3o_types::{DigestKind, Secret};
+use s3o_workers::RebalanceSettings;
 use serde::{Deserialize, Serialize};
+
+use super::declared::Strategy;
 
 /// `database`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -162,6 +165,46 @@ impl IntegritySection {
     pub(crate) fn pace(&self) -> ScrubPace {
         let rest_s = self.scrub_rest.micros() / 1_000_000;
         ScrubPace { bytes_per_hour: self.scrub_bytes_per_hour.0, rest_s }
+    }
+}
+
+/// `rebalance`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RebalanceSection {
+    /// Whether it runs by itself; `s3o rebalance` runs it anyway.
+    pub enabled: bool,
+    /// How often.
+    pub interval: HumanDuration,
+    /// `pack` or `spread`; without it that of `routing`.
+    pub strategy: Option<Strategy>,
+    /// In percent of a backend's quota: `spread` leaves alone what is this close to the mean, `pack` leaves this much
+    /// free.
+    pub threshold_percent: u8,
+    /// Copies that a run moves at most.
+    pub batch: u32,
+    /// Copies that are moved at a time.
+    pub concurrency: u16,
+}
+
+impl Default for RebalanceSection {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            interval: HumanDuration::from_secs(6 * 60 * 60),
+            strategy: None,
+            threshold_percent: 10,
+            batch: 100,
+            concurrency: 4,
+        }
+    }
+}
+
+impl RebalanceSection {
+    pub(crate) fn settings(&self) -> RebalanceSettings {
+        let Self { enabled, interval: _, strategy, threshold_percent, batch, concurrency } = *self;
+        let strategy = strategy.map(Strategy::routing);
+        RebalanceSettings { enabled, strategy, threshold_percent, batch, concurrency: concurrency.into() }
     }
 }
 

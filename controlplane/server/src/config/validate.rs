@@ -51,6 +51,12 @@ impl Validate for ControlPlaneConfig {
                 }
             }
         });
+        problems.field("rebalance", |p| {
+            every(p, self.rebalance.interval, self.rebalance.concurrency);
+            if self.rebalance.threshold_percent > 100 {
+                p.at("threshold_percent", "must be within 0 to 100");
+            }
+        });
         problems.field("integrity", |p| {
             if self.integrity.interval.micros() == 0 {
                 p.at("interval", "must be longer than 0");

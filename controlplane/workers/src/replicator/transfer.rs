@@ -27,7 +27,7 @@ use crate::check::{Checker, expected, is_corruption, vouches};
 
 const NO_SOURCE: &str = "no copy can be read";
 
-pub(super) struct Transfer {
+pub(crate) struct Transfer {
     ledger: Arc<dyn Ledger>,
     configs: Arc<dyn Configs>,
     backends: Arc<Backends>,
@@ -38,8 +38,8 @@ pub(super) struct Transfer {
 }
 
 /// Why there is no copy, and what should not be tried again for it.
-pub(super) struct Failure {
-    pub(super) why: String,
+pub(crate) struct Failure {
+    pub(crate) why: String,
     source: Option<BackendId>,
     target: Option<BackendId>,
 }
@@ -52,20 +52,25 @@ impl From<String> for Failure {
 
 /// What failed for this extent.
 #[derive(Default)]
-pub(super) struct Tried {
+pub(crate) struct Tried {
     sources: Vec<BackendId>,
     targets: Vec<BackendId>,
 }
 
 impl Tried {
+    /// Only one backend is to take the copy.
+    pub(crate) fn all_but(to: BackendId, backends: impl Iterator<Item = BackendId>) -> Self {
+        Self { sources: Vec::new(), targets: backends.filter(|id| *id != to).collect() }
+    }
+
     /// Says whether the failure names something that can be left out.
-    pub(super) fn note(&mut self, failure: &Failure) -> bool {
+    pub(crate) fn note(&mut self, failure: &Failure) -> bool {
         self.sources.extend(failure.source);
         self.targets.extend(failure.target);
         failure.source.is_some() || failure.target.is_some()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.sources.len() + self.targets.len()
     }
 }
@@ -93,7 +98,7 @@ enum Blame {
 }
 
 impl Transfer {
-    pub(super) fn new(deps: &Deps, backends: Arc<Backends>, session: Uuid, open_ops: OpenOps) -> Self {
+    pub(crate) fn new(deps: &Deps, backends: Arc<Backends>, session: Uuid, open_ops: OpenOps) -> Self {
         Self {
             ledger: deps.ledger.clone(),
             configs: deps.configs.clone(),
@@ -106,7 +111,7 @@ impl Transfer {
     }
 
     /// Makes one more copy of an extent.
-    pub(super) async fn copy(
+    pub(crate) async fn copy(
         &self,
         page: &CopiesPage,
         extent: &ExtentCopies,

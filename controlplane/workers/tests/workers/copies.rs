@@ -8,9 +8,10 @@ use s3o_core::call::{Abort, BeginCopy, Call, ChangeCopy, Commit, CopyChange, Out
 use s3o_core::cleanup::Claim;
 use s3o_core::intent::Target;
 use s3o_core::object::{CopyRow, CopyState, ObjectRow};
-use s3o_core::ports::{Drains, PortError, Replication, Scrubs};
+use s3o_core::ports::{Drains, PortError, Rebalances, Replication, Scrubs};
+use s3o_core::rebalance::{CandidatePage, Transfer};
 use s3o_core::replication::{
-    CopiesPage, CopiesQuery, CopyTask, Drain, ExtentCopies, ReplicationEntry, ReplicationItem,
+    CopiesPage, CopiesQuery, CopyItem, CopyTask, Drain, ExtentCopies, ReplicationEntry, ReplicationItem,
     ReplicationResult,
 };
 use s3o_core::scrub::{ScrubBatch, ScrubPace, ScrubProgress, ScrubRound};
@@ -44,6 +45,8 @@ pub(crate) struct CopiesState {
     /// What is due of the scrubber's rounds, the next one last; and how far they came.
     pub(crate) scrubs: Vec<ScrubBatch>,
     pub(crate) scrubbed: Vec<ScrubProgress>,
+    /// Another replica is rebalancing.
+    pub(crate) another_runs: bool,
     /// Every change is refused with it.
     pub(crate) refuse_changes: Option<ErrorCode>,
     /// Every commit is refused with it.
@@ -266,6 +269,39 @@ impl Scrubs for Ports {
 
     async fn scrub_rounds(&self) -> Result<Vec<ScrubRound>, PortError> {
         Ok(vec![])
+    }
+}
+
+#[async_trait]
+impl Rebalances for Ports {
+    /// One page: all that are there and not here.
+    async fn candidates(
+        &self,
+        transfer: Transfer,
+        after: Option<(VersionId, Extent)>,
+    ) -> Result<CandidatePage, PortError> {
+        assert_eq!(after, None, "there is one page");
+        let state = self.state.lock().unwrap();
+        let mut copies = Vec::new();
+        for page in state.copies.versions.values() {
+            for extent in &page.extents {
+                let (from, to) =
+                    (page.copy_on(extent.extent, transfer.from), page.copy_on(extent.extent, transfer.to));
+                if let (Some((_, copy)), None) = (from, to) {
+                    let entry = ReplicationEntry { key: copy.key.clone(), ..item(CopyTask::Add).entry };
+                    copies.push(CopyItem { entry, extent: extent.extent, size: copy.stored_size });
+                }
+            }
+        }
+        Ok(CandidatePage { copies, next: None })
+    }
+
+    async fn claim_run(&self, _: &str, _: Claim) -> Result<bool, PortError> {
+        Ok(!self.state.lock().unwrap().copies.another_runs)
+    }
+
+    async fn release_run(&self, _: &str, _: Uuid) -> Result<(), PortError> {
+        Ok(())
     }
 }
 

@@ -121,6 +121,7 @@ impl Fixture {
             uploads: ports.clone(),
             replication: ports.clone(),
             scrubs: ports.clone(),
+            rebalances: ports.clone(),
             drains: ports.clone(),
             maintenance: ports.clone(),
             overview: ports.clone(),
@@ -136,6 +137,7 @@ impl Fixture {
                 over_replication: day,
                 copy_scan: day,
                 scrubber: day,
+                rebalancer: day,
                 ..WorkerSettings::default()
             },
             shutdown: shutdown.clone(),

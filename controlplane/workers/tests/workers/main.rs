@@ -9,6 +9,7 @@ mod worker_copy_scan;
 mod worker_marker;
 mod worker_over_replication;
 mod worker_pending_reaper;
+mod worker_rebalancer;
 mod worker_replicator;
 mod worker_runs;
 mod worker_scrubber;

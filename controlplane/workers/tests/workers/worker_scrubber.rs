@@ -2,8 +2,8 @@
 
 use s3o_core::call::CopyChange;
 use s3o_core::object::CopyState;
-use s3o_core::replication::{CopiesPage, CopyTask, ReplicationResult};
-use s3o_core::scrub::{ScrubBatch, ScrubItem, ScrubProgress};
+use s3o_core::replication::{CopiesPage, CopyItem, CopyTask, ReplicationResult};
+use s3o_core::scrub::{ScrubBatch, ScrubProgress};
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
 use s3o_types::{BackendId, BackendState, Digest, ErrorCode, Extent, Gen};
 
@@ -170,7 +170,7 @@ async fn a_round_goes_on_behind_what_it_has_read() {
     assert!(one.corrupt(&key()));
     let due = |backend: i32, extent: u16| ScrubBatch {
         backend: BackendId(backend),
-        copies: vec![ScrubItem {
+        copies: vec![CopyItem {
             entry: item(CopyTask::Verify).entry,
             extent: Extent::new(extent).unwrap(),
             size: 9,

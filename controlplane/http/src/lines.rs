@@ -1,0 +1,32 @@
+//! A stream of the admin service as `application/x-ndjson`: a line of JSON for each message, and an `error` where it is
+//! broken off.
+
+use actix_web::HttpResponse;
+use bytes::Bytes;
+use serde::Serialize;
+use tonic::Streaming;
+
+#[derive(Serialize)]
+struct BrokenOff {
+    error: String,
+}
+
+fn line(value: &impl Serialize) -> Bytes {
+    let mut line = serde_json::to_vec(value).unwrap_or_default();
+    line.push(b'\n');
+    line.into()
+}
+
+/// Answers with each message as `L` says it.
+pub(crate) fn lines<M: 'static, L: From<M> + Serialize>(messages: Streaming<M>) -> HttpResponse {
+    let lines = futures::stream::unfold(Some(messages), |messages| async move {
+        let mut messages = messages?;
+        let (line, rest) = match messages.message().await {
+            Ok(Some(message)) => (line(&L::from(message)), Some(messages)),
+            Ok(None) => return None,
+            Err(status) => (line(&BrokenOff { error: status.message().to_owned() }), None),
+        };
+        Some((Ok::<_, actix_web::Error>(line), rest))
+    });
+    HttpResponse::Ok().content_type("application/x-ndjson").streaming(lines)
+}
