@@ -21,6 +21,7 @@ pub mod object;
 pub mod outcome_log;
 pub mod placement;
 pub mod ports;
+pub mod reconcile;
 pub mod replication;
 pub mod session;
 pub mod upload;
