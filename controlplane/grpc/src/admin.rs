@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tonic::{Code, Request, Response, Status};
 
-use crate::drains;
+use crate::{drains, runs};
 use crate::status::{about_field, bad_request, port_failed};
 use crate::wiring::{Ports, Wiring};
 
@@ -124,6 +124,36 @@ impl Admin for AdminService {
     ) -> Result<Response<v1::ListDrainsReply>, Status> {
         let drains = drains::list(&*self.wiring.ports()?.drains).await?;
         Ok(Response::new(v1::ListDrainsReply { drains }))
+    }
+
+    type ReconcileStream = runs::Progress;
+
+    async fn reconcile(
+        &self,
+        request: Request<v1::ReconcileRequest>,
+    ) -> Result<Response<Self::ReconcileStream>, Status> {
+        let ports = self.wiring.ports()?;
+        let asks = runs::reconcile(&ports.configs.current(), request.into_inner())?;
+        Ok(Response::new(runs::begin(ports, &self.wiring.shutdown, asks).await?))
+    }
+
+    type ImportStream = runs::Progress;
+
+    async fn import(
+        &self,
+        request: Request<v1::ImportRequest>,
+    ) -> Result<Response<Self::ImportStream>, Status> {
+        let ports = self.wiring.ports()?;
+        let ask = runs::import(&ports.configs.current(), request.into_inner())?;
+        Ok(Response::new(runs::begin(ports, &self.wiring.shutdown, vec![ask]).await?))
+    }
+
+    async fn list_runs(
+        &self,
+        _: Request<v1::ListRunsRequest>,
+    ) -> Result<Response<v1::ListRunsReply>, Status> {
+        let runs = runs::list(&*self.wiring.ports()?.reconciliation).await?;
+        Ok(Response::new(v1::ListRunsReply { runs }))
     }
 }
 

@@ -15,6 +15,7 @@ mod in_process;
 mod incoming;
 mod list;
 mod operations;
+mod runs;
 mod server;
 mod session;
 mod status;

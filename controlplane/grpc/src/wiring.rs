@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use s3o_core::config::ClusterConfig;
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, Overview, Queues, Sessions, Uploads, Versions, WorkerControl,
+    Buckets, Configs, Drains, Ledger, Overview, Queues, Reconciliation, Sessions, Uploads, Versions,
+    WorkerControl,
 };
 use s3o_core::session::VERSIONS_FEATURE;
 use s3o_runtime::Shutdown;
@@ -34,6 +35,8 @@ pub struct Ports {
     pub overview: Arc<dyn Overview>,
     /// Backends that are emptied.
     pub drains: Arc<dyn Drains>,
+    /// Runs over backends.
+    pub reconciliation: Arc<dyn Reconciliation>,
     /// Runs workers on demand.
     pub workers: Arc<dyn WorkerControl>,
 }

@@ -11,6 +11,7 @@ mod drains;
 mod edge;
 mod failure;
 mod probes;
+mod reconcile;
 mod routes;
 mod server;
 

@@ -8,7 +8,7 @@ use s3o_core::ports::WorkerControl;
 use s3o_grpc::{Ports, Wiring};
 use s3o_runtime::{LogHandle, Metrics, Reload, Shutdown, config};
 use s3o_store::{Store, StoreError};
-use s3o_workers::{BackendSettings, Deps, IntentsResolved, WorkerSettings, Workers};
+use s3o_workers::{BackendSettings, Deps, IntentsResolved, ReconcileSettings, WorkerSettings, Workers};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -109,11 +109,13 @@ impl BringUp {
             queues: store.clone(),
             overview: store.clone(),
             drains: store.clone(),
+            reconciliation: store.clone(),
             workers,
         });
     }
 
     fn deps(&self, store: &Arc<Store>, intents_resolved: IntentsResolved) -> Deps {
+        let reconcile = self.config.reconcile;
         Deps {
             ledger: store.clone(),
             buckets: store.clone(),
@@ -122,6 +124,7 @@ impl BringUp {
             uploads: store.clone(),
             replication: store.clone(),
             drains: store.clone(),
+            reconciliation: store.clone(),
             maintenance: store.clone(),
             overview: store.clone(),
             sessions: store.clone(),
@@ -140,6 +143,11 @@ impl BringUp {
                 unhealthy_threshold: self.config.replication.unhealthy_threshold.get(),
                 over_replication: self.config.replication.trim_interval.get(),
                 copy_scan: self.config.replication.scan_interval.get(),
+                reconcile: ReconcileSettings {
+                    every: Some(reconcile.interval.get()).filter(|_| reconcile.enabled),
+                    orphan_after: reconcile.orphan_after.get(),
+                    interval: reconcile.check_interval.get(),
+                },
             },
             shutdown: self.services.clone(),
         }

@@ -19,6 +19,7 @@ mod options;
 mod overview;
 mod pool;
 mod queues;
+mod reconcile;
 mod replication;
 mod rows;
 mod scan;
@@ -38,7 +39,6 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-pub use crate::audit::UsageAudit;
 pub use crate::error::StoreError;
 pub use crate::options::StoreOptions;
 pub use crate::schema::SCHEMA;

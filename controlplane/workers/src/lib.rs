@@ -12,6 +12,8 @@
 //! | `replicator` | 5 s | versions, 1 h | on demand | row backs off, 10 min at most, for ever |
 //! | `over_replication` | 30 s | versions, 1 h | on demand | row backs off, 10 min at most, for ever |
 //! | `copy_scan` | 10 s | one scan, for a page | on demand | next tick |
+//! | `reconciler` | 15 s; a run when asked for, or due | a backend's run, 15 min | on demand | a run stops with its reason; the database away: next tick |
+//! | `quota_audit` | 24 h | advisory lock in the store | on demand | next tick |
 //! | `usage` | 10 s | none, numbered reports | on demand | the same report again |
 //! | `gauges` | 30 s | none, read only | on demand | next tick |
 //! | `change_log` | 1 h | advisory lock in the store | on demand | next tick |
@@ -33,6 +35,8 @@ mod marker_gate;
 mod meters;
 mod over_replication;
 mod pending_reaper;
+mod quota_audit;
+mod reconciler;
 mod replicator;
 mod session_pruner;
 mod stale_multipart;
@@ -47,7 +51,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use s3o_backend::{BreakerConfig, Timeouts};
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, Maintenance, Overview, Queues, Replication, Sessions, Uploads,
+    Buckets, Configs, Drains, Ledger, Maintenance, Overview, Queues, Reconciliation, Replication, Sessions,
+    Uploads,
 };
 use s3o_runtime::{Metrics, OpenOps, Shutdown};
 use uuid::Uuid;
@@ -56,6 +61,7 @@ use crate::backends::Backends;
 use crate::harness::Entry;
 
 pub use crate::harness::Workers;
+pub use crate::reconciler::ReconcileSettings;
 
 /// How the backends are spoken to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -89,6 +95,8 @@ pub struct WorkerSettings {
     pub over_replication: Duration,
     /// Between two looks for versions that are to be looked at.
     pub copy_scan: Duration,
+    /// When backends are compared with the tables.
+    pub reconcile: ReconcileSettings,
 }
 
 impl Default for WorkerSettings {
@@ -104,6 +112,7 @@ impl Default for WorkerSettings {
             unhealthy_threshold: Duration::from_mins(10),
             over_replication: Duration::from_secs(30),
             copy_scan: Duration::from_secs(10),
+            reconcile: ReconcileSettings::default(),
         }
     }
 }
@@ -126,6 +135,8 @@ pub struct Deps {
     pub uploads: Arc<dyn Uploads>,
     /// Versions whose copies are too few or too many.
     pub replication: Arc<dyn Replication>,
+    /// Runs over backends, and what they compare with.
+    pub reconciliation: Arc<dyn Reconciliation>,
     /// Backends that are emptied.
     pub drains: Arc<dyn Drains>,
     /// Housekeeping.
@@ -189,6 +200,12 @@ fn list(deps: &Deps, meters: &Arc<meters::ProcessMeters>, backends: &Arc<Backend
             settings.over_replication,
             over_replication::OverReplication::new(deps, backends.clone(), owner),
         ),
+        Entry::new(
+            "reconciler",
+            settings.reconcile.interval,
+            reconciler::Reconciler::new(deps, backends.clone(), owner),
+        ),
+        Entry::new("quota_audit", Duration::from_hours(24), quota_audit::QuotaAudit::new(deps)),
         Entry::new(
             "usage",
             Duration::from_secs(10),

@@ -16,9 +16,11 @@ use tonic::{Code, Request, Status};
 use crate::say;
 
 mod drains;
+mod runs;
 mod table;
 
 pub(crate) use drains::{drain, drains, undrain};
+pub(crate) use runs::{ReconcileArgs, SyncArgs, reconcile, runs, sync};
 use table::{Table, bytes, percent};
 
 /// For the whole answer; a worker's tick may take a while.

@@ -48,6 +48,12 @@ enum Command {
     Undrain(admin::DrainArgs),
     /// Backends that are being emptied
     Drains(admin::Connection),
+    /// Compare backends with the tables: find what is lost, attach or delete what nothing names
+    Reconcile(admin::ReconcileArgs),
+    /// Import what others wrote to a backend into a bucket; the bytes stay where they are
+    Sync(admin::SyncArgs),
+    /// Each backend's last reconcile or import
+    Runs(admin::Connection),
     /// Serve one folder as an S3 backend, for tests
     #[command(hide = true)]
     FolderBackend(dev::FolderArgs),
@@ -79,6 +85,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Drain(args) => admin::drain(&args).await,
         Command::Undrain(args) => admin::undrain(&args).await,
         Command::Drains(connection) => admin::drains(&connection).await,
+        Command::Reconcile(args) => admin::reconcile(&args).await,
+        Command::Sync(args) => admin::sync(&args).await,
+        Command::Runs(connection) => admin::runs(&connection).await,
         Command::FolderBackend(args) => dev::folder_backend(args).await,
         Command::DevPostgres(args) => dev::postgres(args).await,
     }

@@ -59,6 +59,7 @@ pub(crate) fn control_plane(
         ("pending_reaper", &declared.pending_reaper),
         ("multipart", &declared.multipart),
         ("replication", &declared.replication),
+        ("reconcile", &declared.reconcile),
     ] {
         if let Some(section) = section {
             config[name] = section.clone();

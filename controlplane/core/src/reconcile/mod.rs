@@ -9,7 +9,7 @@ mod order;
 mod run;
 
 pub use merge::{Merge, MergeStep, NotAscending, Seen};
-pub use order::{KeyRows, Order, OrderStep};
+pub use order::{KeyRows, Order, OrderStep, prefixes};
 pub use run::{AskRun, LossLimit, Run, RunKind, RunPhase, RunState, RunTally};
 
 use s3o_types::{BackendId, BlobName, BucketId, Etag, Extent, VersionId};
@@ -69,6 +69,8 @@ pub struct RowsQuery {
     pub backend: BackendId,
     /// Of which bucket.
     pub bucket: BucketId,
+    /// Its name.
+    pub bucket_name: String,
     /// Which keys.
     pub keys: KeyRange,
     /// Only blobs behind this one: by version, then by extent.

@@ -16,7 +16,7 @@ pub use declared::{
 };
 pub use process::{
     CleanupSection, DatabaseSection, GrpcSection, HttpSection, MultipartSection, ReaperSection,
-    ReplicationSection, WorkersSection,
+    ReconcileSection, ReplicationSection, WorkersSection,
 };
 
 /// The whole file. See `config/controlplane.example.yaml`.
@@ -46,6 +46,9 @@ pub struct ControlPlaneConfig {
     /// When copies are made and taken away.
     #[serde(default)]
     pub replication: ReplicationSection,
+    /// When backends are compared with the tables.
+    #[serde(default)]
+    pub reconcile: ReconcileSection,
     /// Background work.
     #[serde(default)]
     pub workers: WorkersSection,

@@ -43,7 +43,7 @@ use crate::Store;
 use crate::StoreOptions;
 use crate::connection::{Connector, Profile};
 pub(crate) use crate::ledger::list::beyond;
-pub(crate) use crate::ledger::reads::{COPIES_AFTER, COPIES_OF, VERSION};
+pub(crate) use crate::ledger::reads::{COPIES_AFTER, COPIES_OF, STRAYS, VERSION};
 pub(crate) use crate::ledger::versions_list::list as list_versions;
 
 use crate::ledger::lane::{Item, Lane, unavailable};
