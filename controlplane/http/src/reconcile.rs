@@ -1,7 +1,8 @@
 //! Reconcile and import as REST: the answer comes when the run has ended, with what the reference answers.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use s3o_proto::v1;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tonic::{Status, Streaming};
 
@@ -13,7 +14,7 @@ use crate::server::State;
 /// `POST /admin/api/reconcile`: its query.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Reconcile {
+struct Reconcile {
     #[serde(default)]
     backend: String,
     #[serde(default)]
@@ -25,7 +26,7 @@ pub(crate) struct Reconcile {
 /// `POST /admin/api/sync`: its query.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Sync {
+struct Sync {
     backend: String,
     bucket: String,
     #[serde(default)]
@@ -75,6 +76,11 @@ impl From<v1::RunProgress> for Run {
     }
 }
 
+fn query<T: DeserializeOwned>(request: &HttpRequest, id: &RequestId) -> Result<T, Failure> {
+    let read = web::Query::<T>::from_query(request.query_string());
+    read.map(web::Query::into_inner).map_err(|error| Failure::new(400, &error.to_string(), id))
+}
+
 fn count(run: &v1::RunProgress, names: &[&str]) -> u64 {
     names.iter().filter_map(|name| run.counts.get(*name)).sum()
 }
@@ -102,12 +108,8 @@ async fn ended(
 }
 
 /// `POST /admin/api/reconcile[?backend=]`.
-pub(crate) async fn reconcile(
-    state: web::Data<State>,
-    id: RequestId,
-    query: web::Query<Reconcile>,
-) -> Answer {
-    let Reconcile { backend, dry_run, accept_losses } = query.into_inner();
+pub(crate) async fn reconcile(state: web::Data<State>, id: RequestId, request: HttpRequest) -> Answer {
+    let Reconcile { backend, dry_run, accept_losses } = query(&request, &id)?;
     let mut admin = state.deps.admin.clone();
     let request = v1::ReconcileRequest { backend, dry_run, accept_losses };
     let progress = admin.reconcile(request).await.map_err(|error| Failure::of_status(&error, &id))?;
@@ -121,8 +123,8 @@ pub(crate) async fn reconcile(
 }
 
 /// `POST /admin/api/sync?backend=&bucket=[&prefix=][&dry_run=true]`.
-pub(crate) async fn sync(state: web::Data<State>, id: RequestId, query: web::Query<Sync>) -> Answer {
-    let Sync { backend, bucket, prefix, dry_run } = query.into_inner();
+pub(crate) async fn sync(state: web::Data<State>, id: RequestId, request: HttpRequest) -> Answer {
+    let Sync { backend, bucket, prefix, dry_run } = query(&request, &id)?;
     let mut admin = state.deps.admin.clone();
     let request = v1::ImportRequest { backend, bucket, prefix, dry_run };
     let progress = admin.import(request).await.map_err(|error| Failure::of_status(&error, &id))?;

@@ -93,6 +93,52 @@ impl Admin for KnownAdmin {
     ) -> Result<Response<v1::ListDrainsReply>, Status> {
         Ok(Response::new(v1::ListDrainsReply { drains: vec![drain()] }))
     }
+
+    type ReconcileStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::RunProgress, Status>>>;
+
+    async fn reconcile(
+        &self,
+        request: Request<v1::ReconcileRequest>,
+    ) -> Result<Response<Self::ReconcileStream>, Status> {
+        let v1::ReconcileRequest { backend, dry_run, accept_losses: _ } = request.into_inner();
+        let runs = match backend.as_str() {
+            "" => vec![run("b1", "running"), run("b1", "done"), run("b2", "done")],
+            "b1" => vec![v1::RunProgress { dry_run, ..run("b1", "done") }],
+            "broken" => vec![v1::RunProgress { error: Some("no marker".to_owned()), ..run("broken", "failed") }],
+            "ending" => vec![run("ending", "running")],
+            name => return Err(Status::not_found(format!("there is no backend `{name}`"))),
+        };
+        Ok(Response::new(tokio_stream::iter(runs.into_iter().map(Ok).collect::<Vec<_>>())))
+    }
+
+    type ImportStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::RunProgress, Status>>>;
+
+    async fn import(
+        &self,
+        request: Request<v1::ImportRequest>,
+    ) -> Result<Response<Self::ImportStream>, Status> {
+        let v1::ImportRequest { backend, bucket, prefix, dry_run } = request.into_inner();
+        assert_eq!((bucket.as_str(), prefix.as_str(), dry_run), ("photos", "a/", true));
+        Ok(Response::new(tokio_stream::iter(vec![Ok(run(&backend, "done"))])))
+    }
+
+    async fn list_runs(
+        &self,
+        _: Request<v1::ListRunsRequest>,
+    ) -> Result<Response<v1::ListRunsReply>, Status> {
+        Ok(Response::new(v1::ListRunsReply { runs: vec![run("b1", "running")] }))
+    }
+}
+
+fn run(backend: &str, state: &str) -> v1::RunProgress {
+    let counts = [("marked", 57), ("attached", 1), ("imported", 2), ("skipped", 4)];
+    v1::RunProgress {
+        backend: backend.to_owned(),
+        kind: "reconcile".to_owned(),
+        state: state.to_owned(),
+        counts: counts.map(|(name, n)| (name.to_owned(), n)).into(),
+        ..Default::default()
+    }
 }
 
 fn known(name: &str) -> Result<(), Status> {
@@ -241,6 +287,26 @@ async fn drains_are_begun_shown_and_taken_back() {
         assert_eq!(status, 404, "{line}");
         assert!(error_of(&answer).contains("b2"), "{answer}");
     }
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconcile_answers_when_all_runs_have_ended() {
+    let server = Fixture::start().await;
+    let one = json!({"status": "ok", "imported": 3, "removed": 57, "backends_scanned": 1});
+    let all = json!({"status": "ok", "imported": 6, "removed": 114, "backends_scanned": 2});
+    assert_eq!(server.json("POST /admin/api/reconcile?backend=b1", TOKEN).await, (200, one));
+    assert_eq!(server.json("POST /admin/api/reconcile", TOKEN).await, (200, all));
+    let (status, answer) = server.json("POST /admin/api/reconcile?backend=broken", TOKEN).await;
+    assert!(status >= 400 && error_of(&answer).contains("no marker"), "{status} {answer}");
+    assert_eq!(server.json("POST /admin/api/reconcile?backend=ending", TOKEN).await.0, 503);
+    assert_eq!(server.json("POST /admin/api/reconcile?backend=nobody", TOKEN).await.0, 404);
+    assert!(server.json("POST /admin/api/reconcile?backends=b1", TOKEN).await.0 >= 400);
+    let synced = json!({"status": "ok", "imported": 2, "skipped": 4});
+    let line = "POST /admin/api/sync?backend=b1&bucket=photos&prefix=a/&dry_run=true";
+    assert_eq!(server.json(line, TOKEN).await, (200, synced));
+    let (status, runs) = server.json("GET /admin/api/reconcile", TOKEN).await;
+    assert_eq!((status, &runs["runs"][0]["counts"]["marked"]), (200, &json!(57)));
     server.end().await;
 }
 

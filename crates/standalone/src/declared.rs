@@ -21,6 +21,7 @@ pub(crate) struct Declared {
     pub(crate) pending_reaper: Option<Value>,
     pub(crate) multipart: Option<Value>,
     pub(crate) replication: Option<Value>,
+    pub(crate) reconcile: Option<Value>,
 }
 
 impl Validate for Declared {

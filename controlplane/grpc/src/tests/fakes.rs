@@ -18,6 +18,7 @@ use s3o_core::object::{Locate, Lookup};
 use s3o_core::ports::{
     Buckets, Configs, Drains, Ledger, Overview, PortError, Queues, Sessions, Uploads, Versions, WorkerControl,
 };
+use s3o_core::reconcile::AskRun;
 use s3o_core::replication::Drain;
 use s3o_core::session::{BackendUsage, Hello, UsageReport};
 use s3o_core::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
@@ -36,6 +37,8 @@ pub(super) struct Fakes {
     pub(super) outcomes: Mutex<VecDeque<Outcome>>,
     /// How many more looks at the drain find something left.
     pub(super) drain_looks: AtomicU64,
+    /// Runs that were asked for, and how often each was looked at.
+    pub(super) runs_asked: Mutex<Vec<(AskRun, usize)>>,
     pub(super) located: Mutex<Lookup>,
     pub(super) locates: Mutex<Vec<Locate>>,
     pub(super) lists: Mutex<Vec<ListQuery>>,
@@ -64,6 +67,7 @@ impl Default for Fakes {
             requests: Mutex::default(),
             outcomes: Mutex::default(),
             drain_looks: AtomicU64::new(2),
+            runs_asked: Mutex::default(),
             located: Mutex::new(Lookup::Nothing),
             locates: Mutex::default(),
             lists: Mutex::default(),

@@ -5,6 +5,7 @@ mod buckets;
 mod fakes;
 mod operations;
 mod reads;
+mod runs;
 mod session;
 mod stream;
 mod uploads;
@@ -64,6 +65,7 @@ impl Plane {
             queues: fakes.clone(),
             overview: fakes.clone(),
             drains: fakes.clone(),
+            reconciliation: fakes.clone(),
             workers: fakes.clone(),
         });
         plane

@@ -4,11 +4,14 @@
 
 mod copies;
 mod fakes;
+mod reconcile;
 mod worker_cleanup_queue;
 mod worker_copy_scan;
 mod worker_marker;
 mod worker_over_replication;
 mod worker_pending_reaper;
+mod worker_quota_audit;
+mod worker_reconciler;
 mod worker_replicator;
 mod worker_runs;
 mod worker_stale_multipart;
