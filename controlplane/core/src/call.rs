@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use s3o_types::{
-    BackendId, BlobName, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag, Extent, Gen, ObjectAttributes, Op,
-    Seq, Timestamp, UploadId, VersionId, VersionRef,
+    BackendId, BlobName, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag, Extent, Gen,
+    ObjectAttributes, Op, Seq, Timestamp, UploadId, VersionId, VersionRef,
 };
 use uuid::Uuid;
 

@@ -13,9 +13,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tonic::{Code, Request, Response, Status};
 
-use crate::{drains, runs};
 use crate::status::{about_field, bad_request, port_failed};
 use crate::wiring::{Ports, Wiring};
+use crate::{drains, runs};
 
 /// The one admin surface. REST and dashboard call it in process, the command line over gRPC.
 #[derive(Clone)]

@@ -126,8 +126,7 @@ impl Following {
     async fn look(&mut self) -> Result<(), Status> {
         let runs = self.store.runs().await.map_err(|error| port_failed(&error))?;
         let mine: Vec<Run> = runs.into_iter().filter(|run| self.left.contains(&run.id)).collect();
-        self.left =
-            mine.iter().filter(|run| run.state == RunState::Running).map(|run| run.id).collect();
+        self.left = mine.iter().filter(|run| run.state == RunState::Running).map(|run| run.id).collect();
         let reports: Vec<v1::RunProgress> = mine.into_iter().map(to_wire).collect();
         self.reports = reports.into_iter();
         Ok(())

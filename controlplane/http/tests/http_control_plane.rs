@@ -104,7 +104,9 @@ impl Admin for KnownAdmin {
         let runs = match backend.as_str() {
             "" => vec![run("b1", "running"), run("b1", "done"), run("b2", "done")],
             "b1" => vec![v1::RunProgress { dry_run, ..run("b1", "done") }],
-            "broken" => vec![v1::RunProgress { error: Some("no marker".to_owned()), ..run("broken", "failed") }],
+            "broken" => {
+                vec![v1::RunProgress { error: Some("no marker".to_owned()), ..run("broken", "failed") }]
+            }
             "ending" => vec![run("ending", "running")],
             name => return Err(Status::not_found(format!("there is no backend `{name}`"))),
         };

@@ -12,8 +12,8 @@ use s3o_core::cleanup::Claim;
 use s3o_core::object::CopyState;
 use s3o_core::ports::{Configs, Drains, Ledger, Queues, Reconciliation, Sessions};
 use s3o_core::reconcile::{
-    AskRun, Candidate, CandidateKind, KeyRange, KnownCopy, LostCopy, Order, OrderStep, RowsQuery, Run, RunKind,
-    RunPhase, RunState, Stray, StrayKind, prefixes,
+    AskRun, Candidate, CandidateKind, KeyRange, KnownCopy, LostCopy, Order, OrderStep, RowsQuery, Run,
+    RunKind, RunPhase, RunState, Stray, StrayKind, prefixes,
 };
 use s3o_core::session::Hello;
 use s3o_types::{
@@ -91,13 +91,17 @@ impl World {
     }
 
     async fn kinds(&self, blobs: &[(String, BlobName)], young_us: i64) -> Vec<StrayKind> {
-        let stray = |(storage_key, blob): &(String, BlobName)| Stray { storage_key: storage_key.clone(), blob: *blob };
+        let stray = |(storage_key, blob): &(String, BlobName)| Stray {
+            storage_key: storage_key.clone(),
+            blob: *blob,
+        };
         let strays: Vec<Stray> = blobs.iter().map(stray).collect();
         self.store.strays(self.backend().await, &strays, young_us).await.unwrap()
     }
 
     fn settle(&self, key: &str, blob: BlobName, backend: BackendId, size: u64) -> SettleBlob {
-        let of = ExtentOf { bucket: self.bucket, key: key.to_owned(), version: blob.version, extent: blob.extent };
+        let of =
+            ExtentOf { bucket: self.bucket, key: key.to_owned(), version: blob.version, extent: blob.extent };
         SettleBlob {
             of,
             r#gen: blob.r#gen,
@@ -241,7 +245,8 @@ async fn a_lost_copy_is_counted_until_it_is_found_or_gone() {
     let world = World::new(&[None]).await;
     let backend = world.backend().await;
     let blob = first(world.put("k", 5).await.0);
-    let of = ExtentOf { bucket: world.bucket, key: "k".to_owned(), version: blob.version, extent: blob.extent };
+    let of =
+        ExtentOf { bucket: world.bucket, key: "k".to_owned(), version: blob.version, extent: blob.extent };
     let change = CopyChange::Mark(CopyState::Missing);
     let mark = ChangeCopy { of, backend, r#gen: blob.r#gen, change };
     let refused = world.store.submit(world.request(op(), Call::ChangeCopy(mark))).await;
@@ -264,8 +269,12 @@ async fn a_foreign_key_is_one_object_s() {
     assert!(matches!(world.imported("cat", "cat", backend).await, Outcome::Committed { .. }));
     assert_eq!(code(&world.imported("dog", "cat", backend).await), ErrorCode::PreconditionFailed);
     assert_eq!(code(&world.imported("cat", "photos/cat", backend).await), ErrorCode::PreconditionFailed);
-    assert_eq!(world.count("SELECT count(*) FROM copies WHERE state = 'uncertain' AND foreign_key = 'cat'").await, 1);
-    let candidate = |foreign: &str, key: &str| Candidate { foreign_key: foreign.to_owned(), key: key.to_owned() };
+    assert_eq!(
+        world.count("SELECT count(*) FROM copies WHERE state = 'uncertain' AND foreign_key = 'cat'").await,
+        1
+    );
+    let candidate =
+        |foreign: &str, key: &str| Candidate { foreign_key: foreign.to_owned(), key: key.to_owned() };
     let all = [candidate("cat", "cat"), candidate("photos/cat", "cat"), candidate("cow", "cow")];
     let kinds = world.store.candidates(backend, world.bucket, &all).await.unwrap();
     assert_eq!(kinds, [CandidateKind::Known, CandidateKind::KeyTaken, CandidateKind::New]);
@@ -332,7 +341,8 @@ async fn a_backend_has_one_run_which_is_carried_on_when_its_owner_dies() {
 
 impl World {
     async fn in_one_row(&self, backend: BackendId) -> Vec<KnownCopy> {
-        let page = self.store.rows(self.query(backend, KeyRange::After(String::new(), 10), 10)).await.unwrap();
+        let page =
+            self.store.rows(self.query(backend, KeyRange::After(String::new(), 10), 10)).await.unwrap();
         page.keys.into_iter().flat_map(|keys| keys.rows).map(|(_, row)| row).collect()
     }
 }

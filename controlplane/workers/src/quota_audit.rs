@@ -81,9 +81,6 @@ impl Worker for QuotaAudit {
         if !drifts.is_empty() {
             *shown = names;
         }
-        Ok(Counts::from([
-            ("audited".to_owned(), drifts.len() as u64),
-            ("repaired".to_owned(), repaired),
-        ]))
+        Ok(Counts::from([("audited".to_owned(), drifts.len() as u64), ("repaired".to_owned(), repaired)]))
     }
 }

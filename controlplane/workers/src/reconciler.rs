@@ -52,11 +52,7 @@ pub struct ReconcileSettings {
 
 impl Default for ReconcileSettings {
     fn default() -> Self {
-        Self {
-            every: None,
-            orphan_after: Duration::from_hours(24),
-            interval: Duration::from_secs(15),
-        }
+        Self { every: None, orphan_after: Duration::from_hours(24), interval: Duration::from_secs(15) }
     }
 }
 
@@ -252,7 +248,12 @@ impl Reconciler {
         let Ok(usage) = self.overview.backend_usage().await else { return };
         if let Some((_, counted, _)) = usage.iter().find(|(id, ..)| *id == run.ask.backend) {
             let (listed_bytes, counted_bytes) = (run.tally.own_bytes, counted.total());
-            tracing::info!(backend = run.backend_name, listed_bytes, counted_bytes, "a backend is reconciled");
+            tracing::info!(
+                backend = run.backend_name,
+                listed_bytes,
+                counted_bytes,
+                "a backend is reconciled"
+            );
         }
     }
 

@@ -14,6 +14,7 @@ mod lost_replies;
 mod multipart_failures;
 mod quotas;
 mod races;
+mod reconcile;
 mod repeats;
 mod s3_auth;
 mod s3_bucket_settings;

@@ -164,8 +164,7 @@ mod tests {
                     order.give_rows(rows_of(key, &tables[key], &behind, per_key));
                 }
                 OrderStep::Keys => {
-                    let next: Vec<_> =
-                        tables.iter().filter(|(key, _)| **key > after).take(page).collect();
+                    let next: Vec<_> = tables.iter().filter(|(key, _)| **key > after).take(page).collect();
                     let last = next.len() < page;
                     if let Some((key, _)) = next.last() {
                         after = (*key).clone();

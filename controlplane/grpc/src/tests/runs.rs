@@ -5,8 +5,8 @@ use s3o_core::call::Refusal;
 use s3o_core::cleanup::Claim;
 use s3o_core::ports::{PortError, Reconciliation};
 use s3o_core::reconcile::{
-    AskRun, Candidate, CandidateKind, KnownCopy, LostCopy, RowsPage, RowsQuery, Run, RunKind, RunPhase, RunState,
-    RunTally, Stray, StrayKind,
+    AskRun, Candidate, CandidateKind, KnownCopy, LostCopy, RowsPage, RowsQuery, Run, RunKind, RunPhase,
+    RunState, RunTally, Stray, StrayKind,
 };
 use s3o_core::usage::UsageDrift;
 use s3o_proto::v1;

@@ -111,11 +111,7 @@ pub(super) async fn note_lost(pool: &Pool, lost: &[LostCopy]) -> Result<(), Port
     Ok(())
 }
 
-pub(super) async fn note_found(
-    pool: &Pool,
-    backend: BackendId,
-    blobs: &[BlobName],
-) -> Result<(), PortError> {
+pub(super) async fn note_found(pool: &Pool, backend: BackendId, blobs: &[BlobName]) -> Result<(), PortError> {
     let versions: Vec<Uuid> = blobs.iter().map(|blob| blob.version.to_uuid()).collect();
     let extents: Vec<i16> = blobs.iter().map(|blob| fifteen_bits(blob.extent.get())).collect();
     pool.run(FOUND, &[&backend.0, &versions, &extents]).await?;

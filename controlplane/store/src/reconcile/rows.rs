@@ -49,8 +49,10 @@ const AFTER: &str = concat!(
 );
 
 /// $6 the keys.
-const THESE: &str =
-    concat!("WITH keys AS MATERIALIZED (SELECT key COLLATE \"C\" FROM unnest($6::text[]) AS t (key)) ", of_keys!());
+const THESE: &str = concat!(
+    "WITH keys AS MATERIALIZED (SELECT key COLLATE \"C\" FROM unnest($6::text[]) AS t (key)) ",
+    of_keys!()
+);
 
 const IMPORTED: &str = "
     SELECT bucket, key, version, extent, gen, state, stored_size, backend_etag, foreign_key

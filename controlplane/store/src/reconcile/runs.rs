@@ -29,8 +29,11 @@ const ALL: &str = concat!(
     " FROM reconcile_runs r JOIN backends b ON b.id = r.backend AND b.state <> 'removed' ORDER BY b.name"
 );
 
-const ONE: &str =
-    concat!("SELECT ", columns!(), " FROM reconcile_runs r JOIN backends b ON b.id = r.backend WHERE r.backend = $1");
+const ONE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM reconcile_runs r JOIN backends b ON b.id = r.backend WHERE r.backend = $1"
+);
 
 /// The row lock of the backend's old run orders two that ask at the same time.
 const BEGIN: &str = "

@@ -162,7 +162,11 @@ impl Reconciler {
                 StrayKind::Young => run.tally.left_alone += 1,
                 StrayKind::Unborn => {
                     let key = stray.storage_key;
-                    tracing::error!(backend = backend.name(), key, "a blob is newer than the database: was that restored?");
+                    tracing::error!(
+                        backend = backend.name(),
+                        key,
+                        "a blob is newer than the database: was that restored?"
+                    );
                     run.tally.left_alone += 1;
                 }
             }

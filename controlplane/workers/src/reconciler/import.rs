@@ -29,7 +29,8 @@ impl<'a> Names<'a> {
     fn of(config: &'a ClusterConfig, bucket: BucketId) -> Result<Self, Stop> {
         let (chosen, others): (Vec<_>, Vec<_>) =
             config.buckets.iter().partition(|known| known.id == bucket && known.state == BucketState::Active);
-        let chosen = chosen.first().ok_or_else(|| Stop::Failed("the bucket does not exist any more".into()))?;
+        let chosen =
+            chosen.first().ok_or_else(|| Stop::Failed("the bucket does not exist any more".into()))?;
         let siblings = others.iter().map(|other| other.name.as_str()).collect();
         Ok(Self { bucket: chosen.name.as_str(), siblings })
     }
@@ -116,7 +117,9 @@ impl Reconciler {
                 run.tally.imported += 1;
                 audit!("reconcile.import", backend, key, foreign_key, size);
             }
-            Outcome::Refused(refusal) if refusal.code == ErrorCode::PreconditionFailed => run.tally.skipped += 1,
+            Outcome::Refused(refusal) if refusal.code == ErrorCode::PreconditionFailed => {
+                run.tally.skipped += 1
+            }
             other => {
                 tracing::warn!(backend, key, ?other, "a key could not be imported");
                 run.tally.ambiguous += 1;

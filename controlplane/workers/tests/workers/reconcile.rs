@@ -7,8 +7,8 @@ use s3o_core::call::{BlobFate, Call, ChangeCopy, Import, Outcome, Refusal, Settl
 use s3o_core::cleanup::Claim;
 use s3o_core::ports::{PortError, Reconciliation};
 use s3o_core::reconcile::{
-    AskRun, Candidate, CandidateKind, KeyRange, KeyRows, KnownCopy, LostCopy, RowsPage, RowsQuery, Run, RunKind,
-    RunPhase, RunState, RunTally, Stray, StrayKind,
+    AskRun, Candidate, CandidateKind, KeyRange, KeyRows, KnownCopy, LostCopy, RowsPage, RowsQuery, Run,
+    RunKind, RunPhase, RunState, RunTally, Stray, StrayKind,
 };
 use s3o_core::usage::UsageDrift;
 use s3o_types::{BackendId, BlobName, BucketId, ErrorCode, Seq, StorageKey, Timestamp};
@@ -156,9 +156,15 @@ impl Reconciliation for Ports {
         Ok(RowsPage { keys, more })
     }
 
-    async fn imported_rows(&self, _: BackendId, after: &str, limit: u16) -> Result<Vec<KnownCopy>, PortError> {
+    async fn imported_rows(
+        &self,
+        _: BackendId,
+        after: &str,
+        limit: u16,
+    ) -> Result<Vec<KnownCopy>, PortError> {
         let state = self.state.lock().unwrap();
-        let imported = state.reconcile.rows.iter().filter(|row| row.imported && row.storage_key.as_str() > after);
+        let imported =
+            state.reconcile.rows.iter().filter(|row| row.imported && row.storage_key.as_str() > after);
         let mut rows: Vec<KnownCopy> = imported.cloned().collect();
         rows.sort_by(|a, b| a.storage_key.cmp(&b.storage_key));
         rows.truncate(limit.into());

@@ -140,7 +140,8 @@ async fn the_last_copy_is_told_of_and_forgotten_when_it_is_back() {
 #[tokio::test]
 async fn more_than_one_percent_stops_the_run_unless_it_is_accepted() {
     let server = marked().await;
-    let mut rows: Vec<KnownCopy> = (1..=40).map(|n| ReconcileState::row(n, &format!("gone{n:03}"), 5)).collect();
+    let mut rows: Vec<KnownCopy> =
+        (1..=40).map(|n| ReconcileState::row(n, &format!("gone{n:03}"), 5)).collect();
     rows.extend((100..160).map(|n| stored(&server, n, &format!("there{n}"))));
     let fixture = system(&server, rows).await;
     let expected = Run { expected: 1200, ..reconcile() };
@@ -230,7 +231,8 @@ async fn blobs_without_a_row_are_settled_unless_something_may_name_them() {
         server.plant(&row.storage_key, "12345");
         row.storage_key
     };
-    let (orphan, named, young, unborn) = (blob(1, "orphan"), blob(2, "named"), blob(3, "young"), blob(4, "unborn"));
+    let (orphan, named, young, unborn) =
+        (blob(1, "orphan"), blob(2, "named"), blob(3, "young"), blob(4, "unborn"));
     // Foreign, of no bucket, of a bucket that is not known; and ours by its prefix.
     let unknown = StorageKey::format("nowhere", "k", BlobName::first(VersionId::mint(5, 5)));
     for key in ["holiday.jpg", "photos/cat.jpg", unknown.as_str(), ".s3o/journal/1"] {
@@ -242,7 +244,8 @@ async fn blobs_without_a_row_are_settled_unless_something_may_name_them() {
     let ended = run_it(&fixture, reconcile()).await;
     assert_eq!(ended.state, RunState::Done);
     let state = fixture.state();
-    let settled: Vec<&str> = state.reconcile.settled.iter().map(|settle| settle.storage_key.as_str()).collect();
+    let settled: Vec<&str> =
+        state.reconcile.settled.iter().map(|settle| settle.storage_key.as_str()).collect();
     assert_eq!(settled, [orphan.as_str()]);
     assert_eq!(state.reconcile.settled[0].stored_size, 5);
     assert_eq!(state.reconcile.settled[0].encoding, None, "it does not describe itself");
@@ -284,7 +287,10 @@ async fn a_hashed_blob_says_itself_whose_it_is() {
     let ended = run_it(&fixture, reconcile()).await;
     assert_eq!((ended.tally.orphaned, ended.tally.left_alone), (1, 1));
     let state = fixture.state();
-    assert_eq!((state.reconcile.settled[0].of.key.as_str(), state.reconcile.settled[0].of.bucket.0), ("x//y", 1));
+    assert_eq!(
+        (state.reconcile.settled[0].of.key.as_str(), state.reconcile.settled[0].of.bucket.0),
+        ("x//y", 1)
+    );
     assert!(state.reconcile.settled[0].encoding.is_some());
     drop(state);
     fixture.end().await;
@@ -384,7 +390,8 @@ async fn imported_copies_are_compared_by_their_own_keys() {
         backend_etag: Some(s3o_types::Etag::new("827ccb0eea8a706c4c34a16891f84e7b")),
         ..ReconcileState::row(n, key, 5)
     };
-    let rows = vec![imported(1, "fine"), imported(2, "changed"), imported(3, "gone"), stored(&server, 4, "own")];
+    let rows =
+        vec![imported(1, "fine"), imported(2, "changed"), imported(3, "gone"), stored(&server, 4, "own")];
     let fixture = system(&server, rows).await;
     let ended = run_it(&fixture, reconcile()).await;
     assert_eq!((ended.tally.rows, ended.tally.marked, ended.tally.unmanaged), (4, 2, 0), "{ended:?}");

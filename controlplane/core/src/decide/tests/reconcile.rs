@@ -207,7 +207,10 @@ fn deleting_an_imported_object_deletes_the_foreign_blob_and_until_then_it_is_not
     assert!(matches!(run_import(&mut world, 4, import("cat.jpg", "cat.jpg")), Outcome::Committed { .. }));
     // An overwrite takes it away too.
     world.put(5, "cat.jpg", 3);
-    assert_eq!((world.cleanup[0].storage_key.as_str(), world.cleanup[0].reason), ("cat.jpg", Reason::Displaced));
+    assert_eq!(
+        (world.cleanup[0].storage_key.as_str(), world.cleanup[0].reason),
+        ("cat.jpg", Reason::Displaced)
+    );
 }
 
 #[test]
