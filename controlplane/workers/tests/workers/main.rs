@@ -12,6 +12,7 @@ mod worker_over_replication;
 mod worker_pending_reaper;
 mod worker_quota_audit;
 mod worker_reconciler;
+mod worker_reconciler_import;
 mod worker_replicator;
 mod worker_runs;
 mod worker_stale_multipart;

@@ -141,7 +141,8 @@ impl Reconciliation for Ports {
 
     async fn rows(&self, query: RowsQuery) -> Result<RowsPage, PortError> {
         let state = self.state.lock().unwrap();
-        let mut keys: Vec<String> = state.reconcile.rows.iter().map(|row| row.key.clone()).collect();
+        let of_bucket = state.reconcile.rows.iter().filter(|row| row.bucket == query.bucket);
+        let mut keys: Vec<String> = of_bucket.map(|row| row.key.clone()).collect();
         keys.sort_unstable();
         keys.dedup();
         let (keys, more) = match &query.keys {

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use s3o_core::call::CopyChange;
 use s3o_core::config::{BucketConfig, BucketState};
 use s3o_core::object::CopyState;
-use s3o_core::reconcile::{CandidateKind, KnownCopy, Run, RunKind, RunPhase, RunState, StrayKind};
+use s3o_core::reconcile::{KnownCopy, Run, RunKind, RunPhase, RunState, StrayKind};
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
 use s3o_types::{
     AckLevel, BlobName, BucketId, BucketName, ErrorCode, Gen, StorageKey, Timestamp, VersionId, Versioning,
@@ -29,24 +29,26 @@ fn bucket(id: i32, name: &str) -> BucketConfig {
     }
 }
 
-async fn marked() -> FaultyBackend {
+pub(crate) async fn marked() -> FaultyBackend {
     let server = FaultyBackend::start().await.unwrap();
     mark(&server, 1);
     server
 }
 
 /// A system of one backend and the buckets `docs` and `photos`, before any run.
-async fn system(server: &FaultyBackend, rows: Vec<KnownCopy>) -> Fixture {
+pub(crate) async fn system(server: &FaultyBackend, rows: Vec<KnownCopy>) -> Fixture {
     let mut state = State::holding(1);
     state.reconcile.rows = rows;
     let fixture = Fixture::start(vec![row(spec(server, 1), true)], state);
     fixture.change(|config| config.buckets = vec![bucket(1, "photos"), bucket(2, "docs")]);
-    // Its first tick finds nothing to do.
-    fixture.run("reconciler").await;
+    // First ticks find nothing to do, but ask the backend for its marker.
+    for worker in ["reconciler", "replicator", "over_replication", "copy_scan"] {
+        fixture.run(worker).await;
+    }
     fixture
 }
 
-async fn run_it(fixture: &Fixture, run: Run) -> Run {
+pub(crate) async fn run_it(fixture: &Fixture, run: Run) -> Run {
     fixture.state().reconcile.run = Some(run);
     fixture.run("reconciler").await;
     fixture.state().reconcile.run.clone().unwrap()
@@ -57,7 +59,7 @@ fn reconcile() -> Run {
 }
 
 /// A row with its blob.
-fn stored(server: &FaultyBackend, n: u64, key: &str) -> KnownCopy {
+pub(crate) fn stored(server: &FaultyBackend, n: u64, key: &str) -> KnownCopy {
     let row = ReconcileState::row(n, key, 5);
     server.plant(&row.storage_key, "12345");
     row
@@ -69,13 +71,14 @@ async fn a_whole_backend_is_left_as_it_is() {
     let keys = ["a", "a.txt", "a~b", "dir/x", "dir/", "x//y", "z"];
     let rows: Vec<KnownCopy> = keys.iter().zip(1..).map(|(key, n)| stored(&server, n, key)).collect();
     let fixture = system(&server, rows).await;
+    let before = server.count(Operation::Head);
     let ended = run_it(&fixture, reconcile()).await;
     assert_eq!((ended.state, ended.error), (RunState::Done, None));
     assert_eq!((ended.tally.rows, ended.tally.listed, ended.tally.own_bytes), (7, 7, 35));
     let fields = ended.tally.fields();
     let rest = fields.iter().filter(|(name, _)| !["rows", "listed", "own_bytes"].contains(name));
     assert!(rest.clone().all(|(_, n)| *n == 0), "{fields:?}");
-    assert_eq!(server.count(Operation::Head), 0, "nothing needed a second look");
+    assert_eq!(server.count(Operation::Head), before, "nothing needed a second look");
     fixture.end().await;
 }
 
@@ -199,8 +202,9 @@ async fn what_vanishes_while_it_is_looked_at_is_not_believed_to_be_gone() {
     let fixture = system(&server, vec![gone]).await;
     server.inject(Rule::new(Fault::Latency(Duration::from_millis(300))).on(Operation::Head));
     fixture.state().reconcile.run = Some(reconcile());
+    let before = server.count(Operation::Head);
     let vanish = async {
-        while server.count(Operation::Head) == 0 {
+        while server.count(Operation::Head) == before {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         server.drop_all_blobs();
@@ -323,57 +327,6 @@ async fn a_listing_that_does_not_come_ends_the_run() {
     let ended = run_it(&fixture, reconcile()).await;
     assert_eq!((ended.state, ended.tally.marked), (RunState::Failed, 0));
     assert!(ended.error.is_some_and(|why| why.contains("listing b1")));
-    fixture.end().await;
-}
-
-fn import(prefix: &str) -> Run {
-    run(RunKind::Import { bucket: BucketId(1), prefix: prefix.to_owned() })
-}
-
-#[tokio::test]
-async fn foreign_keys_are_imported_with_what_they_say() {
-    let server = marked().await;
-    let mut headers = HeaderMap::new();
-    headers.insert("content-type", "image/jpeg".parse().unwrap());
-    headers.insert("x-amz-meta-who", "me".parse().unwrap());
-    server.plant_with("album/cat.jpg", "12345", &headers);
-    for key in ["photos/dog.jpg", "docs/theirs.txt", "known", "taken"] {
-        server.plant(key, "123");
-    }
-    stored(&server, 1, "ours");
-    let fixture = system(&server, vec![]).await;
-    let kinds = [("known", CandidateKind::Known), ("taken", CandidateKind::KeyTaken)];
-    fixture.state().reconcile.candidates.extend(kinds.map(|(key, kind)| (key.to_owned(), kind)));
-    let mut dry = import("");
-    dry.ask.dry_run = true;
-    let ended = run_it(&fixture, dry).await;
-    assert_eq!((ended.tally.imported, ended.tally.skipped), (2, 3));
-    assert!(fixture.state().reconcile.imported.is_empty() && server.count(Operation::Head) == 0);
-    let ended = run_it(&fixture, import("")).await;
-    assert_eq!((ended.state, ended.tally.imported, ended.tally.skipped), (RunState::Done, 2, 3));
-    let imported = fixture.state().reconcile.imported.clone();
-    let keys: Vec<_> = imported.iter().map(|one| (one.foreign_key.as_str(), one.key.as_str())).collect();
-    assert_eq!(keys, [("album/cat.jpg", "album/cat.jpg"), ("photos/dog.jpg", "dog.jpg")]);
-    let cat = &imported[0];
-    assert_eq!((cat.size, cat.bucket.0), (5, 1));
-    assert_eq!(cat.etag.as_str(), "827ccb0eea8a706c4c34a16891f84e7b");
-    assert_eq!(cat.attributes.headers.content_type.as_deref(), Some("image/jpeg"));
-    assert_eq!(cat.attributes.metadata["who"], "me");
-    assert!(cat.modified.0 > 0);
-    let by_prefix = run_it(&fixture, import("album/")).await;
-    assert_eq!((by_prefix.tally.listed, by_prefix.tally.imported), (1, 1));
-    fixture.end().await;
-}
-
-#[tokio::test]
-async fn nothing_is_imported_without_our_marker() {
-    let server = marked().await;
-    server.plant("cat.jpg", "12345");
-    let fixture = system(&server, vec![]).await;
-    server.remove(".s3o/backend");
-    let ended = run_it(&fixture, import("")).await;
-    assert_eq!((ended.state, ended.tally.imported), (RunState::Failed, 0));
-    assert!(fixture.state().reconcile.imported.is_empty());
     fixture.end().await;
 }
 
