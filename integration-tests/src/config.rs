@@ -192,6 +192,7 @@ pub fn control_plane(
             "trim_interval": format!("{}s", times.worker_interval_s),
             "scan_interval": format!("{}s", times.worker_interval_s),
         },
+        "reconcile": {"check_interval": format!("{}s", times.worker_interval_s), "orphan_after": "0s"},
         "shutdown_grace": "20s",
         "log": {"filter": "info", "format": "json"},
     })

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use s3o_types::{
-    BackendId, BucketId, Checksums, Conditions, Digest, Encoding, ErrorCode, Etag, Extent, Gen,
+    BackendId, BlobName, BucketId, Checksums, Conditions, Digest, Encoding, ErrorCode, Etag, Extent, Gen,
     ObjectAttributes, Op, Seq, Timestamp, UploadId, VersionId, VersionRef,
 };
 use uuid::Uuid;
@@ -61,6 +61,10 @@ pub enum Call {
     BeginCopy(BeginCopy),
     /// Take a copy away, or say that it is not what it was.
     ChangeCopy(ChangeCopy),
+    /// Find a place for a blob of ours that no row names.
+    SettleBlob(Box<SettleBlob>),
+    /// Make an object of a foreign key.
+    Import(Box<Import>),
 }
 
 impl Call {
@@ -79,6 +83,8 @@ impl Call {
             Self::Resolve(c) => (c.intent.bucket, &c.intent.key),
             Self::BeginCopy(c) => (c.of.bucket, &c.of.key),
             Self::ChangeCopy(c) => (c.of.bucket, &c.of.key),
+            Self::SettleBlob(c) => (c.of.bucket, &c.of.key),
+            Self::Import(c) => (c.bucket, &c.key),
         }
     }
 
@@ -97,6 +103,7 @@ impl Call {
         match self {
             Self::BeginCopy(c) => Some((c.of.version, c.of.extent)),
             Self::ChangeCopy(c) => Some((c.of.version, c.of.extent)),
+            Self::SettleBlob(c) => Some((c.of.version, c.of.extent)),
             Self::Commit(c) if c.intent.replica => {
                 c.intent.targets.first().map(|target| (c.intent.version, target.extent))
             }
@@ -118,7 +125,18 @@ impl Call {
             | Self::AbortUpload(_)
             | Self::Resolve(_)
             | Self::BeginCopy(_)
-            | Self::ChangeCopy(_) => None,
+            | Self::ChangeCopy(_)
+            | Self::SettleBlob(_)
+            | Self::Import(_) => None,
+        }
+    }
+
+    /// The blob that was found on a backend: where, under which key, and, where it is one of ours, its name.
+    pub fn found_blob(&self) -> Option<(BackendId, &str, Option<BlobName>)> {
+        match self {
+            Self::SettleBlob(c) => Some((c.backend, &c.storage_key, Some(c.blob()))),
+            Self::Import(c) => Some((c.backend, &c.foreign_key, None)),
+            _ => None,
         }
     }
 
@@ -135,7 +153,9 @@ impl Call {
             | Self::CreateUpload(_)
             | Self::AbortUpload(_)
             | Self::BeginCopy(_)
-            | Self::ChangeCopy(_) => false,
+            | Self::ChangeCopy(_)
+            | Self::SettleBlob(_)
+            | Self::Import(_) => false,
         }
     }
 }
@@ -419,6 +439,69 @@ pub enum CopyChange {
     Verify(Option<Digest>),
 }
 
+/// A blob of ours that was found on a backend and that no row names. Whoever asks has read its headers, and the
+/// backend's marker after that, and knows that its version is too old to be in flight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettleBlob {
+    /// Of what.
+    pub of: ExtentOf,
+    /// The attempt that wrote it.
+    pub r#gen: Gen,
+    /// Where it is.
+    pub backend: BackendId,
+    /// Its key there, which must be the one that follows from its name.
+    pub storage_key: String,
+    /// Bytes on the backend.
+    pub stored_size: u64,
+    /// The backend's ETag.
+    pub backend_etag: Option<Etag>,
+    /// The backend's version id.
+    pub backend_version: Option<String>,
+    /// How the bytes are encoded; `None`: its headers cannot be read, so that it cannot be a copy.
+    pub encoding: Option<Encoding>,
+}
+
+impl SettleBlob {
+    /// Its name.
+    pub const fn blob(&self) -> BlobName {
+        BlobName { version: self.of.version, extent: self.of.extent, r#gen: self.r#gen }
+    }
+}
+
+/// Makes an object of a key that somebody else wrote to a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// The virtual bucket.
+    pub bucket: BucketId,
+    /// The key that the object gets.
+    pub key: String,
+    /// Where it is.
+    pub backend: BackendId,
+    /// Its key there, which stays.
+    pub foreign_key: String,
+    /// Bytes.
+    pub size: u64,
+    /// The backend's ETag, which is the object's.
+    pub etag: Etag,
+    /// The backend's version id.
+    pub backend_version: Option<String>,
+    /// By the backend's clock: what clients are told as Last-Modified.
+    pub modified: Timestamp,
+    /// Headers and metadata.
+    pub attributes: ObjectAttributes,
+}
+
+/// What became of a blob that no row named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BlobFate {
+    /// It is a copy of its version, to be read before it counts.
+    Attached,
+    /// It is queued for deletion.
+    Queued,
+    /// Something names it by now, or might: it stays as it is.
+    Kept,
+}
+
 /// A call's outcome.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
@@ -467,6 +550,8 @@ pub enum Outcome {
     Resolved(Resolution),
     /// The copy is gone from its version, or marked.
     CopyChanged,
+    /// The blob that no row named has its place.
+    BlobSettled(BlobFate),
     /// Not done.
     Refused(Refusal),
 }

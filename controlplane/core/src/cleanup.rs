@@ -33,11 +33,13 @@ pub enum Reason {
     Surplus,
     /// A copy that was found to be gone or wrong, and that another one replaced.
     Repaired,
+    /// Reconcile found it, and nothing names it.
+    Orphaned,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Displaced,
         Self::Deleted,
         Self::Aborted,
@@ -50,6 +52,7 @@ impl Reason {
         Self::AbortedUpload,
         Self::Surplus,
         Self::Repaired,
+        Self::Orphaned,
     ];
 
     /// The word in the database and in metrics.
@@ -67,12 +70,14 @@ impl Reason {
             Self::AbortedUpload => "aborted_upload",
             Self::Surplus => "surplus",
             Self::Repaired => "repaired",
+            Self::Orphaned => "orphaned",
         }
     }
 
-    /// Whether readers may still hold the blob, so that it waits out `read_grace`.
+    /// Whether readers may still hold the blob, so that it waits out `read_grace`; an orphan may be what a restored
+    /// database does not know any more.
     pub const fn had_readers(self) -> bool {
-        matches!(self, Self::Displaced | Self::Deleted | Self::Surplus | Self::Repaired)
+        matches!(self, Self::Displaced | Self::Deleted | Self::Surplus | Self::Repaired | Self::Orphaned)
     }
 }
 
@@ -212,6 +217,6 @@ mod tests {
     fn only_blobs_that_had_readers_wait() {
         let times = CleanupTimes { read_grace_us: 5, cleanup_delay_us: 9, late_put_window_us: 1 };
         let waits = Reason::ALL.map(|reason| times.first_wait_us(reason));
-        assert_eq!(waits, [9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 9, 9]);
+        assert_eq!(waits, [9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 9, 9, 9]);
     }
 }

@@ -76,6 +76,15 @@ pub struct ExtentFacts {
     pub attempts: u16,
 }
 
+/// What the tables say of a blob that was found on a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FoundBlob {
+    /// A copy, an intent, a part of an upload, a queued deletion or a dead letter names it.
+    pub is_named: bool,
+    /// Its version is there, current or not.
+    pub version_is_there: bool,
+}
+
 /// The facts. A map without an entry means that the row does not exist; what a batch does not need
 /// (usage for a Delete) stays empty.
 #[derive(Debug, Clone, Default)]
@@ -110,6 +119,9 @@ pub struct Facts {
     pub versions: HashMap<(BucketId, String), BTreeMap<Seq, Noncurrent>>,
     /// Of the blobs that the batch's Commits and Aborts carry: those that a copy or a part of an upload names.
     pub named_blobs: HashSet<(BackendId, BlobName)>,
+    /// Of the batch's calls about blobs that were found on backends: whether something names the blob, and whether the
+    /// version that its name says is there.
+    pub found_blobs: HashMap<Op, FoundBlob>,
     /// Intents to be resolved whose key the log has changed since they began.
     pub overtaken: HashSet<Op>,
     /// The greatest change-log number drawn so far.

@@ -22,6 +22,7 @@ pub mod outcome_log;
 pub mod placement;
 pub mod ports;
 pub mod rebalance;
+pub mod reconcile;
 pub mod replication;
 pub mod scrub;
 pub mod session;

@@ -4,7 +4,7 @@
 
 use s3o_types::{BucketId, ErrorCode, Op, Seq, Timestamp, VersionId, VersionRef};
 
-use crate::call::{Outcome, Refusal, Resolution};
+use crate::call::{BlobFate, Outcome, Refusal, Resolution};
 use crate::object::ObjectRow;
 
 /// What a transaction did for an operation.
@@ -60,10 +60,16 @@ pub enum Logged {
     MarkerDeleted,
     /// The bucket's versioning was enabled or suspended.
     VersioningSet,
+    /// A blob that no row named became a copy, or a missing copy was found again.
+    CopyAttached,
+    /// A blob that no row named was queued for deletion.
+    BlobOrphaned,
+    /// A foreign key became the current version.
+    Imported,
 }
 
 impl Logged {
-    const ALL: [Self; 25] = [
+    const ALL: [Self; 28] = [
         Self::Committed,
         Self::Promoted,
         Self::Deleted,
@@ -89,6 +95,9 @@ impl Logged {
         Self::VersionDeleted,
         Self::MarkerDeleted,
         Self::VersioningSet,
+        Self::CopyAttached,
+        Self::BlobOrphaned,
+        Self::Imported,
     ];
 
     /// Its number in the change log.
@@ -119,6 +128,9 @@ impl Logged {
             Self::VersionDeleted => 31,
             Self::MarkerDeleted => 32,
             Self::VersioningSet => 33,
+            Self::CopyAttached => 40,
+            Self::BlobOrphaned => 41,
+            Self::Imported => 42,
         }
     }
 
@@ -137,6 +149,7 @@ impl Logged {
                 | Self::MarkerMade
                 | Self::VersionDeleted
                 | Self::MarkerDeleted
+                | Self::Imported
         )
     }
 }
@@ -158,9 +171,15 @@ impl LoggedOutcome {
     /// What a repeat of the call is answered.
     pub fn replay(self) -> Outcome {
         match self.logged {
-            Logged::Committed | Logged::Promoted | Logged::PartStored | Logged::CopyStored => {
+            Logged::Committed
+            | Logged::Promoted
+            | Logged::PartStored
+            | Logged::CopyStored
+            | Logged::Imported => {
                 Outcome::Committed { seq: self.seq, modified: self.at, version: self.version }
             }
+            Logged::CopyAttached => Outcome::BlobSettled(BlobFate::Attached),
+            Logged::BlobOrphaned => Outcome::BlobSettled(BlobFate::Queued),
             Logged::UploadAborted => Outcome::UploadAborted,
             Logged::CopyUnwanted => unwanted().into(),
             Logged::CopyDropped | Logged::CopyMarked => Outcome::CopyChanged,

@@ -13,16 +13,19 @@ use crate::intent::Intent;
 use crate::listing::{ListQuery, Page};
 use crate::object::{Locate, Lookup};
 use crate::rebalance::{CandidatePage, Move, RebalanceTotals, RebalanceWish, Transfer};
+use crate::reconcile::{
+    AskRun, Candidate, CandidateKind, KnownCopy, LostCopy, RowsPage, RowsQuery, Run, Stray, StrayKind,
+};
 use crate::replication::{
     CopiesPage, CopiesQuery, CopyTask, Drain, ReplicationEntry, ReplicationItem, ReplicationResult,
 };
 use crate::scrub::{ScrubBatch, ScrubObject, ScrubPace, ScrubProgress, ScrubRound, ScrubbedCopy};
 use crate::session::{BackendUsage, Hello, UsageReport};
 use crate::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
-use crate::usage::Usage;
+use crate::usage::{Usage, UsageDrift};
 use crate::versions::{SetVersioning, VersionsPage, VersionsQuery};
 use crate::worker::{Counts, WorkerStatus};
-use s3o_types::{BackendId, BucketId, Extent, VersionId, Versioning};
+use s3o_types::{BackendId, BlobName, BucketId, Extent, VersionId, Versioning};
 
 /// Why a port could not answer. Whatever it was, the caller may try again.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -192,6 +195,61 @@ pub trait Drains: Send + Sync {
     async fn drains(&self) -> Result<Vec<Drain>, PortError>;
     /// Forgets backends that are in no file any more and on which nothing is left; says how many.
     async fn retire(&self) -> Result<u64, PortError>;
+}
+
+/// Runs over backends, and what they compare with.
+#[async_trait]
+pub trait Reconciliation: Send + Sync {
+    /// Begins a run, unless the backend has one: then that is the answer, if it does the same, else `Err` with what it
+    /// does. `Ok(Err)` too where the backend cannot be worked with.
+    async fn ask(&self, ask: AskRun) -> Result<Result<Run, Refusal>, PortError>;
+    /// Each backend's last run.
+    async fn runs(&self) -> Result<Vec<Run>, PortError>;
+    /// Begins runs of backends whose last one began longer ago than this; says how many.
+    async fn ask_due(&self, every_us: i64) -> Result<u64, PortError>;
+    /// Claims a run that goes on; one of a dead owner too. It is told how many copies to expect.
+    async fn claim_run(&self, claim: Claim) -> Result<Option<Run>, PortError>;
+    /// Records how far a claimed run is, and renews the claim; at its end lets it go. `Ok(false)`: it is another's now.
+    async fn save_run(&self, claim: Claim, run: &Run) -> Result<bool, PortError>;
+    /// Notes how far version numbers have come, now and then, so that what is older than a time is known later.
+    async fn note_versions(&self, keep_us: i64) -> Result<(), PortError>;
+    /// Copies of a bucket on a backend, by key. Neither imported ones nor those of versions that are gone.
+    async fn rows(&self, query: RowsQuery) -> Result<RowsPage, PortError>;
+    /// Imported copies on a backend, by their storage keys, so many behind one.
+    async fn imported_rows(
+        &self,
+        backend: BackendId,
+        after: &str,
+        limit: u16,
+    ) -> Result<Vec<KnownCopy>, PortError>;
+    /// Keeps rows whose storage keys are hashed until [`Self::hashed_rows`] asks for them. Twice is as good as once.
+    async fn gather_hashed(&self, run: &Run, rows: Vec<KnownCopy>) -> Result<(), PortError>;
+    /// Those rows, by their storage keys, so many behind one.
+    async fn hashed_rows(&self, run: &Run, after: &str, limit: u16) -> Result<Vec<KnownCopy>, PortError>;
+    /// What the tables say of blobs that no row of a run named, in their order. A version counts as young until its
+    /// number was noted `young_us` ago.
+    async fn strays(
+        &self,
+        backend: BackendId,
+        strays: &[Stray],
+        young_us: i64,
+    ) -> Result<Vec<StrayKind>, PortError>;
+    /// Records copies that are gone and cannot be marked.
+    async fn note_lost(&self, lost: Vec<LostCopy>) -> Result<(), PortError>;
+    /// Forgets those of a backend that are there.
+    async fn note_found(&self, backend: BackendId, blobs: Vec<BlobName>) -> Result<(), PortError>;
+    /// Objects of which bytes are lost.
+    async fn lost_objects(&self) -> Result<u64, PortError>;
+    /// Which foreign keys may become objects of a bucket, in their order.
+    async fn candidates(
+        &self,
+        backend: BackendId,
+        bucket: BucketId,
+        candidates: &[Candidate],
+    ) -> Result<Vec<CandidateKind>, PortError>;
+    /// What the counters of each backend say against what its rows add up to, in one snapshot; the difference is added
+    /// where `repair`.
+    async fn audit(&self, repair: bool) -> Result<Vec<UsageDrift>, PortError>;
 }
 
 /// Housekeeping of the tables themselves.

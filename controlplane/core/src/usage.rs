@@ -48,6 +48,32 @@ impl AddAssign for Usage {
     }
 }
 
+/// Both views of one backend's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UsageDrift {
+    /// The backend.
+    pub backend: BackendId,
+    /// The sum of its counters.
+    pub counted: Usage,
+    /// The sum of copies, parts of uploads, intents, cleanup rows and dead letters.
+    pub actual: Usage,
+}
+
+impl UsageDrift {
+    /// Whether the counters are right.
+    pub fn agrees(&self) -> bool {
+        self.counted == self.actual
+    }
+
+    /// By how many bytes they are wrong, all kinds together.
+    pub const fn bytes(&self) -> u64 {
+        let (counted, actual) = (self.counted, self.actual);
+        counted.used.abs_diff(actual.used)
+            + counted.reserved.abs_diff(actual.reserved)
+            + counted.orphaned.abs_diff(actual.orphaned)
+    }
+}
+
 /// Changes to several backends, in the order in which their rows are locked.
 pub type UsageDeltas = BTreeMap<BackendId, Usage>;
 

@@ -38,6 +38,10 @@ impl Wanted {
         if !versioning.is_versioned() {
             return None;
         }
+        if matches!(call, Call::Import(_)) {
+            // Whatever the key has, a marker too, stands against it.
+            return Some(Self { named: None, null: false, newest: true });
+        }
         let (named, newest) = match call {
             Call::Delete(Delete { version: Some(named), .. }) => (*named, true),
             Call::SetTags(SetTags { version: Some(named), .. }) => (*named, false),

@@ -15,7 +15,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::status::{about_field, bad_request, port_failed};
 use crate::wiring::{Ports, Wiring};
-use crate::{drains, rebalance, scrub};
+use crate::{drains, rebalance, runs, scrub};
 
 /// The one admin surface. REST and dashboard call it in process, the command line over gRPC.
 #[derive(Clone)]
@@ -144,6 +144,36 @@ impl Admin for AdminService {
     ) -> Result<Response<Self::ScrubObjectStream>, Status> {
         let reader = self.wiring.ports()?.scrub.clone();
         Ok(Response::new(scrub::object(reader, request.into_inner(), &self.wiring.shutdown)?))
+    }
+
+    type ReconcileStream = runs::Progress;
+
+    async fn reconcile(
+        &self,
+        request: Request<v1::ReconcileRequest>,
+    ) -> Result<Response<Self::ReconcileStream>, Status> {
+        let ports = self.wiring.ports()?;
+        let asks = runs::reconcile(&ports.configs.current(), request.into_inner())?;
+        Ok(Response::new(runs::begin(ports, &self.wiring.shutdown, asks).await?))
+    }
+
+    type ImportStream = runs::Progress;
+
+    async fn import(
+        &self,
+        request: Request<v1::ImportRequest>,
+    ) -> Result<Response<Self::ImportStream>, Status> {
+        let ports = self.wiring.ports()?;
+        let ask = runs::import(&ports.configs.current(), request.into_inner())?;
+        Ok(Response::new(runs::begin(ports, &self.wiring.shutdown, vec![ask]).await?))
+    }
+
+    async fn list_runs(
+        &self,
+        _: Request<v1::ListRunsRequest>,
+    ) -> Result<Response<v1::ListRunsReply>, Status> {
+        let runs = runs::list(&*self.wiring.ports()?.reconciliation).await?;
+        Ok(Response::new(v1::ListRunsReply { runs }))
     }
 }
 

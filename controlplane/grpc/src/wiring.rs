@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use s3o_core::config::ClusterConfig;
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, ObjectScrub, Overview, Queues, Rebalancing, Replication, Sessions,
-    Uploads, Versions, WorkerControl,
+    Buckets, Configs, Drains, Ledger, ObjectScrub, Overview, Queues, Rebalancing, Reconciliation, Replication,
+    Sessions, Uploads, Versions, WorkerControl,
 };
 use s3o_core::session::VERSIONS_FEATURE;
 use s3o_runtime::Shutdown;
@@ -37,6 +37,8 @@ pub struct Ports {
     pub drains: Arc<dyn Drains>,
     /// Versions that are to be looked at.
     pub replication: Arc<dyn Replication>,
+    /// Runs over backends.
+    pub reconciliation: Arc<dyn Reconciliation>,
     /// Runs workers on demand.
     pub workers: Arc<dyn WorkerControl>,
     /// Moves copies on demand.

@@ -13,6 +13,7 @@ mod failure;
 mod lines;
 mod probes;
 mod rebalance;
+mod reconcile;
 mod routes;
 mod scrub;
 mod server;

@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, web};
 
 use crate::edge::RequestId;
 use crate::failure::Failure;
-use crate::{admin, auth, drains, probes, rebalance, scrub};
+use crate::{admin, auth, drains, probes, rebalance, reconcile, scrub};
 
 /// All routes. A path that exists under another method answers 405.
 pub(crate) fn add(config: &mut web::ServiceConfig) {
@@ -23,6 +23,12 @@ pub(crate) fn add(config: &mut web::ServiceConfig) {
                 .route(web::post().to(drains::begin))
                 .route(web::delete().to(drains::take_back)),
         )
+        .service(
+            get("/reconcile")
+                .route(web::get().to(reconcile::runs))
+                .route(web::post().to(reconcile::reconcile)),
+        )
+        .service(get("/sync").route(web::post().to(reconcile::sync)))
         .default_service(web::to(not_found));
     config
         .service(get("/health").route(web::get().to(probes::health)).route(web::head().to(probes::health)))

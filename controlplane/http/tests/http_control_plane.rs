@@ -130,6 +130,54 @@ impl Admin for KnownAdmin {
         let broken = Err(Status::unavailable("the process was stopping"));
         Ok(Response::new(tokio_stream::iter(vec![Ok(copy("b1", "good")), Ok(copy("b2", "corrupt")), broken])))
     }
+
+    type ReconcileStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::RunProgress, Status>>>;
+
+    async fn reconcile(
+        &self,
+        request: Request<v1::ReconcileRequest>,
+    ) -> Result<Response<Self::ReconcileStream>, Status> {
+        let v1::ReconcileRequest { backend, dry_run, accept_losses: _ } = request.into_inner();
+        let runs = match backend.as_str() {
+            "" => vec![run("b1", "running"), run("b1", "done"), run("b2", "done")],
+            "b1" => vec![v1::RunProgress { dry_run, ..run("b1", "done") }],
+            "broken" => {
+                vec![v1::RunProgress { error: Some("no marker".to_owned()), ..run("broken", "failed") }]
+            }
+            "ending" => vec![run("ending", "running")],
+            name => return Err(Status::not_found(format!("there is no backend `{name}`"))),
+        };
+        Ok(Response::new(tokio_stream::iter(runs.into_iter().map(Ok).collect::<Vec<_>>())))
+    }
+
+    type ImportStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::RunProgress, Status>>>;
+
+    async fn import(
+        &self,
+        request: Request<v1::ImportRequest>,
+    ) -> Result<Response<Self::ImportStream>, Status> {
+        let v1::ImportRequest { backend, bucket, prefix, dry_run } = request.into_inner();
+        assert_eq!((bucket.as_str(), prefix.as_str(), dry_run), ("photos", "a/", true));
+        Ok(Response::new(tokio_stream::iter(vec![Ok(run(&backend, "done"))])))
+    }
+
+    async fn list_runs(
+        &self,
+        _: Request<v1::ListRunsRequest>,
+    ) -> Result<Response<v1::ListRunsReply>, Status> {
+        Ok(Response::new(v1::ListRunsReply { runs: vec![run("b1", "running")] }))
+    }
+}
+
+fn run(backend: &str, state: &str) -> v1::RunProgress {
+    let counts = [("marked", 57), ("attached", 1), ("imported", 2), ("skipped", 4)];
+    v1::RunProgress {
+        backend: backend.to_owned(),
+        kind: "reconcile".to_owned(),
+        state: state.to_owned(),
+        counts: counts.map(|(name, n)| (name.to_owned(), n)).into(),
+        ..Default::default()
+    }
 }
 
 fn known(name: &str) -> Result<(), Status> {
@@ -320,6 +368,26 @@ async fn copies_that_are_read_are_lines_as_they_are_found() {
     assert_eq!(status, 404);
     let (status, _, _) = server.send("POST /admin/api/scrub?bucket=photos", TOKEN).await;
     assert_eq!(status, 400);
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconcile_answers_when_all_runs_have_ended() {
+    let server = Fixture::start().await;
+    let one = json!({"status": "ok", "imported": 3, "removed": 57, "backends_scanned": 1});
+    let all = json!({"status": "ok", "imported": 6, "removed": 114, "backends_scanned": 2});
+    assert_eq!(server.json("POST /admin/api/reconcile?backend=b1", TOKEN).await, (200, one));
+    assert_eq!(server.json("POST /admin/api/reconcile", TOKEN).await, (200, all));
+    let (status, answer) = server.json("POST /admin/api/reconcile?backend=broken", TOKEN).await;
+    assert!(status >= 400 && error_of(&answer).contains("no marker"), "{status} {answer}");
+    assert_eq!(server.json("POST /admin/api/reconcile?backend=ending", TOKEN).await.0, 503);
+    assert_eq!(server.json("POST /admin/api/reconcile?backend=nobody", TOKEN).await.0, 404);
+    assert!(server.json("POST /admin/api/reconcile?backends=b1", TOKEN).await.0 >= 400);
+    let synced = json!({"status": "ok", "imported": 2, "skipped": 4});
+    let line = "POST /admin/api/sync?backend=b1&bucket=photos&prefix=a/&dry_run=true";
+    assert_eq!(server.json(line, TOKEN).await, (200, synced));
+    let (status, runs) = server.json("GET /admin/api/reconcile", TOKEN).await;
+    assert_eq!((status, &runs["runs"][0]["counts"]["marked"]), (200, &json!(57)));
     server.end().await;
 }
 

@@ -8,7 +8,7 @@ use s3o_core::ports::{ObjectScrub, Rebalancing, WorkerControl};
 use s3o_grpc::{Ports, Wiring};
 use s3o_runtime::{LogHandle, Metrics, Reload, Shutdown, config};
 use s3o_store::{Store, StoreError};
-use s3o_workers::{BackendSettings, Deps, IntentsResolved, WorkerSettings, Workers};
+use s3o_workers::{BackendSettings, Deps, IntentsResolved, ReconcileSettings, WorkerSettings, Workers};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -110,6 +110,7 @@ impl BringUp {
             overview: store.clone(),
             drains: store.clone(),
             replication: store.clone(),
+            reconciliation: store.clone(),
             workers,
             rebalancing,
             scrub,
@@ -117,6 +118,7 @@ impl BringUp {
     }
 
     fn deps(&self, store: &Arc<Store>, intents_resolved: IntentsResolved) -> Deps {
+        let reconcile = self.config.reconcile;
         Deps {
             ledger: store.clone(),
             buckets: store.clone(),
@@ -127,6 +129,7 @@ impl BringUp {
             scrubs: store.clone(),
             rebalances: store.clone(),
             drains: store.clone(),
+            reconciliation: store.clone(),
             maintenance: store.clone(),
             overview: store.clone(),
             sessions: store.clone(),
@@ -150,6 +153,11 @@ impl BringUp {
                 rebalance: self.config.rebalance.settings(),
                 scrub_pace: self.config.integrity.pace(),
                 digest: self.config.integrity.digest,
+                reconcile: ReconcileSettings {
+                    every: Some(reconcile.interval.get()).filter(|_| reconcile.enabled),
+                    orphan_after: reconcile.orphan_after.get(),
+                    interval: reconcile.check_interval.get(),
+                },
             },
             shutdown: self.services.clone(),
         }

@@ -20,6 +20,7 @@ mod overview;
 mod pool;
 mod queues;
 mod rebalance;
+mod reconcile;
 mod replication;
 mod rows;
 mod scan;
@@ -40,7 +41,6 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-pub use crate::audit::UsageAudit;
 pub use crate::error::StoreError;
 pub use crate::options::StoreOptions;
 pub use crate::schema::SCHEMA;

@@ -76,7 +76,16 @@ impl Pool {
         &self,
         work: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        self.with_connection(async |connection: &mut Connection| {
+        self.transact_within(ANSWER_PATIENCE, work).await
+    }
+
+    /// The same, of one that may take longer than an answer should.
+    pub(crate) async fn transact_within<T>(
+        &self,
+        patience: Duration,
+        work: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.within(patience, async |connection: &mut Connection| {
             let transaction = connection.client_mut().transaction().await?;
             let value = work(&transaction).await?;
             transaction.commit().await?;
@@ -88,6 +97,14 @@ impl Pool {
     /// Runs `work` on a connection of its own.
     pub(crate) async fn with_connection<T>(
         &self,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.within(ANSWER_PATIENCE, work).await
+    }
+
+    async fn within<T>(
+        &self,
+        patience: Duration,
         work: impl AsyncFnOnce(&mut Connection) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let free = timeout(ANSWER_PATIENCE, self.permits.acquire()).await;
@@ -107,7 +124,7 @@ impl Pool {
             add(counter, 1);
         }
         let hangs = || Failure::Lost("the database does not answer".to_owned());
-        let value = timeout(ANSWER_PATIENCE, work(&mut connection)).await.map_err(|_| hangs())??;
+        let value = timeout(patience, work(&mut connection)).await.map_err(|_| hangs())??;
         if !self.permits.is_closed() {
             self.put_back(connection);
         }

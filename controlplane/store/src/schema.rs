@@ -17,7 +17,7 @@ mod embedded {
 }
 
 /// The schema versions that this release works with.
-pub const SCHEMA: RangeInclusive<i32> = 8..=8;
+pub const SCHEMA: RangeInclusive<i32> = 9..=9;
 
 /// The first half of our two-part advisory lock keys ("s3o" and a number); the one-part keys are objects'.
 pub(crate) const LOCK_MIGRATION: i32 = 0x7333_6F00;
@@ -28,6 +28,9 @@ pub(crate) const LOCK_BUCKET: i32 = 0x7333_6F01;
 pub(crate) const LOCK_PARTITIONS: i32 = 0x7333_6F02;
 /// Where backends are: shared by those who decide by it, exclusive for who moves one.
 pub(crate) const LOCK_PLACES: i32 = 0x7333_6F03;
+
+/// Repairing counters.
+pub(crate) const LOCK_AUDIT: i32 = 0x7333_6F04;
 
 /// Brings the schema of the database at `url` up to date. Safe to run by several at once and again.
 pub(crate) async fn migrate(url: &str) -> Result<(), StoreError> {

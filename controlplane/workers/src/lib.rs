@@ -14,6 +14,8 @@
 //! | `scrubber` | 10 s | versions and backends, 1 h | on demand | row backs off, 10 min at most; next tick |
 //! | `rebalancer` | 6 h, off unless configured | one run | on demand | claim released, next tick |
 //! | `copy_scan` | 10 s | one scan, for a page | on demand | next tick |
+//! | `reconciler` | 15 s; a run when asked for, or due | a backend's run, 15 min | on demand | a run stops with its reason; the database away: next tick |
+//! | `quota_audit` | 24 h | advisory lock in the store | on demand | next tick |
 //! | `usage` | 10 s | none, numbered reports | on demand | the same report again |
 //! | `gauges` | 30 s | none, read only | on demand | next tick |
 //! | `change_log` | 1 h | advisory lock in the store | on demand | next tick |
@@ -36,7 +38,9 @@ mod marker_gate;
 mod meters;
 mod over_replication;
 mod pending_reaper;
+mod quota_audit;
 mod rebalancer;
+mod reconciler;
 mod replicator;
 mod scrubber;
 mod session_pruner;
@@ -52,8 +56,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use s3o_backend::{BreakerConfig, Timeouts};
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, Maintenance, Overview, Queues, Rebalances, Replication, Scrubs,
-    Sessions, Uploads,
+    Buckets, Configs, Drains, Ledger, Maintenance, Overview, Queues, Rebalances, Reconciliation, Replication,
+    Scrubs, Sessions, Uploads,
 };
 use s3o_core::scrub::ScrubPace;
 use s3o_runtime::{Metrics, OpenOps, Shutdown};
@@ -65,6 +69,7 @@ use crate::harness::Entry;
 
 pub use crate::harness::Workers;
 pub use crate::rebalancer::RebalanceSettings;
+pub use crate::reconciler::ReconcileSettings;
 
 /// How the backends are spoken to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -108,6 +113,8 @@ pub struct WorkerSettings {
     pub rebalance: RebalanceSettings,
     /// What is kept of bytes that are read, where nothing was kept when they were written.
     pub digest: DigestKind,
+    /// When backends are compared with the tables.
+    pub reconcile: ReconcileSettings,
 }
 
 impl Default for WorkerSettings {
@@ -128,6 +135,7 @@ impl Default for WorkerSettings {
             rebalancer: Duration::from_hours(6),
             rebalance: RebalanceSettings::default(),
             digest: DigestKind::default(),
+            reconcile: ReconcileSettings::default(),
         }
     }
 }
@@ -154,6 +162,8 @@ pub struct Deps {
     pub scrubs: Arc<dyn Scrubs>,
     /// What may be moved.
     pub rebalances: Arc<dyn Rebalances>,
+    /// Runs over backends, and what they compare with.
+    pub reconciliation: Arc<dyn Reconciliation>,
     /// Backends that are emptied.
     pub drains: Arc<dyn Drains>,
     /// Housekeeping.
@@ -234,6 +244,12 @@ fn list(
             settings.over_replication,
             over_replication::OverReplication::new(deps, backends.clone(), owner),
         ),
+        Entry::new(
+            "reconciler",
+            settings.reconcile.interval,
+            reconciler::Reconciler::new(deps, backends.clone(), owner),
+        ),
+        Entry::new("quota_audit", Duration::from_hours(24), quota_audit::QuotaAudit::new(deps)),
         Entry::new(
             "usage",
             Duration::from_secs(10),

@@ -171,14 +171,7 @@ pub fn from_blob_headers(headers: &HeaderMap) -> Result<StoredBlob, HeadersError
     let description = description.to_str().map_err(|_| DescribeError::Broken("not ASCII"))?;
     let mut description = SelfDescription::parse(description)?;
     let bucket_key = headers.get(META_KEY).map(decode_key).transpose()?;
-    let text = |name: HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let mut attributes = ObjectAttributes::default();
-    attributes.headers.content_type = text(CONTENT_TYPE);
-    attributes.headers.content_encoding = text(CONTENT_ENCODING);
-    attributes.headers.content_disposition = text(CONTENT_DISPOSITION);
-    attributes.headers.content_language = text(CONTENT_LANGUAGE);
-    attributes.headers.cache_control = text(CACHE_CONTROL);
-    attributes.headers.expires = text(EXPIRES);
+    let mut attributes = read_content_headers(headers);
     for (name, value) in headers {
         let Some(name) = name.as_str().strip_prefix(META_PREFIX) else { continue };
         if name.starts_with(OUR_NAMES) {
@@ -192,6 +185,30 @@ pub fn from_blob_headers(headers: &HeaderMap) -> Result<StoredBlob, HeadersError
         }
     }
     Ok(StoredBlob { description, attributes, bucket_key })
+}
+
+fn read_content_headers(headers: &HeaderMap) -> ObjectAttributes {
+    let text = |name: HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let mut attributes = ObjectAttributes::default();
+    attributes.headers.content_type = text(CONTENT_TYPE);
+    attributes.headers.content_encoding = text(CONTENT_ENCODING);
+    attributes.headers.content_disposition = text(CONTENT_DISPOSITION);
+    attributes.headers.content_language = text(CONTENT_LANGUAGE);
+    attributes.headers.cache_control = text(CACHE_CONTROL);
+    attributes.headers.expires = text(EXPIRES);
+    attributes
+}
+
+/// The attributes of an object that somebody else stored: headers and metadata as they are. A value that is no UTF-8 is
+/// read as far as it is.
+pub fn foreign_attributes(headers: &HeaderMap) -> ObjectAttributes {
+    let mut attributes = read_content_headers(headers);
+    let metadata = headers.iter().filter_map(|(name, value)| {
+        let name = name.as_str().strip_prefix(META_PREFIX)?;
+        Some((name.to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+    });
+    attributes.metadata.extend(metadata);
+    attributes
 }
 
 fn decode_key(value: &HeaderValue) -> Result<(String, String), HeadersError> {

@@ -14,4 +14,7 @@ pub use digest::{Algorithm, AlgorithmSet, BodyDigests, BodyHasher, DigestHasher}
 pub use guard::{BodyFault, Expected, Guard, GuardError, GuardVerdict, TrailerSource};
 pub use parts::ChecksumKind;
 
-pub use headers::{HeadersError, META_DESCRIPTION, META_KEY, StoredBlob, from_blob_headers, to_blob_headers};
+pub use headers::{
+    HeadersError, META_DESCRIPTION, META_KEY, StoredBlob, foreign_attributes, from_blob_headers,
+    to_blob_headers,
+};

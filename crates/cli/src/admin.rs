@@ -17,11 +17,13 @@ use crate::say;
 
 mod drains;
 mod rebalance;
+mod runs;
 mod scrub;
 mod table;
 
 pub(crate) use drains::{drain, drains, undrain};
 pub(crate) use rebalance::{RebalanceArgs, rebalance};
+pub(crate) use runs::{ReconcileArgs, SyncArgs, reconcile, runs, sync};
 pub(crate) use scrub::{ScrubArgs, scrub};
 use table::{Table, bytes, percent};
 

@@ -52,6 +52,12 @@ enum Command {
     Rebalance(admin::RebalanceArgs),
     /// Read all copies of an object now, and say of each what it is
     Scrub(admin::ScrubArgs),
+    /// Compare backends with the tables: find what is lost, attach or delete what nothing names
+    Reconcile(admin::ReconcileArgs),
+    /// Import what others wrote to a backend into a bucket; the bytes stay where they are
+    Sync(admin::SyncArgs),
+    /// Each backend's last reconcile or import
+    Runs(admin::Connection),
     /// Serve one folder as an S3 backend, for tests
     #[command(hide = true)]
     FolderBackend(dev::FolderArgs),
@@ -85,6 +91,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Drains(connection) => admin::drains(&connection).await,
         Command::Rebalance(args) => admin::rebalance(&args).await,
         Command::Scrub(args) => admin::scrub(&args).await,
+        Command::Reconcile(args) => admin::reconcile(&args).await,
+        Command::Sync(args) => admin::sync(&args).await,
+        Command::Runs(connection) => admin::runs(&connection).await,
         Command::FolderBackend(args) => dev::folder_backend(args).await,
         Command::DevPostgres(args) => dev::postgres(args).await,
     }

@@ -23,6 +23,7 @@ pub(crate) struct Declared {
     pub(crate) replication: Option<Value>,
     pub(crate) rebalance: Option<Value>,
     pub(crate) integrity: Option<Value>,
+    pub(crate) reconcile: Option<Value>,
 }
 
 impl Validate for Declared {

@@ -61,6 +61,7 @@ pub(crate) fn control_plane(
         ("replication", &declared.replication),
         ("rebalance", &declared.rebalance),
         ("integrity", &declared.integrity),
+        ("reconcile", &declared.reconcile),
     ] {
         if let Some(section) = section {
             config[name] = section.clone();

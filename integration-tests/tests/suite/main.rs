@@ -16,6 +16,7 @@ mod multipart_failures;
 mod quotas;
 mod races;
 mod rebalance;
+mod reconcile;
 mod repeats;
 mod s3_auth;
 mod s3_bucket_settings;

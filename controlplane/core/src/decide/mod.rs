@@ -2,7 +2,7 @@
 //!
 //! Invariants: a call whose outcome is in the log gets that outcome and changes nothing; bytes move
 //! between used, reserved and orphaned, and only Begin and Retarget raise their sum (but for a write
-//! whose intent the database forgot); every blob that stops being named by an intent, a copy or a part of
+//! whose intent the database forgot, and for blobs that were found on a backend: they are there already); every blob that stops being named by an intent, a copy or a part of
 //! an upload is named by a cleanup entry of the same transaction, or its copy row stays and its version is
 //! queued as one.
 
@@ -15,12 +15,14 @@ mod complete_upload;
 mod conditions;
 mod create_upload;
 mod delete;
+mod import;
 mod part;
 mod replica;
 mod resolve;
 mod retarget;
 mod set_tags;
 mod settle;
+mod settle_blob;
 mod upload;
 mod versions;
 
@@ -85,6 +87,8 @@ impl Batch {
             Call::Resolve(resolve) => resolve::decide(self, slot, resolve),
             Call::BeginCopy(begin) => replica::begin(self, request, begin),
             Call::ChangeCopy(change) => change_copy::decide(self, slot, change),
+            Call::SettleBlob(settle) => settle_blob::decide(self, slot, settle),
+            Call::Import(import) => import::decide(self, slot, import),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod copies;
 mod places;
+mod reconcile;
 mod set_tags;
 mod uploads;
 mod versions;

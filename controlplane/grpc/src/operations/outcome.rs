@@ -28,7 +28,7 @@ pub(crate) fn of_call(outcome: Outcome) -> Wire {
         Outcome::UploadAborted => Wire::UploadAborted(v1::UploadAborted {}),
         Outcome::Refused(refusal) => refused(refusal),
         // Only workers ask for that, and not over the wire.
-        Outcome::Resolved(_) | Outcome::CopyChanged => {
+        Outcome::Resolved(_) | Outcome::CopyChanged | Outcome::BlobSettled(_) => {
             refused(Refusal::new(ErrorCode::InternalError, "a data plane's call got a worker's outcome"))
         }
     }

@@ -10,7 +10,7 @@ use super::{Authorized, Plane, WithToken};
 use crate::AdminService;
 use crate::status::fields;
 
-fn admin(plane: &Plane, token: &'static str) -> AdminClient<Authorized> {
+pub(super) fn admin(plane: &Plane, token: &'static str) -> AdminClient<Authorized> {
     AdminClient::with_interceptor(plane.channel.clone(), WithToken(token))
 }
 

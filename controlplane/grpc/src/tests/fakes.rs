@@ -20,6 +20,7 @@ use s3o_core::ports::{
     Sessions, Uploads, Versions, WorkerControl,
 };
 use s3o_core::rebalance::{Move, RebalanceTotals, RebalanceWish};
+use s3o_core::reconcile::AskRun;
 use s3o_core::replication::{
     CopiesPage, CopiesQuery, CopyTask, Drain, ReplicationEntry, ReplicationItem, ReplicationResult,
 };
@@ -41,6 +42,8 @@ pub(super) struct Fakes {
     pub(super) outcomes: Mutex<VecDeque<Outcome>>,
     /// How many more looks at the drain find something left.
     pub(super) drain_looks: AtomicU64,
+    /// Runs that were asked for, and how often each was looked at.
+    pub(super) runs_asked: Mutex<Vec<(AskRun, usize)>>,
     pub(super) located: Mutex<Lookup>,
     pub(super) locates: Mutex<Vec<Locate>>,
     pub(super) lists: Mutex<Vec<ListQuery>>,
@@ -70,6 +73,7 @@ impl Default for Fakes {
             requests: Mutex::default(),
             outcomes: Mutex::default(),
             drain_looks: AtomicU64::new(2),
+            runs_asked: Mutex::default(),
             located: Mutex::new(Lookup::Nothing),
             locates: Mutex::default(),
             lists: Mutex::default(),

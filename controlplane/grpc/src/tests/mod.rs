@@ -5,6 +5,7 @@ mod buckets;
 mod fakes;
 mod operations;
 mod reads;
+mod runs;
 mod session;
 mod stream;
 mod uploads;
@@ -65,6 +66,7 @@ impl Plane {
             overview: fakes.clone(),
             drains: fakes.clone(),
             replication: fakes.clone(),
+            reconciliation: fakes.clone(),
             workers: fakes.clone(),
             rebalancing: fakes.clone(),
             scrub: fakes.clone(),

@@ -16,7 +16,7 @@ pub use declared::{
 };
 pub use process::{
     CleanupSection, DatabaseSection, GrpcSection, HttpSection, IntegritySection, MultipartSection,
-    ReaperSection, RebalanceSection, ReplicationSection, WorkersSection,
+    ReaperSection, RebalanceSection, ReconcileSection, ReplicationSection, WorkersSection,
 };
 
 /// The whole file. See `config/controlplane.example.yaml`.
@@ -52,6 +52,9 @@ pub struct ControlPlaneConfig {
     /// What is kept to check bytes against, and how fast they are checked.
     #[serde(default)]
     pub integrity: IntegritySection,
+    /// When backends are compared with the tables.
+    #[serde(default)]
+    pub reconcile: ReconcileSection,
     /// Background work.
     #[serde(default)]
     pub workers: WorkersSection,

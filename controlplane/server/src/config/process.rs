@@ -236,6 +236,31 @@ impl Default for ReplicationSection {
     }
 }
 
+/// `reconcile`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReconcileSection {
+    /// Whether backends are compared with the tables by themselves. It can always be asked for.
+    pub enabled: bool,
+    /// How long after a backend's last run the next one begins. Each lists the whole backend.
+    pub interval: HumanDuration,
+    /// How often runs that were asked for are looked for.
+    pub check_interval: HumanDuration,
+    /// Blobs that nothing names are left alone while their version is younger.
+    pub orphan_after: HumanDuration,
+}
+
+impl Default for ReconcileSection {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            interval: HumanDuration::from_secs(24 * 60 * 60),
+            check_interval: HumanDuration::from_secs(15),
+            orphan_after: HumanDuration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
 /// `workers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -49,6 +49,7 @@ cleanup: {interval: 0, concurrency: 0}
 pending_reaper: {interval: 0}
 multipart: {stale_after: 0}
 replication: {interval: 0, concurrency: 0, trim_interval: 0, scan_interval: 0}
+reconcile: {interval: 0, check_interval: 0}
 log: {filter: 'a=b=c'}
 backends:
   - &b {name: a, endpoint: 'http://H:80', bucket: x, credentials: aws_default_chain}
@@ -85,6 +86,8 @@ credentials:
             "replication.concurrency",
             "replication.trim_interval",
             "replication.scan_interval",
+            "reconcile.interval",
+            "reconcile.check_interval",
             "log.filter",
             "backends[1].name",
             "backends[1].bucket",

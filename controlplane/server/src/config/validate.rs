@@ -62,6 +62,16 @@ impl Validate for ControlPlaneConfig {
                 p.at("interval", "must be longer than 0");
             }
         });
+        problems.field("reconcile", |p| {
+            let section = self.reconcile;
+            for (field, interval) in
+                [("interval", section.interval), ("check_interval", section.check_interval)]
+            {
+                if interval.micros() == 0 {
+                    p.at(field, "must be longer than 0");
+                }
+            }
+        });
         problems.field("log", |p| self.log.validate(p));
         backends(problems, &self.backends);
         buckets(problems, &self.buckets, self.backends.len());

@@ -124,6 +124,16 @@ impl Texts {
             }
             Call::BeginCopy(begin) => self.add(&begin.of.key),
             Call::ChangeCopy(change) => self.add(&change.of.key),
+            Call::SettleBlob(settle) => {
+                self.add_all([settle.of.key.as_str(), &settle.storage_key]);
+                self.add_all(settle.backend_etag.iter().map(s3o_types::Etag::as_str));
+                self.add_all(settle.backend_version.as_deref());
+            }
+            Call::Import(import) => {
+                self.add_all([import.key.as_str(), &import.foreign_key, import.etag.as_str()]);
+                self.add_all(import.backend_version.as_deref());
+                self.attributes(&import.attributes);
+            }
             Call::AbortUpload(abort) => {
                 self.add(&abort.key);
                 self.bytes += PARTS_BYTES;

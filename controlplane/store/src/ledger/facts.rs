@@ -73,6 +73,7 @@ pub(super) enum Part {
     Buckets,
     Named,
     Places,
+    Found,
     Overtaken,
     Numbers,
     Usage,
@@ -220,7 +221,8 @@ fn placed(request: &Request) -> impl Iterator<Item = i32> + '_ {
         Call::Resolve(resolve) => resolve.intent.targets.as_slice(),
         _ => &[],
     };
-    targets.iter().map(|target| target.backend.0)
+    let found = request.call.found_blob().map(|(backend, ..)| backend.0);
+    targets.iter().map(|target| target.backend.0).chain(found)
 }
 
 fn both((ids, items): (Vec<Uuid>, Vec<i32>)) -> Vec<Param> {
@@ -239,7 +241,9 @@ async fn rows_of_calls(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(),
     let params: Vec<Param> = vec![Box::new(buckets(requests)), Box::new(writers)];
     plan.add(Part::Buckets, reads::BUCKETS_AND_WRITERS, params).await?;
     let count = i32::try_from(requests.len()).unwrap_or(i32::MAX);
-    let mints = |call: &Call| matches!(call, Call::Begin(_) | Call::CreateUpload(_) | Call::Delete(_));
+    let mints = |call: &Call| {
+        matches!(call, Call::Begin(_) | Call::CreateUpload(_) | Call::Delete(_) | Call::Import(_))
+    };
     let versions = requests.iter().any(|request| mints(&request.call));
     plan.add(Part::Numbers, reads::NUMBERS, vec![Box::new(count), Box::new(versions)]).await
 }
@@ -260,6 +264,7 @@ async fn rows_of_kinds(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(),
     }
     uploads::plan(plan, requests).await?;
     extents(plan, requests).await?;
+    found(plan, requests).await?;
     overtaken(plan, requests).await
 }
 
@@ -283,6 +288,33 @@ async fn extents(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failu
         column(&extents, |(.., key)| (*key).to_owned()),
     ];
     plan.add(Part::Extents, reads::COPIES_OF_EXTENTS, params).await
+}
+
+/// What names the blobs that were found on backends.
+async fn found(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
+    let found: Vec<_> = requests
+        .iter()
+        .filter_map(|request| {
+            let (backend, storage_key, blob) = request.call.found_blob()?;
+            let (bucket, key) = request.call.bucket_and_key();
+            Some((request.op, bucket.0, key.to_owned(), backend.0, storage_key.to_owned(), blob))
+        })
+        .collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    let params: Vec<Param> = vec![
+        column(&found, |(op, ..)| op.id),
+        column(&found, |(op, ..)| op.item),
+        column(&found, |(_, bucket, ..)| *bucket),
+        column(&found, |(_, _, key, ..)| key.clone()),
+        column(&found, |(.., blob)| blob.map(|blob| blob.version.to_uuid())),
+        column(&found, |(.., blob)| blob.map(|blob| fifteen_bits(blob.extent.get()))),
+        column(&found, |(.., blob)| blob.map(|blob| fifteen_bits(blob.r#gen.get()))),
+        column(&found, |(_, _, _, backend, ..)| *backend),
+        column(&found, |(_, _, _, _, storage_key, _)| storage_key.clone()),
+    ];
+    plan.add(Part::Found, reads::FOUND, params).await
 }
 
 /// Which blobs of carried intents copies name: asked only for targets that no intent knows, which are those of
@@ -325,7 +357,9 @@ const fn asks(call: &Call) -> bool {
         | Call::Abort(_)
         | Call::Resolve(_)
         | Call::BeginCopy(_)
-        | Call::ChangeCopy(_) => false,
+        | Call::ChangeCopy(_)
+        | Call::SettleBlob(_)
+        | Call::Import(_) => false,
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use s3o_core::config::Routing;
-use s3o_core::facts::{BackendFacts, BucketFacts, CurrentObject, Facts};
+use s3o_core::facts::{BackendFacts, BucketFacts, CurrentObject, Facts, FoundBlob};
 use s3o_core::intent::Intent;
 use s3o_core::object::{CopyRow, ObjectRow};
 use s3o_core::outcome_log::{Logged, LoggedOutcome};
@@ -49,6 +49,15 @@ pub(super) fn take(read: &mut Read, part: Part, cells: Cells<'_>) -> Result<(), 
         Part::Places => {
             let id = BackendId(cells.get("id").map_err(all)?);
             facts.places.insert(id, Place::from_number(cells.get("place").map_err(all)?));
+            Ok(())
+        }
+        Part::Found => {
+            let op = Op { id: cells.get("op").map_err(all)?, item: cells.get("item").map_err(all)? };
+            let found = FoundBlob {
+                is_named: cells.get("is_named").map_err(all)?,
+                version_is_there: cells.get("version_is_there").map_err(all)?,
+            };
+            facts.found_blobs.insert(op, found);
             Ok(())
         }
         Part::Overtaken => {

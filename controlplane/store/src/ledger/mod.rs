@@ -44,7 +44,7 @@ use crate::StoreOptions;
 use crate::connection::{Connector, Profile};
 pub(crate) use crate::ledger::copies::queued;
 pub(crate) use crate::ledger::list::beyond;
-pub(crate) use crate::ledger::reads::{COPIES_AFTER, COPIES_OF, VERSION};
+pub(crate) use crate::ledger::reads::{COPIES_AFTER, COPIES_OF, STRAYS, VERSION};
 pub(crate) use crate::ledger::versions_list::list as list_versions;
 pub(crate) use crate::ledger::writes::ADD_REPLICATION;
 

@@ -75,6 +75,45 @@ macro_rules! object {
     };
 }
 
+/// Whether anything names the blob `t` on its backend: a copy, an imported one, a part of an upload, an intent, a queued
+/// deletion, a dead letter.
+macro_rules! is_named {
+    () => {
+        "(EXISTS (SELECT FROM copies c
+                  WHERE c.version = t.version AND c.extent = t.extent AND c.backend = t.backend AND c.gen = t.gen)
+          OR EXISTS (SELECT FROM copies c WHERE c.backend = t.backend AND c.foreign_key = t.storage_key)
+          OR EXISTS (SELECT FROM uploads u JOIN part_copies p ON p.upload = u.id
+                     WHERE u.version = t.version AND p.part = t.extent AND p.gen = t.gen AND p.backend = t.backend)
+          OR EXISTS (SELECT FROM intents i
+                     WHERE t.backend = ANY (i.target_backend) AND t.storage_key = ANY (i.target_key))
+          OR EXISTS (SELECT FROM cleanup_queue q WHERE q.backend = t.backend AND q.storage_key = t.storage_key)
+          OR EXISTS (SELECT FROM cleanup_dlq d WHERE d.backend = t.backend AND d.storage_key = t.storage_key))"
+    };
+}
+
+/// Blobs that were found on backends.
+pub(super) const FOUND: &str = concat!(
+    "SELECT t.op, t.item, ",
+    is_named!(),
+    " AS is_named, ",
+    version_is_there!(),
+    " AS version_is_there
+    FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::uuid[], $6::smallint[], $7::smallint[], $8::int[],
+                $9::text[]) AS t (op, item, bucket, key, version, extent, gen, backend, storage_key)"
+);
+
+/// The same of many blobs of one backend, in their order; and how far version numbers are, and were `$6` microseconds ago.
+pub(crate) const STRAYS: &str = concat!(
+    "SELECT ",
+    is_named!(),
+    " AS is_named, (SELECT last_value FROM version_seq) AS newest,
+           (SELECT max(sequence) FROM version_marks WHERE at <= now() - $6::bigint * interval '1 microsecond') AS settled
+    FROM unnest($2::uuid[], $3::smallint[], $4::smallint[], $5::text[]) WITH ORDINALITY
+             AS s (version, extent, gen, storage_key, place)
+    CROSS JOIN LATERAL (SELECT s.*, $1::int AS backend) AS t
+    ORDER BY s.place"
+);
+
 pub(super) const INTENTS: &str = concat!(intents!(), " ORDER BY i.op, i.item FOR UPDATE OF i");
 
 /// Begin looks once it holds slot 0, without locking: lock order has intents before usage.
@@ -355,7 +394,7 @@ pub(super) const HELD_INTENTS: &str = "
     FROM unnest($1::uuid[], $2::int[]) AS t (op, item) JOIN intents i ON i.op = t.op AND i.item = t.item
     WHERE NOT EXISTS (SELECT FROM mine WHERE mine.op = i.op AND mine.item = i.item)";
 
-/// 1, 2, 3, 30, 31, 32 are the outcomes for which `Logged::changed_key` holds; a test compares them. Intents older than
+/// 1, 2, 3, 30, 31, 32, 42 are the outcomes for which `Logged::changed_key` holds; a test compares them. Intents older than
 /// `core` promotes (12 h) would have the whole log read; an hour more, so that the rule stays there.
 pub(super) const OVERTAKEN: &str = "
     WITH t AS MATERIALIZED (
@@ -366,7 +405,7 @@ pub(super) const OVERTAKEN: &str = "
     )
     SELECT DISTINCT t.op, t.item
     FROM changes c JOIN t ON c.bucket = t.bucket AND c.key = t.key AND c.n > t.floor
-    WHERE c.n > (SELECT min(floor) FROM t) AND c.outcome IN (1, 2, 3, 30, 31, 32)";
+    WHERE c.n > (SELECT min(floor) FROM t) AND c.outcome IN (1, 2, 3, 30, 31, 32, 42)";
 
 /// Numbers of the log, and, where `$2`, of versions.
 pub(super) const NUMBERS: &str = "
@@ -388,7 +427,7 @@ pub(super) const ROOM: &str = "
     ) AS u
     WHERE b.state <> 'removed'";
 
-pub(super) const ALL: [&str; 20] = [
+pub(super) const ALL: [&str; 21] = [
     LOCKS,
     TRY_LOCK_KEYS,
     PLACES,
@@ -405,6 +444,7 @@ pub(super) const ALL: [&str; 20] = [
     ATTEMPTS,
     BUCKETS_AND_WRITERS,
     NAMED,
+    FOUND,
     OVERTAKEN,
     NUMBERS,
     LOCK_ROOM,

@@ -43,7 +43,9 @@ fn of_call(request: &Request) -> Option<(UploadId, Parts)> {
         | Call::SetTags(_)
         | Call::Resolve(_)
         | Call::BeginCopy(_)
-        | Call::ChangeCopy(_) => None,
+        | Call::ChangeCopy(_)
+        | Call::SettleBlob(_)
+        | Call::Import(_) => None,
     }
 }
 

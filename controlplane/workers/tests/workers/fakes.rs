@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::copies::CopiesState;
+use crate::reconcile::ReconcileState;
 use async_trait::async_trait;
 use s3o_backend::{BreakerConfig, Timeouts};
 use s3o_core::bucket::BucketChange;
@@ -24,7 +25,7 @@ use s3o_core::worker::{Counts, WorkerStatus};
 use s3o_runtime::{Metrics, Shutdown};
 use s3o_testkit::s3server::FaultyBackend;
 use s3o_types::{BackendId, BackendSpec, BackendState, EtagProof, Op};
-use s3o_workers::{BackendSettings, Deps, IntentsResolved, WorkerSettings, Workers};
+use s3o_workers::{BackendSettings, Deps, IntentsResolved, ReconcileSettings, WorkerSettings, Workers};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -48,6 +49,7 @@ pub(crate) struct State {
     pub(crate) abort_outcomes: Vec<Outcome>,
     pub(crate) aborted: Vec<AbortUpload>,
     pub(crate) copies: CopiesState,
+    pub(crate) reconcile: ReconcileState,
 }
 
 impl State {
@@ -123,6 +125,7 @@ impl Fixture {
             scrubs: ports.clone(),
             rebalances: ports.clone(),
             drains: ports.clone(),
+            reconciliation: ports.clone(),
             maintenance: ports.clone(),
             overview: ports.clone(),
             sessions: ports.clone(),
@@ -138,6 +141,7 @@ impl Fixture {
                 copy_scan: day,
                 scrubber: day,
                 rebalancer: day,
+                reconcile: ReconcileSettings { interval: day, ..ReconcileSettings::default() },
                 ..WorkerSettings::default()
             },
             shutdown: shutdown.clone(),
@@ -189,6 +193,12 @@ impl Ledger for Ports {
     async fn submit(&self, request: Request) -> Outcome {
         let resolve = match request.call {
             Call::Resolve(resolve) => resolve,
+            call @ (Call::SettleBlob(_) | Call::Import(_)) => {
+                return self.state.lock().unwrap().reconcile.decide(call);
+            }
+            call @ Call::ChangeCopy(_) if request.source == "reconciler" => {
+                return self.state.lock().unwrap().reconcile.decide(call);
+            }
             Call::BeginCopy(_) | Call::Commit(_) | Call::Abort(_) | Call::ChangeCopy(_) => {
                 return self.state.lock().unwrap().copies.decide(request.op, request.call);
             }

@@ -4,12 +4,16 @@
 
 mod copies;
 mod fakes;
+mod reconcile;
 mod worker_cleanup_queue;
 mod worker_copy_scan;
 mod worker_marker;
 mod worker_over_replication;
 mod worker_pending_reaper;
+mod worker_quota_audit;
 mod worker_rebalancer;
+mod worker_reconciler;
+mod worker_reconciler_import;
 mod worker_replicator;
 mod worker_runs;
 mod worker_scrubber;

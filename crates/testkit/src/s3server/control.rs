@@ -129,6 +129,12 @@ impl FaultyBackend {
         self.shared.store((Self::BUCKET.to_owned(), key.to_owned()), blob);
     }
 
+    /// The same, with headers.
+    pub fn plant_with(&self, key: &str, bytes: impl Into<Bytes>, headers: &http::HeaderMap) {
+        let blob = Blob::new(bytes.into(), headers);
+        self.shared.store((Self::BUCKET.to_owned(), key.to_owned()), blob);
+    }
+
     /// Takes over all blobs of another server, as an operator copies a bucket.
     pub fn copy_from(&self, other: &Self) {
         let blobs = other.shared.lock().blobs.clone();

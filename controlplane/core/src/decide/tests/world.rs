@@ -13,7 +13,7 @@ use crate::call::{Begin, Call, CarriedIntent, Commit, Delete, Outcome, Request, 
 use crate::cleanup::{CleanupEntry, VersionCleanup};
 use crate::config::{BucketState, Routing};
 use crate::decide::{Decision, decide};
-use crate::facts::{BackendFacts, BucketFacts, CurrentObject, ExtentFacts, Facts};
+use crate::facts::{BackendFacts, BucketFacts, CurrentObject, ExtentFacts, Facts, FoundBlob};
 use crate::intent::{Intent, Target, WriteKind};
 use crate::object::{CopyRow, CopyState, ObjectRow};
 use crate::outcome_log::{Change, LoggedOutcome};
@@ -106,6 +106,7 @@ impl World {
                 .collect(),
             extents: requests.iter().filter_map(|request| self.extent(&request.call)).collect(),
             versions: self.wanted(requests),
+            found_blobs: requests.iter().filter_map(|request| self.found_blob(request)).collect(),
             named_blobs: self.named(),
             overtaken,
             log_head,
@@ -138,6 +139,20 @@ impl World {
         let copies = copies.map(|copy| (copy.clone(), self.state(copy.backend))).collect();
         let attempts = self.copy_attempts.get(&(version, extent)).copied().unwrap_or_default();
         Some(((version, extent), ExtentFacts { copies, attempts }))
+    }
+
+    /// What the store reads for a call about a blob that was found.
+    fn found_blob(&self, request: &Request) -> Option<(Op, FoundBlob)> {
+        let (backend, key, blob) = request.call.found_blob()?;
+        let by_blob = blob.is_some_and(|blob| self.named().contains(&(backend, blob)));
+        let mut copies = self.copies.iter().filter(|copy| copy.backend == backend);
+        let imported = copies.any(|copy| copy.foreign_key.as_deref() == Some(key));
+        let mut targets = self.intents.values().flat_map(|intent| &intent.targets);
+        let intended = targets.any(|target| target.backend == backend && target.storage_key == key);
+        let queued = self.cleanup.iter().any(|entry| entry.backend == backend && entry.storage_key == key);
+        let version_is_there = blob.is_some_and(|blob| self.rows().any(|row| row.version == blob.version));
+        let is_named = by_blob || imported || intended || queued;
+        Some((request.op, FoundBlob { is_named, version_is_there }))
     }
 
     pub(super) fn move_backend(&mut self, backend: BackendId) {
@@ -350,11 +365,11 @@ impl World {
         outcomes.remove(0)
     }
 
-    /// Promise 1, on the model: each extent of each version has a verified copy.
+    /// Promise 1, on the model: each extent of each version has a verified copy, but for those that were imported.
     fn audit_copies(&self) {
         for row in self.rows() {
-            let verified =
-                |copy: &&CopyRow| copy.blob.version == row.version && copy.state == CopyState::Verified;
+            let good = |copy: &CopyRow| copy.state == CopyState::Verified || copy.foreign_key.is_some();
+            let verified = |copy: &&CopyRow| copy.blob.version == row.version && good(copy);
             let extents: HashSet<Extent> =
                 self.copies.iter().filter(verified).map(|copy| copy.blob.extent).collect();
             assert_eq!(extents.len(), usize::from(row.parts.unwrap_or(1)), "{} lost bytes", row.key);
