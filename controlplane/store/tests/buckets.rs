@@ -8,7 +8,7 @@ use s3o_core::call::Outcome;
 use s3o_core::config::{BucketConfig, DeclaredBucket, DeclaredCredential};
 use s3o_core::ports::{Buckets, Configs, Ledger};
 use s3o_store::StoreError;
-use s3o_types::{AckLevel, CorsRule, ErrorCode, Right, Rights, Scope, Secret};
+use s3o_types::{AckLevel, CorsRule, DegradedReads, ErrorCode, Right, Rights, Scope, Secret};
 use support::{KEY, World, declared, op};
 use uuid::Uuid;
 
@@ -121,6 +121,7 @@ async fn declarations_and_clients_do_not_take_from_each_other() {
 
     let taken = DeclaredBucket {
         versioning: None,
+        degraded_reads: DegradedReads::Allowed,
         name: "mine".parse().unwrap(),
         ack: AckLevel::One,
         replication_factor: 1,

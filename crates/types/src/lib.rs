@@ -17,7 +17,7 @@ pub mod time;
 pub mod version;
 
 pub use backend::{BackendSpec, BackendState, ChecksumMode, Credentials, EtagProof, Quirks};
-pub use bucket::{AckLevel, BucketName, Versioning};
+pub use bucket::{AckLevel, BucketName, DegradedReads, Versioning};
 pub use cors::{CORS_METHODS, CorsRule};
 pub use error::{ErrorCode, Fault};
 pub use etag::Etag;

@@ -14,8 +14,9 @@ use s3s::{Body, S3Error, S3Request, S3Response, S3Result, s3_error};
 use super::conditions::{ReadConditions, Verdict};
 use super::headers::{self, Overrides};
 use super::range::{self, Slice};
-use super::{Answer, bucket_of, check_key, locate, refuse_unsupported, version};
+use super::{Answer, bucket_of, check_key, locate_to_read, refuse_unsupported, version};
 use crate::control::{Located, Want};
+use crate::degraded::Asked;
 use crate::pipeline::faults;
 use crate::pipeline::read::{self, ReadError, Source};
 use crate::plane::Plane;
@@ -58,8 +59,8 @@ pub(super) async fn answer(
             None => Want::All,
         };
         let caller = plane.caller(&req);
-        let named = (&bucket, req.input.key.as_str(), version);
-        let located = locate(plane, &req, &caller, named, want).await?;
+        let asked = Asked { bucket: &bucket, key: &req.input.key, version, want, gone };
+        let located = locate_to_read(plane, &req, &caller, asked, "GetObject").await?;
         if gone == Some(located.version) {
             return Err(faults::unavailable("No copy of the object can be found. Please try again."));
         }
