@@ -181,3 +181,15 @@ async fn rules_are_stored_where_yaml_has_none() {
     world.store.apply_declared(&file, "rules").await.unwrap();
     assert_eq!(bucket(&world, "photos").await.unwrap().cors, [rule("https://b")]);
 }
+
+#[tokio::test]
+async fn what_readers_get_without_the_database_is_declared() {
+    let world = World::new(&[None]).await;
+    let mut changed = declared(&[None]);
+    assert_eq!(bucket(&world, "photos").await.unwrap().degraded_reads, DegradedReads::Allowed);
+    for (word, hash) in [(DegradedReads::Refused, "a"), (DegradedReads::Cache, "b")] {
+        changed.buckets[0].degraded_reads = word;
+        world.store.apply_declared(&changed, hash).await.unwrap();
+        assert_eq!(bucket(&world, "photos").await.unwrap().degraded_reads, word);
+    }
+}

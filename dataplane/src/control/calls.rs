@@ -290,7 +290,7 @@ impl Caller {
     }
 
     /// Of a call that was not sent.
-    pub(super) fn away() -> Failure {
+    fn away() -> Failure {
         let message = "The metadata service is away. Please try again.".to_owned();
         Failure::Refused { code: ErrorCode::ServiceUnavailable, message }
     }

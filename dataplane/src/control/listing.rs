@@ -67,8 +67,9 @@ impl Caller {
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
         let database = self.control.database();
+        // Not a refusal: that would be an answer of the control plane's to some of those who ask.
         if database.is_open() {
-            return Err(Self::away());
+            return Err(Failure::Unknown);
         }
         tokio::select! {
             biased;

@@ -8,6 +8,7 @@ mod config_reload;
 mod control_planes;
 mod copies;
 mod costs;
+mod degraded;
 mod history;
 mod kill_points;
 mod lost_replies;
