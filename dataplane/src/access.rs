@@ -76,6 +76,7 @@ impl S3Access for Grants {
         if let Some(info) = cx.extensions_mut().get::<Arc<RequestInfo>>() {
             info.note(name, &access_key, Some(named.as_str()).filter(|_| need != Need::Nothing));
         }
+        self.0.refuse_degraded(name)?;
         if let Some(variant) = streaming_variant(cx.headers()) {
             self.0.metrics.streaming_request(variant);
         }

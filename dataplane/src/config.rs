@@ -49,6 +49,12 @@ pub struct DataPlaneConfig {
     /// How long to wait for whom.
     #[serde(default)]
     pub timeouts: TimeoutConfig,
+    /// Reads while the metadata service is away.
+    #[serde(default)]
+    pub degraded: DegradedConfig,
+    /// A second copy for reads whose first one is slow.
+    #[serde(default)]
+    pub hedged_reads: HedgedReads,
     /// Logging.
     #[serde(default)]
     pub log: LogConfig,
@@ -157,6 +163,40 @@ impl Default for IntegrityConfig {
     }
 }
 
+/// Reads while the metadata service is away.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DegradedConfig {
+    /// Bytes in which it is remembered where objects were last; 0 for none.
+    pub cache_size: ByteSize,
+    /// How long such a location is used without a look at the backends.
+    pub cache_ttl: HumanDuration,
+    /// Backends that a read asks at a time; 1: one after the other.
+    pub parallel: usize,
+}
+
+impl Default for DegradedConfig {
+    fn default() -> Self {
+        Self { cache_size: ByteSize(64 << 20), cache_ttl: HumanDuration::from_secs(3600), parallel: 4 }
+    }
+}
+
+/// A second copy for reads whose first one is slow.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HedgedReads {
+    /// Whether a copy whose first byte takes longer than the backend's 95th percentile gets a rival.
+    pub enabled: bool,
+    /// At most so many of a hundred reads have one.
+    pub max_percent: u8,
+}
+
+impl Default for HedgedReads {
+    fn default() -> Self {
+        Self { enabled: false, max_percent: 5 }
+    }
+}
+
 /// How long to wait for whom.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -220,6 +260,10 @@ impl Validate for DataPlaneConfig {
         }
         problems.field("limits", |problems| self.limits.validate(problems));
         problems.field("timeouts", |problems| self.timeouts.validate(problems));
+        problems.field("degraded", |problems| self.degraded.validate(problems));
+        if !(1..=100).contains(&self.hedged_reads.max_percent) {
+            problems.at("hedged_reads.max_percent", "must be 1 to 100");
+        }
         problems.field("log", |problems| self.log.validate(problems));
     }
 }
@@ -262,6 +306,17 @@ impl Validate for Limits {
         }
         if self.replay_pool.0 > 1 << 30 {
             problems.at("replay_pool", "must not be more than 1GiB");
+        }
+    }
+}
+
+impl Validate for DegradedConfig {
+    fn validate(&self, problems: &mut Problems) {
+        if self.cache_size.0 > 16 << 30 {
+            problems.at("cache_size", "must not be more than 16GiB");
+        }
+        if self.parallel == 0 {
+            problems.at("parallel", "must be at least 1");
         }
     }
 }
@@ -312,9 +367,10 @@ mod tests {
     fn everything_wrong_is_said_at_once() {
         let error = read(
             "control_planes: [\"cp:9090\", \"ftp://cp:1\"]\ns3: {domains: [\"a b\"]}\ntls: {cert: /x}\n\
-             limits: {max_in_flight: 0}\ntimeouts: {call: 0}\n",
+             limits: {max_in_flight: 0}\ntimeouts: {call: 0}\n\
+             degraded: {parallel: 0}\nhedged_reads: {max_percent: 0}\n",
         )
-        .expect_err("five mistakes")
+        .expect_err("many mistakes")
         .to_string();
         for path in [
             "control_planes[0]",
@@ -323,6 +379,8 @@ mod tests {
             "tls",
             "limits.max_in_flight",
             "timeouts.call",
+            "degraded.parallel",
+            "hedged_reads.max_percent",
         ] {
             assert!(error.contains(&format!("{path}: ")), "{path} in {error}");
         }

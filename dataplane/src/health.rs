@@ -8,6 +8,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use s3o_backend::BreakerState;
 use serde_json::json;
 
 use crate::plane::Plane;
@@ -22,7 +23,7 @@ pub(crate) fn answer(plane: &Arc<Plane>, request: &Request<Incoming>) -> Respons
         "/health/ready" if plane.is_ready() => json_of(StatusCode::OK, &json!({"status": "ready"})),
         "/health/ready" => json_of(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "not ready"})),
         "/metrics" => {
-            plane.metrics.set_breakers(&plane.backends, plane.control.database_reachable());
+            plane.metrics.set_breakers(&plane.backends, plane.control.database().breaker());
             text(StatusCode::OK, s3o_runtime::metrics::CONTENT_TYPE, plane.metrics.encode())
         }
         _ => text(StatusCode::NOT_FOUND, "text/plain", "not found\n".to_owned()),
@@ -40,11 +41,14 @@ fn health(plane: &Plane) -> serde_json::Value {
         .map(|backend| (backend.name().to_owned(), backend.health().state(now).as_str().into()))
         .collect();
     let down = plane.backends.down(now).len();
-    let fine = connected && database && down == 0 && !plane.control.lacks_feature();
+    let breaker = plane.control.database().breaker().state(now);
+    let decides = connected && database && breaker == BreakerState::Closed;
+    let fine = decides && down == 0 && !plane.control.lacks_feature();
     json!({
         "status": if fine { "ok" } else { "degraded" },
         "control_plane": if connected { "connected" } else { "unreachable" },
         "database": if connected && database { "ok" } else { "unreachable" },
+        "database_breaker": breaker.as_str(),
         "generation": plane.snapshot.load().generation,
         "backends": backends,
     })

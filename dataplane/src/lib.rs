@@ -15,6 +15,7 @@ pub mod config;
 mod access;
 mod auth;
 mod control;
+mod degraded;
 mod failpoints;
 mod form;
 mod health;

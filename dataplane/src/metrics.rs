@@ -1,13 +1,14 @@
 //! What this process counts. Names and labels are those of the monitoring reference.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use s3o_backend::{BackendMetrics, BackendSet, BreakerState, Operation};
+use s3o_backend::{BackendMetrics, BackendSet, Breaker, BreakerState, Operation, Transitions};
 use s3o_blob::BodyFault;
 use s3o_runtime::metrics::{duration_histogram, size_histogram};
 
@@ -29,6 +30,8 @@ labels!(Reason { reason: &'static str });
 labels!(Variant { variant: &'static str });
 labels!(Route { route: &'static str });
 labels!(Name { name: String });
+labels!(Transition { name: String, from: &'static str, to: &'static str });
+labels!(Outcome { outcome: &'static str });
 labels!(OperationLabel { operation: &'static str });
 
 type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
@@ -46,6 +49,10 @@ pub(crate) struct DataPlaneMetrics {
     early_rejections: Family<Reason, Counter>,
     admission_rejections: Counter,
     degraded_writes: Family<OperationLabel, Counter>,
+    degraded_reads: Family<OperationLabel, Counter>,
+    degraded_cache_hits: Counter,
+    transitions: Family<Transition, Counter>,
+    hedged: Family<Outcome, Counter>,
     streaming: Family<Variant, Counter>,
     streaming_rejections: Family<Reason, Counter>,
     panics: Family<Route, Counter>,
@@ -69,6 +76,10 @@ impl DataPlaneMetrics {
             early_rejections: Family::default(),
             admission_rejections: Counter::default(),
             degraded_writes: Family::default(),
+            degraded_reads: Family::default(),
+            degraded_cache_hits: Counter::default(),
+            transitions: Family::default(),
+            hedged: Family::default(),
             streaming: Family::default(),
             streaming_rejections: Family::default(),
             panics: Family::default(),
@@ -119,6 +130,18 @@ impl DataPlaneMetrics {
         registry.register("integrity_errors", "Hash mismatches detected", self.integrity_errors.clone());
         let help = "0=closed, 1=open, 2=half-open (name: \"database\" or backend name)";
         registry.register("circuit_breaker_state", help, self.breakers.clone());
+        self.register_outages();
+    }
+
+    fn register_outages(&self) {
+        let registry = &self.registry;
+        let help = "State transitions per component";
+        registry.register("circuit_breaker_transitions", help, self.transitions.clone());
+        registry.register("degraded_reads", "Broadcast reads in degraded mode", self.degraded_reads.clone());
+        let hits = self.degraded_cache_hits.clone();
+        registry.register("degraded_cache_hits", "Cache hits during degraded reads", hits);
+        let help = "Second copies that were asked because the first was slow, by which one answered";
+        registry.register("hedged_reads", help, self.hedged.clone());
     }
 
     /// Everything as text.
@@ -147,6 +170,26 @@ impl DataPlaneMetrics {
 
     pub(crate) fn admission_rejected(&self) {
         self.admission_rejections.inc();
+    }
+
+    /// A write that was refused because nothing can be decided.
+    pub(crate) fn degraded_write(&self, operation: &'static str) {
+        self.degraded_writes.get_or_create(&OperationLabel { operation }).inc();
+    }
+
+    /// A read for which the backends are asked where the object is.
+    pub(crate) fn degraded_read(&self, operation: &'static str) {
+        self.degraded_reads.get_or_create(&OperationLabel { operation }).inc();
+    }
+
+    /// A read of a location that was remembered.
+    pub(crate) fn degraded_cache_hit(&self) {
+        self.degraded_cache_hits.inc();
+    }
+
+    /// A second copy was asked; `outcome`: `first`, `second` or `none` answered.
+    pub(crate) fn hedged_read(&self, outcome: &'static str) {
+        self.hedged.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// A Begin that was refused, or got no answer.
@@ -186,18 +229,26 @@ impl DataPlaneMetrics {
     }
 
     /// Called before the metrics are read.
-    pub(crate) fn set_breakers(&self, backends: &BackendSet, database_reachable: bool) {
+    pub(crate) fn set_breakers(&self, backends: &BackendSet, database: &Breaker) {
         let now = std::time::Instant::now();
         for backend in backends.all() {
-            let state = match backend.health().state(now) {
-                BreakerState::Closed => 0,
-                BreakerState::Open => 1,
-                BreakerState::HalfOpen => 2,
-            };
-            self.breakers.get_or_create(&Name { name: backend.name().to_owned() }).set(state);
+            self.set_breaker(backend.name(), backend.health().state(now), backend.health().transitions());
         }
-        let database = Name { name: "database".to_owned() };
-        self.breakers.get_or_create(&database).set(i64::from(!database_reachable));
+        self.set_breaker("database", database.state(now), database.transitions());
+    }
+
+    fn set_breaker(&self, name: &str, state: BreakerState, transitions: Transitions) {
+        let number = match state {
+            BreakerState::Closed => 0,
+            BreakerState::Open => 1,
+            BreakerState::HalfOpen => 2,
+        };
+        self.breakers.get_or_create(&Name { name: name.to_owned() }).set(number);
+        for (from, to, count) in transitions.counts() {
+            let label = Transition { name: name.to_owned(), from: from.as_str(), to: to.as_str() };
+            let counter = self.transitions.get_or_create(&label);
+            counter.inner().store(count, Ordering::Relaxed);
+        }
     }
 }
 

@@ -24,6 +24,8 @@ use crate::access::{Grants, Tenant};
 use crate::auth::Secrets;
 use crate::config::DataPlaneConfig;
 use crate::control::{Caller, Control, Dialer, SessionContext, UsageLedger, run_session};
+use crate::degraded;
+use crate::degraded::cache::Locations;
 use crate::health;
 use crate::host::Domains;
 use crate::http::request::RequestInfo;
@@ -32,6 +34,7 @@ use crate::http::service::Service;
 use crate::metrics::DataPlaneMetrics;
 use crate::newest::Newest;
 use crate::ops::Operations;
+use crate::pipeline::hedge::HedgeBudget;
 use crate::pipeline::replay::ReplayPool;
 use crate::pipeline::suspects::Suspects;
 use crate::snapshot::Snapshot;
@@ -64,6 +67,10 @@ pub(crate) struct Plane {
     pub replay: ReplayPool,
     /// Copies that gave wrong bytes.
     pub suspects: Suspects,
+    /// Where objects were, for reads without the database.
+    pub locations: Locations,
+    /// How many second copies may be asked.
+    pub hedges: HedgeBudget,
     pub shutdown: Shutdown,
     draining: AtomicBool,
     in_flight: AtomicU32,
@@ -244,6 +251,7 @@ impl DataPlane {
             drop(end_streams);
         });
         plane.shutdown.spawn(dialer.run(streams, plane.shutdown.clone()));
+        plane.shutdown.spawn(degraded::watch(Arc::clone(plane)));
         let probing = Arc::clone(plane);
         plane.shutdown.spawn(async move {
             while !probing.shutdown.is_stopping() {
@@ -339,6 +347,8 @@ fn plane(
     let meters = Meters { metrics: Arc::clone(&metrics) as _, usage: Arc::clone(usage) as _ };
     let backends = Arc::new(BackendSet::new(HttpPool::new(timeouts), meters, BreakerConfig::default()));
     let replay = ReplayPool::new(config.limits.replay_pool.0, config.limits.replay_max.0);
+    let locations = Locations::new(config.degraded.cache_size.0, config.degraded.cache_ttl.get());
+    let hedges = HedgeBudget::new(config.hedged_reads.enabled.then_some(config.hedged_reads.max_percent));
     let (draining, in_flight) = (AtomicBool::new(false), AtomicU32::new(0));
     let snapshot = ArcSwap::from_pointee(Snapshot::default());
     let configured = watch::Sender::new(0);
@@ -353,6 +363,8 @@ fn plane(
         metrics,
         replay,
         suspects: Suspects::default(),
+        locations,
+        hedges,
         shutdown,
         draining,
         in_flight,

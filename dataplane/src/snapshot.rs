@@ -13,8 +13,8 @@ use anyhow::Context as _;
 use prost::Message as _;
 use s3o_proto::v1;
 use s3o_types::{
-    BackendId, BackendSpec, BucketId, ChecksumMode, CorsRule, Credentials, EtagProof, Place, Quirks, Right,
-    Rights, Scope, Secret, Timestamp,
+    BackendId, BackendSpec, BucketId, ChecksumMode, CorsRule, Credentials, DegradedReads, EtagProof, Place,
+    Quirks, Right, Rights, Scope, Secret, Timestamp,
 };
 
 /// A virtual bucket.
@@ -27,6 +27,8 @@ pub(crate) struct Bucket {
     pub max_object_size: u64,
     /// Which web pages may use it.
     pub cors: Arc<[CorsRule]>,
+    /// What readers get while the database cannot be asked.
+    pub degraded_reads: DegradedReads,
 }
 
 /// What an access key may do.
@@ -64,6 +66,19 @@ pub(crate) struct Snapshot {
     pub buckets: HashMap<String, Bucket>,
     pub keys: HashMap<String, Key>,
     pub backends: Vec<BackendSpec>,
+    /// Whether these are all that there are, and none is of a kind that this release cannot speak to.
+    pub is_complete: bool,
+}
+
+/// Delete markers are on no backend: what was ever versioned, or may have been, is only read where it is remembered.
+fn degraded_reads(degraded_reads: v1::DegradedReads, versioning: v1::Versioning) -> DegradedReads {
+    match (degraded_reads, versioning) {
+        (v1::DegradedReads::Refused, _) => DegradedReads::Refused,
+        (v1::DegradedReads::Unspecified | v1::DegradedReads::Allowed, v1::Versioning::Off) => {
+            DegradedReads::Allowed
+        }
+        _ => DegradedReads::Cache,
+    }
 }
 
 fn cors_rule(rule: v1::CorsRule) -> CorsRule {
@@ -99,11 +114,19 @@ impl Snapshot {
     pub(crate) fn from_wire(configuration: v1::Configuration) -> Self {
         let v1::Configuration { generation, cluster: _, backends, buckets, credentials } = configuration;
         let buckets = buckets.into_iter().map(|bucket| {
-            let v1::Bucket { id, name, created_us, max_object_size, cors } = bucket;
+            // A word of a later release forbids more than this one knows.
+            let words = (v1::DegradedReads::try_from(bucket.degraded_reads), bucket.versioning());
+            let degraded_reads = match words {
+                (Ok(word), versioning) => degraded_reads(word, versioning),
+                (Err(_), _) => DegradedReads::Refused,
+            };
+            let v1::Bucket { id, name, created_us, max_object_size, cors, versioning: _, degraded_reads: _ } =
+                bucket;
             let max_object_size = if max_object_size == 0 { u64::MAX } else { max_object_size };
             let cors = cors.into_iter().map(cors_rule).collect();
             let created = Timestamp(created_us);
-            (name.clone(), Bucket { id: BucketId(id), name, created, max_object_size, cors })
+            let id = BucketId(id);
+            (name.clone(), Bucket { id, name, created, max_object_size, cors, degraded_reads })
         });
         let keys = credentials.into_iter().map(|credential| {
             let v1::Credential { access_key_id, secret_access_key, grants, scopes, create_buckets } =
@@ -112,12 +135,11 @@ impl Snapshot {
             let key = Key { secret, create_buckets, grants };
             (access_key_id, key)
         });
-        Self {
-            generation,
-            buckets: buckets.collect(),
-            keys: keys.collect(),
-            backends: backends.into_iter().filter_map(backend).collect(),
-        }
+        let is_removed = |backend: &v1::Backend| backend.state() == v1::BackendState::Removed;
+        let there = backends.iter().filter(|backend| !is_removed(backend)).count();
+        let backends: Vec<_> = backends.into_iter().filter_map(backend).collect();
+        let is_complete = backends.len() == there;
+        Self { generation, buckets: buckets.collect(), keys: keys.collect(), backends, is_complete }
     }
 
     /// The last one kept on disk; `None` when there is none.
@@ -247,9 +269,28 @@ mod tests {
     }
 
     #[test]
+    fn what_readers_get_without_the_database() {
+        use v1::DegradedReads as Word;
+        use v1::Versioning::{Enabled, Off, Suspended, Unspecified};
+        for word in [Word::Unspecified, Word::Allowed] {
+            assert_eq!(degraded_reads(word, Off), DegradedReads::Allowed);
+            for versioning in [Unspecified, Enabled, Suspended] {
+                assert_eq!(degraded_reads(word, versioning), DegradedReads::Cache);
+            }
+        }
+        assert_eq!(degraded_reads(Word::Cache, Off), DegradedReads::Cache);
+        assert_eq!(degraded_reads(Word::Refused, Enabled), DegradedReads::Refused);
+        let mut later = configuration();
+        later.buckets[0].degraded_reads = 99;
+        assert_eq!(Snapshot::from_wire(later).buckets["photos"].degraded_reads, DegradedReads::Refused);
+    }
+
+    #[test]
     fn what_is_not_understood_is_left_out() {
         let snapshot = Snapshot::from_wire(configuration());
         assert_eq!(snapshot.backends.len(), 1);
+        assert!(!snapshot.is_complete);
+        assert_eq!(snapshot.buckets["photos"].degraded_reads, DegradedReads::Cache);
         assert_eq!(snapshot.buckets["photos"].max_object_size, u64::MAX);
         let key = &snapshot.keys["AK"];
         assert!(key.may(BucketId(3), Right::Delete, "k"));

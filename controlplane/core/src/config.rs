@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use s3o_types::{
-    AckLevel, BackendId, BackendSpec, BackendState, BucketId, BucketName, CorsRule, Credentials, Quirks,
-    Scope, Secret, Timestamp, Versioning,
+    AckLevel, BackendId, BackendSpec, BackendState, BucketId, BucketName, CorsRule, Credentials,
+    DegradedReads, Quirks, Scope, Secret, Timestamp, Versioning,
 };
 use uuid::Uuid;
 
@@ -91,6 +91,8 @@ pub struct DeclaredBucket {
     pub cors: Vec<CorsRule>,
     /// Whether it keeps versions; `None`: not said, so that clients may.
     pub versioning: Option<Versioning>,
+    /// What readers get while the database cannot be asked.
+    pub degraded_reads: DegradedReads,
 }
 
 /// An access key in YAML.
@@ -198,6 +200,8 @@ pub struct BucketConfig {
     pub cors: Vec<CorsRule>,
     /// Whether it keeps versions.
     pub versioning: Versioning,
+    /// What readers get while the database cannot be asked.
+    pub degraded_reads: DegradedReads,
 }
 
 /// An access key's rows.

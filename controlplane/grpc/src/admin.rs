@@ -209,6 +209,7 @@ fn bucket(config: &BucketConfig) -> v1::BucketStatus {
         created: _,
         cors: _,
         versioning,
+        degraded_reads: _,
     } = config;
     v1::BucketStatus {
         id: id.0,

@@ -85,6 +85,14 @@ fn row(version: &ListedVersion, object: ListedObject) -> v1::ListedVersion {
     }
 }
 
+pub(crate) fn versioning_to_wire(versioning: Versioning) -> v1::Versioning {
+    match versioning {
+        Versioning::Off => v1::Versioning::Off,
+        Versioning::Enabled => v1::Versioning::Enabled,
+        Versioning::Suspended => v1::Versioning::Suspended,
+    }
+}
+
 pub(crate) async fn get(
     wiring: &Wiring,
     request: v1::GetVersioningRequest,
@@ -94,9 +102,7 @@ pub(crate) async fn get(
     let found = wiring.ports()?.versions.versioning(BucketId(bucket)).await;
     let versioning = match found.map_err(|error| port_failed(&error))? {
         None => return Err(Status::not_found("the bucket does not exist")),
-        Some(Versioning::Off) => v1::Versioning::Off,
-        Some(Versioning::Enabled) => v1::Versioning::Enabled,
-        Some(Versioning::Suspended) => v1::Versioning::Suspended,
+        Some(versioning) => versioning_to_wire(versioning),
     };
     let required_features = wiring.required_features();
     Ok(v1::GetVersioningReply { versioning: versioning.into(), required_features })

@@ -8,7 +8,7 @@ use s3o_core::call::Outcome;
 use s3o_core::config::{BucketConfig, DeclaredBucket, DeclaredCredential};
 use s3o_core::ports::{Buckets, Configs, Ledger};
 use s3o_store::StoreError;
-use s3o_types::{AckLevel, CorsRule, ErrorCode, Right, Rights, Scope, Secret};
+use s3o_types::{AckLevel, CorsRule, DegradedReads, ErrorCode, Right, Rights, Scope, Secret};
 use support::{KEY, World, declared, op};
 use uuid::Uuid;
 
@@ -121,6 +121,7 @@ async fn declarations_and_clients_do_not_take_from_each_other() {
 
     let taken = DeclaredBucket {
         versioning: None,
+        degraded_reads: DegradedReads::Allowed,
         name: "mine".parse().unwrap(),
         ack: AckLevel::One,
         replication_factor: 1,
@@ -179,4 +180,16 @@ async fn rules_are_stored_where_yaml_has_none() {
     file.buckets[0].cors = vec![rule("https://b")];
     world.store.apply_declared(&file, "rules").await.unwrap();
     assert_eq!(bucket(&world, "photos").await.unwrap().cors, [rule("https://b")]);
+}
+
+#[tokio::test]
+async fn what_readers_get_without_the_database_is_declared() {
+    let world = World::new(&[None]).await;
+    let mut changed = declared(&[None]);
+    assert_eq!(bucket(&world, "photos").await.unwrap().degraded_reads, DegradedReads::Allowed);
+    for (word, hash) in [(DegradedReads::Refused, "a"), (DegradedReads::Cache, "b")] {
+        changed.buckets[0].degraded_reads = word;
+        world.store.apply_declared(&changed, hash).await.unwrap();
+        assert_eq!(bucket(&world, "photos").await.unwrap().degraded_reads, word);
+    }
 }

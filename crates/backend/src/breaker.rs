@@ -63,6 +63,34 @@ pub enum Admission {
     Refused,
 }
 
+/// How often a breaker went from one state to another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Transitions([[u64; 3]; 3]);
+
+impl Transitions {
+    const STATES: [BreakerState; 3] = [BreakerState::Closed, BreakerState::Open, BreakerState::HalfOpen];
+
+    fn add(&mut self, from: BreakerState, to: BreakerState) {
+        if from != to {
+            self.0[from as usize][to as usize] += 1;
+        }
+    }
+
+    /// Those of two breakers of one thing together.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        let cells = self.0.iter_mut().flatten().zip(other.0.iter().flatten());
+        cells.for_each(|(sum, more)| *sum += more);
+        self
+    }
+
+    /// From, to, how often; of what happened at least once.
+    pub fn counts(self) -> impl Iterator<Item = (BreakerState, BreakerState, u64)> {
+        let pairs = Self::STATES.into_iter().flat_map(|from| Self::STATES.map(|to| (from, to)));
+        pairs.map(move |(from, to)| (from, to, self.0[from as usize][to as usize])).filter(|(.., n)| *n > 0)
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Inner {
     Closed { failures: u32 },
@@ -70,41 +98,71 @@ enum Inner {
     Probing { since: Instant, trips: u32 },
 }
 
+impl Inner {
+    /// Half open counts from the probe on: that nobody has tried yet is no event.
+    const fn state(self) -> BreakerState {
+        match self {
+            Self::Closed { .. } => BreakerState::Closed,
+            Self::Open { .. } => BreakerState::Open,
+            Self::Probing { .. } => BreakerState::HalfOpen,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Guarded {
+    inner: Inner,
+    transitions: Transitions,
+}
+
+impl Guarded {
+    fn set(&mut self, inner: Inner) {
+        self.transitions.add(self.inner.state(), inner.state());
+        self.inner = inner;
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Breaker {
     config: BreakerConfig,
-    inner: Mutex<Inner>,
+    guarded: Mutex<Guarded>,
 }
 
 impl Breaker {
     /// A closed one.
     pub fn new(config: BreakerConfig) -> Self {
-        Self { config, inner: Mutex::new(Inner::Closed { failures: 0 }) }
+        let (inner, transitions) = (Inner::Closed { failures: 0 }, Transitions::default());
+        Self { config, guarded: Mutex::new(Guarded { inner, transitions }) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Guarded> {
+        self.guarded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What it is, without asking for admission.
     pub fn state(&self, now: Instant) -> BreakerState {
-        match *self.lock() {
+        match self.lock().inner {
             Inner::Closed { .. } => BreakerState::Closed,
             Inner::Open { until, .. } if now < until => BreakerState::Open,
             Inner::Open { .. } | Inner::Probing { .. } => BreakerState::HalfOpen,
         }
     }
 
+    /// How often it went from where to where, so far.
+    pub fn transitions(&self) -> Transitions {
+        self.lock().transitions
+    }
+
     /// Asks whether to call. `Probe` takes the one place there is.
     pub fn admit(&self, now: Instant) -> Admission {
-        let mut inner = self.lock();
-        match *inner {
+        let mut guarded = self.lock();
+        match guarded.inner {
             Inner::Closed { .. } => Admission::Allowed,
             Inner::Open { until, .. } if now < until => Admission::Refused,
             Inner::Probing { since, .. } if now < since + self.config.probe_timeout => Admission::Refused,
             Inner::Open { trips, .. } | Inner::Probing { trips, .. } => {
-                *inner = Inner::Probing { since: now, trips };
+                guarded.set(Inner::Probing { since: now, trips });
                 Admission::Probe
             }
         }
@@ -112,14 +170,14 @@ impl Breaker {
 
     /// A call worked.
     pub fn succeeded(&self) {
-        *self.lock() = Inner::Closed { failures: 0 };
+        self.lock().set(Inner::Closed { failures: 0 });
     }
 
     /// A call failed by the backend's fault. `jitter` in 0…1 spreads the next attempt over the second
     /// half of the pause, so that many processes do not come back at once.
     pub fn failed(&self, now: Instant, jitter: f64) {
-        let mut inner = self.lock();
-        *inner = match *inner {
+        let mut guarded = self.lock();
+        let next = match guarded.inner {
             Inner::Closed { failures } if failures + 1 < self.config.threshold => {
                 Inner::Closed { failures: failures + 1 }
             }
@@ -130,19 +188,20 @@ impl Breaker {
                 Inner::Open { until: now + self.pause(trips, jitter), trips: trips.saturating_add(1) }
             }
         };
+        guarded.set(next);
     }
 
     /// A probe that says something of this breaker only in part worked: one more failure opens it again.
     pub fn probe_worked(&self) {
-        let mut inner = self.lock();
-        if matches!(*inner, Inner::Probing { .. }) {
-            *inner = Inner::Closed { failures: self.config.threshold.saturating_sub(1) };
+        let mut guarded = self.lock();
+        if matches!(guarded.inner, Inner::Probing { .. }) {
+            guarded.set(Inner::Closed { failures: self.config.threshold.saturating_sub(1) });
         }
     }
 
     /// A probe failed. Says nothing to a breaker that is not probing.
     pub fn probe_failed(&self, now: Instant, jitter: f64) {
-        let is_probing = matches!(*self.lock(), Inner::Probing { .. });
+        let is_probing = matches!(self.lock().inner, Inner::Probing { .. });
         if is_probing {
             self.failed(now, jitter);
         }
@@ -202,6 +261,14 @@ mod tests {
         assert_eq!(breaker.admit(after(now, 32 + 25)), Admission::Probe);
         breaker.succeeded();
         assert_eq!(breaker.admit(after(now, 58)), Admission::Allowed);
+        use BreakerState::{Closed, HalfOpen, Open};
+        let counts: Vec<_> = breaker.transitions().counts().collect();
+        assert_eq!(
+            counts,
+            [(Closed, Open, 1), (Open, HalfOpen, 3), (HalfOpen, Closed, 1), (HalfOpen, Open, 2)]
+        );
+        let twice: u64 = breaker.transitions().and(breaker.transitions()).counts().map(|(.., n)| n).sum();
+        assert_eq!(twice, 14);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::breaker::{Admission, Breaker, BreakerConfig, BreakerState};
+use crate::breaker::{Admission, Breaker, BreakerConfig, BreakerState, Transitions};
 use crate::error::BackendError;
+use crate::latency::LatencySketch;
 
 /// Weight of the newest sample: about the last ten answers count.
 const NEWEST: f64 = 0.2;
@@ -26,12 +27,14 @@ pub struct Health {
     writes: Breaker,
     /// Bits of an `f64` in seconds; 0 = no sample yet.
     latency: AtomicU64,
+    latencies: LatencySketch,
 }
 
 impl Health {
     /// Of a backend nothing is known of.
     pub fn new(config: BreakerConfig) -> Self {
-        Self { reads: Breaker::new(config), writes: Breaker::new(config), latency: AtomicU64::new(0) }
+        let (reads, writes) = (Breaker::new(config), Breaker::new(config));
+        Self { reads, writes, latency: AtomicU64::new(0), latencies: LatencySketch::default() }
     }
 
     /// Whether placement may count on it. Asking takes no probe's place.
@@ -51,6 +54,11 @@ impl Health {
             (BreakerState::HalfOpen, _) | (_, BreakerState::HalfOpen) => BreakerState::HalfOpen,
             (BreakerState::Closed, BreakerState::Closed) => BreakerState::Closed,
         }
+    }
+
+    /// How often its sides went from one state to another, both together.
+    pub fn transitions(&self) -> Transitions {
+        self.reads.transitions().and(self.writes.transitions())
     }
 
     /// Asks to probe a backend that is not up.
@@ -104,6 +112,12 @@ impl Health {
     /// How long an answer took to begin.
     pub fn answered_in(&self, first_byte: Duration) {
         self.sample(first_byte.as_secs_f64());
+        self.latencies.record(first_byte);
+    }
+
+    /// What 95 of 100 of the last answers stayed under until their first byte. `None` before there are enough.
+    pub fn p95(&self) -> Option<Duration> {
+        self.latencies.p95()
     }
 
     /// Moving average of the time to the first byte. `None` before the first answer.

@@ -20,13 +20,14 @@ pub mod breaker;
 pub mod client;
 pub mod error;
 pub mod health;
+pub mod latency;
 pub mod marker;
 pub mod meter;
 pub mod set;
 pub mod verify;
 
 pub use aws_chunked::Trailer;
-pub use breaker::{Admission, Breaker, BreakerConfig, BreakerState};
+pub use breaker::{Admission, Breaker, BreakerConfig, BreakerState, Transitions};
 pub use client::{BackendClient, ByteRange, Deleted, GetDone, HeadDone, ListDone, ListEntry, PutDone};
 pub use download::DownloadBody;
 pub use error::{BackendError, BackendErrorKind, Certainty};

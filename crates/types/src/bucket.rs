@@ -60,6 +60,44 @@ impl FromStr for AckLevel {
     }
 }
 
+/// What a bucket's readers get while the database cannot be asked: such reads may be older than the last write, or
+/// show what was deleted since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum DegradedReads {
+    /// What a data plane remembers, else what the backends hold.
+    #[default]
+    Allowed,
+    /// Only what a data plane remembers.
+    Cache,
+    /// Nothing.
+    Refused,
+}
+
+impl DegradedReads {
+    /// The word in configuration and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Cache => "cache",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl FromStr for DegradedReads {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "allowed" => Ok(Self::Allowed),
+            "cache" => Ok(Self::Cache),
+            "refused" => Ok(Self::Refused),
+            other => Err(format!("degraded reads `{other}` are none of allowed, cache, refused")),
+        }
+    }
+}
+
 /// Whether a bucket keeps what is overwritten and deleted. Once it was enabled it can be suspended, but never be off
 /// again (Amazon S3 User Guide, "How S3 Versioning works").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]

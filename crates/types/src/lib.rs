@@ -18,7 +18,7 @@ pub mod time;
 pub mod version;
 
 pub use backend::{BackendSpec, BackendState, ChecksumMode, Credentials, EtagProof, Quirks};
-pub use bucket::{AckLevel, BucketName, Versioning};
+pub use bucket::{AckLevel, BucketName, DegradedReads, Versioning};
 pub use cors::{CORS_METHODS, CorsRule};
 pub use digest::{Digest, DigestKind};
 pub use error::{ErrorCode, Fault};

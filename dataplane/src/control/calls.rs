@@ -17,12 +17,12 @@ use s3o_types::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Control;
 use super::convert::{
     self, Begun, Committed, Deleted, Finished, Intent, Located, StoredCopy, Target, attributes_to_wire,
     begun_of, committed_of, conditions_to_wire, copy_to_wire, finished_to_wire, intent_to_wire, located_of,
     target_of, told, version_ref,
 };
+use super::{Control, database};
 
 /// How long "briefly unable" is believed for a call before the body.
 pub(super) const BUSY_PATIENCE: Duration = Duration::from_secs(3);
@@ -274,20 +274,71 @@ impl Caller {
         patience: Duration,
         busy_patience: Duration,
     ) -> Result<Outcome, Failure> {
-        let started = Instant::now();
+        let database = self.control.database();
+        if !database::waits(&call) {
+            return self.insist(item, bulk, call, patience, busy_patience).await;
+        }
+        if database.is_open() {
+            return Err(Self::away());
+        }
+        tokio::select! {
+            biased;
+            outcome = self.insist(item, bulk, call, patience, busy_patience) => outcome,
+            // It may have been sent.
+            () = database.opened() => Err(Failure::Unknown),
+        }
+    }
+
+    /// Of a call that was not sent.
+    fn away() -> Failure {
+        let message = "The metadata service is away. Please try again.".to_owned();
+        Failure::Refused { code: ErrorCode::ServiceUnavailable, message }
+    }
+
+    async fn insist(
+        &self,
+        item: i32,
+        bulk: bool,
+        call: Call,
+        patience: Duration,
+        busy_patience: Duration,
+    ) -> Result<Outcome, Failure> {
+        let (started, database) = (Instant::now(), self.control.database());
         let mut pause = BUSY_PAUSE.0;
         loop {
             let left = patience.saturating_sub(started.elapsed());
             let operation = self.operation(item, bulk, call.clone());
-            let outcome = self.control.call(operation, left).await.ok_or(Failure::Unknown)?;
-            let Outcome::Refused(v1::Refused { code, message }) = outcome else { return Ok(outcome) };
+            let Some(outcome) = self.control.call(operation, left).await else {
+                database.suspect();
+                return Err(Failure::Unknown);
+            };
+            let Outcome::Refused(v1::Refused { code, message }) = outcome else {
+                database.answered();
+                return Ok(outcome);
+            };
             let code = ErrorCode::from_wire(code).ok_or(Failure::Unknown)?;
             let busy = code == ErrorCode::ServiceUnavailable;
             if !busy || started.elapsed() + pause >= busy_patience.min(patience) {
+                if busy {
+                    database.suspect()
+                } else {
+                    database.answered()
+                }
                 return Err(Failure::Refused { code, message });
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(BUSY_PAUSE.1);
+        }
+    }
+
+    /// Whether the database answers a small question: one that finds nothing, since no bucket has this number.
+    pub(crate) async fn probe(&self, patience: Duration) -> bool {
+        let probe = v1::Locate { bucket: 0, ..Default::default() };
+        let asked = self.insist(0, false, Call::Locate(probe), patience, patience).await;
+        match asked {
+            Ok(_) | Err(Failure::Marker { .. }) => true,
+            Err(Failure::Refused { code, .. }) => code != ErrorCode::ServiceUnavailable,
+            Err(Failure::Unknown) => false,
         }
     }
 

@@ -76,6 +76,8 @@ pub(crate) struct StoredCopy {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Committed {
     pub modified: Timestamp,
+    /// Its place in the key's order.
+    pub seq: i64,
     /// What the client is told of its version; `None` in a bucket that was never versioned.
     pub version_id: Option<String>,
 }
@@ -92,6 +94,8 @@ pub(crate) struct Deleted {
 #[derive(Debug, Clone)]
 pub(crate) struct Located {
     pub version: VersionId,
+    /// Its place in the key's order; 0 where it was found without the database.
+    pub seq: i64,
     pub size: u64,
     pub etag: String,
     pub modified: Timestamp,
@@ -103,6 +107,24 @@ pub(crate) struct Located {
     pub parts: Option<u32>,
     /// What the client is told of the version; `None` in a bucket that was never versioned.
     pub version_id: Option<String>,
+}
+
+impl Located {
+    /// Whether the extents that are known cover all bytes from `start` to `end` (exclusive).
+    pub(crate) fn has(&self, start: u64, end: u64) -> bool {
+        let mut at = start;
+        for extent in &self.extents {
+            if extent.offset <= at {
+                at = at.max(extent.offset + extent.size);
+            }
+        }
+        at >= end
+    }
+
+    /// Whether some blob of it has a name that only the database knows.
+    pub(crate) fn has_foreign_copy(&self) -> bool {
+        self.extents.iter().flat_map(|extent| &extent.copies).any(|copy| copy.foreign_key)
+    }
 }
 
 /// A piece of a version.
@@ -285,7 +307,7 @@ pub(super) fn begun_of(begun: v1::Begun) -> Option<Begun> {
 pub(super) fn located_of(located: v1::Located) -> Option<Located> {
     let v1::Located {
         version,
-        seq: _,
+        seq,
         size,
         etag,
         modified_us,
@@ -297,6 +319,7 @@ pub(super) fn located_of(located: v1::Located) -> Option<Located> {
     } = located;
     Some(Located {
         version: version_of(&version)?,
+        seq,
         size,
         etag: Etag::new(&etag).as_str().to_owned(),
         modified: Timestamp(modified_us),
@@ -319,8 +342,8 @@ pub(super) fn version_ref(version: Option<VersionRef>) -> String {
 }
 
 pub(super) fn committed_of(committed: v1::Committed) -> Committed {
-    let v1::Committed { seq: _, modified_us, version_id } = committed;
-    Committed { modified: Timestamp(modified_us), version_id: told(version_id) }
+    let v1::Committed { seq, modified_us, version_id } = committed;
+    Committed { modified: Timestamp(modified_us), seq, version_id: told(version_id) }
 }
 
 fn extent_of(extent: v1::LocatedExtent) -> LocatedExtent {

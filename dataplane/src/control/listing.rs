@@ -66,18 +66,38 @@ impl Caller {
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
+        let database = self.control.database();
+        // Not a refusal: that would be an answer of the control plane's to some of those who ask.
+        if database.is_open() {
+            return Err(Failure::Unknown);
+        }
+        tokio::select! {
+            biased;
+            answer = self.ask_until(call) => answer,
+            () = database.opened() => Err(Failure::Unknown),
+        }
+    }
+
+    async fn ask_until<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
         let deadline = Instant::now() + self.call_patience;
+        let no_answer = || {
+            self.control.database().suspect();
+            Failure::Unknown
+        };
         loop {
             if let Some(lane) = self.control.least_busy() {
                 match tokio::time::timeout_at(deadline, call(lane.client.clone())).await {
                     Ok(Ok(reply)) => return Ok(reply.into_inner()),
                     Ok(Err(status)) if !is_worth_repeating(&status) => return Err(refusal(&status)),
                     Ok(Err(status)) => tracing::debug!(%status, "not answered, asking again"),
-                    Err(_) => return Err(Failure::Unknown),
+                    Err(_) => return Err(no_answer()),
                 }
             }
             if Instant::now() + RETRY_PAUSE >= deadline {
-                return Err(Failure::Unknown);
+                return Err(no_answer());
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }

@@ -12,6 +12,7 @@ mod buckets;
 mod calls;
 mod convert;
 mod corruption;
+mod database;
 mod lane;
 mod lanes;
 mod listing;
@@ -35,6 +36,7 @@ pub(crate) use calls::{Caller, CommitRequest, Failure, PartOf, Want};
 pub(crate) use convert::{
     Committed, Deleted, End, Finished, Intent, Located, LocatedCopy, LocatedExtent, StoredCopy, Target,
 };
+pub(crate) use database::Database;
 pub(crate) use lanes::Dialer;
 pub(crate) use listing::{ListQuery, Listed, ListedObject, Page};
 pub(crate) use session::{SessionContext, run as run_session};
@@ -56,7 +58,9 @@ struct Shared {
     /// The last message required a feature that this build lacks.
     lacks_feature: AtomicBool,
     /// What the control plane last said of its database.
-    database: AtomicBool,
+    database_reachable: AtomicBool,
+    /// Whether anything is decided at the moment.
+    database: Database,
     /// The control plane knows this session: its leases hold.
     welcomed: watch::Sender<bool>,
     /// Writes whose lease must not run out.
@@ -73,7 +77,8 @@ impl Control {
             session,
             lanes: watch::Sender::new(Arc::new(Vec::new())),
             lacks_feature: AtomicBool::new(false),
-            database: AtomicBool::new(true),
+            database_reachable: AtomicBool::new(true),
+            database: Database::default(),
             welcomed: watch::Sender::new(false),
             open: OpenOps::default(),
         }))
@@ -96,15 +101,25 @@ impl Control {
 
     /// What the control plane last said of its database.
     pub(crate) fn database_reachable(&self) -> bool {
-        self.0.database.load(Ordering::Relaxed)
+        self.0.database_reachable.load(Ordering::Relaxed)
+    }
+
+    /// The breaker of the control plane and its database.
+    pub(crate) fn database(&self) -> &Database {
+        &self.0.database
     }
 
     fn set_database_reachable(&self, reachable: bool) {
-        self.0.database.store(reachable, Ordering::Relaxed);
+        self.0.database_reachable.store(reachable, Ordering::Relaxed);
     }
 
     fn welcome(&self) {
         self.0.welcomed.send_replace(true);
+    }
+
+    /// Whether a control plane has spoken to this process: the configuration was the newest then.
+    pub(crate) fn was_welcomed(&self) -> bool {
+        *self.0.welcomed.borrow()
     }
 
     /// Returns once the session was welcomed. An intent before that would be a lease of nobody.

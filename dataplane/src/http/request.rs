@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::HOST;
 use http::uri::Authority;
@@ -21,6 +22,7 @@ pub(crate) struct RequestInfo {
     /// W3C trace context, empty when none came.
     pub traceparent: String,
     found: OnceLock<Found>,
+    degraded: AtomicBool,
 }
 
 /// What authentication and routing found out.
@@ -41,13 +43,23 @@ impl RequestInfo {
         };
         let traceparent =
             Some(text("traceparent")).filter(|text| is_sane(text)).unwrap_or_default().to_owned();
-        Self { id, source, traceparent, found: OnceLock::new() }
+        Self { id, source, traceparent, found: OnceLock::new(), degraded: AtomicBool::new(false) }
     }
 
     /// Remembers the first thing that is said.
     pub(crate) fn note(&self, operation: &'static str, access_key: &str, bucket: Option<&str>) {
         let bucket = bucket.unwrap_or_default().to_owned();
         let _ = self.found.set(Found { operation, access_key: access_key.to_owned(), bucket });
+    }
+
+    /// The answer is given without the database.
+    pub(crate) fn set_degraded(&self) {
+        self.degraded.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the answer must say so.
+    pub(crate) fn is_degraded(&self) -> bool {
+        self.degraded.load(Ordering::Relaxed)
     }
 
     /// Absent when the request did not get that far.

@@ -25,6 +25,7 @@ use super::external;
 use super::ranges;
 use super::request::{RequestInfo, host};
 use super::response::{Accounted, Accounting};
+use crate::degraded;
 use crate::host::Domains;
 use crate::ops::document::is_document;
 use crate::ops::post_object;
@@ -93,6 +94,9 @@ impl Service {
         }
         if let Some(page) = page.filter(|_| !is_preflight) {
             page.allow(&self.plane.snapshot.load(), response.headers_mut());
+        }
+        if info.is_degraded() {
+            response.headers_mut().insert(degraded::HEADER, HeaderValue::from_static("true"));
         }
         escape_controls(&mut response);
         errors::stamp(&mut response, &info.id, &host);

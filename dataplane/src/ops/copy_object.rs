@@ -68,7 +68,7 @@ pub(super) async fn answer(
             part: None,
             attributes,
             server_side: if wanted == AlgorithmSet::NONE { server_side(&located) } else { Vec::new() },
-            payload: streamed(plane, reading, located.clone(), Slice::all(located.size), wanted),
+            payload: streamed(plane, reading, Arc::clone(&located), Slice::all(located.size), wanted),
             // A copy comes whole, whatever its source came in.
             etag: located.parts.is_none().then(|| Etag::new(&located.etag)),
             checksums: (wanted == AlgorithmSet::NONE).then(|| located.checksums.clone()),
@@ -228,7 +228,7 @@ pub(super) fn server_side(located: &Located) -> Vec<(s3o_types::BackendId, Serve
 pub(super) fn streamed(
     plane: &Arc<Plane>,
     source: Source,
-    located: Located,
+    located: Arc<Located>,
     slice: Slice,
     also: AlgorithmSet,
 ) -> Payload {

@@ -27,9 +27,11 @@ pub(super) async fn answer(
     let caller = plane.caller(&req);
     // Not cut short when the client goes: the outcome is asked for until it is known.
     let (id, name, key) = (bucket.id, bucket.name, input.key.clone());
+    let remembering = Arc::clone(plane);
     let task = plane.shutdown.spawn(async move {
         let outcome = caller.delete((0, false), id, (&key, version), &conditions).await;
         if outcome.is_ok() {
+            remembering.locations.changed(id, &key);
             audit::deleted(&caller, &name, &key);
         }
         pause_at(Point::AfterCommit).await;

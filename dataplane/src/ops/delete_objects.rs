@@ -40,15 +40,16 @@ pub(super) async fn answer(
         return Err(s3_error!(MalformedXML));
     }
     let quiet = delete.quiet.unwrap_or(false);
+    let remembering = Arc::clone(plane);
     let all = async move {
         let items = delete.objects.into_iter().zip(denied).zip(0_i32..);
         let outcomes = items.map(|((object, denied), item)| {
-            let (caller, bucket) = (&caller, &bucket);
+            let (plane, caller, bucket) = (&remembering, &caller, &bucket);
             async move {
                 let outcome = if denied {
                     Err(s3_error!(AccessDenied))
                 } else {
-                    one(caller, bucket, item, &object).await
+                    one(plane, caller, bucket, item, &object).await
                 };
                 (outcome, object)
             }
@@ -86,7 +87,13 @@ pub(super) async fn answer(
     }))
 }
 
-async fn one(caller: &Caller, bucket: &Bucket, item: i32, object: &ObjectIdentifier) -> S3Result<Deleted> {
+async fn one(
+    plane: &Plane,
+    caller: &Caller,
+    bucket: &Bucket,
+    item: i32,
+    object: &ObjectIdentifier,
+) -> S3Result<Deleted> {
     check_key(&object.key)?;
     let version = version::named(object.version_id.as_deref())?;
     if object.key.len() > s3o_types::storage_key::MAX_KEY_BYTES {
@@ -98,5 +105,8 @@ async fn one(caller: &Caller, bucket: &Bucket, item: i32, object: &ObjectIdentif
     let if_match = object.e_tag.as_ref().map(|etag| Etag::new(etag.value()));
     let conditions = Conditions { if_absent: false, if_match };
     let deleted = caller.delete((item, true), bucket.id, (&object.key, version), &conditions).await;
+    if deleted.is_ok() {
+        plane.locations.changed(bucket.id, &object.key);
+    }
     deleted.map_err(faults::of_failure)
 }

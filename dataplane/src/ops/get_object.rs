@@ -14,8 +14,9 @@ use s3s::{Body, S3Error, S3Request, S3Response, S3Result, s3_error};
 use super::conditions::{ReadConditions, Verdict};
 use super::headers::{self, Overrides};
 use super::range::{self, Slice};
-use super::{Answer, bucket_of, check_key, locate, refuse_unsupported, version};
+use super::{Answer, bucket_of, check_key, locate_to_read, refuse_unsupported, version};
 use crate::control::{Located, Want};
+use crate::degraded::Asked;
 use crate::pipeline::faults;
 use crate::pipeline::read::{self, ReadError, Source};
 use crate::plane::Plane;
@@ -48,7 +49,8 @@ pub(super) async fn answer(
     };
     let if_range = if_range(&req.headers);
     let part = part_number(req.input.part_number, req.input.range.as_ref())?;
-    let mut gone: Option<VersionId> = None;
+    // By version and place in the key's order: one that is found again without the database may lie elsewhere.
+    let mut gone: Option<(VersionId, i64)> = None;
     for _ in 0..MAX_LOCATES {
         // A caller of its own each time: a repeat by the same op may get the same answer.
         // With If-Range it is not known yet whether the whole object is wanted.
@@ -58,9 +60,11 @@ pub(super) async fn answer(
             None => Want::All,
         };
         let caller = plane.caller(&req);
-        let named = (&bucket, req.input.key.as_str(), version);
-        let located = locate(plane, &req, &caller, named, want).await?;
-        if gone == Some(located.version) {
+        let gone_version = gone.map(|(version, _)| version);
+        let asked = Asked { bucket: &bucket, key: &req.input.key, version, want, gone: gone_version };
+        let located = locate_to_read(plane, &req, &caller, asked, "GetObject").await?;
+        let found = (located.version, located.seq);
+        if gone == Some(found) {
             return Err(faults::unavailable("No copy of the object can be found. Please try again."));
         }
         check_conditions(&conditions, &located)?;
@@ -81,7 +85,7 @@ pub(super) async fn answer(
                 return Ok(respond(stream, slice, located.size, headers));
             }
             // All copies gone: a newer version may have taken its place, and no byte has left.
-            Err(ReadError::Gone) => gone = Some(located.version),
+            Err(ReadError::Gone) => gone = Some(found),
             Err(ReadError::Unavailable) => {
                 return Err(faults::unavailable("No backend can give the object now. Please try again."));
             }

@@ -40,7 +40,7 @@ pub(super) async fn answer(
     refuse_unsupported(&[(input.sse_customer_key.is_some(), "Encryption with customer keys")])?;
     let wanted = wanted(input.object_attributes.iter().map(ObjectAttributes::as_str))?;
     let named = (&bucket, input.key.as_str(), version);
-    let located = locate(plane, &req, &caller, named, Want::Range(0, 0)).await?;
+    let located = Arc::unwrap_or_clone(locate(plane, &req, &caller, named, Want::Range(0, 0)).await?);
     let class = located.attributes.headers.storage_class.unwrap_or_else(|| "STANDARD".to_owned());
     Ok(S3Response::new(GetObjectAttributesOutput {
         checksum: if wanted.checksum { checksum(&located.checksums) } else { None },

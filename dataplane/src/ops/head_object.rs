@@ -1,4 +1,4 @@
-//! HeadObject: the database alone answers.
+//! HeadObject: the database alone answers, while it is there.
 
 use std::sync::Arc;
 
@@ -8,8 +8,9 @@ use s3s::{S3Request, S3Response};
 use super::conditions::ReadConditions;
 use super::get_object::{check_conditions, if_range, is_current, part_number, resolve, slice_of_part};
 use super::headers::{self, Overrides};
-use super::{Answer, bucket_of, check_key, locate, refuse_unsupported, version};
+use super::{Answer, bucket_of, check_key, locate_to_read, refuse_unsupported, version};
 use crate::control::Want;
+use crate::degraded::Asked;
 use crate::plane::Plane;
 
 /// Answers with what GetObject would, but the body.
@@ -40,7 +41,8 @@ pub(super) async fn answer(
         expires: input.response_expires.take(),
     };
     let want = part.map_or(Want::Range(0, 0), Want::Part);
-    let located = locate(plane, &req, &caller, (&bucket, &key, version), want).await?;
+    let asked = Asked { bucket: &bucket, key: &key, version, want, gone: None };
+    let located = locate_to_read(plane, &req, &caller, asked, "HeadObject").await?;
     check_conditions(&conditions, &located)?;
     let if_range = if_range(&req.headers);
     let range = req.input.range.as_ref().filter(|_| is_current(if_range.as_ref(), &located));

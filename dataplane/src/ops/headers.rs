@@ -178,6 +178,7 @@ mod tests {
         attributes.metadata.insert("umlaut".to_owned(), "ü".to_owned());
         attributes.headers.storage_class = Some("STANDARD".to_owned());
         Located {
+            seq: 0,
             version: VersionId::mint(1, 2),
             size: 10,
             etag: "e".to_owned(),

@@ -32,7 +32,7 @@ mod versioning;
 
 use std::sync::Arc;
 
-use s3o_types::{ErrorCode, Right, VersionRef};
+use s3o_types::{DegradedReads, ErrorCode, Right, VersionRef};
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
     CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput, CreateBucketInput, CreateBucketOutput,
@@ -59,6 +59,7 @@ use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 
 use crate::access::{Tenant, allowed};
 use crate::control::{Caller, Failure, Located, Want};
+use crate::degraded;
 use crate::pipeline::faults::{self, invalid_argument};
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
@@ -305,8 +306,61 @@ async fn locate<T: Sync>(
     caller: &Caller,
     named: (&Bucket, &str, Option<VersionRef>),
     want: Want,
-) -> S3Result<Located> {
+) -> S3Result<Arc<Located>> {
     locate_or(plane, req, caller, named, want, faults::of_failure).await
+}
+
+/// [`locate`] for those who read objects: while the database is away, from what is known without it. `gone`: a version
+/// that was located before and has no blobs any more.
+async fn locate_to_read<T: Sync>(
+    plane: &Arc<Plane>,
+    req: &S3Request<T>,
+    caller: &Caller,
+    asked: degraded::Asked<'_>,
+    operation: &'static str,
+) -> S3Result<Arc<Located>> {
+    let database = plane.control.database();
+    let degraded::Asked { bucket, key, version, want, gone: _ } = asked;
+    if !database.is_open() {
+        match look_up(plane, caller, (bucket, key, version), want).await {
+            Ok(located) => return Ok(located),
+            Err(failure) if !(is_away(&failure) && database.is_open()) => {
+                return Err(unread(plane, req, (bucket, key), failure));
+            }
+            Err(_) => {}
+        }
+    }
+    degraded::locate(plane, req, asked, operation).await
+}
+
+/// Whether nothing was decided.
+fn is_away(failure: &Failure) -> bool {
+    match failure {
+        Failure::Unknown => true,
+        Failure::Refused { code, .. } => *code == ErrorCode::ServiceUnavailable,
+        Failure::Marker { .. } => false,
+    }
+}
+
+/// Asks where a version is, and remembers it where it is the current one.
+async fn look_up(
+    plane: &Plane,
+    caller: &Caller,
+    (bucket, key, version): (&Bucket, &str, Option<VersionRef>),
+    want: Want,
+) -> Result<Arc<Located>, Failure> {
+    let asked = plane.locations.ticket();
+    let located = caller.locate(bucket.id, (key, version), want).await.map(Arc::new);
+    if version.is_none() && bucket.degraded_reads != DegradedReads::Refused {
+        match &located {
+            Ok(located) => plane.locations.located(bucket.id, key, asked, located),
+            Err(Failure::Refused { code: ErrorCode::NoSuchKey, .. } | Failure::Marker { .. }) => {
+                plane.locations.absent(bucket.id, key, asked);
+            }
+            Err(_) => {}
+        }
+    }
+    located
 }
 
 /// [`locate`], where a failure means something else.
@@ -317,8 +371,8 @@ async fn locate_or<T: Sync>(
     (bucket, key, version): (&Bucket, &str, Option<VersionRef>),
     want: Want,
     otherwise: fn(Failure) -> S3Error,
-) -> S3Result<Located> {
-    let located = caller.locate(bucket.id, (key, version), want).await;
+) -> S3Result<Arc<Located>> {
+    let located = look_up(plane, caller, (bucket, key, version), want).await;
     located.map_err(|failure| match failure {
         failure if is_hidden(plane, req, (bucket, key), &failure) => s3_error!(AccessDenied),
         failure => otherwise(failure),
@@ -334,7 +388,7 @@ fn unread<T>(plane: &Plane, req: &S3Request<T>, (bucket, key): (&Bucket, &str), 
 }
 
 /// Whether the failure says that something is not there, to one who may not know.
-fn is_hidden<T>(
+pub(crate) fn is_hidden<T>(
     plane: &Plane,
     req: &S3Request<T>,
     (bucket, key): (&Bucket, &str),

@@ -29,7 +29,7 @@ pub(super) async fn get(
     check_key(&input.key)?;
     let version = version::named(input.version_id.as_deref())?;
     let named = (&bucket, input.key.as_str(), version);
-    let located = locate(plane, &req, &caller, named, Want::Range(0, 0)).await?;
+    let located = Arc::unwrap_or_clone(locate(plane, &req, &caller, named, Want::Range(0, 0)).await?);
     let tag_set = tags::to_document(located.attributes.tags);
     Ok(S3Response::new(GetObjectTaggingOutput { tag_set, version_id: located.version_id }))
 }
@@ -64,14 +64,17 @@ pub(super) async fn delete(
 
 /// Not cut short when the client goes: the outcome is asked for until it is known.
 async fn set<T: Sync>(
-    plane: &Plane,
+    plane: &Arc<Plane>,
     req: &S3Request<T>,
     (caller, bucket, key, version): (Caller, &Bucket, String, Option<VersionRef>),
     tags: Tags,
 ) -> S3Result<Option<String>> {
-    let (id, named) = (bucket.id, key.clone());
+    let (id, named, remembering) = (bucket.id, key.clone(), Arc::clone(plane));
     let task = plane.shutdown.spawn(async move {
         let outcome = caller.set_tags(id, (&named, version), &tags).await;
+        if outcome.is_ok() {
+            remembering.locations.changed(id, &named);
+        }
         pause_at(Point::AfterCommit).await;
         outcome
     });

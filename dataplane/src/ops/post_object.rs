@@ -83,6 +83,7 @@ pub(crate) async fn answer(
         info.note("PostObject", &allowed.access_key, Some(&named));
     }
     let caller = plane.caller_for(info.map(AsRef::as_ref), &allowed.access_key);
+    plane.refuse_degraded("PostObject")?;
     let bucket = writable(plane, &caller, &named, &key).await?;
     let (size, file) = measured(plane, file).await?;
     allowed.check_size(size)?;

@@ -9,6 +9,7 @@ pub(crate) mod audit;
 pub(crate) mod body;
 mod fanout;
 pub(crate) mod faults;
+pub(crate) mod hedge;
 mod place;
 pub(crate) mod put;
 pub(crate) mod read;

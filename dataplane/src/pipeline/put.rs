@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use s3o_proto::v1::WriteKind;
-use s3o_types::{BackendId, Checksums, Conditions, ErrorCode, Etag, ObjectAttributes, Timestamp};
+use s3o_types::{
+    BackendId, Checksums, Conditions, DegradedReads, Encoding, ErrorCode, Etag, ObjectAttributes, Timestamp,
+};
 use s3s::{S3Error, S3Result, s3_error};
 use tokio::sync::oneshot;
 
@@ -18,7 +20,11 @@ use super::audit;
 use super::body::Payload;
 use super::faults;
 use super::send::{Sent, finished, send, stored};
-use crate::control::{Caller, CommitRequest, Committed, End, Failure, Finished, Intent, PartOf};
+use crate::control::{
+    Caller, CommitRequest, Committed, End, Failure, Finished, Intent, Located, LocatedCopy, LocatedExtent,
+    PartOf, StoredCopy,
+};
+use crate::degraded::cache::Ticket;
 use crate::failpoints::{Point, pause_at};
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
@@ -87,7 +93,7 @@ async fn run(plane: &Plane, write: Write, answer: Answer) {
     pause_at(Point::AfterBegin).await;
     let mut ends = Vec::new();
     match send(plane, &write, &mut intent, required, &mut ends).await {
-        Ok(sent) => commit(plane, &write, &intent, sent, ends, answer).await,
+        Ok(sent) => commit(plane, write, &intent, sent, ends, answer).await,
         Err(error) => {
             tell(answer, Err(error));
             let _ = abort(&write.caller, &intent, ends).await;
@@ -125,7 +131,7 @@ async fn begin(plane: &Plane, write: &Write) -> S3Result<(Intent, usize)> {
 
 async fn commit(
     plane: &Plane,
-    write: &Write,
+    write: Write,
     intent: &Intent,
     sent: Sent,
     failed: Vec<Finished>,
@@ -143,10 +149,13 @@ async fn commit(
         copies: &copies,
         failed: &failed,
     };
+    let asked = plane.locations.ticket();
     match write.caller.commit(&request).await {
-        Ok(Committed { modified, version_id }) => {
-            audit::stored(plane, write, &copies);
+        Ok(committed) => {
+            audit::stored(plane, &write, &copies);
             pause_at(Point::AfterCommit).await;
+            let Committed { modified, version_id, .. } = committed.clone();
+            remember(plane, write, intent, (&etag, &checksums), (asked, committed), copies);
             tell(answer, Ok(Written { etag, checksums, modified, version_id }));
         }
         Err(Failure::Refused { code, message }) => {
@@ -158,8 +167,9 @@ async fn commit(
                 return;
             }
             let outcome = match abort(&write.caller, intent, ends).await {
-                Ok(Some(Committed { modified, version_id })) => {
-                    audit::stored(plane, write, &copies);
+                Ok(Some(Committed { modified, version_id, .. })) => {
+                    audit::stored(plane, &write, &copies);
+                    plane.locations.changed(write.bucket.id, &write.key);
                     Ok(Written { etag, checksums, modified, version_id })
                 }
                 Ok(None) | Err(Failure::Refused { .. } | Failure::Marker { .. }) => Err(error),
@@ -173,6 +183,45 @@ async fn commit(
             tell(answer, Err(unknown_outcome()));
         }
     }
+}
+
+/// Keeps where the object is, for reads without the database. A part is none.
+fn remember(
+    plane: &Plane,
+    write: Write,
+    intent: &Intent,
+    (etag, checksums): (&Etag, &Checksums),
+    (asked, committed): (Ticket, Committed),
+    copies: Vec<StoredCopy>,
+) {
+    let Write { bucket, key, size, attributes, part, .. } = write;
+    if part.is_some() || bucket.degraded_reads == DegradedReads::Refused {
+        return;
+    }
+    let copy = |copy: StoredCopy| LocatedCopy {
+        backend: copy.target.backend,
+        storage_key: copy.target.storage_key,
+        backend_etag: copy.backend_etag,
+        encoding: Encoding::default(),
+        uncertain: false,
+        foreign_key: false,
+    };
+    let digest = copies.first().and_then(|copy| copy.digest);
+    let copies = copies.into_iter().map(copy).collect();
+    let Committed { modified, seq, version_id } = committed;
+    let located = Located {
+        version: intent.version,
+        seq,
+        size,
+        etag: etag.as_str().to_owned(),
+        modified,
+        attributes,
+        checksums: checksums.clone(),
+        extents: vec![LocatedExtent { offset: 0, size, copies, digest }],
+        parts: None,
+        version_id,
+    };
+    plane.locations.committed(bucket.id, &key, asked, located);
 }
 
 /// Whether a refused Commit will never be decided otherwise. With the others an earlier sending may

@@ -13,6 +13,7 @@ use s3o_backend::{BackendError, BackendErrorKind, ByteRange, Certainty, Download
 use s3o_types::{BucketId, ErrorCode, Etag, VersionId};
 
 use super::body::ByteStream;
+use super::hedge::first_of;
 use super::verify::{ExtentCheck, Wrong};
 use super::{BoxError, audit};
 use crate::control::{Caller, Failure, Located, LocatedCopy, LocatedExtent, Want};
@@ -252,12 +253,12 @@ impl Reader {
         until: u64,
     ) -> Result<(), ReadError> {
         let mut gone = 0;
-        for copy in copies {
+        for (n, copy) in copies.iter().enumerate() {
             if self.failed.as_ref().is_some_and(|failed| same(failed, copy)) {
                 tokio::time::sleep(SAME_COPY_PAUSE).await;
             }
-            match get(&self.plane, copy, extent, self.at, until).await {
-                Ok(body) => {
+            match first_of(&self.plane, &copies[n..], extent, self.at, until).await {
+                Ok((body, copy)) => {
                     self.open = Some((body, copy.clone(), until));
                     return Ok(());
                 }
@@ -311,7 +312,7 @@ impl Reader {
 }
 
 /// Bytes `at..until` of the object from one copy of the extent that they are in.
-async fn get(
+pub(super) async fn get(
     plane: &Plane,
     copy: &LocatedCopy,
     extent: &LocatedExtent,

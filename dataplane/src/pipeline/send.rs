@@ -359,9 +359,11 @@ async fn stream_to(
 }
 
 fn headers_of(write: &Write) -> Result<Vec<(HeaderName, HeaderValue)>, BackendError> {
-    // The attributes of an object that comes in parts are its upload's.
-    let description =
-        SelfDescription { incomplete: write.part.is_some(), ..SelfDescription::plain(write.size) };
+    // The attributes of an object that comes in parts are its upload's. An ETag that is not the MD5 of the bytes is on
+    // no backend.
+    let other_etag = write.etag.as_ref().is_some_and(|etag| !etag.is_md5());
+    let incomplete = write.part.is_some() || other_etag;
+    let description = SelfDescription { incomplete, ..SelfDescription::plain(write.size) };
     let headers = to_blob_headers(&write.bucket.name, &write.key, &write.attributes, &description);
     let mut headers = headers.map_err(|error| {
         BackendError::new(BackendErrorKind::Rejected, Certainty::NotSent, error.to_string())

@@ -52,6 +52,10 @@ pub struct Model {
     pub knows_no_tags: bool,
     /// How often the configuration was changed.
     pub generation: i64,
+    /// `degraded_reads` of its buckets.
+    pub degraded_reads: i32,
+    /// Nothing is decided: every call gets "briefly unable".
+    pub is_away: bool,
     /// The ways down.
     pub sessions: Vec<tokio::sync::mpsc::UnboundedSender<v1::SessionDown>>,
     next: u64,
@@ -249,7 +253,13 @@ impl Model {
                 place: spec.place.number(),
             }
         });
-        let bucket = |id, name: &str| v1::Bucket { id, name: name.to_owned(), ..Default::default() };
+        let bucket = |id, name: &str| v1::Bucket {
+            id,
+            name: name.to_owned(),
+            versioning: v1::Versioning::Off.into(),
+            degraded_reads: self.degraded_reads,
+            ..Default::default()
+        };
         v1::Configuration {
             generation: 1 + self.generation,
             cluster: "00000000-0000-0000-0000-000000000001".to_owned(),
@@ -287,7 +297,11 @@ impl DataPlane for Fake {
                     Call::Commit(_) => COMMIT,
                     _ => 0,
                 };
-                let result = model.decide(&operation);
+                let result = if model.is_away {
+                    refused(ErrorCode::ServiceUnavailable)
+                } else {
+                    model.decide(&operation)
+                };
                 // The work is done; the answer is lost with the stream.
                 if let Some(left) = model.lose.get_mut(&kind).filter(|left| **left > 0) {
                     *left -= 1;

@@ -8,6 +8,7 @@ mod config_reload;
 mod control_planes;
 mod copies;
 mod costs;
+mod degraded;
 mod history;
 mod integrity;
 mod kill_points;

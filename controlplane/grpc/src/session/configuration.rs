@@ -3,8 +3,11 @@
 use s3o_core::config::{BackendConfig, BucketConfig, BucketState, ClusterConfig, CredentialConfig};
 use s3o_proto::v1;
 use s3o_types::{
-    BackendSpec, BackendState, BucketId, ChecksumMode, CorsRule, Credentials, EtagProof, Quirks, Scope,
+    BackendSpec, BackendState, BucketId, ChecksumMode, CorsRule, Credentials, DegradedReads, EtagProof,
+    Quirks, Scope,
 };
+
+use crate::versions::versioning_to_wire;
 
 pub(crate) fn configuration(config: &ClusterConfig) -> v1::Configuration {
     // How placement chooses is the control plane's.
@@ -77,7 +80,7 @@ fn quirks_to_wire(quirks: &Quirks) -> v1::Quirks {
 /// `None` for a bucket that clients must not see any more.
 fn bucket(config: &BucketConfig) -> Option<v1::Bucket> {
     // How sure a write must be is decided at Begin.
-    // So is whether it keeps versions, in the transaction that writes.
+    // So is whether it keeps versions, in the transaction that writes; readers without the database must know it too.
     let BucketConfig {
         id,
         name,
@@ -87,7 +90,8 @@ fn bucket(config: &BucketConfig) -> Option<v1::Bucket> {
         max_object_size,
         created,
         cors,
-        versioning: _,
+        versioning,
+        degraded_reads,
     } = config;
     match state {
         BucketState::Active => {}
@@ -99,6 +103,13 @@ fn bucket(config: &BucketConfig) -> Option<v1::Bucket> {
         created_us: created.0,
         max_object_size: max_object_size.unwrap_or_default(),
         cors: cors.iter().cloned().map(cors_rule).collect(),
+        versioning: versioning_to_wire(*versioning).into(),
+        degraded_reads: match degraded_reads {
+            DegradedReads::Allowed => v1::DegradedReads::Allowed,
+            DegradedReads::Cache => v1::DegradedReads::Cache,
+            DegradedReads::Refused => v1::DegradedReads::Refused,
+        }
+        .into(),
     })
 }
 

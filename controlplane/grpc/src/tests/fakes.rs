@@ -31,8 +31,8 @@ use s3o_core::usage::Usage;
 use s3o_core::versions::{SetVersioning, VersionsPage, VersionsQuery};
 use s3o_core::worker::{Counts, WorkerStatus};
 use s3o_types::{
-    AckLevel, BackendId, BackendSpec, BackendState, BucketId, CorsRule, Credentials, ErrorCode, Extent, Op,
-    Place, Quirks, Rights, Scope, Secret, Timestamp, VersionId, Versioning,
+    AckLevel, BackendId, BackendSpec, BackendState, BucketId, CorsRule, Credentials, DegradedReads,
+    ErrorCode, Extent, Op, Place, Quirks, Rights, Scope, Secret, Timestamp, VersionId, Versioning,
 };
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -113,6 +113,7 @@ pub(super) fn config(generation: i64) -> ClusterConfig {
             ..CorsRule::default()
         }],
         versioning: Versioning::Off,
+        degraded_reads: DegradedReads::Cache,
     };
     ClusterConfig {
         generation,

@@ -6,8 +6,8 @@
 use s3o_core::config::{Declared, DeclaredBackend, DeclaredBucket, DeclaredCredential, Routing};
 use s3o_runtime::ByteSize;
 use s3o_types::{
-    AckLevel, BucketName, ChecksumMode, CorsRule, Credentials, EtagProof, Quirks, Right, Rights, Scope,
-    Secret, Versioning,
+    AckLevel, BucketName, ChecksumMode, CorsRule, Credentials, DegradedReads, EtagProof, Quirks, Right,
+    Rights, Scope, Secret, Versioning,
 };
 use serde::{Deserialize, Serialize};
 
@@ -126,6 +126,9 @@ pub struct BucketSection {
     /// Whether it keeps versions; clients may say so where this does not.
     #[serde(default)]
     pub versioning: Option<DeclaredVersioning>,
+    /// What readers get while the database cannot be asked.
+    #[serde(default)]
+    pub degraded_reads: DegradedReads,
 }
 
 /// `buckets[].versioning`. What was enabled once can be suspended, but never be off again.
@@ -291,6 +294,7 @@ impl BucketSection {
                 DeclaredVersioning::Enabled => Versioning::Enabled,
                 DeclaredVersioning::Suspended => Versioning::Suspended,
             }),
+            degraded_reads: self.degraded_reads,
         })
     }
 }

@@ -66,17 +66,26 @@ async fn buckets(
     transaction: &Transaction<'_>,
     declared: &[DeclaredBucket],
 ) -> Result<HashMap<String, i32>, Failure> {
-    let upsert = "INSERT INTO buckets AS b (name, ack, replication_factor, max_object_size, cors, declared)
-                  VALUES ($1, $2, $3, $4, $5::text::jsonb, true)
+    let upsert = "INSERT INTO buckets AS b (name, ack, replication_factor, max_object_size, cors, degraded_reads, declared)
+                  VALUES ($1, $2, $3, $4, $5::text::jsonb, $6, true)
                   ON CONFLICT (name) WHERE state <> 'gone' DO UPDATE SET ack = excluded.ack, declared = true,
                       replication_factor = excluded.replication_factor, max_object_size = excluded.max_object_size,
-                      cors = excluded.cors,
+                      cors = excluded.cors, degraded_reads = excluded.degraded_reads,
                       stored_cors = CASE WHEN excluded.cors IS NULL THEN b.stored_cors END
                   RETURNING id";
     refuse_taken(transaction, declared).await?;
     let factor_of = "SELECT id, replication_factor FROM buckets WHERE name = $1 AND state <> 'gone'";
     let mut ids = HashMap::new();
-    for DeclaredBucket { name, ack, replication_factor, max_object_size, cors, versioning: _ } in declared {
+    for bucket in declared {
+        let DeclaredBucket {
+            name,
+            ack,
+            replication_factor,
+            max_object_size,
+            cors,
+            versioning: _,
+            degraded_reads,
+        } = bucket;
         let factor = i16::try_from(*replication_factor).unwrap_or(i16::MAX);
         let max = optional(*max_object_size);
         let cors = if cors.is_empty() { None } else { Some(cors_json(name.as_str(), cors)?) };
@@ -87,9 +96,9 @@ async fn buckets(
             transaction.execute("SELECT pg_advisory_xact_lock($1, $2)", &[&LOCK_BUCKET, &id]).await?;
             scan::begin(transaction, Scan::Factor, id).await?;
         }
-        let row =
-            transaction.query_one(upsert, &[&name.as_str(), &ack.as_str(), &factor, &max, &cors]).await?;
-        ids.insert(name.as_str().to_owned(), row.get(0));
+        let (name, ack, degraded) = (name.as_str(), ack.as_str(), degraded_reads.as_str());
+        let row = transaction.query_one(upsert, &[&name, &ack, &factor, &max, &cors, &degraded]).await?;
+        ids.insert(name.to_owned(), row.get(0));
     }
     // The objects of a bucket that is not declared any more stay; nobody may reach them.
     let gone = "WITH gone AS (

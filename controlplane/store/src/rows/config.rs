@@ -124,6 +124,7 @@ fn bucket(cells: Cells<'_>) -> Result<BucketConfig, String> {
         created: cells.time("created")?,
         cors: cors(cells)?,
         versioning: cells.word("versioning")?,
+        degraded_reads: cells.word("degraded_reads")?,
     })
 }
 

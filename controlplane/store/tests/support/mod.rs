@@ -17,8 +17,8 @@ use s3o_core::session::Hello;
 use s3o_localpg::{LocalPostgres, Options};
 use s3o_store::{Store, StoreOptions};
 use s3o_types::{
-    AckLevel, BucketId, Checksums, Conditions, CorsRule, Credentials, Encoding, Etag, EtagProof,
-    ObjectAttributes, Op, Quirks, Secret, VersionId,
+    AckLevel, BucketId, Checksums, Conditions, CorsRule, Credentials, DegradedReads, Encoding, Etag,
+    EtagProof, ObjectAttributes, Op, Quirks, Secret, VersionId,
 };
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
@@ -98,6 +98,7 @@ pub(crate) fn declared(quotas: &[Option<u64>]) -> Declared {
             replication_factor: 1,
             max_object_size: None,
             versioning: None,
+            degraded_reads: DegradedReads::Allowed,
         }],
         credentials: vec![DeclaredCredential {
             scopes: vec![],

@@ -236,7 +236,8 @@ impl Transfer {
             Err(why) => return not_sent(why),
         };
         let Source { copy, backend: from, got } = source;
-        let incomplete = copy.piece.is_some();
+        // An imported object has an ETag that may be no MD5, so no copy of ours tells it.
+        let incomplete = copy.piece.is_some() || copy.foreign_key.is_some();
         let description = SelfDescription { incomplete, ..SelfDescription::plain(copy.stored_size) };
         let attributes = &page.object.attributes;
         let headers = match to_blob_headers(&page.bucket_name, &page.object.key, attributes, &description) {

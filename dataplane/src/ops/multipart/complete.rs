@@ -52,6 +52,8 @@ pub(in crate::ops) async fn answer(
             };
             let done = caller.complete_upload(bucket.id, &input.key, request).await;
             let version_id = done.map_err(faults::of_failure)?.version_id;
+            // Where its parts lie is asked at the first read.
+            plane.locations.changed(bucket.id, &input.key);
             let size = picked.iter().map(|part| part.size).sum();
             audit::completed(&caller, &bucket.name, &input.key, size);
             Object { version_id, ..object }

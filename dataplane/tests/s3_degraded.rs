@@ -1,0 +1,340 @@
+//! Reads while nothing can be decided: from what the data plane remembers, or from the backends; and back again.
+
+#![allow(clippy::unwrap_used, clippy::pedantic)]
+
+mod fake;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
+use aws_sdk_s3::primitives::ByteStream;
+use fake::{Fake, client};
+use s3o_dataplane::{DataPlane, DataPlaneConfig};
+use s3o_proto::v1;
+use s3o_runtime::Shutdown;
+use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
+use s3o_types::{BlobName, Extent, StorageKey, VersionId};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// Nothing is remembered: all is asked of the backends.
+const FORGETFUL: &str = "degraded: {cache_size: 0, parallel: 1}\n";
+
+struct World {
+    fake: Fake,
+    backends: Vec<FaultyBackend>,
+    plane: DataPlane,
+    client: Client,
+}
+
+impl World {
+    async fn start(more: &str) -> Self {
+        Self::start_with(more, v1::DegradedReads::Allowed).await
+    }
+
+    async fn start_with(more: &str, degraded_reads: v1::DegradedReads) -> Self {
+        let backends = vec![FaultyBackend::start().await.unwrap(), FaultyBackend::start().await.unwrap()];
+        let fake = Fake::default();
+        fake.with(|model| {
+            let specs = backends.iter().zip(1..).map(|(backend, id)| backend.spec(id, &format!("b{id}")));
+            model.backends = specs.collect();
+            model.degraded_reads = degraded_reads.into();
+        });
+        let control = fake.serve().await;
+        let yaml = format!(
+            "name: test\ncontrol_planes: [\"http://{control}\"]\ns3: {{listen: \"127.0.0.1:0\"}}\n\
+             http: {{listen: \"127.0.0.1:0\"}}\ntimeouts: {{call: 5s, commit: 5s}}\nlog: {{filter: error}}\n{more}"
+        );
+        let config: DataPlaneConfig = s3o_runtime::config::parse(&yaml, "test", &|_| None).unwrap();
+        let plane = DataPlane::start(config, Shutdown::new()).await.unwrap();
+        plane.ready().await;
+        let client = client(plane.s3_addr());
+        Self { fake, backends, plane, client }
+    }
+
+    async fn put(&self, key: &str, body: &[u8]) {
+        let body = ByteStream::from(body.to_vec());
+        self.client.put_object().bucket("photos").key(key).body(body).send().await.unwrap();
+    }
+
+    async fn send(&self, key: &str) -> Result<GetObjectOutput, SdkError<GetObjectError>> {
+        self.client.get_object().bucket("photos").key(key).send().await
+    }
+
+    /// The bytes, or the code, and whether the answer says that it is degraded.
+    async fn get(&self, key: &str) -> Result<Vec<u8>, String> {
+        match self.send(key).await {
+            Ok(got) => Ok(got.body.collect().await.unwrap().to_vec()),
+            Err(error) => {
+                let degraded = error.raw_response().and_then(|answer| answer.headers().get("x-s3o-degraded"));
+                assert_eq!(degraded, Some("true"), "{error:?}");
+                Err(error.code().unwrap_or("none").to_owned())
+            }
+        }
+    }
+
+    async fn http(&self, path: &str) -> String {
+        let mut stream = tokio::net::TcpStream::connect(self.plane.http_addr()).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    async fn breaker_is_closed(&self) -> bool {
+        self.http("/health").await.contains("\"database_breaker\":\"closed\"")
+    }
+
+    /// Nothing is decided from now on, and the data plane knows it.
+    async fn outage(&self) {
+        self.fake.with(|model| {
+            model.is_away = true;
+            let message = v1::session_down::Message::Database(v1::DatabaseHealth { reachable: false });
+            let down = v1::SessionDown { message: Some(message), required_features: vec![] };
+            model.sessions.retain(|session| session.send(down.clone()).is_ok());
+        });
+        while self.breaker_is_closed().await {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn recovery(&self) {
+        self.fake.with(|model| model.is_away = false);
+        while !self.breaker_is_closed().await {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    fn lists(&self) -> u64 {
+        self.backends.iter().map(|backend| backend.count(Operation::List)).sum()
+    }
+}
+
+fn is_degraded(error: &SdkError<impl std::fmt::Debug>) -> bool {
+    error.raw_response().is_some_and(|answer| answer.headers().get("x-s3o-degraded").is_some())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_remembered_is_served_and_nothing_else_is_asked() {
+    let world = World::start("").await;
+    world.put("k", b"old").await;
+    world.put("k", b"0123456789").await;
+    let tagged = world.client.put_object().bucket("photos").key("tagged").tagging("a=b");
+    tagged.metadata("colour", "grün").body(ByteStream::from_static(b"x")).send().await.unwrap();
+    world.outage().await;
+    assert_eq!(world.get("k").await, Ok(b"0123456789".to_vec()));
+    let get = || world.client.get_object().bucket("photos").key("k");
+    let part = get().range("bytes=2-4").send().await.unwrap();
+    assert_eq!(part.content_range(), Some("bytes 2-4/10"));
+    assert_eq!(part.body.collect().await.unwrap().to_vec(), b"234");
+    let etag = "\"781e5e245d69b566979b86e28d23f2c7\"";
+    let unchanged = get().if_none_match(etag).send().await.unwrap_err();
+    assert_eq!(unchanged.raw_response().map(|answer| answer.status().as_u16()), Some(304));
+    assert!(is_degraded(&unchanged));
+    assert!(get().if_match("\"x\"").send().await.is_err());
+    let head = world.client.head_object().bucket("photos").key("k").part_number(1).send().await.unwrap();
+    assert_eq!((head.content_length(), head.e_tag()), (Some(10), Some(etag)));
+    // What the blob's headers do not say is remembered.
+    let tagged = world.send("tagged").await.unwrap();
+    assert_eq!(tagged.tag_count(), Some(1));
+    assert_eq!(world.lists(), 0);
+    let metrics = world.http("/metrics").await;
+    assert!(metrics.contains("s3o_degraded_cache_hits_total 6"), "{metrics}");
+    assert!(metrics.contains("s3o_circuit_breaker_state{name=\"database\"} "), "{metrics}");
+    let opened = "s3o_circuit_breaker_transitions_total{name=\"database\",from=\"closed\",to=\"open\"} 1";
+    assert!(metrics.contains(opened), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backends_are_asked_for_what_is_not_remembered() {
+    let world = World::start(FORGETFUL).await;
+    world.put("k", b"old").await;
+    world.put("k", b"0123456789").await;
+    world.put("k~x", b"another key").await;
+    world.put("a//b", b"hashed").await;
+    let put = world.client.put_object().bucket("photos").key("meta").content_type("text/plain");
+    put.metadata("colour", "grün").body(ByteStream::from_static(b"m")).send().await.unwrap();
+    let tagged = world.client.put_object().bucket("photos").key("tagged").tagging("a=b");
+    tagged.body(ByteStream::from_static(b"x")).send().await.unwrap();
+    world.outage().await;
+    assert_eq!(world.get("k").await, Ok(b"0123456789".to_vec()), "the latest of two blobs");
+    assert_eq!(world.get("a//b").await, Ok(b"hashed".to_vec()));
+    let got = world.send("meta").await.unwrap();
+    assert_eq!(got.content_type(), Some("text/plain"));
+    assert!(got.metadata().unwrap().contains_key("colour"));
+    let etag = Some("\"6f8f57715090da2632453988d9a1501b\"");
+    assert_eq!(got.e_tag(), etag);
+    let head = world.client.head_object().bucket("photos").key("meta").send().await.unwrap();
+    assert_eq!((head.content_length(), head.e_tag()), (Some(1), etag));
+    let range = world.client.get_object().bucket("photos").key("k").range("bytes=-3").send().await.unwrap();
+    assert_eq!(range.body.collect().await.unwrap().to_vec(), b"789");
+    assert_eq!(
+        world.get("tagged").await,
+        Err("ServiceUnavailable".to_owned()),
+        "its tags are not on the blob"
+    );
+    assert_eq!(world.get("none").await, Err("NoSuchKey".to_owned()));
+    let metrics = world.http("/metrics").await;
+    assert!(metrics.contains("s3o_degraded_reads_total{operation=\"HeadObject\"} 1"), "{metrics}");
+    assert!(metrics.contains("s3o_degraded_cache_hits_total 0"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_told_is_not_told() {
+    let world = World::start(FORGETFUL).await;
+    world.put("k", b"hello").await;
+    world.outage().await;
+    // A later version of which only a part is there: its upload may be complete, or not.
+    let later = VersionId::mint(1000, 7);
+    let part = BlobName { extent: Extent::new(1).unwrap(), ..BlobName::first(later) };
+    let part = StorageKey::format("photos", "k", part);
+    world.backends[0].plant(&part, b"he".to_vec());
+    assert_eq!(world.get("k").await, Err("ServiceUnavailable".to_owned()));
+    world.backends[0].remove(&part);
+    assert_eq!(world.get("k").await, Ok(b"hello".to_vec()));
+    // A later version that does not describe itself.
+    let foreign = StorageKey::format("photos", "k", BlobName::first(later));
+    world.backends[1].plant(&foreign, b"x".to_vec());
+    assert_eq!(world.get("k").await, Err("ServiceUnavailable".to_owned()));
+    world.backends[1].remove(&foreign);
+    // Something that was imported, perhaps.
+    for name in ["photos/plain", "plain"] {
+        world.backends[1].plant(name, b"x".to_vec());
+        assert_eq!(world.get("plain").await, Err("ServiceUnavailable".to_owned()), "{name}");
+        world.backends[1].remove(name);
+    }
+    assert_eq!(world.get("plain").await, Err("NoSuchKey".to_owned()));
+    // A backend that does not answer may have what the other has not.
+    world.backends[1].inject(Rule::new(Fault::Status(500)).on(Operation::List));
+    assert_eq!(world.get("plain").await, Err("ServiceUnavailable".to_owned()));
+    assert_eq!(world.get("k").await, Ok(b"hello".to_vec()));
+    let head = world.client.head_object().bucket("photos").key("plain").send().await.unwrap_err();
+    assert_eq!(head.raw_response().map(|answer| answer.status().as_u16()), Some(503));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_this_process_deleted_does_not_come_back() {
+    let world = World::start("").await;
+    world.put("k", b"hello").await;
+    world.put("again", b"first").await;
+    for key in ["k", "again"] {
+        world.client.delete_object().bucket("photos").key(key).send().await.unwrap();
+    }
+    world.put("again", b"second").await;
+    world.outage().await;
+    // Its blob is there still, and may be what somebody else has written since.
+    assert_eq!(world.get("k").await, Err("ServiceUnavailable".to_owned()));
+    assert_eq!(world.get("again").await, Ok(b"second".to_vec()));
+    world.backends.iter().for_each(|backend| {
+        backend
+            .keys()
+            .iter()
+            .filter(|key| key.starts_with("photos/k~"))
+            .for_each(|key| drop(backend.remove(key)));
+    });
+    assert_eq!(world.get("k").await, Err("NoSuchKey".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_location_whose_blobs_are_gone_is_looked_for_and_never_older() {
+    let world = World::start("").await;
+    world.put("k", b"one").await;
+    let first = world.backends[0].keys().into_iter().find(|key| key.starts_with("photos/k~")).unwrap();
+    let kept = world.backends[0].blob(&first).unwrap();
+    world.put("k", b"two").await;
+    let second = world.backends[0].keys().into_iter().rfind(|key| key.starts_with("photos/k~")).unwrap();
+    world.outage().await;
+    // Moved to another backend behind our back.
+    world.backends[1].copy_from(&world.backends[0]);
+    world.backends[1].remove(&first);
+    world.backends[0].remove(&second);
+    assert_eq!(world.get("k").await, Ok(b"two".to_vec()));
+    // Gone for good: what is left is not what it was, and that there is none cannot be said.
+    world.backends[1].remove(&second);
+    assert_eq!(kept.bytes, "one");
+    assert_eq!(world.get("k").await, Err("ServiceUnavailable".to_owned()));
+    world.backends[0].remove(&first);
+    assert_eq!(
+        world.get("k").await,
+        Err("NoSuchKey".to_owned()),
+        "nothing is anywhere: it was deleted since"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_else_is_refused_at_once_and_comes_back() {
+    let world = World::start("").await;
+    world.put("k", b"hello").await;
+    world.outage().await;
+    let begins = world.fake.with(|model| model.begins.len());
+    let put = world.client.put_object().bucket("photos").key("w").body(ByteStream::from_static(b"x")).send();
+    let error = put.await.unwrap_err();
+    assert_eq!(error.code(), Some("ServiceUnavailable"));
+    let answer = error.raw_response().unwrap();
+    assert!(answer.headers().get("retry-after").is_some());
+    assert_eq!(world.fake.with(|model| model.begins.len()), begins, "it was not even asked");
+    let list = world.client.list_objects_v2().bucket("photos").send().await.unwrap_err();
+    assert_eq!(list.code(), Some("ServiceUnavailable"));
+    assert!(world.client.delete_object().bucket("photos").key("k").send().await.is_err());
+    assert!(world.client.get_object_tagging().bucket("photos").key("k").send().await.is_err());
+    assert!(world.client.head_bucket().bucket("photos").send().await.is_ok(), "the configuration is here");
+    let error = world.client.get_object().bucket("secret").key("k").send().await.unwrap_err();
+    assert_eq!(error.code(), Some("AccessDenied"));
+    let metrics = world.http("/metrics").await;
+    for operation in ["PutObject", "DeleteObject"] {
+        let line = format!("s3o_degraded_write_rejections_total{{operation=\"{operation}\"}} 1");
+        assert!(metrics.contains(&line), "{line} in {metrics}");
+    }
+    assert!(!metrics.contains("rejections_total{operation=\"ListObjectsV2\"}"), "{metrics}");
+    world.recovery().await;
+    world.put("w", b"x").await;
+    let got = world.send("k").await.unwrap();
+    assert_eq!(got.body.collect().await.unwrap().to_vec(), b"hello");
+    assert_eq!(world.lists(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_decides() {
+    let world = World::start_with("", v1::DegradedReads::Refused).await;
+    world.put("k", b"hello").await;
+    world.outage().await;
+    assert_eq!(world.get("k").await, Err("ServiceUnavailable".to_owned()));
+    assert_eq!(world.lists(), 0);
+
+    let world = World::start_with("", v1::DegradedReads::Cache).await;
+    world.put("k", b"hello").await;
+    world.outage().await;
+    assert_eq!(world.get("k").await, Ok(b"hello".to_vec()));
+    assert_eq!(world.get("none").await, Err("ServiceUnavailable".to_owned()));
+    assert_eq!(world.lists(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_copy_gets_a_rival() {
+    let world = World::start("hedged_reads: {enabled: true, max_percent: 100}\n").await;
+    // What is usual must be known first, of each backend.
+    for key in ["on one", "on the other"] {
+        world.put(key, b"hello").await;
+        for _ in 0..40 {
+            let got = world.send(key).await.unwrap();
+            assert_eq!(got.body.collect().await.unwrap().to_vec(), b"hello");
+        }
+        world.fake.with(|model| model.backends.reverse());
+    }
+    world.fake.with(|model| model.level = Some((2, 2)));
+    world.put("k", b"hello").await;
+    // Whichever is asked first hangs, the other answers.
+    for backend in &world.backends {
+        backend.inject(Rule::new(Fault::Hang).on(Operation::Get).times(1));
+        let got = world.send("k").await.unwrap();
+        assert_eq!(got.body.collect().await.unwrap().to_vec(), b"hello");
+        backend.heal();
+    }
+    let metrics = world.http("/metrics").await;
+    assert!(metrics.contains("s3o_hedged_reads_total{outcome=\"second\"}"), "{metrics}");
+    assert!(
+        metrics.contains("operation=\"GetObject\",backend=\"b1\",status=\"given_up\"")
+            || metrics.contains("operation=\"GetObject\",backend=\"b2\",status=\"given_up\""),
+        "{metrics}"
+    );
+}
