@@ -78,9 +78,14 @@ impl Board {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Since the start, for people who wait.
+    pub fn seconds(&self) -> u64 {
+        self.started.elapsed().as_secs()
+    }
+
     /// Which keys clients use now.
     pub fn epoch(&self) -> u64 {
-        self.started.elapsed().as_secs() / EPOCH.as_secs()
+        self.seconds() / EPOCH.as_secs()
     }
 
     /// Lets the clients end after their current call.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
@@ -12,6 +13,10 @@ use super::board::Board;
 use super::buckets::Declared;
 use crate::cluster::Cluster;
 use crate::wait;
+
+/// How long a control plane may take to answer before it is passed over: it may be paused, and whoever asks has to
+/// wake it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Everything that faults may touch.
 #[derive(Debug)]
@@ -34,7 +39,8 @@ impl Field {
         self.cluster.write_files(|file| declared.write(file))?;
         for control in &self.cluster.control {
             // SIGHUP ends a process that has not come so far as to listen for it. It will read the file anyway.
-            let is_ready = matches!(wait::http_get(control.http, "/health/ready").await, Ok((200, _)));
+            let asked = tokio::time::timeout(PATIENCE, wait::http_get(control.http, "/health/ready"));
+            let is_ready = matches!(asked.await, Ok(Ok((200, _))));
             if is_ready && control.process.pid().is_some() {
                 control.process.signal(Signal::SIGHUP)?;
             }

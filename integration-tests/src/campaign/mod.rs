@@ -86,6 +86,7 @@ impl Campaign {
         let end = tokio::time::Instant::now() + self.plan.length;
         self.strikes = nemesis::run(&mut self.field, &self.plan.schedule()).await?;
         tokio::time::sleep_until(end).await;
+        eprintln!("{:>6} s: healing", self.field.board.seconds());
         recover::heal(&mut self.field).await.context("healing")?;
         tokio::time::sleep(CALM).await;
         self.field.board.stop();
@@ -97,6 +98,7 @@ impl Campaign {
     async fn settle(&mut self) -> Result<Vec<Violation>> {
         let aborted = recover::abort_uploads(&self.field).await.context("aborting uploads")?;
         self.notes.push(format!("multipart uploads left open by clients: {aborted}"));
+        eprintln!("{:>6} s: settling", self.field.board.seconds());
         let mut found = Vec::new();
         if let Err(error) = recover::settled(&self.field).await {
             found.push(Violation { check: "settling", what: format!("{error:#}"), key: None });
@@ -107,6 +109,7 @@ impl Campaign {
             self.notes
                 .push(format!("blobs damaged: {damage}; not noticed by anything until the end: {left}"));
         }
+        eprintln!("{:>6} s: checking", self.field.board.seconds());
         found.extend(checks::read_everything(&self.field).await?);
         self.field.supervise()?;
         Ok(found)
@@ -121,8 +124,13 @@ impl Campaign {
     pub async fn finish(self, mut found: Vec<Violation>) -> Result<Report> {
         found.extend(checks::usage(&self.field).await?);
         let report = report::report(&self.plan, &self.field, &self.strikes, &self.notes, found)?;
-        self.field.cluster.pass();
+        self.end();
         Ok(report)
+    }
+
+    /// Ends the system, whatever state it is in.
+    pub fn end(self) {
+        self.field.cluster.pass();
     }
 }
 

@@ -28,9 +28,11 @@ pub(super) async fn heal(field: &mut Field) -> Result<()> {
     field.cluster.backends.iter().for_each(Backend::heal);
     let links = field.cluster.data.iter().flat_map(|data| &data.links);
     links.for_each(|link| link.set(crate::Mode::Pass));
-    let processes = (0..DATA_PLANES)
-        .map(|target| Fault { kind: Kind::KillData, target, amount: 0 })
-        .chain((0..CONTROL_PLANES).map(|target| Fault { kind: Kind::KillControl, target, amount: 0 }));
+    let of = |kind: Kind, count: usize| (0..count).map(move |target| Fault { kind, target, amount: 0 });
+    let processes = of(Kind::KillData, DATA_PLANES)
+        .chain(of(Kind::KillControl, CONTROL_PLANES))
+        .chain(of(Kind::PauseData, DATA_PLANES))
+        .chain(of(Kind::PauseControl, CONTROL_PLANES));
     for fault in processes {
         fault.heal(field).await?;
     }

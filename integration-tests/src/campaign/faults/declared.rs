@@ -3,10 +3,12 @@
 //! Invariant: the files of all control planes say what is declared, before anybody is told to read them.
 
 use anyhow::{Context, Result};
+use s3o_proto::v1::admin_client::AdminClient;
 use s3o_proto::v1::{DrainBackendRequest, UndrainBackendRequest};
 
 use crate::campaign::buckets::{BUCKETS, Declared, QUOTA};
-use crate::campaign::field::Field;
+use crate::campaign::field::{Field, PATIENCE};
+use crate::wire::Authorized;
 
 /// Sets a backend's quota, in bytes; `None`: as it was.
 pub(super) async fn quota(field: &mut Field, backend: usize, bytes: Option<u64>) -> Result<()> {
@@ -23,30 +25,40 @@ pub(super) async fn factor(field: &mut Field, bucket: usize, factor: Option<usiz
 }
 
 pub(super) async fn drain(field: &Field, backend: usize) -> Result<()> {
-    let name = field.cluster.backends[backend].name.clone();
-    for index in 0..field.cluster.control.len() {
-        let Ok(mut admin) = field.cluster.admin(index).await else { continue };
+    ask(field, backend, async |admin, name| {
         // Its progress is nobody's interest here: the drain goes on when the stream is dropped.
-        if admin.drain_backend(DrainBackendRequest { name: name.clone() }).await.is_ok() {
-            return Ok(());
-        }
-    }
-    anyhow::bail!("no control plane took the drain of {name}")
+        admin.drain_backend(DrainBackendRequest { name }).await?;
+        Ok(())
+    })
+    .await
 }
 
 pub(super) async fn undrain(field: &Field, backend: usize) -> Result<()> {
-    let name = field.cluster.backends[backend].name.clone();
+    ask(field, backend, async |admin, name| {
+        admin.undrain_backend(UndrainBackendRequest { name }).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Asks one control plane after the other, until one has done it.
+async fn ask(
+    field: &Field,
+    backend: usize,
+    call: impl AsyncFn(&mut AdminClient<Authorized>, String) -> Result<()>,
+) -> Result<()> {
     let mut last = None;
     for index in 0..field.cluster.control.len() {
-        let undrained = async {
+        let name = field.cluster.backends[backend].name.clone();
+        let asked = async {
             let mut admin = field.cluster.admin(index).await?;
-            admin.undrain_backend(UndrainBackendRequest { name: name.clone() }).await?;
-            anyhow::Ok(())
+            call(&mut admin, name).await
         };
-        match undrained.await {
-            Ok(()) => return Ok(()),
-            Err(error) => last = Some(error),
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => last = Some(error),
+            Err(elapsed) => last = Some(elapsed.into()),
         }
     }
-    Err(last.context("no control plane")?).with_context(|| format!("undraining {name}"))
+    Err(last.context("no control plane")?)
 }

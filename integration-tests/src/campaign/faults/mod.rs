@@ -12,6 +12,7 @@ mod network;
 mod processes;
 
 use anyhow::Result;
+use nix::sys::signal::Signal;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
@@ -32,6 +33,10 @@ pub enum Kind {
     KillDatabase,
     /// A backend resets all connections and closes its port; its blobs stay.
     KillBackend,
+    /// SIGSTOP of a data plane: it goes on later, with whatever it believes by then.
+    PauseData,
+    /// SIGSTOP of a control plane.
+    PauseControl,
     /// All connections of one way are cut, once.
     Cut,
     /// Requests go through, replies come late, or never where the connection is cut meanwhile.
@@ -100,11 +105,13 @@ pub enum Scope {
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::KillData,
         Self::KillControl,
         Self::KillDatabase,
         Self::KillBackend,
+        Self::PauseData,
+        Self::PauseControl,
         Self::Cut,
         Self::HoldReplies,
         Self::Blackhole,
@@ -129,6 +136,8 @@ impl Kind {
             Self::KillControl => "kill-control",
             Self::KillDatabase => "kill-database",
             Self::KillBackend => "kill-backend",
+            Self::PauseData => "pause-data",
+            Self::PauseControl => "pause-control",
             Self::Cut => "cut",
             Self::HoldReplies => "hold-replies",
             Self::Blackhole => "blackhole",
@@ -156,8 +165,8 @@ impl Kind {
     pub fn draw(self, random: &mut StdRng) -> Fault {
         let mut below = |n: usize| random.random_range(0..n);
         let (target, amount) = match self {
-            Self::KillData => (below(DATA_PLANES), 0),
-            Self::KillControl => (below(CONTROL_PLANES), 0),
+            Self::KillData | Self::PauseData => (below(DATA_PLANES), 0),
+            Self::KillControl | Self::PauseControl => (below(CONTROL_PLANES), 0),
             Self::KillDatabase | Self::Leases => (0, 0),
             Self::Cut | Self::HoldReplies | Self::Blackhole => (below(Way::COUNT), 0),
             Self::KillBackend | Self::LostReplies | Self::BrokenBodies | Self::Credentials => {
@@ -181,8 +190,8 @@ impl Fault {
     /// What it is about.
     pub fn scope(&self) -> Scope {
         match self.kind {
-            Kind::KillData => Scope::Data(self.target),
-            Kind::KillControl => Scope::Control(self.target),
+            Kind::KillData | Kind::PauseData => Scope::Data(self.target),
+            Kind::KillControl | Kind::PauseControl => Scope::Control(self.target),
             Kind::KillDatabase => Scope::Database,
             Kind::HoldReplies | Kind::Blackhole => Way::of(self.target).scope(),
             Kind::KillBackend
@@ -204,6 +213,8 @@ impl Fault {
         match self.kind {
             Kind::KillData => field.cluster.data[self.target].process.kill(),
             Kind::KillControl => field.cluster.control[self.target].process.kill(),
+            Kind::PauseData => field.cluster.data[self.target].process.signal(Signal::SIGSTOP),
+            Kind::PauseControl => field.cluster.control[self.target].process.signal(Signal::SIGSTOP),
             Kind::KillDatabase => field.cluster.database.kill().await,
             Kind::KillBackend => {
                 field.cluster.backends[self.target].server.kill().await;
@@ -235,6 +246,8 @@ impl Fault {
         match self.kind {
             Kind::KillData => processes::start(&mut field.cluster.data[self.target].process),
             Kind::KillControl => processes::start(&mut field.cluster.control[self.target].process),
+            Kind::PauseData => field.cluster.data[self.target].process.signal(Signal::SIGCONT),
+            Kind::PauseControl => field.cluster.control[self.target].process.signal(Signal::SIGCONT),
             Kind::KillDatabase => field.cluster.database.restart().await,
             Kind::KillBackend => Ok(field.cluster.backends[self.target].server.restart().await?),
             Kind::HoldReplies | Kind::Blackhole => {
