@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use s3o_integration_tests::campaign;
-use s3o_integration_tests::campaign::plan::{Plan, parse_kinds};
+use s3o_integration_tests::campaign::plan::{AT_ONCE, Plan, parse_kinds};
 
 /// Injects faults into a whole system under load for some minutes, and checks what it promises.
 #[derive(Debug, Parser)]
@@ -22,6 +22,9 @@ struct Arguments {
     /// Which faults, as a list of names or beginnings of names: `kill,cut,drain`; `default`, `all`, `none`.
     #[arg(long, default_value = "default")]
     faults: String,
+    /// How many of them at a time, at most.
+    #[arg(long, default_value_t = AT_ONCE)]
+    at_once: usize,
     /// Where history and logs are kept when something is violated.
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     out: PathBuf,
@@ -46,6 +49,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         length: Duration::try_from_secs_f64(arguments.minutes * 60.0)?,
         seed,
         kinds: parse_kinds(&arguments.faults)?,
+        at_once: arguments.at_once,
         out: arguments.out,
     };
     eprintln!("campaign of {} min, seed {seed}, {} kinds of faults", arguments.minutes, plan.kinds.len());

@@ -25,8 +25,8 @@ pub const CLIENTS: usize = 8;
 /// The longest that one fault lasts, in milliseconds. Nothing that a fault holds back may arrive later than
 /// `late_put_window` after it was sent (`buckets::sections`).
 pub const LONGEST_MS: u64 = 6_000;
-/// Faults at a time.
-const AT_ONCE: usize = 3;
+/// Faults at a time, where nothing else is asked for.
+pub const AT_ONCE: usize = 3;
 /// Before the first one, in milliseconds: some objects are there by then.
 const FIRST_MS: u64 = 2_000;
 
@@ -39,6 +39,8 @@ pub struct Plan {
     pub seed: u64,
     /// Faults that may strike; none for a calm run.
     pub kinds: Vec<Kind>,
+    /// How many of them at a time, at most; with more they also follow each other faster.
+    pub at_once: usize,
     /// Where histories and logs go when something is wrong.
     pub out: PathBuf,
 }
@@ -88,6 +90,7 @@ impl Plan {
             return strikes;
         }
         let end = u64::try_from(self.length.as_millis()).unwrap_or(u64::MAX);
+        let longest_gap = LONGEST_MS / self.at_once.clamp(1, 20) as u64;
         while at < end {
             let kind = self.kinds[random.random_range(0..self.kinds.len())];
             let fault = kind.draw(&mut random);
@@ -98,11 +101,12 @@ impl Plan {
             };
             let active: Vec<&Strike> =
                 strikes.iter().filter(|other| other.at + other.lasts >= strike.at).collect();
-            if active.len() < AT_ONCE && active.iter().all(|other| other.fault.scope() != fault.scope()) {
+            if active.len() < self.at_once && active.iter().all(|other| other.fault.scope() != fault.scope())
+            {
                 strikes.push(strike);
             }
             // Now and then everything is well for a while: what was interrupted gets done.
-            at += if random.random_bool(0.05) { 8_000 } else { random.random_range(200..2_000) };
+            at += if random.random_bool(0.05) { 8_000 } else { random.random_range(200..=longest_gap) };
         }
         strikes
     }
@@ -113,7 +117,13 @@ mod tests {
     use super::*;
 
     fn plan(seed: u64) -> Plan {
-        Plan { length: Duration::from_mins(30), seed, kinds: Kind::ALL.into(), out: PathBuf::new() }
+        Plan {
+            length: Duration::from_mins(30),
+            seed,
+            kinds: Kind::ALL.into(),
+            at_once: AT_ONCE,
+            out: PathBuf::new(),
+        }
     }
 
     #[test]

@@ -11,7 +11,13 @@ use s3o_testkit::history::{Call, Outcome};
 
 /// A few seconds of clients, without faults.
 async fn calm() -> Result<Campaign> {
-    let plan = Plan { length: Duration::from_secs(4), seed: 1, kinds: vec![], out: std::env::temp_dir() };
+    let plan = Plan {
+        length: Duration::from_secs(4),
+        seed: 1,
+        kinds: vec![],
+        at_once: 0,
+        out: std::env::temp_dir(),
+    };
     let mut campaign = Campaign::start(plan).await?;
     let found = campaign.run().await?;
     ensure!(found.is_empty(), "{found:?}");

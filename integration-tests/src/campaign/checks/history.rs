@@ -84,7 +84,8 @@ async fn list(field: &Field, bucket: &str, keys: &BTreeSet<String>) -> Result<()
     let invoked = recorder.now();
     let listed = s3::list(&field.cluster.s3(0), bucket, "").await;
     let returned = recorder.now();
-    let listed: BTreeMap<String, String> = listed.map_err(unlisted)?.into_iter().collect();
+    let listed: BTreeMap<String, String> =
+        listed.map_err(|failure| unlisted(&failure))?.into_iter().collect();
     let prefix = format!("{bucket}/");
     let known = keys.iter().filter_map(|name| name.strip_prefix(&prefix));
     // A key that is listed and that nobody wrote is a read of a value from nowhere.
@@ -102,6 +103,6 @@ async fn list(field: &Field, bucket: &str, keys: &BTreeSet<String>) -> Result<()
     Ok(())
 }
 
-fn unlisted(failure: Failure) -> anyhow::Error {
+fn unlisted(failure: &Failure) -> anyhow::Error {
     anyhow::anyhow!("the last listing: {failure:?}")
 }
