@@ -11,7 +11,7 @@ ARGS ?=
 RUSTC_MINOR := $(shell rustc --version 2>/dev/null | sed -nE 's/^rustc 1\.([0-9]+)\..*/\1/p')
 FLAGS := $(if $(RUSTC_MINOR),$(if $(filter 1,$(shell echo $$(( $(RUSTC_MINOR) < 96 )))),--ignore-rust-version))
 
-.PHONY: help setup demo build test test-units test-clients test-slow bench bench-micro lint doc advisories
+.PHONY: help setup demo build test test-units test-clients campaign test-slow bench bench-micro lint doc advisories
 
 help: ## This list.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -26,7 +26,7 @@ demo: setup ## An S3 endpoint in front of three folders: DATA=./s3o-data ARGS="-
 build: ## All binaries in the profile that tests use.
 	$(CARGO) build --locked $(FLAGS) --workspace --bins
 
-test: test-units test-clients ## Every test but the slow ones: units, integration, real clients.
+test: test-units campaign test-clients ## Every test but the slow ones: units, integration, faults, real clients.
 
 # The integration tests run the services as processes, the data plane with points at which it can be stopped.
 UNDER_TEST := --workspace --features s3o-dataplane/failpoints
@@ -37,6 +37,15 @@ test-units: ## Units and integration tests.
 	@scripts/setup.sh integration || echo "Without faketime the race test runs with one clock, without valgrind the cost tests fail."
 	$(CARGO) build --locked $(FLAGS) $(UNDER_TEST) --bins
 	$(RUN_TESTS)
+
+# docs/testing.md has what it does. Both can be set in the environment.
+MINUTES ?= 3
+SEED ?= 1
+
+campaign: ## A whole system under load and faults: MINUTES=3 SEED=1 ARGS="--faults kill,cut".
+	@scripts/setup.sh demo
+	$(CARGO) build --locked $(FLAGS) $(UNDER_TEST) --bins
+	S3O_TEST_BINARIES=$(abspath $(TARGET))/debug $(TARGET)/debug/s3o-campaign --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 test-clients: ## awscli, boto3, rclone, restic and others against the two services and against standalone.
 	@scripts/setup.sh test

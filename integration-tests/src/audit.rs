@@ -14,8 +14,28 @@ use crate::cluster::Cluster;
 /// Blobs by (backend row, storage key), with their sizes.
 type Blobs = BTreeMap<(i32, String), u64>;
 
+/// A verified copy of an object, or of a noncurrent version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyOf {
+    /// Bucket and key, with a slash between.
+    pub name: String,
+    /// The object's ETag.
+    pub etag: String,
+    /// Which of its extents.
+    pub extent: i16,
+    /// The backend's name.
+    pub backend: String,
+    /// Where it is there.
+    pub storage_key: String,
+}
+
 /// Fails with all that is wrong. Call it when nothing runs any more.
 pub async fn audit(cluster: &Cluster) -> Result<()> {
+    audit_but(cluster, &BTreeSet::new()).await
+}
+
+/// The same, but for blobs that the test itself has damaged or removed: backend and storage key.
+pub async fn audit_but(cluster: &Cluster, damaged: &BTreeSet<(String, String)>) -> Result<()> {
     let mut wrong = Vec::new();
     let sql = cluster.sql().await?;
     let ids = backend_ids(&sql).await?;
@@ -25,8 +45,11 @@ pub async fn audit(cluster: &Cluster) -> Result<()> {
     let queued = queued(&sql).await?;
 
     copies.extend(parts);
+    let excepted: BTreeSet<(i32, String)> =
+        damaged.iter().filter_map(|(backend, key)| Some((*ids.get(backend)?, key.clone()))).collect();
     for ((backend, key), size) in &copies {
         match stored.get(&(*backend, key.clone())) {
+            None if excepted.contains(&(*backend, key.clone())) => {}
             None => wrong.push(format!("copy without its blob: {key} on backend {backend}")),
             Some(found) if found != size => {
                 wrong.push(format!("{key} on backend {backend}: {found} bytes, its row says {size}"));
@@ -83,6 +106,36 @@ async fn copies(sql: &tokio_postgres::Client) -> Result<Blobs> {
         blobs.insert((row.get(0), key), u64::try_from(row.get::<_, i64>(6))?);
     }
     Ok(blobs)
+}
+
+/// Where every copy should be: backend and storage key.
+pub async fn copy_keys(cluster: &Cluster) -> Result<BTreeSet<(String, String)>> {
+    let sql = cluster.sql().await?;
+    let names: BTreeMap<i32, String> =
+        backend_ids(&sql).await?.into_iter().map(|(name, id)| (id, name)).collect();
+    let place = |(backend, key): (i32, String)| Some((names.get(&backend)?.clone(), key));
+    Ok(copies(&sql).await?.into_keys().filter_map(place).collect())
+}
+
+/// Every verified copy of what clients can read.
+pub async fn copies_of_objects(cluster: &Cluster) -> Result<Vec<CopyOf>> {
+    let query = "SELECT b.name, c.key, c.version, c.extent, c.gen, k.name, o.etag, c.foreign_key
+                 FROM copies c JOIN buckets b ON b.id = c.bucket JOIN backends k ON k.id = c.backend
+                 JOIN (SELECT version, etag FROM objects UNION ALL SELECT version, etag FROM object_versions) AS o
+                     ON o.version = c.version
+                 WHERE c.state = 'verified' ORDER BY c.version, c.extent, c.backend";
+    let copy = |row: &tokio_postgres::Row| {
+        let (bucket, key): (&str, &str) = (row.get(0), row.get(1));
+        let own = StorageKey::format(bucket, key, blob_name(row.get(2), row.get(3), row.get(4))?);
+        Ok(CopyOf {
+            name: format!("{bucket}/{key}"),
+            etag: row.get(6),
+            extent: row.get(3),
+            backend: row.get(5),
+            storage_key: row.get::<_, Option<String>>(7).unwrap_or(own),
+        })
+    };
+    cluster.sql().await?.query(query, &[]).await?.iter().map(copy).collect()
 }
 
 async fn queued(sql: &tokio_postgres::Client) -> Result<Blobs> {

@@ -50,6 +50,8 @@ pub struct Options {
     pub times: Times,
     /// TLS; none by default.
     pub tls: Tls,
+    /// Sections that stand in control planes' files instead of the usual ones, by name.
+    pub sections: serde_json::Map<String, Value>,
     /// What runs under callgrind, which counts its instructions into the file `callgrind` of the folder.
     pub profiled: Option<Profiled>,
 }
@@ -77,6 +79,7 @@ impl Default for Options {
             skew: None,
             times: Times { read_grace_s: 1, late_put_window_s: 1, worker_interval_s: 3600 },
             tls: Tls::default(),
+            sections: serde_json::Map::new(),
             profiled: None,
         }
     }
@@ -226,6 +229,9 @@ impl Cluster {
         bucket["replication_factor"] = options.copies.into();
         bucket["ack"] = options.ack.into();
         options.tls.add_to_control_plane(&mut file);
+        for (name, section) in &options.sections {
+            file[name] = section.clone();
+        }
         file
     }
 
@@ -236,11 +242,19 @@ impl Cluster {
 
     /// Writes every control plane's file anew, after `change`, and sends SIGHUP.
     pub fn reload(&self, change: impl Fn(&mut Value)) -> Result<()> {
+        self.write_files(change)?;
+        for control in &self.control {
+            control.process.signal(nix::sys::signal::Signal::SIGHUP)?;
+        }
+        Ok(())
+    }
+
+    /// Writes every control plane's file anew, after `change`: they read it at their next start or SIGHUP.
+    pub fn write_files(&self, change: impl Fn(&mut Value)) -> Result<()> {
         for (index, control) in self.control.iter().enumerate() {
             let mut value = self.control_config(&format!("control{index}"), control.grpc, control.http);
             change(&mut value);
             write(&control.config, &value)?;
-            control.process.signal(nix::sys::signal::Signal::SIGHUP)?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod backend;
 pub mod binaries;
+pub mod campaign;
 pub mod certificates;
 pub mod cluster;
 pub mod config;

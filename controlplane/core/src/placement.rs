@@ -94,6 +94,12 @@ fn no_place(backends: &[BackendFacts], wanted: Wanted<'_>) -> Refusal {
     if fitting >= wanted.count {
         return Refusal::new(ErrorCode::ServiceUnavailable, "every backend with room is down at the moment");
     }
+    if usable.len() < wanted.count && backends.len() >= wanted.count {
+        // Nothing is full: some are being drained or are not attached, and clients should try again.
+        let (usable, count) = (usable.len(), wanted.count);
+        let why = format!("{usable} of {count} backends needed take writes at the moment");
+        return Refusal::new(ErrorCode::ServiceUnavailable, why);
+    }
     if usable.iter().all(|b| !takes_size(b, wanted.size)) {
         let size = wanted.size;
         return Refusal::new(
@@ -181,6 +187,22 @@ mod tests {
         let mut draining = backend(1, None, 0);
         draining.state = BackendState::Draining;
         assert_eq!(code(choose(&[draining], Routing::Pack, wanted(1))), ErrorCode::ServiceUnavailable);
+    }
+
+    /// What is full stays full until somebody frees it; what is drained comes back, or is replaced.
+    #[test]
+    fn too_few_that_take_writes_are_no_lack_of_room() {
+        let mut backends = vec![backend(1, Some(10), 0), backend(2, Some(10), 0), backend(3, Some(10), 0)];
+        backends[0].state = BackendState::Draining;
+        backends[1].attached = false;
+        let two = Wanted { count: 2, ..wanted(5) };
+        assert_eq!(code(choose(&backends, Routing::Pack, two)), ErrorCode::ServiceUnavailable);
+        backends[1].attached = true;
+        assert_eq!(choose(&backends, Routing::Pack, two), Ok(at(&[2, 3])));
+        assert_eq!(
+            code(choose(&backends, Routing::Pack, Wanted { size: 11, ..two })),
+            ErrorCode::InsufficientStorage
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use s3o_backend::{Backend, read_marker};
+use s3o_backend::Backend;
 use s3o_core::ports::Configs;
 use s3o_types::BackendId;
 
@@ -50,7 +50,7 @@ impl MarkerGate {
 
     /// Reads the marker again. `Err`: it is not ours, or cannot be read; the text says which.
     pub(crate) async fn confirm(&self, backend: &Backend) -> Result<(), String> {
-        let why = match tokio::time::timeout(PATIENCE, read_marker(backend.client())).await {
+        let why = match tokio::time::timeout(PATIENCE, backend.read_marker()).await {
             Err(_) => format!("its marker could not be read within {PATIENCE:?}"),
             Ok(Err(error)) => format!("its marker could not be asked for: {error}"),
             Ok(Ok(None)) => "its marker is missing".to_owned(),

@@ -32,7 +32,7 @@ pub use client::{BackendClient, ByteRange, Deleted, GetDone, HeadDone, ListDone,
 pub use download::DownloadBody;
 pub use error::{BackendError, BackendErrorKind, Certainty};
 pub use health::{Health, Side};
-pub use marker::{MarkerCheck, read_marker, write_marker_if_absent};
+pub use marker::{FoundMarker, MarkerCheck, read_marker, write_marker_if_absent};
 pub use meter::{ApiClass, BackendMetrics, Meters, Operation, UsageSink};
 pub use pool::{HttpPool, Timeouts};
 pub use probe::probe_puts;

@@ -43,20 +43,26 @@ pub enum MarkerCheck {
     },
 }
 
+/// What a marker says, or why it cannot be read, with what its ETag shows.
+pub type FoundMarker = (Result<Marker, String>, EtagProof);
+
 /// Reads the marker. `Ok(None)`: there is none.
-pub async fn read_marker(
-    client: &BackendClient,
-) -> Result<Option<(Result<Marker, String>, EtagProof)>, BackendError> {
+pub async fn read_marker(client: &BackendClient) -> Result<Option<FoundMarker>, BackendError> {
+    Ok(read(client).await?.map(|(found, _)| found))
+}
+
+/// The marker with the bytes that came for it.
+pub(crate) async fn read(client: &BackendClient) -> Result<Option<(FoundMarker, u64)>, BackendError> {
     let got = match client.get(MARKER, None, None).await {
         Err(error) if error.kind == BackendErrorKind::NotFound => return Ok(None),
         other => other?,
     };
     if got.size > MAX_MARKER_BYTES {
-        return Ok(Some((Err(format!("a marker of {} bytes", got.size)), EtagProof::Opaque)));
+        return Ok(Some(((Err(format!("a marker of {} bytes", got.size)), EtagProof::Opaque), 0)));
     }
     let bytes: BytesMut = got.body.try_collect().await?;
     let marker = serde_json::from_slice(&bytes).map_err(|error| error.to_string());
-    Ok(Some((marker, proof_of(got.etag.as_ref(), &bytes))))
+    Ok(Some(((marker, proof_of(got.etag.as_ref(), &bytes)), bytes.len() as u64)))
 }
 
 /// Reads the marker, and writes ours if there is none.

@@ -1,6 +1,6 @@
 //! All backends of the process, by id: each with its client, its health and its meters.
 //!
-//! Invariants: every call through [`Backend`] is counted and told to the breaker; no call is refused
+//! Invariants: every call through [`Backend`] is counted, and all but looks at the marker are told to the breaker; no call is refused
 //! here, since the caller may have nothing better (the last copy, the last candidate); a rebuild
 //! keeps client and health of what did not change.
 
@@ -20,6 +20,7 @@ use crate::breaker::{Admission, BreakerConfig};
 use crate::client::{BackendClient, ByteRange, Deleted, GetDone, HeadDone, ListDone, PutDone};
 use crate::error::{BackendError, BackendErrorKind, Certainty};
 use crate::health::{Health, Side};
+use crate::marker::{self, FoundMarker};
 use crate::meter::{Meters, Operation};
 use crate::pool::HttpPool;
 use crate::upload::{BoxError, UploadWatch};
@@ -70,6 +71,17 @@ impl Backend {
     /// What its answer to a PUT proves.
     pub fn etag_proof(&self) -> EtagProof {
         self.spec().quirks.etag
+    }
+
+    /// [`crate::read_marker`], counted as the provider bills it, and not told to the breaker: a marker that cannot be
+    /// read has meanings of its own.
+    pub async fn read_marker(&self) -> Result<Option<FoundMarker>, BackendError> {
+        self.meters.usage.request(self.id(), Operation::Get.class());
+        let found = marker::read(&self.client).await?;
+        Ok(found.map(|(found, bytes)| {
+            self.meters.usage.egress(self.id(), bytes);
+            found
+        }))
     }
 
     /// [`BackendClient::put`].

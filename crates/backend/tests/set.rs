@@ -55,6 +55,22 @@ async fn everything_is_counted() {
     assert!(backend.health().latency().is_some());
 }
 
+/// Whoever deletes looks at the marker first, each time: a provider bills that like any other read.
+#[tokio::test]
+async fn looks_at_the_marker_are_counted_and_not_told_to_the_breaker() {
+    let server = FaultyBackend::start().await.unwrap();
+    server.plant(s3o_types::storage_key::MARKER, r#"{"cluster_id":"c","backend_id":7}"#);
+    let ledger = Arc::new(Ledger::default());
+    let meters = Meters { metrics: ledger.clone(), usage: ledger.clone() };
+    let set = BackendSet::new(HttpPool::default(), meters, BreakerConfig::default());
+    set.rebuild(vec![server.spec(7, "seven")]);
+    let backend = set.get(BackendId(7)).unwrap();
+    let (marker, _) = backend.read_marker().await.unwrap().unwrap();
+    assert_eq!(marker.unwrap().backend_id, BackendId(7));
+    assert_eq!(ledger.0.lock().unwrap().join(", "), "7 class b, 7 out 33");
+    assert!(backend.health().latency().is_none());
+}
+
 #[tokio::test]
 async fn a_fallen_backend_is_avoided_until_a_probe_finds_it_again() {
     let server = FaultyBackend::start().await.unwrap();

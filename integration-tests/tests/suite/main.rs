@@ -4,6 +4,7 @@ mod audit_log;
 mod backend_places;
 mod batches;
 mod bounds;
+mod campaign;
 mod config_reload;
 mod control_planes;
 mod copies;

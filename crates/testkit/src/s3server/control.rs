@@ -102,6 +102,11 @@ impl FaultyBackend {
         self.shared.lock().counts.get(&operation).copied().unwrap_or_default()
     }
 
+    /// Bytes of the bodies of PUTs that arrived whole, and of the answers to GETs, as far as they were to be sent.
+    pub fn bytes(&self) -> (u64, u64) {
+        self.shared.lock().moved
+    }
+
     /// All storage keys, sorted, of all buckets.
     pub fn keys(&self) -> Vec<String> {
         self.shared.lock().blobs.keys().map(|(_, key)| key.clone()).collect()

@@ -44,6 +44,7 @@ fn put(shared: &Arc<Shared>, mut call: Call, body: Bytes) -> Result<Answer, Hang
         return Ok(error(400, &call.place.1));
     };
     let mut blob = Blob::new(body, &call.headers);
+    shared.lock().moved.0 += blob.bytes.len() as u64;
     if let Some(md5) = text(&call.headers, "content-md5") {
         let sent = base64::engine::general_purpose::STANDARD.decode(md5).map(hex::encode);
         if sent.as_ref() != Ok(&blob.etag) {
@@ -111,6 +112,9 @@ fn read(shared: &Shared, call: &Call, with_body: bool) -> Answer {
     headers.extend(shown_etag(&blob, call.fault.as_ref()).map(|etag| (ETAG, etag)));
     headers
         .extend(HeaderValue::try_from(xml::http_date(blob.modified)).ok().map(|date| (LAST_MODIFIED, date)));
+    if with_body {
+        shared.lock().moved.1 += bytes.len() as u64;
+    }
     let body = if with_body { streamed(&bytes, call.fault.as_ref()) } else { streamed(&Bytes::new(), None) };
     let mut answer = Response::new(body);
     *answer.status_mut() = status;

@@ -59,6 +59,8 @@ pub(super) struct State {
     pub(super) blobs: BTreeMap<Place, Blob>,
     pub(super) rules: Vec<Rule>,
     pub(super) counts: HashMap<Operation, u64>,
+    /// Bytes of bodies of PUTs that were taken, and of bodies that were sent.
+    pub(super) moved: (u64, u64),
     /// Whether PUTs without a fault are hashed as they come and not kept.
     pub(super) discard: bool,
 }
