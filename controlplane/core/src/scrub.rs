@@ -68,6 +68,8 @@ pub enum Verdict {
     Corrupt,
     /// Not there, by two answers of a backend that shows our marker.
     Gone,
+    /// Read whole; there is nothing that it could be compared with.
+    Unproven,
     /// It could not be read now; the text says why.
     Unread(String),
     /// It was read, and the ledger would not have it; the text says why.
@@ -81,6 +83,7 @@ impl Verdict {
             Self::Good => "good",
             Self::Corrupt => "corrupt",
             Self::Gone => "gone",
+            Self::Unproven => "unproven",
             Self::Unread(_) => "unread",
             Self::Refused(_) => "refused",
         }
@@ -89,7 +92,7 @@ impl Verdict {
     /// More about it.
     pub fn why(&self) -> &str {
         match self {
-            Self::Good | Self::Corrupt | Self::Gone => "",
+            Self::Good | Self::Corrupt | Self::Gone | Self::Unproven => "",
             Self::Unread(why) | Self::Refused(why) => why,
         }
     }

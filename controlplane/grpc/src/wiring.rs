@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use s3o_core::config::ClusterConfig;
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, ObjectScrub, Overview, Queues, Rebalancing, Reconciliation, Replication,
-    Sessions, Uploads, Versions, WorkerControl,
+    Buckets, Configs, Drains, Ledger, ObjectScrub, Overview, Queues, Rebalancing, Reconciliation,
+    Replication, Sessions, Uploads, Versions, WorkerControl,
 };
 use s3o_core::session::VERSIONS_FEATURE;
 use s3o_runtime::Shutdown;

@@ -60,7 +60,7 @@ impl Checker {
         match first {
             Verdict::Good => self.vouch(copy, known.is_none().then_some(digest).flatten()).await,
             Verdict::Corrupt | Verdict::Gone => self.look_again(page, copy, known).await,
-            Verdict::Unread(_) | Verdict::Refused(_) => first,
+            Verdict::Unproven | Verdict::Unread(_) | Verdict::Refused(_) => first,
         }
     }
 
@@ -75,7 +75,9 @@ impl Checker {
         let state = match verdict {
             Verdict::Corrupt => CopyState::Quarantined,
             Verdict::Gone => CopyState::Missing,
-            Verdict::Good => return Verdict::Unread("it was wrong, and then right".to_owned()),
+            Verdict::Good | Verdict::Unproven => {
+                return Verdict::Unread("it was wrong, and then right".to_owned());
+            }
             Verdict::Unread(_) | Verdict::Refused(_) => return verdict,
         };
         let backend = self.name(copy.backend);
@@ -130,7 +132,8 @@ impl Checker {
         body: DownloadBody,
     ) -> Look {
         let mut expected = expected(page, copy, known, backend.etag_proof());
-        if known.is_none() && (alone || vouches(&expected)) {
+        let is_proof = alone || vouches(&expected);
+        if known.is_none() && is_proof {
             expected.keep = Some(self.keep);
         }
         let (mut guard, verdict) = Guard::new(body, expected);
@@ -141,7 +144,8 @@ impl Checker {
             }
         }
         match verdict.get() {
-            Some(Ok(digests)) => (Verdict::Good, digests.digest),
+            Some(Ok(digests)) if is_proof => (Verdict::Good, digests.digest),
+            Some(Ok(_)) => (Verdict::Unproven, None),
             Some(Err(fault)) if is_corruption(fault) => (Verdict::Corrupt, None),
             Some(Err(fault)) => (Verdict::Unread(fault.to_string()), None),
             None => (Verdict::Unread("it was not read to its end".to_owned()), None),

@@ -106,7 +106,7 @@ impl Scrubber {
         let known = known_digest(extent.copies.iter().map(|(copy, _)| copy));
         let verdict = self.checker.check(page, copy, known, extent.copies.len() == 1).await;
         self.metrics.count(&verdict);
-        if verdict != Verdict::Good {
+        if !matches!(verdict, Verdict::Good | Verdict::Unproven) {
             let (backend, key, version) = (copy.backend.0, copy.key.as_str(), copy.blob.version.to_string());
             let (found, why) = (verdict.as_str(), verdict.why());
             audit!("scrub.copy", bucket = copy.bucket.0, key, version, backend, found, why);

@@ -85,5 +85,6 @@ fn copy(import: &Import, blob: BlobName) -> CopyRow {
         foreign_key: Some(import.foreign_key.clone()),
         piece: None,
         md5: None,
+        digest: None,
     }
 }

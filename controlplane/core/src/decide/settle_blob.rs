@@ -11,9 +11,11 @@ use super::settle::take_copy;
 use super::{Batch, Slot, Subject, internal};
 use crate::call::{BlobFate, Outcome, Refusal, SettleBlob};
 use crate::cleanup::{CleanupEntry, Reason};
+use crate::effects::MarkedCopy;
 use crate::facts::FoundBlob;
 use crate::object::{CopyRow, CopyState};
 use crate::outcome_log::Logged;
+use crate::replication::{CopyTask, ReplicationEntry};
 use crate::usage::{Usage, signed};
 
 pub(super) fn decide(batch: &mut Batch, slot: Slot, settle: &SettleBlob) -> Outcome {
@@ -33,6 +35,7 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, settle: &SettleBlob) -> Outc
         }
         Verdict::Attach(row) => {
             attach(batch, *row);
+            to_be_read(batch, settle);
             Logged::CopyAttached
         }
         Verdict::Delete => {
@@ -113,6 +116,7 @@ fn row(settle: &SettleBlob, like: &CopyRow) -> CopyRow {
         foreign_key: None,
         piece: like.piece,
         md5: like.md5,
+        digest: like.digest,
     }
 }
 
@@ -125,7 +129,20 @@ fn give_back(batch: &mut Batch, settle: &SettleBlob) {
             copy.state = CopyState::Uncertain;
         }
     }
-    batch.effects.mark_copies.push((extent.0, extent.1, settle.backend, CopyState::Uncertain));
+    let (version, extent) = extent;
+    let (backend, state) = (settle.backend, CopyState::Uncertain);
+    batch.effects.mark_copies.push(MarkedCopy { version, extent, backend, state, digest: None });
+    to_be_read(batch, settle);
+}
+
+/// The scrubber makes it one that counts, or finds out that it is none.
+fn to_be_read(batch: &mut Batch, settle: &SettleBlob) {
+    batch.effects.replicate.push(ReplicationEntry {
+        version: settle.of.version,
+        bucket: settle.of.bucket,
+        key: settle.of.key.clone(),
+        task: CopyTask::Verify,
+    });
 }
 
 fn attach(batch: &mut Batch, row: CopyRow) {

@@ -127,9 +127,11 @@ async fn digests_are_filled_in_by_what_is_read() {
     // Nothing is known of the bytes, and there are two of them: either may be the wrong one.
     let mut unknown = on_both();
     unknown.object.etag = s3o_types::Etag::new("0123456789abcdef0123456789abcdef-2");
+    unknown.extents[0].copies[1].0.state = CopyState::Uncertain;
     waits(&fixture, unknown.clone());
-    fixture.run("scrubber").await;
-    assert_eq!(changes(&fixture), []);
+    assert_eq!(fixture.run("scrubber").await["unproven"], 2);
+    assert_eq!(changes(&fixture), [], "nor does it count now");
+    assert_eq!(result(&fixture), ReplicationResult::HandedOver(CopyTask::Add));
     unknown.extents[0].copies.truncate(1);
     waits(&fixture, unknown);
     fixture.run("scrubber").await;
