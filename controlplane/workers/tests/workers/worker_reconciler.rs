@@ -26,6 +26,7 @@ fn bucket(id: i32, name: &str) -> BucketConfig {
         created: Timestamp(0),
         cors: vec![],
         versioning: Versioning::Off,
+        degraded_reads: s3o_types::DegradedReads::default(),
     }
 }
 
