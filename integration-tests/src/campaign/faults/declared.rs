@@ -19,7 +19,7 @@ pub(super) async fn quota(field: &mut Field, backend: usize, bytes: Option<u64>)
 pub(super) async fn factor(field: &mut Field, bucket: usize, factor: Option<usize>) -> Result<()> {
     field
         .declare(|declared: &mut Declared| {
-            declared.factors[bucket] = factor.unwrap_or(BUCKETS[bucket].factor)
+            declared.factors[bucket] = factor.unwrap_or(BUCKETS[bucket].factor);
         })
         .await
 }
