@@ -18,10 +18,11 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::convert::{
-    self, Begun, Committed, Deleted, Finished, Intent, Located, StoredCopy, Target, attributes_to_wire,
-    begun_of, committed_of, conditions_to_wire, copy_to_wire, finished_to_wire, intent_to_wire, located_of,
-    target_of, told, version_ref,
+    self, Begun, Committed, Deleted, Finished, Intent, StoredCopy, Target, attributes_to_wire, begun_of,
+    committed_of, conditions_to_wire, copy_to_wire, finished_to_wire, intent_to_wire, target_of, told,
+    version_ref,
 };
+use super::located::{Located, located_of};
 use super::{Control, database};
 
 /// How long "briefly unable" is believed for a call before the body.
