@@ -321,9 +321,9 @@ impl Caller {
             let busy = code == ErrorCode::ServiceUnavailable;
             if !busy || started.elapsed() + pause >= busy_patience.min(patience) {
                 if busy {
-                    database.suspect()
-                } else {
-                    database.answered()
+                    database.suspect();
+                } else if database::decided(code) {
+                    database.answered();
                 }
                 return Err(Failure::Refused { code, message });
             }
@@ -332,13 +332,14 @@ impl Caller {
         }
     }
 
-    /// Whether the database answers a small question: one that finds nothing, since no bucket has this number.
+    /// Whether the database answers a small question: one that finds nothing, since no bucket has this number. A control
+    /// plane refuses what makes no sense without asking it, so the question has a key.
     pub(crate) async fn probe(&self, patience: Duration) -> bool {
-        let probe = v1::Locate { bucket: 0, ..Default::default() };
+        let probe = v1::Locate { bucket: 0, key: "probe".to_owned(), ..Default::default() };
         let asked = self.insist(0, false, Call::Locate(probe), patience, patience).await;
         match asked {
             Ok(_) | Err(Failure::Marker { .. }) => true,
-            Err(Failure::Refused { code, .. }) => code != ErrorCode::ServiceUnavailable,
+            Err(Failure::Refused { code, .. }) => database::decided(code),
             Err(Failure::Unknown) => false,
         }
     }
