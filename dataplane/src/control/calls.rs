@@ -18,10 +18,11 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::convert::{
-    self, Begun, Committed, Deleted, Finished, Intent, Located, StoredCopy, Target, attributes_to_wire,
-    begun_of, committed_of, conditions_to_wire, copy_to_wire, finished_to_wire, intent_to_wire, located_of,
-    target_of, told, version_ref,
+    self, Begun, Committed, Deleted, Finished, Intent, StoredCopy, Target, attributes_to_wire, begun_of,
+    committed_of, conditions_to_wire, copy_to_wire, finished_to_wire, intent_to_wire, target_of, told,
+    version_ref,
 };
+use super::located::{Located, located_of};
 use super::{Control, database};
 
 /// How long "briefly unable" is believed for a call before the body.
@@ -320,9 +321,9 @@ impl Caller {
             let busy = code == ErrorCode::ServiceUnavailable;
             if !busy || started.elapsed() + pause >= busy_patience.min(patience) {
                 if busy {
-                    database.suspect()
-                } else {
-                    database.answered()
+                    database.suspect();
+                } else if database::decided(code) {
+                    database.answered();
                 }
                 return Err(Failure::Refused { code, message });
             }
@@ -331,13 +332,14 @@ impl Caller {
         }
     }
 
-    /// Whether the database answers a small question: one that finds nothing, since no bucket has this number.
+    /// Whether the database answers a small question: one that finds nothing, since no bucket has this number. A control
+    /// plane refuses what makes no sense without asking it, so the question has a key.
     pub(crate) async fn probe(&self, patience: Duration) -> bool {
-        let probe = v1::Locate { bucket: 0, ..Default::default() };
+        let probe = v1::Locate { bucket: 0, key: "probe".to_owned(), ..Default::default() };
         let asked = self.insist(0, false, Call::Locate(probe), patience, patience).await;
         match asked {
             Ok(_) | Err(Failure::Marker { .. }) => true,
-            Err(Failure::Refused { code, .. }) => code != ErrorCode::ServiceUnavailable,
+            Err(Failure::Refused { code, .. }) => database::decided(code),
             Err(Failure::Unknown) => false,
         }
     }

@@ -1,7 +1,7 @@
 //! The breaker `database`: the control plane and its PostgreSQL, as this process sees them.
 //!
 //! Invariants: only a probe opens it, so that what one caller was refused never takes the database from all; any
-//! outcome that was decided closes it; calls before the body neither start nor go on while it is open, and calls that
+//! outcome that the database decided closes it; calls before the body neither start nor go on while it is open, and calls that
 //! end a write always do, since nobody else can end it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use s3o_backend::{Admission, Breaker, BreakerConfig, BreakerState};
 use s3o_proto::v1::operation::Call;
+use s3o_types::ErrorCode;
 use tokio::sync::{Notify, watch};
 
 /// Probes in a row that must fail, and how long it stays open. Short: a probe is one small call, and nothing can be
@@ -132,9 +133,26 @@ pub(super) fn waits(call: &Call) -> bool {
     }
 }
 
+/// Whether a refusal with this code is the database's: the others are made by a control plane on its own.
+pub(super) fn decided(code: ErrorCode) -> bool {
+    !matches!(
+        code,
+        ErrorCode::ServiceUnavailable
+            | ErrorCode::InternalError
+            | ErrorCode::InvalidArgument
+            | ErrorCode::FeatureRequired
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_control_plane_refuses_on_its_own_says_nothing_of_the_database() {
+        assert!(decided(ErrorCode::NoSuchKey) && decided(ErrorCode::PreconditionFailed));
+        assert!(!decided(ErrorCode::InvalidArgument) && !decided(ErrorCode::ServiceUnavailable));
+    }
 
     fn after(start: Instant, seconds: u64) -> Instant {
         start + Duration::from_secs(seconds)

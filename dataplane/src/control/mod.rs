@@ -16,6 +16,7 @@ mod database;
 mod lane;
 mod lanes;
 mod listing;
+mod located;
 mod session;
 mod uploads;
 mod usage;
@@ -33,12 +34,11 @@ use uuid::Uuid;
 
 pub(crate) use address::Address;
 pub(crate) use calls::{Caller, CommitRequest, Failure, PartOf, Want};
-pub(crate) use convert::{
-    Committed, Deleted, End, Finished, Intent, Located, LocatedCopy, LocatedExtent, StoredCopy, Target,
-};
+pub(crate) use convert::{Committed, Deleted, End, Finished, Intent, StoredCopy, Target};
 pub(crate) use database::Database;
 pub(crate) use lanes::Dialer;
 pub(crate) use listing::{ListQuery, Listed, ListedObject, Page};
+pub(crate) use located::{Located, LocatedCopy, LocatedExtent};
 pub(crate) use session::{SessionContext, run as run_session};
 pub(crate) use uploads::{CompleteRequest, NewUpload, Parts, StoredPart, Upload, UploadState, UploadsQuery};
 pub(crate) use usage::UsageLedger;

@@ -17,7 +17,7 @@ use s3s::{S3Error, S3Request, S3Result, s3_error};
 
 use crate::control::{Failure, Located, Want};
 use crate::http::request::RequestInfo;
-use crate::ops;
+use crate::ops::locate;
 use crate::pipeline::faults;
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
@@ -79,7 +79,7 @@ impl Plane {
     }
 }
 
-/// What [`ops::locate`] does, without the database.
+/// What [`locate::locate_to_read`] does, without the database.
 pub(crate) async fn locate<T: Sync>(
     plane: &Arc<Plane>,
     req: &S3Request<T>,
@@ -167,7 +167,7 @@ fn part(located: &Arc<Located>, number: u16) -> Option<Arc<Located>> {
 fn absent<T: Sync>(plane: &Plane, req: &S3Request<T>, bucket: &Bucket, key: &str) -> S3Error {
     let message = "The specified key does not exist.".to_owned();
     let failure = Failure::Refused { code: ErrorCode::NoSuchKey, message };
-    if ops::is_hidden(plane, req, (bucket, key), &failure) {
+    if locate::is_hidden(plane, req, (bucket, key), &failure) {
         return s3_error!(AccessDenied);
     }
     faults::of_failure(failure)

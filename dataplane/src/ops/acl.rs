@@ -12,7 +12,8 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::buckets::owner;
-use super::{Answer, bucket_of, check_acl, check_key, document, locate, version};
+use super::locate::locate;
+use super::{Answer, bucket_of, check_acl, check_key, document, version};
 use crate::control::Caller;
 use crate::control::Want;
 use crate::plane::Plane;

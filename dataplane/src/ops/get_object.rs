@@ -13,8 +13,9 @@ use s3s::{Body, S3Error, S3Request, S3Response, S3Result, s3_error};
 
 use super::conditions::{ReadConditions, Verdict};
 use super::headers::{self, Overrides};
+use super::locate::locate_to_read;
 use super::range::{self, Slice};
-use super::{Answer, bucket_of, check_key, locate_to_read, refuse_unsupported, version};
+use super::{Answer, bucket_of, check_key, refuse_unsupported, version};
 use crate::control::{Located, Want};
 use crate::degraded::Asked;
 use crate::pipeline::faults;

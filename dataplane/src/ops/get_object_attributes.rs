@@ -12,7 +12,8 @@ use s3s::{S3Request, S3Response, S3Result};
 
 use super::checksums::set_checksums;
 use super::headers::timestamp;
-use super::{Answer, bucket_of, check_key, locate, refuse_unsupported, version};
+use super::locate::locate;
+use super::{Answer, bucket_of, check_key, refuse_unsupported, version};
 use crate::control::Want;
 use crate::pipeline::faults::invalid_argument;
 use crate::plane::Plane;

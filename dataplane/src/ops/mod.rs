@@ -19,6 +19,7 @@ mod head_object;
 pub(crate) mod headers;
 mod list;
 mod list_versions;
+pub(crate) mod locate;
 mod multipart;
 mod object_tagging;
 pub(crate) mod post_object;
@@ -32,7 +33,6 @@ mod versioning;
 
 use std::sync::Arc;
 
-use s3o_types::{DegradedReads, ErrorCode, Right, VersionRef};
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
     CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput, CreateBucketInput, CreateBucketOutput,
@@ -55,12 +55,10 @@ use s3s::dto::{
     PutObjectAclOutput, PutObjectInput, PutObjectOutput, PutObjectTaggingInput, PutObjectTaggingOutput,
     UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
 };
-use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
-use crate::access::{Tenant, allowed};
-use crate::control::{Caller, Failure, Located, Want};
-use crate::degraded;
-use crate::pipeline::faults::{self, invalid_argument};
+use crate::access::Tenant;
+use crate::pipeline::faults::invalid_argument;
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
 
@@ -296,110 +294,6 @@ impl S3 for Operations {
 fn bucket_of<T>(req: &S3Request<T>) -> S3Result<Bucket> {
     let tenant = req.extensions.get::<Tenant>();
     tenant.and_then(|tenant| tenant.bucket.clone()).ok_or_else(|| s3_error!(AccessDenied))
-}
-
-/// Where the object is that is to be read. Whoever may not list a key must not learn whether it is there: to
-/// them a missing one is refused, as S3 does (GetObject and HeadObject reference, "Permissions").
-async fn locate<T: Sync>(
-    plane: &Plane,
-    req: &S3Request<T>,
-    caller: &Caller,
-    named: (&Bucket, &str, Option<VersionRef>),
-    want: Want,
-) -> S3Result<Arc<Located>> {
-    locate_or(plane, req, caller, named, want, faults::of_failure).await
-}
-
-/// [`locate`] for those who read objects: while the database is away, from what is known without it. `gone`: a version
-/// that was located before and has no blobs any more.
-async fn locate_to_read<T: Sync>(
-    plane: &Arc<Plane>,
-    req: &S3Request<T>,
-    caller: &Caller,
-    asked: degraded::Asked<'_>,
-    operation: &'static str,
-) -> S3Result<Arc<Located>> {
-    let database = plane.control.database();
-    let degraded::Asked { bucket, key, version, want, gone: _ } = asked;
-    if !database.is_open() {
-        match look_up(plane, caller, (bucket, key, version), want).await {
-            Ok(located) => return Ok(located),
-            Err(failure) if !(is_away(&failure) && database.is_open()) => {
-                return Err(unread(plane, req, (bucket, key), failure));
-            }
-            Err(_) => {}
-        }
-    }
-    degraded::locate(plane, req, asked, operation).await
-}
-
-/// Whether nothing was decided.
-fn is_away(failure: &Failure) -> bool {
-    match failure {
-        Failure::Unknown => true,
-        Failure::Refused { code, .. } => *code == ErrorCode::ServiceUnavailable,
-        Failure::Marker { .. } => false,
-    }
-}
-
-/// Asks where a version is, and remembers it where it is the current one.
-async fn look_up(
-    plane: &Plane,
-    caller: &Caller,
-    (bucket, key, version): (&Bucket, &str, Option<VersionRef>),
-    want: Want,
-) -> Result<Arc<Located>, Failure> {
-    let asked = plane.locations.ticket();
-    let located = caller.locate(bucket.id, (key, version), want).await.map(Arc::new);
-    if version.is_none() && bucket.degraded_reads != DegradedReads::Refused {
-        match &located {
-            Ok(located) => plane.locations.located(bucket.id, key, asked, located),
-            Err(Failure::Refused { code: ErrorCode::NoSuchKey, .. } | Failure::Marker { .. }) => {
-                plane.locations.absent(bucket.id, key, asked);
-            }
-            Err(_) => {}
-        }
-    }
-    located
-}
-
-/// [`locate`], where a failure means something else.
-async fn locate_or<T: Sync>(
-    plane: &Plane,
-    req: &S3Request<T>,
-    caller: &Caller,
-    (bucket, key, version): (&Bucket, &str, Option<VersionRef>),
-    want: Want,
-    otherwise: fn(Failure) -> S3Error,
-) -> S3Result<Arc<Located>> {
-    let located = look_up(plane, caller, (bucket, key, version), want).await;
-    located.map_err(|failure| match failure {
-        failure if is_hidden(plane, req, (bucket, key), &failure) => s3_error!(AccessDenied),
-        failure => otherwise(failure),
-    })
-}
-
-/// What is answered of an object that could not be looked at.
-fn unread<T>(plane: &Plane, req: &S3Request<T>, (bucket, key): (&Bucket, &str), failure: Failure) -> S3Error {
-    if is_hidden(plane, req, (bucket, key), &failure) {
-        return s3_error!(AccessDenied);
-    }
-    faults::of_failure(failure)
-}
-
-/// Whether the failure says that something is not there, to one who may not know.
-pub(crate) fn is_hidden<T>(
-    plane: &Plane,
-    req: &S3Request<T>,
-    (bucket, key): (&Bucket, &str),
-    failure: &Failure,
-) -> bool {
-    let is_absence = match failure {
-        Failure::Refused { code, .. } => matches!(code, ErrorCode::NoSuchKey | ErrorCode::NoSuchVersion),
-        Failure::Marker { .. } => true,
-        Failure::Unknown => false,
-    };
-    is_absence && allowed(plane, req, bucket, Right::List, key).is_err()
 }
 
 /// Keys with U+0000 are refused: PostgreSQL cannot hold them.

@@ -10,8 +10,9 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
+use super::locate::{locate, unread};
 use super::tags::{self, Tags};
-use super::{Answer, bucket_of, check_key, document, locate, unread, version};
+use super::{Answer, bucket_of, check_key, document, version};
 use crate::control::Caller;
 use crate::control::Want;
 use crate::failpoints::{Point, pause_at};

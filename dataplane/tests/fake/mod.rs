@@ -297,7 +297,11 @@ impl DataPlane for Fake {
                     Call::Commit(_) => COMMIT,
                     _ => 0,
                 };
-                let result = if model.is_away {
+                // The real one looks at what is asked before it asks its database.
+                let no_key = matches!(&operation.call, Some(Call::Locate(locate)) if locate.key.is_empty());
+                let result = if no_key {
+                    refused(ErrorCode::InvalidArgument)
+                } else if model.is_away {
                     refused(ErrorCode::ServiceUnavailable)
                 } else {
                     model.decide(&operation)
