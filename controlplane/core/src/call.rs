@@ -481,8 +481,10 @@ pub struct Import {
     pub foreign_key: String,
     /// Bytes.
     pub size: u64,
-    /// The backend's ETag, which is the object's.
+    /// The object's ETag: the backend's, but for one that looks like an MD5 and is not proven to be it.
     pub etag: Etag,
+    /// The backend's ETag, by which readers know the blob.
+    pub backend_etag: Etag,
     /// The backend's version id.
     pub backend_version: Option<String>,
     /// By the backend's clock: what clients are told as Last-Modified.

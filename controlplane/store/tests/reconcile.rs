@@ -124,6 +124,7 @@ impl World {
             foreign_key: foreign_key.to_owned(),
             size: 9,
             etag: Etag::new("e"),
+            backend_etag: Etag::new("e"),
             backend_version: None,
             modified: Timestamp(5),
             attributes: ObjectAttributes::default(),

@@ -200,7 +200,9 @@ pub(crate) fn expected(
         Some(_) => (copy.md5, Checksums::default()),
         None => (page.object.etag.md5(), whole(&page.object.checksums)),
     };
-    let stored = || copy.backend_etag.as_ref().filter(|_| proof.is_md5()).and_then(Etag::md5);
+    // How an imported blob was stored is not known.
+    let proven = proof.is_md5() && copy.foreign_key.is_none();
+    let stored = || copy.backend_etag.as_ref().filter(|_| proven).and_then(Etag::md5);
     let md5 = known.or_else(|| if checksums.values.is_empty() { stored() } else { None });
     Expected { md5, checksums, ..Expected::of_size(copy.stored_size) }
 }

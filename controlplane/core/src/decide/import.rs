@@ -79,7 +79,7 @@ fn copy(import: &Import, blob: BlobName) -> CopyRow {
         key: import.key.clone(),
         state: CopyState::Uncertain,
         stored_size: import.size,
-        backend_etag: Some(import.etag.clone()),
+        backend_etag: Some(import.backend_etag.clone()),
         backend_version: import.backend_version.clone(),
         encoding: Encoding::default(),
         foreign_key: Some(import.foreign_key.clone()),

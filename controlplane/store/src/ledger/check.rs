@@ -130,7 +130,8 @@ impl Texts {
                 self.add_all(settle.backend_version.as_deref());
             }
             Call::Import(import) => {
-                self.add_all([import.key.as_str(), &import.foreign_key, import.etag.as_str()]);
+                self.add_all([import.key.as_str(), &import.foreign_key]);
+                self.add_all([import.etag.as_str(), import.backend_etag.as_str()]);
                 self.add_all(import.backend_version.as_deref());
                 self.attributes(&import.attributes);
             }

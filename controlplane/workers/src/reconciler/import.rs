@@ -13,7 +13,7 @@ use s3o_core::call::{Call, Import, Outcome};
 use s3o_core::config::{BucketState, ClusterConfig};
 use s3o_core::reconcile::{Candidate, CandidateKind, Run, key_in_bucket};
 use s3o_runtime::audit;
-use s3o_types::{BucketId, ErrorCode, StorageKey, Timestamp};
+use s3o_types::{BucketId, ErrorCode, Etag, StorageKey, Timestamp};
 
 use super::listing::Listing;
 use super::looks::backend_version;
@@ -150,14 +150,42 @@ async fn describe(
         backend: backend.id(),
         foreign_key,
         size: head.size,
-        etag,
+        etag: object_etag(&etag, backend.etag_proof().is_md5() && !is_encrypted_by_key(&head.headers)),
+        backend_etag: etag,
         backend_version: backend_version(&head),
         modified: timestamp(modified),
         attributes: foreign_attributes(&head.headers),
     }))
 }
 
+/// An object's ETag of 32 hexadecimal characters is taken for the MD5 of its bytes, by clients and by our own readers: one
+/// that is not gets the form of an upload in one part.
+fn object_etag(etag: &Etag, proven: bool) -> Etag {
+    if etag.is_md5() && !proven { Etag::new(&format!("{}-1", etag.as_str())) } else { etag.clone() }
+}
+
+/// By a key of the backend's, or of the client's: then the ETag is no MD5 (Amazon S3 API reference, "Object").
+fn is_encrypted_by_key(headers: &http::HeaderMap) -> bool {
+    let how = headers.get("x-amz-server-side-encryption").and_then(|value| value.to_str().ok());
+    how.is_some_and(|how| how.starts_with("aws:kms"))
+        || headers.contains_key("x-amz-server-side-encryption-customer-algorithm")
+}
+
 fn timestamp(at: SystemTime) -> Timestamp {
     let us = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
     Timestamp(i64::try_from(us).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_etag_that_is_no_md5_does_not_look_like_one() {
+        let md5 = Etag::new("827ccb0eea8a706c4c34a16891f84e7b");
+        assert_eq!(object_etag(&md5, true), md5);
+        assert_eq!(object_etag(&md5, false).as_str(), "827ccb0eea8a706c4c34a16891f84e7b-1");
+        let parts = Etag::new("827ccb0eea8a706c4c34a16891f84e7b-3");
+        assert_eq!(object_etag(&parts, false), parts);
+    }
 }

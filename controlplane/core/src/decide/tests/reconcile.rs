@@ -166,6 +166,7 @@ fn import(key: &str, foreign_key: &str) -> Import {
         foreign_key: foreign_key.into(),
         size: 7,
         etag: Etag::new("e"),
+        backend_etag: Etag::new("b"),
         backend_version: None,
         modified: Timestamp(5),
         attributes: ObjectAttributes::default(),
@@ -184,6 +185,7 @@ fn a_foreign_key_becomes_an_object_once() {
     assert_eq!(run_import(&mut world, 1, import("cat.jpg", "cat.jpg")), first, "a repeat");
     let row = &world.objects["cat.jpg"];
     assert_eq!((row.size, row.modified, row.etag.as_str()), (7, Timestamp(5), "e"));
+    assert_eq!(world.copies[0].backend_etag, Some(Etag::new("b")));
     let copy = &world.copies[0];
     assert_eq!((copy.state, copy.storage_key("bucket").as_str()), (CopyState::Uncertain, "cat.jpg"));
     assert_eq!(world.usage[&BackendId(2)], Usage { used: 7, objects: 1, ..Usage::default() });
