@@ -105,9 +105,15 @@ impl Campaign {
         }
         let damage = self.field.board.damage().len();
         if damage > 0 {
-            let left = checks::unrepaired(&self.field).await?.len();
-            self.notes
-                .push(format!("blobs damaged: {damage}; not noticed by anything until the end: {left}"));
+            let before = checks::unrepaired(&self.field).await?.len();
+            self.notes.push(format!("blobs damaged: {damage}; found only by the scrubber's round: {before}"));
+            if let Err(error) = recover::scrubbed(&self.field).await {
+                found.push(Violation { check: "scrubbing", what: format!("{error:#}"), key: None });
+            }
+            for (backend, key) in checks::unrepaired(&self.field).await? {
+                let what = format!("{key} on {backend} was damaged, and nothing has found it");
+                found.push(Violation { check: "damage", what, key: None });
+            }
         }
         eprintln!("{:>6} s: checking", self.field.board.seconds());
         found.extend(checks::read_everything(&self.field).await?);

@@ -13,7 +13,7 @@ use super::field::Field;
 use super::plan::{BACKENDS, CONTROL_PLANES, DATA_PLANES};
 use crate::backend::Backend;
 use crate::s3::Failure;
-use crate::settle::{COPY_SCAN, run_worker, settle};
+use crate::settle::{COPY_SCAN, SCRUBBER, run_worker, settle};
 use crate::wait;
 
 /// Heals everything and waits until all services are ready.
@@ -99,6 +99,25 @@ pub(super) async fn settled(field: &Field) -> Result<()> {
         run_worker(cluster, COPY_SCAN).await?;
         let open = "SELECT count(*) FROM copy_scans WHERE NOT finished OR kind = 'unhealthy'";
         Ok(sql.query_one(open, &[]).await?.get::<_, i64>(0) == 0)
+    })
+    .await?;
+    settle(cluster).await
+}
+
+/// Has the scrubber read every copy once, and what it finds repaired.
+pub(super) async fn scrubbed(field: &Field) -> Result<()> {
+    let cluster = &field.cluster;
+    let anew =
+        "UPDATE scrub_cursors SET after_version = '00000000-0000-0000-0000-000000000000', after_extent = -1,
+                       copies = 0, pass_ended = NULL";
+    cluster.sql().await?.batch_execute(anew).await?;
+    wait::until("the end of a round over every backend", || async {
+        let sql = cluster.sql().await?;
+        sql.batch_execute("UPDATE scrub_cursors SET refilled = now() - interval '1 hour'").await?;
+        run_worker(cluster, SCRUBBER).await?;
+        let open = "SELECT (SELECT count(*) FROM backends WHERE state <> 'removed')
+                        - (SELECT count(*) FROM scrub_cursors WHERE pass_ended IS NOT NULL)";
+        Ok(sql.query_one(open, &[]).await?.get::<_, i64>(0) <= 0)
     })
     .await?;
     settle(cluster).await

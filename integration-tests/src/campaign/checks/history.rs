@@ -67,7 +67,7 @@ async fn read(client: &Client, board: &Board, name: &str) -> Option<Violation> {
             let found = md5(&body);
             if board.content(&etag).as_ref() == Some(&found) {
                 pending.end(Outcome::Saw(Some(etag.into())));
-            } else if !board.is_damaged(&etag) {
+            } else {
                 pending.end(Outcome::Saw(Some(format!("torn: etag {etag}, MD5 {found}").into())));
             }
         }
