@@ -171,7 +171,7 @@ async fn no_live_blob_is_deleted_under_load() -> Result<()> {
     });
     let runs = async {
         let mut failed = None;
-        for _ in 0..12 {
+        for _ in 0..5 {
             run_worker(&cluster, REPLICATOR).await?;
             for backend in ["b0", "b1"] {
                 let run = reconcile(&cluster, backend, false).await?;
