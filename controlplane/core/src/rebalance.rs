@@ -90,85 +90,103 @@ impl RebalanceTotals {
     }
 }
 
-/// What to move. `shelves` are those that take writes, in the configured order.
-pub fn plan(shelves: &[Shelf], strategy: Routing, threshold_percent: u8) -> Vec<Transfer> {
-    let threshold = u128::from(threshold_percent.min(100));
-    match strategy {
-        Routing::Spread => spread(shelves, threshold),
-        Routing::Pack => pack(shelves, threshold),
-    }
+/// Says what to move from where to where, as far as it has come: copies of one object stay apart, so that not all of what
+/// is wanted may be possible.
+#[derive(Debug, Clone)]
+pub struct Planner {
+    shelves: Vec<Shelf>,
+    strategy: Routing,
+    threshold: u128,
+    /// What each should hold; of `spread` only.
+    fair: Vec<u128>,
 }
 
-/// Each to the mean share. Backends without a quota have no share.
-fn spread(shelves: &[Shelf], threshold: u128) -> Vec<Transfer> {
-    let limited: Vec<(BackendId, u128, u128)> = shelves
-        .iter()
-        .filter_map(|shelf| {
-            Some((shelf.backend, u128::from(shelf.used), u128::from(shelf.quota.filter(|q| *q > 0)?)))
-        })
-        .collect();
-    let used: u128 = limited.iter().map(|(_, used, _)| used).sum();
-    let quota: u128 = limited.iter().map(|(.., quota)| quota).sum::<u128>().max(1);
-    let fair = |own: u128| own * used / quota;
-    let is_off = |(_, used, own): &(BackendId, u128, u128)| used.abs_diff(fair(*own)) * 100 > threshold * own;
-    if !limited.iter().any(is_off) {
-        return Vec::new();
+impl Planner {
+    /// `shelves` are those that take writes, in the configured order.
+    pub fn new(shelves: Vec<Shelf>, strategy: Routing, threshold_percent: u8) -> Self {
+        let threshold = u128::from(threshold_percent.min(100));
+        let quotas = || shelves.iter().filter_map(|shelf| shelf.quota.map(|quota| (shelf.used, quota)));
+        let used: u128 = quotas().map(|(used, _)| u128::from(used)).sum();
+        let quota: u128 = quotas().map(|(_, quota)| u128::from(quota)).sum::<u128>().max(1);
+        // Backends without a quota have no share: they stay as they are.
+        let share =
+            |shelf: &Shelf| shelf.quota.map_or(shelf.used.into(), |own| u128::from(own) * used / quota);
+        let fair = shelves.iter().map(share).collect();
+        Self { shelves, strategy, threshold, fair }
     }
-    let above = limited.iter().filter(|(_, used, own)| *used > fair(*own));
-    let mut excess: Vec<(BackendId, u128)> = above.map(|(id, used, own)| (*id, used - fair(*own))).collect();
-    let below = limited.iter().filter(|(_, used, own)| *used < fair(*own));
-    let mut room: Vec<(BackendId, u128)> = below.map(|(id, used, own)| (*id, fair(*own) - used)).collect();
-    excess.sort_by_key(|(id, bytes)| (std::cmp::Reverse(*bytes), *id));
-    room.sort_by_key(|(id, bytes)| (std::cmp::Reverse(*bytes), *id));
-    pair(excess, room)
-}
 
-/// The last ones are emptied into the first ones.
-fn pack(shelves: &[Shelf], threshold: u128) -> Vec<Transfer> {
-    let room = |shelf: &Shelf| match shelf.quota {
-        Some(quota) => (u128::from(quota) * (100 - threshold) / 100).saturating_sub(u128::from(shelf.used)),
-        None => u128::MAX,
-    };
-    let mut left: Vec<u128> = shelves.iter().map(|shelf| u128::from(shelf.used)).collect();
-    let mut transfers = Vec::new();
-    let mut last = shelves.len();
-    for (first, to) in shelves.iter().enumerate() {
-        let mut room = room(to);
-        while room > 0 && last > first + 1 {
-            let from = last - 1;
-            let bytes = room.min(left[from]);
-            left[from] -= bytes;
-            room -= bytes;
-            if bytes > 0 {
-                transfers.push(transfer(shelves[from].backend, to.backend, bytes));
-            }
-            if left[from] == 0 {
-                last -= 1;
+    /// Pairs of places in the list, in the order in which they are to be tried.
+    pub fn pairs(&self) -> Vec<(usize, usize)> {
+        match self.strategy {
+            Routing::Spread => self.spread(),
+            Routing::Pack => {
+                (1..self.shelves.len()).rev().flat_map(|from| (0..from).map(move |to| (from, to))).collect()
             }
         }
     }
-    transfers
-}
 
-fn pair(excess: Vec<(BackendId, u128)>, room: Vec<(BackendId, u128)>) -> Vec<Transfer> {
-    let mut transfers = Vec::new();
-    let mut room = room.into_iter();
-    let mut to = room.next();
-    for (from, mut bytes) in excess {
-        while bytes > 0
-            && let Some((id, free)) = to
-        {
-            let part = bytes.min(free);
-            bytes -= part;
-            transfers.push(transfer(from, id, part));
-            to = if part == free { room.next() } else { Some((id, free - part)) };
+    /// From those that are above their share to those below it, the furthest off first.
+    fn spread(&self) -> Vec<(usize, usize)> {
+        let is_off = |n: usize| {
+            let quota = u128::from(self.shelves[n].quota.unwrap_or_default());
+            self.used(n).abs_diff(self.fair[n]) * 100 > self.threshold * quota
+        };
+        let all = 0..self.shelves.len();
+        if !all.clone().any(is_off) {
+            return Vec::new();
         }
+        let furthest = |wanted: &dyn Fn(usize) -> bool| {
+            let mut found: Vec<usize> = all.clone().filter(|n| wanted(*n)).collect();
+            found.sort_by_key(|n| std::cmp::Reverse(self.used(*n).abs_diff(self.fair[*n])));
+            found
+        };
+        let (above, below) =
+            (furthest(&|n| self.used(n) > self.fair[n]), furthest(&|n| self.used(n) < self.fair[n]));
+        above
+            .into_iter()
+            .flat_map(|from| below.iter().map(move |to| (from, *to)).collect::<Vec<_>>())
+            .collect()
     }
-    transfers
-}
 
-fn transfer(from: BackendId, to: BackendId, bytes: u128) -> Transfer {
-    Transfer { from, to, bytes: u64::try_from(bytes).unwrap_or(u64::MAX) }
+    fn used(&self, n: usize) -> u128 {
+        self.shelves[n].used.into()
+    }
+
+    /// What is wanted between a pair now; `None`: nothing.
+    pub fn transfer(&self, (from, to): (usize, usize)) -> Option<Transfer> {
+        let (there, room) = match self.strategy {
+            Routing::Spread => {
+                (self.used(from).saturating_sub(self.fair[from]), self.fair[to].saturating_sub(self.used(to)))
+            }
+            Routing::Pack => (self.used(from), self.room(to)),
+        };
+        let bytes = u64::try_from(there.min(room)).unwrap_or(u64::MAX);
+        let (from, to) = (self.shelves[from].backend, self.shelves[to].backend);
+        (bytes > 0).then_some(Transfer { from, to, bytes })
+    }
+
+    fn room(&self, n: usize) -> u128 {
+        let may_hold = |quota: u64| u128::from(quota) * (100 - self.threshold) / 100;
+        self.shelves[n].quota.map_or(u128::MAX, |quota| may_hold(quota).saturating_sub(self.used(n)))
+    }
+
+    /// So much was moved between a pair.
+    pub fn moved(&mut self, (from, to): (usize, usize), bytes: u64) {
+        self.shelves[from].used = self.shelves[from].used.saturating_sub(bytes);
+        self.shelves[to].used = self.shelves[to].used.saturating_add(bytes);
+    }
+
+    /// All that is wanted, if all of it were possible.
+    pub fn plan(mut self) -> Vec<Transfer> {
+        let mut transfers = Vec::new();
+        for pair in self.pairs() {
+            if let Some(transfer) = self.transfer(pair) {
+                self.moved(pair, transfer.bytes);
+                transfers.push(transfer);
+            }
+        }
+        transfers
+    }
 }
 
 #[cfg(test)]
@@ -182,7 +200,7 @@ mod tests {
     }
 
     fn planned(shelves: &[Shelf], strategy: Routing, threshold: u8) -> Vec<(i32, i32, u64)> {
-        let transfers = plan(shelves, strategy, threshold);
+        let transfers = Planner::new(shelves.to_vec(), strategy, threshold).plan();
         transfers.into_iter().map(|Transfer { from, to, bytes }| (from.0, to.0, bytes)).collect()
     }
 
@@ -219,7 +237,7 @@ mod tests {
             let shelves: Vec<Shelf> =
                 (1..).zip(&shelves).map(|(id, (used, quota))| shelf(id, *used.min(quota), *quota)).collect();
             let mut after = shelves.clone();
-            for Transfer { from, to, bytes } in plan(&shelves, strategy, threshold) {
+            for Transfer { from, to, bytes } in Planner::new(shelves.clone(), strategy, threshold).plan() {
                 prop_assert!(from != to && bytes > 0);
                 let at = |id| after.iter().position(|shelf| shelf.backend == id).expect("known");
                 let (from, to) = (at(from), at(to));
@@ -230,7 +248,7 @@ mod tests {
                 prop_assert!(target.used <= target.quota.expect("limited"));
             }
             // Shares are rounded down: a byte may be left over on each.
-            let rest: u64 = plan(&after, strategy, threshold.max(1)).iter().map(|transfer| transfer.bytes).sum();
+            let rest: u64 = Planner::new(after.clone(), strategy, threshold.max(1)).plan().iter().map(|transfer| transfer.bytes).sum();
             let small = shelves.iter().any(|shelf| shelf.quota.is_some_and(|quota| quota < 200));
             prop_assert!(rest == 0 || (small && !pack), "{rest} after {after:?}");
         }

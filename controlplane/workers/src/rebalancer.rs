@@ -3,6 +3,7 @@
 //! Invariants: a move is a worker's copy like any other, and the old one goes by the ledger's leave: never with too few
 //! left; one run goes on at a time, whichever replica's it is; what a run that died has moved stays moved.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,12 +18,12 @@ use s3o_core::cleanup::Claim;
 use s3o_core::config::Routing;
 use s3o_core::object::CopyState;
 use s3o_core::ports::{Configs, Overview, Rebalances, Rebalancing, Replication};
-use s3o_core::rebalance::{Move, RebalanceTotals, RebalanceWish, Shelf, Transfer as Planned, plan};
+use s3o_core::rebalance::{Move, Planner, RebalanceTotals, RebalanceWish, Shelf, Transfer as Planned};
 use s3o_core::replication::{CopyItem, Standing};
 use s3o_core::worker::Counts;
 use s3o_runtime::metrics::duration_histogram;
 use s3o_runtime::{OpenOps, Shutdown, audit};
-use s3o_types::{BackendId, BackendState};
+use s3o_types::{BackendId, BackendState, Extent, VersionId};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -173,17 +174,25 @@ impl Rebalancer {
 
     async fn run(&self, wish: RebalanceWish, tell: &mut Tell) -> Result<RebalanceTotals, String> {
         let standing = self.observer.look().await?;
-        let transfers = plan(&self.shelves(&standing).await?, wish.strategy, wish.threshold_percent);
-        let planned_bytes = transfers.iter().map(|transfer| transfer.bytes).fold(0, u64::saturating_add);
+        let mut planner = Planner::new(self.shelves(&standing).await?, wish.strategy, wish.threshold_percent);
+        let wanted = planner.clone().plan();
+        let planned_bytes = wanted.iter().map(|transfer| transfer.bytes).fold(0, u64::saturating_add);
         let mut totals = RebalanceTotals { planned_bytes, ..RebalanceTotals::default() };
-        if transfers.is_empty() {
+        if wanted.is_empty() {
             self.metrics.skip("balanced");
             return Ok(totals);
         }
         let (strategy, dry_run) = (wish.strategy.as_str(), wish.dry_run);
         audit!("rebalance.start", strategy, planned_bytes, dry_run);
-        for planned in transfers {
-            self.carry_out(planned, wish, &standing, &mut totals, tell).await?;
+        let mut seen = BTreeSet::new();
+        for pair in planner.pairs() {
+            let Some(planned) = planner.transfer(pair) else { continue };
+            let before = totals.moved_bytes;
+            self.carry_out(planned, wish, &standing, (&mut totals, &mut seen), tell).await?;
+            planner.moved(pair, totals.moved_bytes - before);
+            if is_full(&totals, wish) || self.shutdown.is_stopping() {
+                break;
+            }
         }
         let RebalanceTotals { moved, moved_bytes, failed, .. } = totals;
         audit!("rebalance.complete", strategy, dry_run, moved, moved_bytes, failed);
@@ -196,21 +205,29 @@ impl Rebalancer {
         planned: Planned,
         wish: RebalanceWish,
         standing: &Standing,
-        totals: &mut RebalanceTotals,
+        (totals, seen): (&mut RebalanceTotals, &mut BTreeSet<(VersionId, Extent)>),
         tell: &mut Tell,
     ) -> Result<(), String> {
         let (mut left, mut after) = (planned.bytes, None);
         loop {
             let page = self.rebalances.candidates(planned, after).await.map_err(|error| error.to_string())?;
             let room = u64::from(wish.batch).saturating_sub(totals.moved + totals.failed);
-            let chosen = choose(page.copies, &mut left, usize::try_from(room).unwrap_or(usize::MAX));
+            // A copy is moved once a run; in a dry run it is where it was.
+            let new =
+                page.copies.into_iter().filter(|copy| !seen.contains(&(copy.entry.version, copy.extent)));
+            let chosen = choose(new, &mut left, usize::try_from(room).unwrap_or(usize::MAX));
+            seen.extend(chosen.iter().map(|copy| (copy.entry.version, copy.extent)));
             let failed = totals.failed;
             self.carry(chosen, planned, wish, (standing, &mut *totals), tell).await;
-            let is_full = totals.moved + totals.failed >= u64::from(wish.batch);
             // A backend that refuses one copy will refuse the next.
             let is_refused = totals.failed > failed;
             after = page.next;
-            if after.is_none() || left == 0 || is_full || is_refused || self.shutdown.is_stopping() {
+            if after.is_none()
+                || left == 0
+                || is_full(totals, wish)
+                || is_refused
+                || self.shutdown.is_stopping()
+            {
                 return Ok(());
             }
         }
@@ -303,9 +320,13 @@ impl Rebalancer {
     }
 }
 
+fn is_full(totals: &RebalanceTotals, wish: RebalanceWish) -> bool {
+    totals.moved + totals.failed >= u64::from(wish.batch)
+}
+
 /// The first ones that fit into what is left.
-fn choose(copies: Vec<CopyItem>, left: &mut u64, at_most: usize) -> Vec<CopyItem> {
-    let fits = copies.into_iter().filter(|copy| {
+fn choose(copies: impl Iterator<Item = CopyItem>, left: &mut u64, at_most: usize) -> Vec<CopyItem> {
+    let fits = copies.filter(|copy| {
         let fits = copy.size <= *left;
         if fits {
             *left -= copy.size;
@@ -344,7 +365,7 @@ impl Rebalancing for Rebalancer {
 #[cfg(test)]
 mod tests {
     use s3o_core::replication::{CopyTask, ReplicationEntry};
-    use s3o_types::{BucketId, Extent, VersionId};
+    use s3o_types::BucketId;
 
     use super::*;
 
@@ -361,7 +382,7 @@ mod tests {
             size,
         };
         let sizes = |chosen: Vec<CopyItem>| chosen.into_iter().map(|copy| copy.size).collect::<Vec<_>>();
-        let all = || [5, 20, 4, 1, 1].map(copy).to_vec();
+        let all = || [5, 20, 4, 1, 1].map(copy).into_iter();
         let mut left = 10;
         assert_eq!(sizes(choose(all(), &mut left, 9)), [5, 4, 1]);
         assert_eq!(left, 0);

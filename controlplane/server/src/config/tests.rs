@@ -49,6 +49,8 @@ cleanup: {interval: 0, concurrency: 0}
 pending_reaper: {interval: 0}
 multipart: {stale_after: 0}
 replication: {interval: 0, concurrency: 0, trim_interval: 0, scan_interval: 0}
+rebalance: {interval: 0, concurrency: 0, threshold_percent: 101}
+integrity: {interval: 0}
 reconcile: {interval: 0, check_interval: 0}
 log: {filter: 'a=b=c'}
 backends:
@@ -86,6 +88,10 @@ credentials:
             "replication.concurrency",
             "replication.trim_interval",
             "replication.scan_interval",
+            "rebalance.interval",
+            "rebalance.concurrency",
+            "rebalance.threshold_percent",
+            "integrity.interval",
             "reconcile.interval",
             "reconcile.check_interval",
             "log.filter",
@@ -113,7 +119,7 @@ credentials:
         ]
     );
     let text = error.to_string();
-    assert!(text.contains("c.yaml:12: backends[1].quota_bytes: must not be 0"), "{text}");
+    assert!(text.contains("c.yaml:15: backends[1].quota_bytes: must not be 0"), "{text}");
     assert!(text.contains("5 copies need 5 backends, and this file has 4"), "{text}");
 }
 

@@ -57,6 +57,7 @@ async fn a_copy_is_made_where_there_is_room_and_dropped_where_it_was() {
     let (fixture, [_, two]) = fixture().await;
     let (ran, told) = run(&fixture, WISH).await;
     let size = BYTES.len() as u64;
+    assert_eq!(told[0].result, Some(Ok(())));
     assert_eq!(ran, Ok(RebalanceTotals { planned_bytes: 450, moved: 1, moved_bytes: size, failed: 0 }));
     let copy = &told[0];
     assert_eq!((copy.bucket.as_str(), copy.from.as_str(), copy.to.as_str()), ("photos", "b1", "b2"));
