@@ -54,6 +54,9 @@ fn versions(batch: &ScrubBatch) -> Vec<(VersionId, Extent)> {
 async fn two_backends() -> (World, Uuid) {
     let world = World::copied(AckLevel::All, 2).await;
     let owner = world.owner().await;
+    let others = "WITH u AS (UPDATE backends SET attached = false WHERE id NOT IN (
+                      SELECT id FROM backends ORDER BY priority, position, id LIMIT 2) RETURNING 1) SELECT count(*) FROM u";
+    world.count(others).await;
     assert_eq!(world.claim(owner, ALL).await, None);
     for _ in 0..2 {
         world.refill().await;

@@ -50,10 +50,12 @@ async fn what_is_broken_behind_the_systems_back_is_found() -> Result<()> {
     ensure!(has(&found, "whole copies", &copy.name), "a missing blob: {found:?}");
     server.plant(&copy.storage_key, blob.bytes);
 
-    server.plant("single/nobody~0", "0");
+    // One of our own names, of another attempt; what others write is unmanaged, and theirs.
+    let nobodys = format!("{}1", &copy.storage_key[..copy.storage_key.len() - 1]);
+    server.plant(&nobodys, "0");
     let found = campaign.check().await?;
     ensure!(has(&found, "accounting", "blob without a row"), "a blob of nobody: {found:?}");
-    server.remove("single/nobody~0");
+    server.remove(&nobodys);
 
     let sql = field.cluster.sql().await?;
     sql.batch_execute("UPDATE backend_usage SET reserved = reserved + 1 WHERE backend = 1 AND slot = 0")
