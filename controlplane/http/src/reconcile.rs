@@ -52,11 +52,11 @@ struct Synced {
 
 #[derive(Serialize)]
 struct Runs {
-    runs: Vec<Run>,
+    runs: Vec<Progress>,
 }
 
 #[derive(Serialize)]
-struct Run {
+struct Progress {
     backend: String,
     kind: String,
     dry_run: bool,
@@ -68,7 +68,7 @@ struct Run {
     error: Option<String>,
 }
 
-impl From<v1::RunProgress> for Run {
+impl From<v1::RunProgress> for Progress {
     fn from(run: v1::RunProgress) -> Self {
         let v1::RunProgress { backend, kind, dry_run, state, cursor, expected, counts, error } = run;
         let counts = counts.into_iter().collect();
@@ -78,7 +78,7 @@ impl From<v1::RunProgress> for Run {
 
 fn query<T: DeserializeOwned>(request: &HttpRequest, id: &RequestId) -> Result<T, Failure> {
     let read = web::Query::<T>::from_query(request.query_string());
-    read.map(web::Query::into_inner).map_err(|error| Failure::new(400, &error.to_string(), id))
+    read.map(web::Query::into_inner).map_err(|error| Failure::new(400, error.to_string(), id))
 }
 
 fn count(run: &v1::RunProgress, names: &[&str]) -> u64 {
@@ -140,5 +140,5 @@ pub(crate) async fn sync(state: web::Data<State>, id: RequestId, request: HttpRe
 pub(crate) async fn runs(state: web::Data<State>, id: RequestId) -> Answer {
     let mut admin = state.deps.admin.clone();
     let reply = crate::admin::asked(admin.list_runs(v1::ListRunsRequest {}), &id).await?;
-    Ok(HttpResponse::Ok().json(Runs { runs: reply.runs.into_iter().map(Run::from).collect() }))
+    Ok(HttpResponse::Ok().json(Runs { runs: reply.runs.into_iter().map(Progress::from).collect() }))
 }

@@ -108,7 +108,7 @@ async fn claim(
 impl Scrubs for Store {
     async fn claim_scrub(&self, wanted: Claim, pace: ScrubPace) -> Result<Option<ScrubBatch>, PortError> {
         let pool = &self.inner.general;
-        let work = || pool.transact_once(async |transaction| claim(transaction, wanted.clone(), pace).await);
+        let work = || pool.transact_once(async |transaction| claim(transaction, wanted, pace).await);
         Ok(pool.retried(work).await?)
     }
 

@@ -17,7 +17,7 @@ async fn the_audit_finds_what_is_wrong_and_puts_it_right() {
     world.begun(op(), "open", 7).await;
     let world = &world;
     let drifts = |repair| async move { world.store.audit(repair).await.unwrap() };
-    assert!(drifts(true).await.iter().all(|drift| drift.agrees()));
+    assert!(drifts(true).await.iter().all(s3o_core::usage::UsageDrift::agrees));
     let wrong = "UPDATE backend_usage SET used = used + 100, reserved = reserved - 3, objects = objects + 1 \
                  WHERE ctid = (SELECT ctid FROM backend_usage WHERE used > 0 LIMIT 1)";
     world.sql.batch_execute(wrong).await.unwrap();
@@ -27,7 +27,7 @@ async fn the_audit_finds_what_is_wrong_and_puts_it_right() {
     let seen = by_backend(&drifts(false).await);
     assert_eq!(seen.values().copied().collect::<Vec<_>>(), [103, 0]);
     assert_eq!(by_backend(&drifts(true).await), seen, "what was wrong is told");
-    assert!(drifts(false).await.iter().all(|drift| drift.agrees()));
+    assert!(drifts(false).await.iter().all(s3o_core::usage::UsageDrift::agrees));
     world.audit().await;
 }
 

@@ -167,6 +167,8 @@ async fn rows_come_in_the_order_of_their_storage_keys() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_may_still_name_a_blob_does() {
+    use StrayKind::{Named, Unborn, Unnamed, Young};
+
     let world = World::new(&[None]).await;
     let copy = world.put("copy", 5).await.0;
     let begun = world.begun(op(), "intent", 5).await.0;
@@ -180,7 +182,6 @@ async fn whatever_may_still_name_a_blob_does() {
     let unborn = first(VersionId::mint(1_000_000, 1));
     blobs.push((storage_key("copy", unborn), unborn));
     let kinds = world.kinds(&blobs, 0).await;
-    use StrayKind::{Named, Unborn, Unnamed, Young};
     assert_eq!(kinds, [Named, Named, Named, Unnamed, Unborn]);
     // A dead letter names it too.
     world

@@ -246,7 +246,8 @@ impl Scrubber {
 #[async_trait]
 impl Worker for Arc<Scrubber> {
     async fn tick(&self) -> Result<Counts, String> {
-        self.queue.counted(self.run()).await
+        // It holds a page of copies on its way.
+        self.queue.counted(Box::pin(self.run())).await
     }
 }
 

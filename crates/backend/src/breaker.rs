@@ -248,6 +248,8 @@ mod tests {
 
     #[test]
     fn one_probe_at_a_time_decides() {
+        use BreakerState::{Closed, HalfOpen, Open};
+
         let (breaker, now) = (Breaker::new(CONFIG), Instant::now());
         (0..3).for_each(|_| breaker.failed(now, 1.0));
         assert_eq!(breaker.state(after(now, 10)), BreakerState::HalfOpen);
@@ -261,7 +263,6 @@ mod tests {
         assert_eq!(breaker.admit(after(now, 32 + 25)), Admission::Probe);
         breaker.succeeded();
         assert_eq!(breaker.admit(after(now, 58)), Admission::Allowed);
-        use BreakerState::{Closed, HalfOpen, Open};
         let counts: Vec<_> = breaker.transitions().counts().collect();
         assert_eq!(
             counts,

@@ -63,17 +63,17 @@ fn expected(body: &[u8]) -> Expected {
         sha256: Some(sha256),
         checksums: Checksums { values },
         also: AlgorithmSet::NONE,
-        digest: digests_of(body, DigestKind::Sha256),
+        digest: Some(digest_of(body, DigestKind::Sha256)),
         keep: Some(DigestKind::Crc64Nvme),
         trailers: AlgorithmSet::NONE.with(Algorithm::Crc64nvme),
         trailer_source: Some(Box::new(move || Ok(trailer))),
     }
 }
 
-fn digests_of(body: &[u8], kind: DigestKind) -> Option<Digest> {
+fn digest_of(body: &[u8], kind: DigestKind) -> Digest {
     let mut hasher = DigestHasher::new(kind);
     hasher.update(body);
-    Some(hasher.finish())
+    hasher.finish()
 }
 
 fn aws_sha256(body: &[u8]) -> [u8; 32] {
@@ -89,7 +89,7 @@ proptest! {
         let (out, failed, verdict) = run(chunks(&body, &cuts), expected(&body));
         prop_assert!(!failed);
         prop_assert_eq!(&out, &body);
-        prop_assert_eq!(verdict.digests().and_then(|digests| digests.digest), digests_of(&body, DigestKind::Crc64Nvme));
+        prop_assert_eq!(verdict.digests().and_then(|digests| digests.digest), Some(digest_of(&body, DigestKind::Crc64Nvme)));
         prop_assert_eq!(verdict.digests().and_then(s3o_blob::BodyDigests::etag), BodyHasher::digest(&body, AlgorithmSet::NONE).etag());
     }
 
@@ -190,7 +190,7 @@ fn without_an_md5_the_hop_has_a_crc() {
     kept.skip_md5(true);
     assert!(block_on(kept.next()).is_some_and(|chunk| chunk.is_ok()));
     let digests = verdict.digests().unwrap();
-    assert!(digests.hop.is_some() && digests.digest == digests_of(b"123456789", DigestKind::Crc64Nvme));
+    assert!(digests.hop.is_some() && digests.digest == Some(digest_of(b"123456789", DigestKind::Crc64Nvme)));
     assert!(digests.checksums.values.is_empty(), "it is not the client's");
     assert!(guard.skip_md5(true) && !guard.skip_md5(false), "too late for another");
 

@@ -216,7 +216,7 @@ impl Sending<'_> {
         let was_streamed = seat.is_some();
         self.vacated.extend(seat);
         match attempted {
-            Attempted::Stored(copy, md5, digests) => self.stored(copy, md5, digests.checksums),
+            Attempted::Stored(copy, md5, checksums) => self.stored(copy, md5, checksums),
             Attempted::BodyFailed(end, fault) if self.write.payload.is_clients() => {
                 self.ends.push(finished(target, end));
                 if self.error.is_none() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use s3o_backend::{Backend, BackendError, BackendErrorKind, Certainty, PutDone, Trailer};
 use s3o_blob::{BodyDigests, BodyFault};
-use s3o_types::Etag;
+use s3o_types::{Checksums, Etag};
 use tokio_util::sync::CancellationToken;
 
 use super::body::Outgoing;
@@ -42,8 +42,8 @@ impl From<End> for Ended {
 
 /// How an attempt ended.
 pub(crate) enum Attempted {
-    /// The backend holds the verified blob, whose MD5 is this ETag.
-    Stored(StoredCopy, Etag, BodyDigests),
+    /// The backend holds the verified blob, whose MD5 is this ETag, and whose checksums are these.
+    Stored(StoredCopy, Etag, Checksums),
     /// The backend failed; another may do better.
     BackendFailed(Ended, BackendError),
     /// The body failed: no backend would do better.
@@ -144,7 +144,7 @@ async fn verify(
                 backend_version,
                 digest: digests.digest,
             };
-            Attempted::Stored(copy, etag, digests)
+            Attempted::Stored(copy, etag, digests.checksums)
         }
         Err(error) => Attempted::BackendFailed(stored(put), error),
     }

@@ -118,7 +118,7 @@ impl Reconciler {
                 audit!("reconcile.import", backend, key, foreign_key, size);
             }
             Outcome::Refused(refusal) if refusal.code == ErrorCode::PreconditionFailed => {
-                run.tally.skipped += 1
+                run.tally.skipped += 1;
             }
             other => {
                 tracing::warn!(backend, key, ?other, "a key could not be imported");

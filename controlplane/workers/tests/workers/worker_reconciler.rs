@@ -113,9 +113,10 @@ async fn a_dry_run_counts_and_changes_nothing() {
     dry.ask.dry_run = true;
     let ended = run_it(&fixture, dry).await;
     assert_eq!((ended.tally.marked, ended.tally.orphaned), (1, 1));
-    let state = fixture.state();
-    assert!(state.reconcile.marked.is_empty() && state.reconcile.settled.is_empty());
-    drop(state);
+    {
+        let state = fixture.state();
+        assert!(state.reconcile.marked.is_empty() && state.reconcile.settled.is_empty());
+    }
     fixture.end().await;
 }
 
@@ -190,9 +191,10 @@ async fn nothing_is_believed_without_our_marker() {
     let fixture = system(&twin, rows).await;
     let ended = run_it(&fixture, reconcile()).await;
     assert!(ended.error.as_ref().is_some_and(|why| why.contains("names backend 2")), "{:?}", ended.error);
-    let state = fixture.state();
-    assert!(state.reconcile.marked.is_empty() && state.reconcile.settled.is_empty());
-    drop(state);
+    {
+        let state = fixture.state();
+        assert!(state.reconcile.marked.is_empty() && state.reconcile.settled.is_empty());
+    }
     fixture.end().await;
 }
 
@@ -211,10 +213,11 @@ async fn what_vanishes_while_it_is_looked_at_is_not_believed_to_be_gone() {
         server.drop_all_blobs();
     };
     tokio::join!(fixture.run("reconciler"), vanish);
-    let state = fixture.state();
-    assert_eq!(state.reconcile.run.as_ref().map(|run| run.state), Some(RunState::Failed));
-    assert!(state.reconcile.marked.is_empty());
-    drop(state);
+    {
+        let state = fixture.state();
+        assert_eq!(state.reconcile.run.as_ref().map(|run| run.state), Some(RunState::Failed));
+        assert!(state.reconcile.marked.is_empty());
+    }
     fixture.end().await;
 }
 
@@ -248,15 +251,16 @@ async fn blobs_without_a_row_are_settled_unless_something_may_name_them() {
     fixture.state().reconcile.kinds.extend(kinds);
     let ended = run_it(&fixture, reconcile()).await;
     assert_eq!(ended.state, RunState::Done);
-    let state = fixture.state();
-    let settled: Vec<&str> =
-        state.reconcile.settled.iter().map(|settle| settle.storage_key.as_str()).collect();
-    assert_eq!(settled, [orphan.as_str()]);
-    assert_eq!(state.reconcile.settled[0].stored_size, 5);
-    assert_eq!(state.reconcile.settled[0].encoding, None, "it does not describe itself");
-    assert_eq!((ended.tally.orphaned, ended.tally.left_alone), (1, 2));
-    assert_eq!((ended.tally.unmanaged, ended.tally.unmanaged_bytes), (3, 9));
-    drop(state);
+    {
+        let state = fixture.state();
+        let settled: Vec<&str> =
+            state.reconcile.settled.iter().map(|settle| settle.storage_key.as_str()).collect();
+        assert_eq!(settled, [orphan.as_str()]);
+        assert_eq!(state.reconcile.settled[0].stored_size, 5);
+        assert_eq!(state.reconcile.settled[0].encoding, None, "it does not describe itself");
+        assert_eq!((ended.tally.orphaned, ended.tally.left_alone), (1, 2));
+        assert_eq!((ended.tally.unmanaged, ended.tally.unmanaged_bytes), (3, 9));
+    }
     fixture.end().await;
 }
 
@@ -267,10 +271,12 @@ async fn a_missing_copy_whose_blob_is_there_again_is_given_back() {
     let bad = KnownCopy { state: CopyState::Quarantined, ..stored(&server, 2, "bad") };
     let fixture = system(&server, vec![back.clone(), bad]).await;
     run_it(&fixture, reconcile()).await;
-    let state = fixture.state();
-    let settled: Vec<_> = state.reconcile.settled.iter().map(|settle| settle.storage_key.clone()).collect();
-    assert_eq!(settled, [back.storage_key]);
-    drop(state);
+    {
+        let state = fixture.state();
+        let settled: Vec<_> =
+            state.reconcile.settled.iter().map(|settle| settle.storage_key.clone()).collect();
+        assert_eq!(settled, [back.storage_key]);
+    }
     fixture.end().await;
 }
 
@@ -291,13 +297,14 @@ async fn a_hashed_blob_says_itself_whose_it_is() {
     let fixture = system(&server, vec![]).await;
     let ended = run_it(&fixture, reconcile()).await;
     assert_eq!((ended.tally.orphaned, ended.tally.left_alone), (1, 1));
-    let state = fixture.state();
-    assert_eq!(
-        (state.reconcile.settled[0].of.key.as_str(), state.reconcile.settled[0].of.bucket.0),
-        ("x//y", 1)
-    );
-    assert!(state.reconcile.settled[0].encoding.is_some());
-    drop(state);
+    {
+        let state = fixture.state();
+        assert_eq!(
+            (state.reconcile.settled[0].of.key.as_str(), state.reconcile.settled[0].of.bucket.0),
+            ("x//y", 1)
+        );
+        assert!(state.reconcile.settled[0].encoding.is_some());
+    }
     fixture.end().await;
 }
 
