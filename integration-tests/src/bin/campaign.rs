@@ -19,8 +19,8 @@ struct Arguments {
     /// Where everything random comes from; drawn and shown when it is left out.
     #[arg(long)]
     seed: Option<u64>,
-    /// Which faults, as a list of names or beginnings of names: `kill,cut,drain`; `default`, `all`, `none`.
-    #[arg(long, default_value = "default")]
+    /// Which faults, as a list of names or beginnings of names: `kill,cut,drain`; `all`, `none`.
+    #[arg(long, default_value = "all")]
     faults: String,
     /// How many of them at a time, at most.
     #[arg(long, default_value_t = AT_ONCE)]

@@ -61,14 +61,13 @@ pub fn parse_kinds(list: &str) -> Result<Vec<Kind>> {
     let mut kinds = Vec::new();
     for word in list.split(',').map(str::trim).filter(|word| !word.is_empty()) {
         let found: Vec<Kind> = match word {
-            "default" => Kind::ALL.into_iter().filter(|kind| kind.is_default()).collect(),
             "all" => Kind::ALL.into(),
             "none" => continue,
             _ => Kind::ALL.into_iter().filter(|kind| kind.name().starts_with(word)).collect(),
         };
         if found.is_empty() {
             let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
-            bail!("`{word}` is no kind of fault; there are default, all, none, {}", names.join(", "));
+            bail!("`{word}` is no kind of fault; there are all, none, {}", names.join(", "));
         }
         kinds.extend(found.into_iter().filter(|kind| !kinds.contains(kind)).collect::<Vec<_>>());
     }
@@ -151,7 +150,7 @@ mod tests {
         assert_eq!(parse_kinds("drain").expect("a kind"), [Kind::Drain]);
         assert_eq!(parse_kinds("kill").expect("kinds").len(), 4);
         assert!(parse_kinds("none").expect("no kind").is_empty());
-        assert!(!parse_kinds("default").expect("kinds").contains(&Kind::Corrupt));
+        assert!(parse_kinds("all").expect("kinds").contains(&Kind::Corrupt));
         assert!(parse_kinds("fire").is_err());
     }
 }

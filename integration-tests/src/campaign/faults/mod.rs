@@ -156,11 +156,6 @@ impl Kind {
         }
     }
 
-    /// Whether it strikes when no list of faults was given. Damage of single blobs does not until something finds it.
-    pub const fn is_default(self) -> bool {
-        !matches!(self, Self::Corrupt | Self::Drop)
-    }
-
     /// Draws one.
     pub fn draw(self, random: &mut StdRng) -> Fault {
         let mut below = |n: usize| random.random_range(0..n);
