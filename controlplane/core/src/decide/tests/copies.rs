@@ -96,7 +96,7 @@ fn a_quorum_does_with_the_backends_that_there_are() {
     assert_eq!((targets.len(), required_copies), (2, 2));
     world.draining.insert(BackendId(2));
     let refusal = refused(&world.begin(2, "k", 10, Conditions::default()));
-    assert_eq!(refusal, Some(ErrorCode::InsufficientStorage));
+    assert_eq!(refusal, Some(ErrorCode::ServiceUnavailable), "nothing is full");
 }
 
 #[test]
