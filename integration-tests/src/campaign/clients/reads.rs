@@ -46,7 +46,7 @@ impl Intercept for Degraded {
 }
 
 /// What a reader saw.
-type Seen = Result<Option<String>, Failure>;
+pub(super) type Seen = Result<Option<String>, Failure>;
 
 impl Worker {
     pub(super) async fn get(&mut self, target: &Target) -> bool {
@@ -85,6 +85,12 @@ impl Worker {
     }
 
     pub(super) async fn head(&mut self, target: &Target) -> bool {
+        let seen = self.look(target).await;
+        self.count("head", &target.name(), &seen.map(drop))
+    }
+
+    /// The ETag that HEAD says, or that there is none.
+    pub(super) async fn look(&mut self, target: &Target) -> Seen {
         let (plane, degraded) = (self.plane(), Degraded::default());
         let pending = self.board.recorder.invoke(&self.name, &target.name(), Call::Read);
         let call = plane.head_object().bucket(target.bucket.name).key(&target.key);
@@ -93,7 +99,7 @@ impl Worker {
             Err(error) => absent(Failure::of(&error)),
         };
         pending.end(self.outcome(&seen, degraded.is_set()));
-        self.count("head", &target.name(), &seen.map(drop))
+        seen
     }
 
     fn outcome(&self, seen: &Seen, degraded: bool) -> Outcome {

@@ -3,7 +3,7 @@
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use rand::RngExt as _;
-use s3o_testkit::history::{Call, Condition, Outcome, Value};
+use s3o_testkit::history::{Call, Condition, Outcome};
 
 use super::{Target, Worker, written};
 use crate::campaign::board::KeptVersion;
@@ -43,15 +43,8 @@ impl Worker {
     }
 
     pub(super) async fn put_if_match(&mut self, target: &Target) -> bool {
-        let plane = self.plane();
-        let pending = self.board.recorder.invoke(&self.name, &target.name(), Call::Read);
-        let seen = s3::head(&plane, target.bucket.name, &target.key).await;
-        pending.end(match &seen {
-            Ok(seen) => Outcome::Saw(seen.as_ref().map(|(etag, _)| Value::from(etag.as_str()))),
-            Err(_) => Outcome::Unknown,
-        });
-        match seen {
-            Ok(Some((etag, _))) => self.put(target, Condition::Is(etag.into())).await,
+        match self.look(target).await {
+            Ok(Some(etag)) => self.put(target, Condition::Is(etag.into())).await,
             Ok(None) => true,
             Err(failure) => self.count("head", &target.name(), &Err(failure)),
         }
