@@ -15,7 +15,7 @@ use s3o_core::call::{
 };
 use s3o_core::intent::{Target, TargetEnd};
 use s3o_core::object::{CopyRow, CopyState, known_digest};
-use s3o_core::ports::{Configs, Ledger};
+use s3o_core::ports::Ledger;
 use s3o_core::replication::{CopiesPage, ExtentCopies, Standing};
 use s3o_runtime::{OpenOps, audit};
 use s3o_types::{BackendId, BlobName, Conditions, Digest, DigestKind, Encoding, ObjectAttributes, Op};
@@ -29,7 +29,6 @@ const NO_SOURCE: &str = "no copy can be read";
 
 pub(crate) struct Transfer {
     ledger: Arc<dyn Ledger>,
-    configs: Arc<dyn Configs>,
     backends: Arc<Backends>,
     checker: Checker,
     keep: DigestKind,
@@ -101,7 +100,6 @@ impl Transfer {
     pub(crate) fn new(deps: &Deps, backends: Arc<Backends>, session: Uuid, open_ops: OpenOps) -> Self {
         Self {
             ledger: deps.ledger.clone(),
-            configs: deps.configs.clone(),
             checker: Checker::new(deps, backends.clone(), session, "replicator"),
             keep: deps.settings.digest,
             backends,
@@ -139,7 +137,7 @@ impl Transfer {
         match self.send(page, source, &target, known).await {
             Sent::Stored(stored) => {
                 let row = self.commit(op, page, intent, stored, &copy).await?;
-                report(op, &row, &from, &self.name(row.backend));
+                report(op, &row, &from, &self.checker.name(row.backend));
                 Ok(row)
             }
             Sent::Failed { end, backend_version, why, blame } => {
@@ -280,7 +278,7 @@ impl Transfer {
         let backend = self.backends.get(target.backend);
         backend
             .filter(|backend| backend.spec().place == target.place)
-            .ok_or_else(|| format!("{} is being reconfigured", self.name(target.backend)))
+            .ok_or_else(|| format!("{} is being reconfigured", self.checker.name(target.backend)))
     }
 
     async fn commit(
@@ -334,12 +332,6 @@ impl Transfer {
         if let Outcome::Refused(refusal) = self.submit(op, Call::Abort(abort)).await {
             tracing::debug!(%op, error = refusal.message, "a copy was not given up: left to the reaper");
         }
-    }
-
-    fn name(&self, id: BackendId) -> String {
-        let config = self.configs.current();
-        let backend = config.backends.iter().find(|backend| backend.spec.id == id);
-        backend.map_or_else(|| format!("backend {}", id.0), |backend| backend.spec.name.clone())
     }
 
     async fn submit(&self, op: Op, call: Call) -> Outcome {
