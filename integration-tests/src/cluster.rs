@@ -50,7 +50,7 @@ pub struct Options {
     pub times: Times,
     /// TLS; none by default.
     pub tls: Tls,
-    /// Sections that stand in control planes' files instead of the usual ones, by name.
+    /// What control planes' files say besides the usual, or instead of it, by section.
     pub sections: serde_json::Map<String, Value>,
     /// What runs under callgrind, which counts its instructions into the file `callgrind` of the folder.
     pub profiled: Option<Profiled>,
@@ -230,7 +230,10 @@ impl Cluster {
         bucket["ack"] = options.ack.into();
         options.tls.add_to_control_plane(&mut file);
         for (name, section) in &options.sections {
-            file[name] = section.clone();
+            match (file[name].as_object_mut(), section) {
+                (Some(usual), Value::Object(section)) => usual.extend(section.clone()),
+                _ => file[name] = section.clone(),
+            }
         }
         file
     }

@@ -189,6 +189,9 @@ pub struct Claim {
     pub lasts_us: i64,
     /// Rows at most.
     pub limit: u32,
+    /// Of queue rows only those that were due this long ago already, in microseconds. A run takes what waited when it
+    /// began, by whoever's clock; what comes meanwhile is for the next one, so that a run ends under any load.
+    pub due_for_us: i64,
 }
 
 /// Depths of the queues. A store may stop counting at 100,001: more than a hundred thousand.

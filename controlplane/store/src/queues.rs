@@ -19,11 +19,14 @@ use crate::Store;
 use crate::rows::{Cells, CleanupRecord, IntentRecord, corrupt};
 use crate::versions;
 
+/// Nothing, while the recovery mode is on.
 const CLAIM_CLEANUP: &str = "
     WITH due AS (
         SELECT id, claimed_by IS NOT NULL AS recovered
         FROM cleanup_queue
-        WHERE kind = 'blob' AND not_before <= now() AND (claimed_by IS NULL OR claimed_until < now())
+        WHERE kind = 'blob' AND not_before <= now() - $4::bigint * interval '1 microsecond'
+          AND (claimed_by IS NULL OR claimed_until < now())
+          AND NOT EXISTS (SELECT FROM settings WHERE name = 'recovery')
         ORDER BY not_before, id LIMIT $3
         FOR UPDATE SKIP LOCKED
     )
@@ -146,9 +149,11 @@ fn parts(result: &CleanupResult) -> (&'static str, Option<String>) {
 #[async_trait]
 impl Queues for Store {
     async fn claim_cleanup(&self, claim: Claim) -> Result<Vec<CleanupItem>, PortError> {
-        let Claim { owner, lasts_us, limit } = claim;
+        let Claim { owner, lasts_us, limit, due_for_us } = claim;
         self.inner.general.retried(|| versions::expand(&self.inner.general)).await?;
-        let rows = self.inner.general.run(CLAIM_CLEANUP, &[&owner, &lasts_us, &i64::from(limit)]).await?;
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+            [&owner, &lasts_us, &i64::from(limit), &due_for_us];
+        let rows = self.inner.general.run(CLAIM_CLEANUP, &params).await?;
         Ok(readable(&rows, "cleanup_queue", |cells| CleanupItem::try_from(CleanupRecord(cells))))
     }
 
@@ -182,7 +187,7 @@ impl Queues for Store {
     }
 
     async fn claim_expired_intents(&self, claim: Claim) -> Result<Vec<Intent>, PortError> {
-        let Claim { owner, lasts_us, limit } = claim;
+        let Claim { owner, lasts_us, limit, due_for_us: _ } = claim;
         let unlisted = i64::from(UNLISTED_SECONDS);
         let lease = i64::from(LEASE_SECONDS);
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =

@@ -27,7 +27,7 @@ use crate::scan;
 const CLAIM: &str = "
     WITH due AS (
         SELECT version FROM replication_queue
-        WHERE task = $4 AND not_before <= now() AND (claimed_by IS NULL OR claimed_until < now()
+        WHERE task = $4 AND not_before <= now() - $5::bigint * interval '1 microsecond' AND (claimed_by IS NULL OR claimed_until < now()
             OR NOT EXISTS (SELECT FROM sessions s WHERE s.id = claimed_by AND s.deadline > now()))
         ORDER BY not_before, version LIMIT $3
         FOR UPDATE SKIP LOCKED
@@ -93,9 +93,9 @@ fn parts(result: &ReplicationResult) -> (Option<&'static str>, Option<String>) {
 #[async_trait]
 impl Replication for Store {
     async fn claim_versions(&self, task: CopyTask, claim: Claim) -> Result<Vec<ReplicationItem>, PortError> {
-        let Claim { owner, lasts_us, limit } = claim;
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-            [&owner, &lasts_us, &i64::from(limit), &task.as_str()];
+        let Claim { owner, lasts_us, limit, due_for_us } = claim;
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+            [&owner, &lasts_us, &i64::from(limit), &task.as_str(), &due_for_us];
         let rows = self.inner.general.run(CLAIM, &params).await?;
         Ok(readable(&rows, "replication_queue", item))
     }

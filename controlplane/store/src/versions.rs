@@ -22,8 +22,10 @@ const DUE: &str = "
     WHERE kind = 'version' AND not_before <= now() ORDER BY not_before, id LIMIT 1 FOR UPDATE SKIP LOCKED";
 
 const QUEUE: &str = "
-    INSERT INTO cleanup_queue (backend, storage_key, version, extent, gen, backend_version, size, reason, uncertain)
-    SELECT backend, storage_key, version, extent, gen, backend_version, size, $8, false
+    INSERT INTO cleanup_queue (backend, storage_key, version, extent, gen, backend_version, size, reason, uncertain,
+                               not_before)
+    SELECT backend, storage_key, version, extent, gen, backend_version, size, $8, false,
+           (SELECT not_before FROM cleanup_queue WHERE id = $9)
     FROM unnest($1::int[], $2::text[], $3::uuid[], $4::smallint[], $5::smallint[], $6::text[], $7::bigint[])
          AS t (backend, storage_key, version, extent, gen, backend_version, size)";
 
@@ -65,7 +67,8 @@ pub(crate) async fn expand(pool: &Pool) -> Result<bool, Failure> {
 }
 
 async fn queue(transaction: &Transaction<'_>, due: &Row, copies: &[CopyRow]) -> Result<(), Failure> {
-    let (prefix, reason): (String, String) = (due.get("storage_key"), due.get("reason"));
+    let (prefix, reason, id): (String, String, i64) =
+        (due.get("storage_key"), due.get("reason"), due.get("id"));
     let backends: Vec<i32> = copies.iter().map(|copy| copy.backend.0).collect();
     let key = |copy: &CopyRow| copy.foreign_key.clone().unwrap_or_else(|| format!("{prefix}{}", copy.blob));
     let keys: Vec<String> = copies.iter().map(key).collect();
@@ -75,8 +78,8 @@ async fn queue(transaction: &Transaction<'_>, due: &Row, copies: &[CopyRow]) -> 
     let backend_versions: Vec<Option<&str>> =
         copies.iter().map(|copy| copy.backend_version.as_deref()).collect();
     let sizes: Vec<i64> = copies.iter().map(|copy| signed(copy.stored_size)).collect();
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 8] =
-        [&backends, &keys, &versions, &extents, &gens, &backend_versions, &sizes, &reason];
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 9] =
+        [&backends, &keys, &versions, &extents, &gens, &backend_versions, &sizes, &reason, &id];
     transaction.execute(QUEUE, &params).await?;
     transaction.execute(DROP, &[&versions, &extents, &backends]).await?;
     Ok(())

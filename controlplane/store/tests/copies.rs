@@ -31,7 +31,7 @@ fn code(outcome: &Outcome) -> ErrorCode {
 }
 
 const fn claim(owner: Uuid) -> Claim {
-    Claim { owner, lasts_us: 60_000_000, limit: 100 }
+    Claim { owner, lasts_us: 60_000_000, limit: 100, due_for_us: 0 }
 }
 
 impl World {

@@ -132,7 +132,7 @@ async fn the_reaper_promotes_nothing_at_a_place_of_the_past() {
     world.begun(op(), "k", 10).await;
     Sessions::close(&world.store, world.session).await.unwrap();
     let owner = Uuid::new_v4();
-    let claim = Claim { owner, lasts_us: 60_000_000, limit: 10 };
+    let claim = Claim { owner, lasts_us: 60_000_000, limit: 10, due_for_us: 0 };
     let intent = world.store.claim_expired_intents(claim).await.unwrap().remove(0);
     assert_eq!(intent.targets[0].place, Place::FIRST);
     declare(&world, &moved_to(1), "moved").await;

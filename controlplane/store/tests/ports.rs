@@ -19,7 +19,7 @@ use uuid::Uuid;
 const ATTACHED: &str = "SELECT count(*) FROM backends WHERE attached";
 
 fn claim(owner: Uuid) -> Claim {
-    Claim { owner, lasts_us: 60_000_000, limit: 100 }
+    Claim { owner, lasts_us: 60_000_000, limit: 100, due_for_us: 0 }
 }
 
 #[tokio::test]

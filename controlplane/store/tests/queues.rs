@@ -15,7 +15,7 @@ use support::{World, eventually, op};
 use uuid::Uuid;
 
 fn claim(owner: Uuid) -> Claim {
-    Claim { owner, lasts_us: 60_000_000, limit: 100 }
+    Claim { owner, lasts_us: 60_000_000, limit: 100, due_for_us: 0 }
 }
 
 #[tokio::test]

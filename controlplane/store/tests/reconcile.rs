@@ -43,7 +43,7 @@ impl World {
         let session = Uuid::new_v4();
         let (name, version, features) = ("workers".to_owned(), "1".to_owned(), vec![]);
         self.store.open(Hello { session, name, version, features }).await.unwrap();
-        Claim { owner: session, lasts_us: 60_000_000, limit: 1 }
+        Claim { owner: session, lasts_us: 60_000_000, limit: 1, due_for_us: 0 }
     }
 
     fn query(&self, backend: BackendId, keys: KeyRange, per_key: u16) -> RowsQuery {

@@ -23,7 +23,7 @@ impl World {
     }
 
     async fn claim(&self, owner: Uuid, pace: ScrubPace) -> Option<ScrubBatch> {
-        let claim = Claim { owner, lasts_us: 60_000_000, limit: SCRUB_BATCH };
+        let claim = Claim { owner, lasts_us: 60_000_000, limit: SCRUB_BATCH, due_for_us: 0 };
         self.store.claim_scrub(claim, pace).await.unwrap()
     }
 
@@ -190,7 +190,7 @@ async fn what_the_other_backend_has_cannot_be_moved_there() {
 async fn a_run_is_of_one_owner_until_it_ends_or_dies() {
     let world = World::copied(AckLevel::One, 2).await;
     let (one, two) = (world.owner().await, world.owner().await);
-    let claim = |owner| Claim { owner, lasts_us: 60_000_000, limit: 1 };
+    let claim = |owner| Claim { owner, lasts_us: 60_000_000, limit: 1, due_for_us: 0 };
     let claimed = async |owner| world.store.claim_run("rebalance", claim(owner)).await.unwrap();
     assert!(claimed(one).await && !claimed(two).await && claimed(one).await);
     assert!(world.store.claim_run("other", claim(two)).await.unwrap());

@@ -226,7 +226,7 @@ async fn a_version_of_many_extents_goes_in_pieces_and_is_read_until_then() {
         let expected = if n % 2 == 0 { vec![(2, 2, 2)] } else { vec![(0, 0, 5000)] };
         assert_eq!(extents(&found.unwrap()), expected, "{n}");
     }
-    let claim = Claim { owner: Uuid::new_v4(), lasts_us: 60_000_000, limit: 1000 };
+    let claim = Claim { owner: Uuid::new_v4(), lasts_us: 60_000_000, limit: 1000, due_for_us: 0 };
     assert!(world.store.claim_cleanup(claim).await.unwrap().is_empty(), "its readers' grace is not over");
     world.make_everything_due().await;
     let mut claimed = Vec::new();
@@ -307,7 +307,7 @@ async fn a_version_that_cannot_be_read_holds_up_nobody() {
     world.store.submit(world.delete(op(), "other")).await;
     world.sql.batch_execute("UPDATE copies SET encoding = '[1]' WHERE extent = 3").await.unwrap();
     world.make_everything_due().await;
-    let claim = Claim { owner: Uuid::new_v4(), lasts_us: 60_000_000, limit: 1000 };
+    let claim = Claim { owner: Uuid::new_v4(), lasts_us: 60_000_000, limit: 1000, due_for_us: 0 };
     assert_eq!(world.store.claim_cleanup(claim).await.unwrap().len(), 1, "the other object's blob");
     assert_eq!(world.count("SELECT count(*) FROM copies").await, 17);
     world.audit().await;
@@ -331,7 +331,7 @@ async fn quota_pressure_reaches_versions_of_many_extents() {
             == 1
     })
     .await;
-    let claim = Claim { owner: Uuid::new_v4(), lasts_us: 60_000_000, limit: 1000 };
+    let claim = Claim { owner: Uuid::new_v4(), lasts_us: 60_000_000, limit: 1000, due_for_us: 0 };
     assert_eq!(world.store.claim_cleanup(claim).await.unwrap().len(), 17);
     world.audit().await;
 }

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::Deps;
 use crate::backends::Backends;
-use crate::harness::Worker;
+use crate::harness::{Run, Worker};
 use crate::marker_gate::MarkerGate;
 
 /// How long one DELETE may take.
@@ -167,9 +167,10 @@ fn report(backend: &str, item: &CleanupItem, result: &CleanupResult) {
 #[async_trait]
 impl Worker for CleanupQueue {
     async fn tick(&self) -> Result<Counts, String> {
-        let mut total: Counts = BTreeMap::new();
+        let (mut total, run): (Counts, _) = (BTreeMap::new(), Run::begin());
         while !self.shutdown.is_stopping() {
-            let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: BATCH };
+            let due_for_us = run.lasts_us();
+            let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: BATCH, due_for_us };
             let items = self.queues.claim_cleanup(claim).await.map_err(|error| error.to_string())?;
             if items.is_empty() {
                 break;

@@ -5,7 +5,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
@@ -29,6 +29,20 @@ use crate::{Deps, OnDemand};
 pub(crate) trait Worker: Send + Sync {
     /// Does what is due and says what was done. An error is for operators.
     async fn tick(&self) -> Result<Counts, String>;
+}
+
+/// When a tick began: what becomes due in its course is the next one's.
+pub(crate) struct Run(Instant);
+
+impl Run {
+    pub(crate) fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Microseconds so far.
+    pub(crate) fn lasts_us(&self) -> i64 {
+        i64::try_from(self.0.elapsed().as_micros()).unwrap_or(i64::MAX)
+    }
 }
 
 /// A worker in the list.

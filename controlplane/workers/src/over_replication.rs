@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::Deps;
 use crate::backends::Backends;
-use crate::harness::Worker;
+use crate::harness::{Run, Worker};
 use crate::standing::Observer;
 use crate::version_queue::VersionQueue;
 
@@ -182,10 +182,11 @@ impl OverReplication {
 
     async fn run(&self) -> Result<Counts, String> {
         let (mut removed, mut failed, mut looked_at) = (0, 0, 0);
+        let run = Run::begin();
         while !self.shutdown.is_stopping() {
             // Before the claim: what is claimed is always finished.
             let standing = self.observer.look().await?;
-            let items = self.queue.claim(BATCH).await?;
+            let items = self.queue.claim(BATCH, &run).await?;
             if items.is_empty() {
                 break;
             }

@@ -106,7 +106,7 @@ impl PendingReaper {
 
     async fn drain(&self, counts: &mut Counts, ambiguous: &mut Vec<Op>) -> Result<(), String> {
         while !self.shutdown.is_stopping() {
-            let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: BATCH };
+            let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: BATCH, due_for_us: 0 };
             let intents =
                 self.queues.claim_expired_intents(claim).await.map_err(|error| error.to_string())?;
             if intents.is_empty() {

@@ -152,7 +152,7 @@ impl Rebalancer {
         if wish.dry_run {
             return self.run(wish, tell).await;
         }
-        let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: 1 };
+        let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: 1, due_for_us: 0 };
         let mine = self.running.try_lock();
         let claimed = mine.is_ok()
             && self.rebalances.claim_run(NAME, claim).await.map_err(|error| error.to_string())?;

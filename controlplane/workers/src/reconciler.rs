@@ -141,7 +141,7 @@ impl Reconciler {
     }
 
     const fn claim(&self) -> Claim {
-        Claim { owner: self.owner, lasts_us: CLAIM_US, limit: 1 }
+        Claim { owner: self.owner, lasts_us: CLAIM_US, limit: 1, due_for_us: 0 }
     }
 
     fn young_us(&self) -> i64 {

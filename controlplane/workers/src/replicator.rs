@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::Deps;
 use crate::backends::Backends;
-use crate::harness::Worker;
+use crate::harness::{Run, Worker};
 use crate::standing::Observer;
 use crate::version_queue::VersionQueue;
 use transfer::{Transfer, Tried};
@@ -102,10 +102,17 @@ impl Replicator {
             }
         }
         match failure {
+            // Overwritten or deleted meanwhile: nothing is lacking.
+            Some(_) if self.is_gone(item).await => ReplicationResult::Done,
             Some(why) => ReplicationResult::Failed(why),
             None if too_many => ReplicationResult::HandedOver(CopyTask::Trim),
             None => ReplicationResult::Done,
         }
+    }
+
+    async fn is_gone(&self, item: &ReplicationItem) -> bool {
+        let query = CopiesQuery { entry: item.entry.clone(), after: None };
+        matches!(self.replication.copies(query).await, Ok(None))
     }
 
     /// Makes what an extent lacks; says whether it has too much then.
@@ -158,11 +165,11 @@ impl Replicator {
     }
 
     async fn run(&self) -> Result<Counts, String> {
-        let mut counts = Counts::new();
+        let (mut counts, run) = (Counts::new(), Run::begin());
         while !self.shutdown.is_stopping() {
             // Before the claim: what is claimed is always finished.
             let standing = self.observer.look().await?;
-            let items = self.queue.claim(BATCH).await?;
+            let items = self.queue.claim(BATCH, &run).await?;
             if items.is_empty() {
                 break;
             }

@@ -31,7 +31,7 @@ use uuid::Uuid;
 use crate::Deps;
 use crate::backends::Backends;
 use crate::check::Checker;
-use crate::harness::Worker;
+use crate::harness::{Run, Worker};
 use crate::version_queue::VersionQueue;
 
 /// Versions a claim.
@@ -157,8 +157,9 @@ impl Scrubber {
     }
 
     async fn waiting(&self, counts: &mut Counts) -> Result<(), String> {
+        let run = Run::begin();
         while !self.shutdown.is_stopping() {
-            let items = self.queue.claim(BATCH).await?;
+            let items = self.queue.claim(BATCH, &run).await?;
             if items.is_empty() {
                 break;
             }
@@ -182,7 +183,7 @@ impl Scrubber {
     async fn rounds(&self, counts: &mut Counts) -> Result<(), String> {
         let mut ended: BTreeSet<BackendId> = BTreeSet::new();
         while self.pace.bytes_per_hour > 0 && !self.shutdown.is_stopping() {
-            let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: SCRUB_BATCH };
+            let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: SCRUB_BATCH, due_for_us: 0 };
             let claimed =
                 self.scrubs.claim_scrub(claim, self.pace).await.map_err(|error| error.to_string())?;
             let Some(batch) = claimed else { break };

@@ -19,6 +19,7 @@ use s3o_runtime::metrics::duration_histogram;
 use uuid::Uuid;
 
 use crate::Deps;
+use crate::harness::Run;
 
 /// Longer than most versions take. Whoever takes one over that is still worked on makes a copy too many at worst: the
 /// second commit queues the version again.
@@ -59,9 +60,9 @@ impl VersionQueue {
         new
     }
 
-    /// The next versions that are due.
-    pub(crate) async fn claim(&self, limit: u32) -> Result<Vec<ReplicationItem>, String> {
-        let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit };
+    /// The next versions that were due when the run began.
+    pub(crate) async fn claim(&self, limit: u32, run: &Run) -> Result<Vec<ReplicationItem>, String> {
+        let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit, due_for_us: run.lasts_us() };
         self.replication.claim_versions(self.task, claim).await.map_err(|error| error.to_string())
     }
 

@@ -1,9 +1,11 @@
-//! Several control planes: one is killed under load, and nothing acknowledged is lost.
+//! Several control planes: one is killed under load, and nothing acknowledged is lost. And the connections to one, when
+//! they have grown old.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 use s3o_integration_tests::config::BUCKET;
 use s3o_integration_tests::s3::{self, body};
 use s3o_integration_tests::{Cluster, Options};
@@ -46,5 +48,35 @@ async fn one_of_two_is_killed_under_load() -> Result<()> {
             "{key} was acknowledged and is not whole"
         );
     }
+    cluster.finish().await
+}
+
+/// Streams move to new connections, and no client notices.
+#[tokio::test(flavor = "multi_thread")]
+async fn old_connections_are_left_unnoticed() -> Result<()> {
+    let mut options = Options::default();
+    options.sections.insert("grpc".to_owned(), json!({"max_connection_age": "2s"}));
+    let cluster = Cluster::start(options).await?;
+    let client = cluster.s3(0);
+    let connected = || cluster.control[0].process.output().matches("data plane connected").count();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let writers = (0..4).map(|writer| {
+        let (client, connected) = (&client, &connected);
+        async move {
+            let mut n = 0;
+            // Each connection lasts about 2 s: the fifth session is on the fifth.
+            while connected() < 5 {
+                ensure!(tokio::time::Instant::now() < deadline, "{} sessions", connected());
+                let key = format!("w{writer}/{n}");
+                s3::put(client, BUCKET, &key, body(&key, 3000)).await.map_err(|error| {
+                    anyhow::anyhow!("{key}: {error:?}, after {} sessions", connected())
+                })?;
+                n += 1;
+            }
+            anyhow::Ok(n)
+        }
+    });
+    let written = futures::future::try_join_all(writers).await?;
+    ensure!(written.iter().all(|n| *n > 4), "{written:?}");
     cluster.finish().await
 }

@@ -180,10 +180,15 @@ async fn no_live_blob_is_deleted_under_load() -> Result<()> {
                 }
             }
         }
-        stop.store(true, Ordering::Relaxed);
         anyhow::Ok(failed)
     };
-    let (live, failed) = futures::future::join(futures::future::join_all(writers), runs).await;
+    let ended = async {
+        let failed = runs.await;
+        // However they ended: the writers would go on for ever.
+        stop.store(true, Ordering::Relaxed);
+        failed
+    };
+    let (live, failed) = futures::future::join(futures::future::join_all(writers), ended).await;
     ensure!(failed.as_ref().is_ok_and(Option::is_none), "{failed:?}");
     settle(&cluster).await?;
     for (key, name) in live.into_iter().flatten() {
