@@ -67,9 +67,34 @@ pub async fn audit_but(cluster: &Cluster, damaged: &BTreeSet<(String, String)>) 
             wrong.push(format!("blob without a row: {key} on backend {backend}, {size} bytes"));
         }
     }
+    journal(cluster, &sql, &ids, &mut wrong).await?;
     usage(&sql, &ids, &mut wrong).await?;
     rows_agree(&sql, &mut wrong).await?;
     if wrong.is_empty() { Ok(()) } else { bail!("the audit found:\n  {}", wrong.join("\n  ")) }
+}
+
+/// Each file of the journal has a row.
+async fn journal(
+    cluster: &Cluster,
+    sql: &tokio_postgres::Client,
+    ids: &BTreeMap<String, i32>,
+    wrong: &mut Vec<String>,
+) -> Result<()> {
+    let rows = sql.query("SELECT backend, storage_key, bytes FROM journal_files", &[]).await?;
+    let rows: Blobs = rows
+        .iter()
+        .map(|row| ((row.get(0), row.get(1)), u64::try_from(row.get::<_, i64>(2)).unwrap_or(0)))
+        .collect();
+    for backend in &cluster.backends {
+        let Some(id) = ids.get(&backend.name) else { continue };
+        for (key, size) in backend.stored()? {
+            let is_ours = key.starts_with(s3o_types::storage_key::JOURNAL_PREFIX);
+            if is_ours && rows.get(&(*id, key.clone())) != Some(&size) {
+                wrong.push(format!("a file of the journal without a row: {key} on {}", backend.name));
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn backend_ids(sql: &tokio_postgres::Client) -> Result<BTreeMap<String, i32>> {
@@ -197,6 +222,7 @@ async fn usage(
              UNION ALL
              SELECT c.backend, 0, 0, c.stored_size, 0
              FROM copies c JOIN cleanup_queue q ON q.kind = 'version' AND q.version = c.version
+             UNION ALL SELECT backend, bytes, 0, 0, 0 FROM journal_files
              UNION ALL SELECT backend, 0, size, 0, 0 FROM part_copies
              UNION ALL SELECT t.backend, 0, i.size, 0, 0 FROM intents i, unnest(i.target_backend) AS t (backend)
              UNION ALL SELECT backend, 0, 0, size, 0 FROM cleanup_queue WHERE kind <> 'version'

@@ -122,6 +122,7 @@ pub struct Cluster {
     pub backends: Vec<Backend>,
     /// PostgreSQL.
     pub database: Database,
+    database_folder: PathBuf,
     options: Options,
     finished: bool,
     folder: TempDir,
@@ -137,7 +138,10 @@ impl Cluster {
             backends.push(Backend::start(&format!("b{index}")).await?);
         }
         let (control, data) = (Vec::new(), Vec::new());
-        let mut cluster = Self { control, data, backends, database, options, finished: false, folder };
+        let database_folder = folder.path().join("postgres");
+        let finished = false;
+        let mut cluster =
+            Self { control, data, backends, database, database_folder, options, finished, folder };
         for index in 0..cluster.options.control_planes {
             cluster.add_control_plane(index).await?;
         }
@@ -260,6 +264,31 @@ impl Cluster {
             write(&control.config, &value)?;
         }
         Ok(())
+    }
+
+    /// An empty database in the place of the one that there is. Control planes must not run.
+    pub async fn replace_database(&mut self) -> Result<()> {
+        let folder = self.folder.path().join(format!("postgres-{}", ports::free()?.port()));
+        self.use_copy(folder).await
+    }
+
+    /// A copy of the database as it is now, as of a crash: a folder for [`Self::use_copy`].
+    pub async fn copy_database(&mut self) -> Result<PathBuf> {
+        self.database.kill().await?;
+        let copy = self.folder.path().join(format!("postgres-{}", ports::free()?.port()));
+        let copied =
+            std::process::Command::new("cp").arg("-a").arg(&self.database_folder).arg(&copy).status()?;
+        anyhow::ensure!(copied.success(), "copying the database");
+        self.database.restart().await?;
+        Ok(copy)
+    }
+
+    /// The database in that folder takes the place of the one that there is. Control planes must not run.
+    pub async fn use_copy(&mut self, folder: PathBuf) -> Result<()> {
+        self.database.kill().await?;
+        self.database = Database::start_in(&folder).await?;
+        self.database_folder = folder;
+        self.write_files(|_| {})
     }
 
     /// Waits until the marker of every backend was read, so that all can be written to.

@@ -193,6 +193,8 @@ pub fn control_plane(
             "scan_interval": format!("{}s", times.worker_interval_s),
         },
         "reconcile": {"check_interval": format!("{}s", times.worker_interval_s), "orphan_after": "0s"},
+        // It writes to the backends by itself, which the tests of other things count.
+        "journal": {"enabled": false, "interval": format!("{}s", times.worker_interval_s)},
         "shutdown_grace": "20s",
         "log": {"filter": "info", "format": "json"},
     })

@@ -17,7 +17,12 @@ pub struct Database {
 impl Database {
     /// Starts one below `folder`.
     pub async fn start(folder: &Path) -> Result<Self> {
-        let mut options = Options::new(folder.join("postgres"));
+        Self::start_in(&folder.join("postgres")).await
+    }
+
+    /// Starts one on a folder of its own, perhaps a copy of another one's.
+    pub async fn start_in(folder: &Path) -> Result<Self> {
+        let mut options = Options::new(folder);
         options.port = crate::ports::free()?.port();
         // A kill of the server's processes does not take the kernel's cache with it: what was written
         // is there after a restart, with or without fsync.

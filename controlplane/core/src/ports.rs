@@ -10,6 +10,9 @@ use crate::call::{Outcome, Refusal, Request};
 use crate::cleanup::{Claim, CleanupItem, CleanupResult, QueueDepths};
 use crate::config::{ClusterConfig, MarkerPlace, MarkerSeen};
 use crate::intent::Intent;
+use crate::journal::{
+    JournalChores, JournalState, JournalStep, LogPage, LogPlace, RowPlace, RowsRead, StoredFile,
+};
 use crate::listing::{ListQuery, Page};
 use crate::object::{Locate, Lookup};
 use crate::rebalance::{CandidatePage, Move, RebalanceTotals, RebalanceWish, Transfer};
@@ -19,6 +22,7 @@ use crate::reconcile::{
 use crate::replication::{
     CopiesPage, CopiesQuery, CopyTask, Drain, ReplicationEntry, ReplicationItem, ReplicationResult,
 };
+use crate::restore::{Applied, FoundKey, FoundObject, KeyPlace, LostVersion, RestoreReport, UnnamedBlob};
 use crate::scrub::{ScrubBatch, ScrubObject, ScrubPace, ScrubProgress, ScrubRound, ScrubbedCopy};
 use crate::session::{BackendUsage, Hello, UsageReport};
 use crate::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
@@ -252,6 +256,95 @@ pub trait Reconciliation: Send + Sync {
     async fn audit(&self, repair: bool) -> Result<Vec<UsageDrift>, PortError>;
 }
 
+/// The journal: what its worker reads, and how far it is.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Claims it; `None`: another process has it.
+    async fn claim_journal(&self, claim: Claim) -> Result<Option<JournalState>, PortError>;
+    /// Lets go of it.
+    async fn release_journal(&self, owner: Uuid) -> Result<(), PortError>;
+    /// The changes behind a place, so many at most: none that comes later will be among them or before them.
+    async fn changes(&self, after: LogPlace, limit: u32) -> Result<LogPage, PortError>;
+    /// What a file says before its records; asked for after they were read, up to a place.
+    async fn journal_header(&self, upto: LogPlace) -> Result<String, PortError>;
+    /// Rows of the objects and their versions behind a row.
+    async fn snapshot_rows(&self, after: &RowPlace, limit: u32) -> Result<RowsRead, PortError>;
+    /// Whether all that ran when a snapshot's last row was read has ended: what is shipped from now on has the rest.
+    async fn snapshot_settled(&self) -> Result<bool, PortError>;
+    /// Takes a step, if the claim is the owner's still and the next segment is the one that it saw.
+    async fn journal_step(&self, owner: Uuid, segment: u64, step: JournalStep) -> Result<bool, PortError>;
+    /// Backends with room for a file, the best first.
+    async fn journal_targets(&self, bytes: u64) -> Result<Vec<BackendId>, PortError>;
+    /// Records a file before its PUT.
+    async fn note_journal_file(&self, file: &StoredFile) -> Result<(), PortError>;
+    /// Its PUT was verified.
+    async fn journal_file_stored(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError>;
+    /// It is deleted, or was never stored.
+    async fn journal_file_gone(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError>;
+    /// Backends that hold a file, or may.
+    async fn journal_holders(&self, storage_key: &str) -> Result<Vec<BackendId>, PortError>;
+    /// The numbers of the files that are known, from one on.
+    async fn journal_numbers(&self, from: u64) -> Result<Vec<u64>, PortError>;
+    /// Files to be deleted, and files of which fewer than so many backends have one.
+    async fn journal_chores(&self, copies: u16) -> Result<JournalChores, PortError>;
+}
+
+/// The recovery mode: the database may lack what the backends have, and nothing is deleted.
+#[async_trait]
+pub trait Recovery: Send + Sync {
+    /// Why it is on; `None`: it is not.
+    async fn recovery(&self) -> Result<Option<String>, PortError>;
+    /// Turns it on. What gets a number from now on gets a greater one than any that was lost.
+    async fn enter_recovery(&self, why: &str) -> Result<(), PortError>;
+    /// The same, where a file of the journal that was lost says in its header how far the numbers were.
+    async fn pass_numbers(&self, header: &str) -> Result<(), PortError>;
+    /// Turns it off.
+    async fn end_recovery(&self) -> Result<(), PortError>;
+}
+
+/// A database that is made again, or brought up to date, from the backends.
+#[async_trait]
+pub trait Restore: Send + Sync {
+    /// Forgets what was staged before.
+    async fn restore_begin(&self) -> Result<(), PortError>;
+    /// Stages records of the journal, in their order.
+    async fn restore_records(&self, lines: Vec<String>) -> Result<(), PortError>;
+    /// Stages keys of a backend.
+    async fn restore_found(&self, backend: BackendId, found: Vec<FoundKey>) -> Result<(), PortError>;
+    /// The last record that is staged.
+    async fn restore_last_record(&self) -> Result<i64, PortError>;
+    /// Brings the next keys behind a place to what records after `record`, and before, say of them, and attaches blobs to
+    /// what is new; `md5`: backends whose ETags are MD5s. `None`: there are no more.
+    async fn restore_keys(
+        &self,
+        after: &KeyPlace,
+        record: i64,
+        md5: &[BackendId],
+    ) -> Result<Option<(KeyPlace, Applied)>, PortError>;
+    /// Blobs of versions behind `after`, from `from` on, that nothing names.
+    async fn restore_unnamed(
+        &self,
+        after: VersionId,
+        from: VersionId,
+        limit: u32,
+    ) -> Result<Vec<UnnamedBlob>, PortError>;
+    /// Stages an object that a blob describes, as the newest of its key. `false`: its bucket is not known, or the key has
+    /// a newer one.
+    async fn restore_revive(&self, found: FoundObject) -> Result<bool, PortError>;
+    /// Versions of which bytes are nowhere.
+    async fn restore_lost(&self, limit: u32) -> Result<Vec<LostVersion>, PortError>;
+    /// An empty database becomes that of a file's header. `Ok(Err)`: it is not empty.
+    async fn restore_identity(
+        &self,
+        header: &str,
+        backends: Vec<(BackendId, String)>,
+    ) -> Result<Result<(), String>, PortError>;
+    /// All records and blobs are staged: buckets that are lacking are made, numbers are made good.
+    async fn restore_staged(&self, header: &str) -> Result<(), PortError>;
+    /// Takes the journal's files over and forgets what was staged. `open`: blobs from there on may be of no file.
+    async fn restore_end(&self, open: VersionId, files: Vec<StoredFile>) -> Result<(), PortError>;
+}
+
 /// Housekeeping of the tables themselves.
 #[async_trait]
 pub trait Maintenance: Send + Sync {
@@ -303,6 +396,14 @@ pub trait ObjectScrub: Send + Sync {
         object: ScrubObject,
         tell: Box<dyn FnMut(ScrubbedCopy) + Send>,
     ) -> Result<(), Refusal>;
+}
+
+/// Ends the recovery mode on demand; implemented by the workers, called by the admin service.
+#[async_trait]
+pub trait Recovering: Send + Sync {
+    /// Merges what the backends have newer than the database, and turns the recovery mode off. An error says why it is on
+    /// still.
+    async fn recover(&self) -> Result<RestoreReport, String>;
 }
 
 /// Runs workers on demand; implemented by the workers, called by the admin service.

@@ -15,7 +15,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::status::{about_field, bad_request, port_failed};
 use crate::wiring::{Ports, Wiring};
-use crate::{drains, rebalance, runs, scrub};
+use crate::{drains, rebalance, recover, runs, scrub};
 
 /// The one admin surface. REST and dashboard call it in process, the command line over gRPC.
 #[derive(Clone)]
@@ -175,6 +175,10 @@ impl Admin for AdminService {
         let runs = runs::list(&*self.wiring.ports()?.reconciliation).await?;
         Ok(Response::new(v1::ListRunsReply { runs }))
     }
+
+    async fn recover(&self, _: Request<v1::RecoverRequest>) -> Result<Response<v1::RecoverReply>, Status> {
+        Ok(Response::new(recover::recover(self.wiring.ports()?).await?))
+    }
 }
 
 fn configuration(status: &mut v1::Status, config: &ClusterConfig) {
@@ -238,6 +242,7 @@ async fn numbers(status: &mut v1::Status, ports: &Ports) -> Result<(), s3o_core:
     status.intents = depths.intents;
     status.cleanup_queue = depths.cleanup;
     status.cleanup_dlq = depths.dead_letters;
+    status.recovery = ports.recovery.recovery().await?.unwrap_or_default();
     Ok(())
 }
 

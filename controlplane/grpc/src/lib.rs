@@ -16,6 +16,7 @@ mod incoming;
 mod list;
 mod operations;
 mod rebalance;
+mod recover;
 mod runs;
 mod scrub;
 mod server;

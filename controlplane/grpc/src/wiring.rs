@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use s3o_core::config::ClusterConfig;
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, ObjectScrub, Overview, Queues, Rebalancing, Reconciliation,
-    Replication, Sessions, Uploads, Versions, WorkerControl,
+    Buckets, Configs, Drains, Ledger, ObjectScrub, Overview, Queues, Rebalancing, Reconciliation, Recovering,
+    Recovery, Replication, Sessions, Uploads, Versions, WorkerControl,
 };
 use s3o_core::session::VERSIONS_FEATURE;
 use s3o_runtime::Shutdown;
@@ -45,6 +45,10 @@ pub struct Ports {
     pub rebalancing: Arc<dyn Rebalancing>,
     /// Reads an object's copies on demand.
     pub scrub: Arc<dyn ObjectScrub>,
+    /// Whether anything may be deleted.
+    pub recovery: Arc<dyn Recovery>,
+    /// Ends the recovery mode on demand.
+    pub recovering: Arc<dyn Recovering>,
 }
 
 /// A configuration, and whether a bucket of it was ever versioned.

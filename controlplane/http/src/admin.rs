@@ -90,6 +90,8 @@ struct Status {
     intents: u64,
     cleanup_queue: u64,
     cleanup_dlq: u64,
+    /// Empty: the recovery mode is off.
+    recovery: String,
 }
 
 impl From<v1::Status> for Status {
@@ -106,6 +108,7 @@ impl From<v1::Status> for Status {
             intents,
             cleanup_queue,
             cleanup_dlq,
+            recovery,
         } = status;
         Self {
             cluster,
@@ -119,6 +122,7 @@ impl From<v1::Status> for Status {
             intents,
             cleanup_queue,
             cleanup_dlq,
+            recovery,
         }
     }
 }

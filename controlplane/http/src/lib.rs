@@ -14,6 +14,7 @@ mod lines;
 mod probes;
 mod rebalance;
 mod reconcile;
+mod recover;
 mod routes;
 mod scrub;
 mod server;

@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, web};
 
 use crate::edge::RequestId;
 use crate::failure::Failure;
-use crate::{admin, auth, drains, probes, rebalance, reconcile, scrub};
+use crate::{admin, auth, drains, probes, rebalance, reconcile, recover, scrub};
 
 /// All routes. A path that exists under another method answers 405.
 pub(crate) fn add(config: &mut web::ServiceConfig) {
@@ -28,6 +28,7 @@ pub(crate) fn add(config: &mut web::ServiceConfig) {
                 .route(web::get().to(reconcile::runs))
                 .route(web::post().to(reconcile::reconcile)),
         )
+        .service(get("/recover").route(web::post().to(recover::recover)))
         .service(get("/sync").route(web::post().to(reconcile::sync)))
         .default_service(web::to(not_found));
     config

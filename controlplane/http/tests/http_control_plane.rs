@@ -167,6 +167,10 @@ impl Admin for KnownAdmin {
     ) -> Result<Response<v1::ListRunsReply>, Status> {
         Ok(Response::new(v1::ListRunsReply { runs: vec![run("b1", "running")] }))
     }
+
+    async fn recover(&self, _: Request<v1::RecoverRequest>) -> Result<Response<v1::RecoverReply>, Status> {
+        Err(Status::failed_precondition("the recovery mode is not on"))
+    }
 }
 
 fn run(backend: &str, state: &str) -> v1::RunProgress {

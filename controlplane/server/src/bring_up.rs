@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use s3o_core::ports::{ObjectScrub, Rebalancing, WorkerControl};
+use s3o_core::ports::{ObjectScrub, Rebalancing, Recovering, WorkerControl};
 use s3o_grpc::{Ports, Wiring};
 use s3o_runtime::{LogHandle, Metrics, Reload, Shutdown, config};
 use s3o_store::{Store, StoreError};
@@ -94,7 +94,7 @@ impl BringUp {
     fn serve(&self, store: &Arc<Store>) {
         let resolved = IntentsResolved::default();
         store_meters::register(&self.metrics, store, &resolved);
-        let (workers, rebalancing, scrub) = if self.config.workers.enabled {
+        let (workers, rebalancing, scrub, recovering) = if self.config.workers.enabled {
             on_demand(&Workers::start(self.deps(store, resolved)))
         } else {
             on_demand(&Arc::new(NoWorkers))
@@ -114,6 +114,8 @@ impl BringUp {
             workers,
             rebalancing,
             scrub,
+            recovery: store.clone(),
+            recovering,
         });
     }
 
@@ -129,6 +131,9 @@ impl BringUp {
             scrubs: store.clone(),
             rebalances: store.clone(),
             drains: store.clone(),
+            journal: store.clone(),
+            recovery: store.clone(),
+            restore: store.clone(),
             reconciliation: store.clone(),
             maintenance: store.clone(),
             overview: store.clone(),
@@ -158,6 +163,7 @@ impl BringUp {
                     orphan_after: reconcile.orphan_after.get(),
                     interval: reconcile.check_interval.get(),
                 },
+                journal: self.config.journal.settings(),
             },
             shutdown: self.services.clone(),
         }
@@ -192,8 +198,10 @@ impl BringUp {
 }
 
 /// What the workers do when they are asked to.
-type OnDemand = (Arc<dyn WorkerControl>, Arc<dyn Rebalancing>, Arc<dyn ObjectScrub>);
+type OnDemand = (Arc<dyn WorkerControl>, Arc<dyn Rebalancing>, Arc<dyn ObjectScrub>, Arc<dyn Recovering>);
 
-fn on_demand<T: WorkerControl + Rebalancing + ObjectScrub + 'static>(workers: &Arc<T>) -> OnDemand {
-    (workers.clone(), workers.clone(), workers.clone())
+fn on_demand<T: WorkerControl + Rebalancing + ObjectScrub + Recovering + 'static>(
+    workers: &Arc<T>,
+) -> OnDemand {
+    (workers.clone(), workers.clone(), workers.clone(), workers.clone())
 }

@@ -7,6 +7,7 @@
 mod bring_up;
 pub mod config;
 mod no_workers;
+mod rebuild;
 mod start;
 mod store;
 mod store_meters;
@@ -14,6 +15,7 @@ mod store_meters;
 use anyhow::Context;
 
 pub use config::ControlPlaneConfig;
+pub use rebuild::{describe, rebuild};
 pub use start::{ControlPlane, Phase, Running};
 
 /// Brings the database's schema up to date.

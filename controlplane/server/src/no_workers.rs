@@ -2,8 +2,9 @@
 
 use s3o_core::call::Refusal;
 use s3o_core::config::Routing;
-use s3o_core::ports::{ObjectScrub, Rebalancing, WorkerControl};
+use s3o_core::ports::{ObjectScrub, Rebalancing, Recovering, WorkerControl};
 use s3o_core::rebalance::{Move, RebalanceTotals, RebalanceWish};
+use s3o_core::restore::RestoreReport;
 use s3o_core::scrub::{ScrubObject, ScrubbedCopy};
 use s3o_core::worker::Counts;
 use s3o_types::ErrorCode;
@@ -32,6 +33,13 @@ impl ObjectScrub for NoWorkers {
         _: Box<dyn FnMut(ScrubbedCopy) + Send>,
     ) -> Result<(), Refusal> {
         Err(Refusal::new(ErrorCode::ServiceUnavailable, NONE))
+    }
+}
+
+#[async_trait::async_trait]
+impl Recovering for NoWorkers {
+    async fn recover(&self) -> Result<RestoreReport, String> {
+        Err(NONE.to_owned())
     }
 }
 

@@ -29,6 +29,8 @@ const AUDIT: &str = "
                (q.id IS NULL AND COALESCE(extent_offset, 0) = 0)::int AS objects
         FROM copies c LEFT JOIN cleanup_queue q ON q.kind = 'version' AND q.version = c.version
         UNION ALL
+        SELECT backend, bytes, 0, 0, 0 FROM journal_files
+        UNION ALL
         SELECT backend, 0, size, 0, 0 FROM part_copies
         UNION ALL
         SELECT t.backend, 0, i.size, 0, 0 FROM intents i, unnest(i.target_backend) AS t (backend)

@@ -15,6 +15,7 @@ use tokio_postgres::{Client, Config, Row, Statement};
 use tokio_util::task::TaskTracker;
 
 use crate::error::{Failure, StoreError};
+use crate::recovery::NOTE_DATABASE;
 use crate::stats::Breaker;
 use crate::tls::{self, MakeTls};
 
@@ -139,6 +140,7 @@ impl Connector {
             }
         });
         client.batch_execute(&profile.settings()).await?;
+        client.batch_execute(NOTE_DATABASE).await?;
         Ok(Connection { client, statements: HashMap::new() })
     }
 }

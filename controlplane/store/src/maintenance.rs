@@ -24,7 +24,7 @@ const DAYS_KEPT: i32 = 2;
 const ROUNDS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Days without a partition, then partitions that are too old, by their upper bound.
+/// Days without a partition, then, unless the journal has not shipped them (for a month at most), partitions that are too old, by their upper bound.
 const PLAN: &str = "
     WITH today AS (SELECT (now() AT TIME ZONE 'UTC')::date AS day),
     existing AS (
@@ -43,6 +43,9 @@ const PLAN: &str = "
     UNION ALL
     SELECT 'drop', name, '', '' FROM existing, today
     WHERE to_date(right(name, 8), 'YYYYMMDD') < day - $2::int
+      AND (to_date(right(name, 8), 'YYYYMMDD') < day - 30 OR (SELECT segment FROM journal) = 1
+           OR to_date(right(name, 8), 'YYYYMMDD') < COALESCE(
+               (SELECT c.day FROM changes c, journal j WHERE (c.xid, c.n) > (j.xid, j.n) ORDER BY c.xid, c.n LIMIT 1), day))
     ORDER BY what DESC, name";
 
 /// Whether writes of today and tomorrow have a place of their own.

@@ -17,7 +17,7 @@ mod embedded {
 }
 
 /// The schema versions that this release works with.
-pub const SCHEMA: RangeInclusive<i32> = 10..=10;
+pub const SCHEMA: RangeInclusive<i32> = 11..=11;
 
 /// The first half of our two-part advisory lock keys ("s3o" and a number); the one-part keys are objects'.
 pub(crate) const LOCK_MIGRATION: i32 = 0x7333_6F00;
@@ -71,7 +71,21 @@ pub(crate) async fn check(connector: &Connector) -> Result<(), StoreError> {
     let mut other = connector.open(Profile::General).await?;
     refuse_pooling(&mut connection, &mut other).await?;
     let found = version(&mut connection).await?;
-    if SCHEMA.contains(&found) { Ok(()) } else { Err(out_of_range(found)) }
+    if !SCHEMA.contains(&found) {
+        return Err(out_of_range(found));
+    }
+    refuse_half_rebuilt(&mut connection).await
+}
+
+/// What is there already looks like all there is.
+async fn refuse_half_rebuilt(connection: &mut Connection) -> Result<(), StoreError> {
+    let rebuilding = "SELECT FROM settings WHERE name = 'rebuilding'";
+    if connection.run(rebuilding, &[]).await?.is_empty() {
+        return Ok(());
+    }
+    let why =
+        "the database is being rebuilt, or a rebuild of it was broken off: rebuild again, in an empty one";
+    Err(StoreError::Config(why.to_owned()))
 }
 
 fn out_of_range(found: i32) -> StoreError {

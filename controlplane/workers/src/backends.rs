@@ -53,6 +53,10 @@ impl Backends {
         self.set.get(id)
     }
 
+    pub(crate) fn all(&self) -> Vec<Arc<Backend>> {
+        self.set.all()
+    }
+
     /// Those that take no calls now, as this process sees it.
     pub(crate) fn down(&self) -> Vec<BackendId> {
         let (all, now) = (self.set.all(), Instant::now());

@@ -13,8 +13,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use s3o_core::call::Refusal;
-use s3o_core::ports::{ObjectScrub, Overview, Rebalancing, WorkerControl};
+use s3o_core::ports::{ObjectScrub, Overview, Rebalancing, Recovering, WorkerControl};
 use s3o_core::rebalance::{Move, RebalanceTotals, RebalanceWish};
+use s3o_core::restore::RestoreReport;
 use s3o_core::scrub::{ScrubObject, ScrubbedCopy};
 use s3o_core::worker::Counts;
 use s3o_runtime::{Metrics, Shutdown};
@@ -202,6 +203,20 @@ impl Rebalancing for Workers {
 
     fn usual(&self) -> RebalanceWish {
         self.on_demand.rebalancer.usual()
+    }
+}
+
+#[async_trait]
+impl Recovering for Workers {
+    async fn recover(&self) -> Result<RestoreReport, String> {
+        let me = self.me.upgrade().ok_or("the process is stopping")?;
+        // A task of its own: who asked may go away.
+        let recovered = self.shutdown.spawn(async move { me.on_demand.recoverer.recover().await });
+        match recovered.await {
+            Ok(Some(result)) => result,
+            Ok(None) => Err("the process is stopping".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 

@@ -18,6 +18,7 @@
 //! | `quota_audit` | 24 h | advisory lock in the store | on demand | next tick |
 //! | `usage` | 10 s | none, numbered reports | on demand | the same report again |
 //! | `gauges` | 30 s | none, read only | on demand | next tick |
+//! | `journal` | 3 min 20 s | the journal, 15 min | on demand | claim released, next tick |
 //! | `change_log` | 1 h | advisory lock in the store | on demand | next tick |
 //! | `stale_multipart` | 10 min | none, each is given up by the ledger | on demand | next tick |
 //! | `bucket_retirer` | 1 min | none, one statement | on demand | next tick |
@@ -33,6 +34,8 @@ mod cleanup_queue;
 mod copy_scan;
 mod gauges;
 mod harness;
+mod journal;
+mod listing;
 mod marker;
 mod marker_gate;
 mod meters;
@@ -42,6 +45,7 @@ mod quota_audit;
 mod rebalancer;
 mod reconciler;
 mod replicator;
+mod restore;
 mod scrubber;
 mod session_pruner;
 mod stale_multipart;
@@ -56,8 +60,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use s3o_backend::{BreakerConfig, Timeouts};
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, Maintenance, Overview, Queues, Rebalances, Reconciliation, Replication,
-    Scrubs, Sessions, Uploads,
+    Buckets, Configs, Drains, Journal, Ledger, Maintenance, Overview, Queues, Rebalances, Reconciliation,
+    Recovery, Replication, Restore, Scrubs, Sessions, Uploads,
 };
 use s3o_core::scrub::ScrubPace;
 use s3o_runtime::{Metrics, OpenOps, Shutdown};
@@ -68,8 +72,10 @@ use crate::backends::Backends;
 use crate::harness::Entry;
 
 pub use crate::harness::Workers;
+pub use crate::journal::JournalSettings;
 pub use crate::rebalancer::RebalanceSettings;
 pub use crate::reconciler::ReconcileSettings;
+pub use crate::restore::RestoreDeps;
 
 /// How the backends are spoken to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -115,6 +121,8 @@ pub struct WorkerSettings {
     pub digest: DigestKind,
     /// When backends are compared with the tables.
     pub reconcile: ReconcileSettings,
+    /// What is kept on the backends besides blobs.
+    pub journal: JournalSettings,
 }
 
 impl Default for WorkerSettings {
@@ -136,6 +144,7 @@ impl Default for WorkerSettings {
             rebalance: RebalanceSettings::default(),
             digest: DigestKind::default(),
             reconcile: ReconcileSettings::default(),
+            journal: JournalSettings::default(),
         }
     }
 }
@@ -164,6 +173,12 @@ pub struct Deps {
     pub rebalances: Arc<dyn Rebalances>,
     /// Runs over backends, and what they compare with.
     pub reconciliation: Arc<dyn Reconciliation>,
+    /// The change log, and how much of it is on the backends.
+    pub journal: Arc<dyn Journal>,
+    /// Whether anything may be deleted.
+    pub recovery: Arc<dyn Recovery>,
+    /// What the database lacks, from the backends.
+    pub restore: Arc<dyn Restore>,
     /// Backends that are emptied.
     pub drains: Arc<dyn Drains>,
     /// Housekeeping.
@@ -196,7 +211,8 @@ impl Workers {
         let scrubber = Arc::new(scrubber::Scrubber::new(&deps, backends.clone(), owner));
         let open_ops = OpenOps::default();
         let rebalancer = rebalancer::Rebalancer::new(&deps, backends.clone(), owner, open_ops.clone());
-        let on_demand = OnDemand { scrubber, rebalancer: Arc::new(rebalancer) };
+        let recoverer = restore::Recoverer::new(&deps, backends.clone());
+        let on_demand = OnDemand { scrubber, rebalancer: Arc::new(rebalancer), recoverer };
         let entries = list(&deps, &meters, &backends, (owner, open_ops), &on_demand);
         harness::start(deps, entries, &backends, on_demand)
     }
@@ -206,6 +222,7 @@ impl Workers {
 struct OnDemand {
     scrubber: Arc<scrubber::Scrubber>,
     rebalancer: Arc<rebalancer::Rebalancer>,
+    recoverer: restore::Recoverer,
 }
 
 /// THE LIST.
@@ -261,6 +278,11 @@ fn list(
             "bucket_retirer",
             Duration::from_mins(1),
             bucket_retirer::BucketRetirer(deps.buckets.clone()),
+        ),
+        Entry::new(
+            "journal",
+            settings.journal.tick(),
+            journal::JournalWorker::new(deps, backends.clone(), owner),
         ),
         Entry::new("change_log", HOUR, change_log::ChangeLog(deps.maintenance.clone())),
         Entry::new("session_pruner", HOUR, session_pruner::SessionPruner(deps.maintenance.clone())),

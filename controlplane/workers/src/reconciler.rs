@@ -6,7 +6,6 @@
 
 mod findings;
 mod import;
-mod listing;
 mod looks;
 mod rows;
 mod sides;
@@ -21,7 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use s3o_backend::Backend;
 use s3o_core::call::{Call, Outcome, Request};
 use s3o_core::cleanup::Claim;
-use s3o_core::ports::{Configs, Ledger, Overview, PortError, Reconciliation};
+use s3o_core::ports::{Configs, Ledger, Overview, PortError, Reconciliation, Recovery};
 use s3o_core::reconcile::{Run, RunKind, RunPhase, RunState};
 use s3o_core::usage::signed;
 use s3o_core::worker::Counts;
@@ -111,6 +110,7 @@ impl Metrics {
 
 pub(crate) struct Reconciler {
     store: Arc<dyn Reconciliation>,
+    recovery: Arc<dyn Recovery>,
     ledger: Arc<dyn Ledger>,
     configs: Arc<dyn Configs>,
     overview: Arc<dyn Overview>,
@@ -129,6 +129,7 @@ impl Reconciler {
     pub(crate) fn new(deps: &Deps, backends: Arc<Backends>, owner: Uuid) -> Self {
         Self {
             store: deps.reconciliation.clone(),
+            recovery: deps.recovery.clone(),
             ledger: deps.ledger.clone(),
             configs: deps.configs.clone(),
             overview: deps.overview.clone(),
@@ -285,6 +286,10 @@ impl Reconciler {
 #[async_trait]
 impl Worker for Reconciler {
     async fn tick(&self) -> Result<Counts, String> {
+        if self.recovery.recovery().await.map_err(|error| error.to_string())?.is_some() {
+            // What no row names may be what the database has lost.
+            return Ok(Counts::from([("held".to_owned(), 1)]));
+        }
         let mut counts = self.run_due().await.map_err(|error| error.to_string())?;
         while !self.shutdown.is_stopping() {
             let claimed = self.store.claim_run(self.claim()).await.map_err(|error| error.to_string())?;

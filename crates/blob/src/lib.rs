@@ -1,5 +1,5 @@
-//! What a blob on a backend looks like: its self-description, its headers, its digests, and the
-//! guard that keeps a bad body from ever becoming a blob.
+//! What a blob on a backend looks like: its self-description, its headers, its digests, the guard that keeps a bad
+//! body from ever becoming a blob; and the files of the journal.
 //!
 //! Architecture invariant: no I/O, no clock, no randomness. Streams are wrapped, never opened.
 
@@ -7,6 +7,7 @@ pub mod describe;
 pub mod digest;
 pub mod guard;
 pub mod headers;
+pub mod journal;
 pub mod parts;
 
 pub use describe::{BlobKind, DescribeError, SelfDescription};

@@ -17,12 +17,14 @@ use crate::say;
 
 mod drains;
 mod rebalance;
+mod recover;
 mod runs;
 mod scrub;
 mod table;
 
 pub(crate) use drains::{drain, drains, undrain};
 pub(crate) use rebalance::{RebalanceArgs, rebalance};
+pub(crate) use recover::recover;
 pub(crate) use runs::{ReconcileArgs, SyncArgs, reconcile, runs, sync};
 pub(crate) use scrub::{ScrubArgs, scrub};
 use table::{Table, bytes, percent};
@@ -122,11 +124,15 @@ pub(crate) async fn status(connection: &Connection) -> anyhow::Result<()> {
         intents,
         cleanup_queue,
         cleanup_dlq,
+        recovery,
     } = status;
     let database = if database_reachable { "reachable" } else { "NOT reachable" };
     say(format_args!("cluster {cluster}, release {version}, answered by {instance}"));
     say(format_args!("database {database}, configuration generation {generation}"));
     say(format_args!("open intents {intents}, cleanup queue {cleanup_queue}, dead letters {cleanup_dlq}"));
+    if !recovery.is_empty() {
+        say(format_args!("RECOVERY MODE, nothing is deleted until `s3o recover`: {recovery}"));
+    }
     show_backends(backends);
     let mut table = Table::new(["BUCKET", "ACK", "COPIES", "VERSIONING"]);
     for v1::BucketStatus { id: _, name, ack, replication_factor, versioning } in buckets {

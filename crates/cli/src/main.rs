@@ -58,6 +58,8 @@ enum Command {
     Sync(admin::SyncArgs),
     /// Each backend's last reconcile or import
     Runs(admin::Connection),
+    /// Merge what the backends have newer than the database, and end the recovery mode
+    Recover(admin::Connection),
     /// Serve one folder as an S3 backend, for tests
     #[command(hide = true)]
     FolderBackend(dev::FolderArgs),
@@ -94,6 +96,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Reconcile(args) => admin::reconcile(&args).await,
         Command::Sync(args) => admin::sync(&args).await,
         Command::Runs(connection) => admin::runs(&connection).await,
+        Command::Recover(connection) => admin::recover(&connection).await,
         Command::FolderBackend(args) => dev::folder_backend(args).await,
         Command::DevPostgres(args) => dev::postgres(args).await,
     }

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use serde_json::json;
 use s3o_integration_tests::config::BUCKET;
 use s3o_integration_tests::s3::{self, body};
 use s3o_integration_tests::{Cluster, Options};
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_two_is_killed_under_load() -> Result<()> {
@@ -68,9 +68,9 @@ async fn old_connections_are_left_unnoticed() -> Result<()> {
             while connected() < 5 {
                 ensure!(tokio::time::Instant::now() < deadline, "{} sessions", connected());
                 let key = format!("w{writer}/{n}");
-                s3::put(client, BUCKET, &key, body(&key, 3000)).await.map_err(|error| {
-                    anyhow::anyhow!("{key}: {error:?}, after {} sessions", connected())
-                })?;
+                s3::put(client, BUCKET, &key, body(&key, 3000))
+                    .await
+                    .map_err(|error| anyhow::anyhow!("{key}: {error:?}, after {} sessions", connected()))?;
                 n += 1;
             }
             anyhow::Ok(n)

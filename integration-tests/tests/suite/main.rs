@@ -10,6 +10,7 @@ mod control_planes;
 mod copies;
 mod costs;
 mod degraded;
+mod disaster;
 mod history;
 mod integrity;
 mod kill_points;

@@ -477,3 +477,29 @@ impl Versions for Fakes {
         Ok(())
     }
 }
+
+#[async_trait]
+impl s3o_core::ports::Recovery for Fakes {
+    async fn recovery(&self) -> Result<Option<String>, PortError> {
+        Ok(None)
+    }
+
+    async fn enter_recovery(&self, _: &str) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn pass_numbers(&self, _: &str) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn end_recovery(&self) -> Result<(), PortError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl s3o_core::ports::Recovering for Fakes {
+    async fn recover(&self) -> Result<s3o_core::restore::RestoreReport, String> {
+        Err("nothing is to be recovered".to_owned())
+    }
+}

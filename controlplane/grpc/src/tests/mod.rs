@@ -70,6 +70,8 @@ impl Plane {
             workers: fakes.clone(),
             rebalancing: fakes.clone(),
             scrub: fakes.clone(),
+            recovery: fakes.clone(),
+            recovering: fakes.clone(),
         });
         plane
     }

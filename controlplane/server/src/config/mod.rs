@@ -15,8 +15,8 @@ pub use declared::{
     RoutingSection, StaticKeys, Strategy,
 };
 pub use process::{
-    CleanupSection, DatabaseSection, GrpcSection, HttpSection, IntegritySection, MultipartSection,
-    ReaperSection, RebalanceSection, ReconcileSection, ReplicationSection, WorkersSection,
+    CleanupSection, DatabaseSection, GrpcSection, HttpSection, IntegritySection, JournalSection,
+    MultipartSection, ReaperSection, RebalanceSection, ReconcileSection, ReplicationSection, WorkersSection,
 };
 
 /// The whole file. See `config/controlplane.example.yaml`.
@@ -55,6 +55,9 @@ pub struct ControlPlaneConfig {
     /// When backends are compared with the tables.
     #[serde(default)]
     pub reconcile: ReconcileSection,
+    /// What is kept on the backends besides blobs.
+    #[serde(default)]
+    pub journal: JournalSection,
     /// Background work.
     #[serde(default)]
     pub workers: WorkersSection,

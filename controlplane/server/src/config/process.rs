@@ -7,7 +7,7 @@ use s3o_core::scrub::ScrubPace;
 use s3o_runtime::{ByteSize, HumanDuration, TlsFiles};
 use s3o_store::StoreOptions;
 use s3o_types::{DigestKind, Secret};
-use s3o_workers::RebalanceSettings;
+use s3o_workers::{JournalSettings, RebalanceSettings};
 use serde::{Deserialize, Serialize};
 
 use super::declared::Strategy;
@@ -258,6 +258,39 @@ impl Default for ReconcileSection {
             check_interval: HumanDuration::from_secs(15),
             orphan_after: HumanDuration::from_secs(24 * 60 * 60),
         }
+    }
+}
+
+/// `journal`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JournalSection {
+    /// Whether changes are shipped to the backends. What is not shipped cannot be rebuilt.
+    pub enabled: bool,
+    /// After how long a change is shipped at most.
+    pub interval: HumanDuration,
+    /// How old the newest snapshot may grow, where there were changes since.
+    pub snapshot_interval: HumanDuration,
+    /// On how many backends each file is kept.
+    pub copies: u16,
+}
+
+impl Default for JournalSection {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interval: HumanDuration::from_secs(5 * 60),
+            snapshot_interval: HumanDuration::from_secs(24 * 60 * 60),
+            copies: 2,
+        }
+    }
+}
+
+impl JournalSection {
+    pub(crate) fn settings(&self) -> JournalSettings {
+        let Self { enabled, interval, snapshot_interval, copies } = *self;
+        let (interval, snapshot_interval) = (interval.get(), snapshot_interval.get());
+        JournalSettings { enabled, interval, snapshot_interval, copies }
     }
 }
 

@@ -52,6 +52,7 @@ replication: {interval: 0, concurrency: 0, trim_interval: 0, scan_interval: 0}
 rebalance: {interval: 0, concurrency: 0, threshold_percent: 101}
 integrity: {interval: 0}
 reconcile: {interval: 0, check_interval: 0}
+journal: {interval: 0, snapshot_interval: 0, copies: 0}
 log: {filter: 'a=b=c'}
 backends:
   - &b {name: a, endpoint: 'http://H:80', bucket: x, credentials: aws_default_chain}
@@ -94,6 +95,9 @@ credentials:
             "integrity.interval",
             "reconcile.interval",
             "reconcile.check_interval",
+            "journal.interval",
+            "journal.snapshot_interval",
+            "journal.copies",
             "log.filter",
             "backends[1].name",
             "backends[1].bucket",

@@ -72,6 +72,19 @@ impl Validate for ControlPlaneConfig {
                 }
             }
         });
+        problems.field("journal", |p| {
+            let section = self.journal;
+            for (field, interval) in
+                [("interval", section.interval), ("snapshot_interval", section.snapshot_interval)]
+            {
+                if interval.micros() == 0 {
+                    p.at(field, "must be longer than 0");
+                }
+            }
+            if section.copies == 0 {
+                p.at("copies", "must be 1 or more");
+            }
+        });
         problems.field("log", |p| self.log.validate(p));
         backends(problems, &self.backends);
         buckets(problems, &self.buckets, self.backends.len());

@@ -256,6 +256,7 @@ macro_rules! empty {
         "b.state = 'draining' AND NOT b.declared
           AND NOT EXISTS (SELECT FROM copies c WHERE c.backend = b.id)
           AND NOT EXISTS (SELECT FROM part_copies p WHERE p.backend = b.id)
+          AND NOT EXISTS (SELECT FROM journal_files f WHERE f.backend = b.id)
           AND NOT EXISTS (SELECT FROM intents i WHERE b.id = ANY (i.target_backend))
           AND NOT EXISTS (SELECT FROM cleanup_queue q WHERE q.backend = b.id)
           AND NOT EXISTS (SELECT FROM cleanup_dlq d WHERE d.backend = b.id)"

@@ -15,9 +15,9 @@ use s3o_core::reconcile::{Candidate, CandidateKind, Run, key_in_bucket};
 use s3o_runtime::audit;
 use s3o_types::{BucketId, ErrorCode, Etag, StorageKey, Timestamp};
 
-use super::listing::Listing;
 use super::looks::backend_version;
 use super::{CONCURRENCY, Reconciler, Stop};
+use crate::listing::Listing;
 
 /// The chosen bucket's name, and those of the others.
 struct Names<'a> {
@@ -48,7 +48,7 @@ impl Reconciler {
         let names = Names::of(&config, bucket)?;
         let mut listing = Listing::new(backend, prefix, &run.cursor, true);
         loop {
-            let (page, last) = listing.page().await?;
+            let (page, last) = listing.page().await.map_err(Stop::Failed)?;
             let cursor = page.last().map(|entry| entry.key.clone());
             // A page that another bucket answered is not believed.
             self.gate.confirm(backend).await.map_err(Stop::Failed)?;

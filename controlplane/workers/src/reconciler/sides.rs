@@ -11,8 +11,8 @@ use s3o_core::reconcile::{Listed, Merge, MergeStep, Run, RunPhase, Seen};
 use s3o_types::storage_key::LONG_PREFIX;
 
 use super::Stop;
-use super::listing::Listing;
 use super::rows::Rows;
+use crate::listing::Listing;
 
 /// Storage keys that are dealt with at a time.
 const BATCH: usize = 1000;
@@ -52,7 +52,7 @@ impl Sides {
                 MergeStep::Seen(seen) => batch.push(seen),
                 MergeStep::Row => self.merge.give_row(self.rows.next().await?),
                 MergeStep::Listing => {
-                    let (page, last) = self.listing.page().await?;
+                    let (page, last) = self.listing.page().await.map_err(Stop::Failed)?;
                     let listed = page.into_iter().map(|entry| Listed {
                         key: entry.key,
                         size: entry.size,

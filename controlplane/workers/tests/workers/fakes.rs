@@ -29,6 +29,8 @@ use s3o_workers::{BackendSettings, Deps, IntentsResolved, ReconcileSettings, Wor
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::fake_journal::FakeJournal;
+
 /// What the ports hold and saw.
 #[derive(Default)]
 pub(crate) struct State {
@@ -67,6 +69,7 @@ pub(crate) struct Ports {
 
 pub(crate) struct Fixture {
     pub(crate) ports: Arc<Ports>,
+    pub(crate) journal: Arc<FakeJournal>,
     pub(crate) metrics: Metrics,
     pub(crate) workers: Arc<Workers>,
     pub(crate) shutdown: Shutdown,
@@ -115,6 +118,7 @@ impl Fixture {
         let timeouts = Timeouts { connect: ms(2000), idle: ms(500), source: ms(500), response: ms(500) };
         let intents_resolved = IntentsResolved::default();
         metrics.register("pending_intents_resolved", "As the server shows it", intents_resolved.clone());
+        let journal = Arc::new(FakeJournal::default());
         let workers = Workers::start(Deps {
             ledger: ports.clone(),
             buckets: ports.clone(),
@@ -125,6 +129,9 @@ impl Fixture {
             scrubs: ports.clone(),
             rebalances: ports.clone(),
             drains: ports.clone(),
+            journal: journal.clone(),
+            recovery: journal.clone(),
+            restore: journal.clone(),
             reconciliation: ports.clone(),
             maintenance: ports.clone(),
             overview: ports.clone(),
@@ -146,7 +153,7 @@ impl Fixture {
             },
             shutdown: shutdown.clone(),
         });
-        Self { ports, metrics, workers, shutdown }
+        Self { ports, journal, metrics, workers, shutdown }
     }
 
     /// One tick; after it the work that was there at the start is done, whoever did it.

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "helpers of a test may fail as tests do")]
 
 mod copies;
+mod fake_journal;
 mod fakes;
 mod reconcile;
 mod worker_cleanup_queue;
 mod worker_copy_scan;
+mod worker_journal;
 mod worker_marker;
 mod worker_over_replication;
 mod worker_pending_reaper;

@@ -1,14 +1,12 @@
 //! A backend's listing, page after page.
 //!
-//! Invariant: a page that does not come ends the run, after some tries; it is never taken for an empty one.
+//! Invariant: a page that does not come is an error, after some tries; it is never taken for an empty one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use s3o_backend::{Backend, ListEntry};
 use s3o_types::storage_key::RESERVED_PREFIX;
-
-use super::Stop;
 
 /// Keys a page: S3's most.
 const PAGE: u16 = 1000;
@@ -18,7 +16,7 @@ const PAUSES: [Duration; 3] = [Duration::from_millis(250), Duration::from_secs(1
 const BEHIND_RESERVED: &str = ".s3o/~";
 
 /// Where a listing is.
-pub(super) struct Listing {
+pub(crate) struct Listing {
     backend: Arc<Backend>,
     prefix: String,
     after: Option<String>,
@@ -28,17 +26,17 @@ pub(super) struct Listing {
 
 impl Listing {
     /// From behind a key on; an empty one is before all.
-    pub(super) fn new(backend: &Arc<Backend>, prefix: &str, after: &str, skips_reserved: bool) -> Self {
+    pub(crate) fn new(backend: &Arc<Backend>, prefix: &str, after: &str, skips_reserved: bool) -> Self {
         let after = (!after.is_empty()).then(|| after.to_owned());
         Self { backend: backend.clone(), prefix: prefix.to_owned(), after, skips_reserved }
     }
 
     /// The next page, and whether it is the last.
-    pub(super) async fn page(&mut self) -> Result<(Vec<ListEntry>, bool), Stop> {
+    pub(crate) async fn page(&mut self) -> Result<(Vec<ListEntry>, bool), String> {
         let page = self.tried().await?;
         let Some(last) = page.entries.last().map(|entry| entry.key.clone()) else {
             return if page.truncated {
-                Err(Stop::Failed(format!("{} lists an empty page that is not the last", self.backend.name())))
+                Err(format!("{} lists an empty page that is not the last", self.backend.name()))
             } else {
                 Ok((Vec::new(), true))
             };
@@ -54,14 +52,14 @@ impl Listing {
         Ok((entries, !page.truncated))
     }
 
-    async fn tried(&self) -> Result<s3o_backend::ListDone, Stop> {
+    async fn tried(&self) -> Result<s3o_backend::ListDone, String> {
         let mut pauses = PAUSES.iter();
         loop {
             match self.backend.list(&self.prefix, self.after.as_deref(), PAGE).await {
                 Ok(page) => return Ok(page),
                 Err(error) => match pauses.next() {
                     Some(pause) => tokio::time::sleep(*pause).await,
-                    None => return Err(Stop::Failed(format!("listing {}: {error}", self.backend.name()))),
+                    None => return Err(format!("listing {}: {error}", self.backend.name())),
                 },
             }
         }

@@ -1,0 +1,50 @@
+//! Which files there are. A file's bytes count as used from before its PUT until after its DELETE.
+
+/// Backends that may take a file of `$1` bytes, those that hold others of them first.
+pub(super) const TARGETS: &str = "
+    SELECT b.id FROM backends b
+    WHERE b.state = 'active' AND b.attached
+      AND (b.quota_bytes IS NULL OR b.quota_bytes - $1::bigint >= (
+          SELECT COALESCE(sum(used + reserved + orphaned), 0) FROM backend_usage u WHERE u.backend = b.id))
+    ORDER BY EXISTS (SELECT FROM journal_files f WHERE f.backend = b.id AND f.stored) DESC, b.priority, b.position";
+
+pub(super) const NOTE: &str = "
+    WITH noted AS (
+        INSERT INTO journal_files (backend, storage_key, number, bytes) VALUES ($1, $2, $3, $4)
+        ON CONFLICT DO NOTHING RETURNING backend, bytes
+    )
+    INSERT INTO backend_usage (backend, slot, used) SELECT backend, $5::smallint, bytes FROM noted
+    ON CONFLICT (backend, slot) DO UPDATE SET used = backend_usage.used + excluded.used";
+
+pub(super) const STORED: &str =
+    "UPDATE journal_files SET stored = true WHERE backend = $1 AND storage_key = $2";
+
+pub(super) const FORGET: &str = "
+    WITH gone AS (DELETE FROM journal_files WHERE backend = $1 AND storage_key = $2 RETURNING backend, bytes)
+    INSERT INTO backend_usage (backend, slot, used) SELECT backend, $3::smallint, -bytes FROM gone
+    ON CONFLICT (backend, slot) DO UPDATE SET used = backend_usage.used + excluded.used";
+
+/// A PUT that was not verified within the hour is not waited for any more.
+pub(super) const DELETE: &str = "
+    SELECT f.backend, f.storage_key, f.number, f.bytes
+    FROM journal_files f LEFT JOIN backends b ON b.id = f.backend
+    WHERE f.number < (SELECT complete_before FROM journal)
+       OR (NOT f.stored AND f.noted < now() - interval '1 hour')
+       OR (b.state = 'draining' AND EXISTS (
+           SELECT FROM journal_files o JOIN backends a ON a.id = o.backend
+           WHERE o.storage_key = f.storage_key AND o.stored AND a.state = 'active'))
+    ORDER BY f.number LIMIT 1000";
+
+/// Files that fewer than `$1` backends have, where more could.
+pub(super) const COPY: &str = "
+    SELECT DISTINCT ON (f.storage_key) f.backend, f.storage_key, f.number, f.bytes
+    FROM journal_files f JOIN backends b ON b.id = f.backend
+    WHERE f.stored AND (SELECT count(*) FROM journal_files o JOIN backends a ON a.id = o.backend
+                        WHERE o.storage_key = f.storage_key AND o.stored AND a.state = 'active')
+                       < least($1::bigint, (SELECT count(*) FROM backends WHERE state = 'active' AND attached))
+      AND f.number >= COALESCE((SELECT complete_before FROM journal), 0)
+    ORDER BY f.storage_key, b.state LIMIT 100";
+
+pub(super) const HOLDERS: &str = "SELECT backend FROM journal_files WHERE storage_key = $1";
+
+pub(super) const NUMBERS: &str = "SELECT DISTINCT number FROM journal_files WHERE number >= $1";

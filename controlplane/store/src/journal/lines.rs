@@ -1,0 +1,111 @@
+//! The records of the journal, as the database writes them: JSON, a line each. `rebuild/` reads them.
+//!
+//! | `k` | what it says |
+//! |---|---|
+//! | `version` | a version was written: `b` bucket, `key`, `seq`, `v` its id, `size`, `etag`, `m` modified, `a` attributes, `t` tags, `c` checksums, `null`, `parts`; `x` its extents (number, offset, size, stored size, MD5, digest), `f` its foreign copies (extent, backend, key, ETag) |
+//! | `marker` | a delete marker was made: `b`, `key`, `seq`, `v`, `m`, `null` |
+//! | `tags` | a version got other tags: `v`, `seq` of the change, `t` |
+//! | `gone` | a version or a marker was removed for good: `v` |
+//! | `cleared` | a key of a bucket that keeps no versions has none any more: `b`, `key`, `seq` of the change, `v` if there was one |
+//! | `dead` | a write was given up, or refused when it was committed: `v` |
+//!
+//! Invariant: the form is stored data. Words may be added, which an older release passes over; none changes what it means.
+
+/// Of the copies of the version `p.version`: they are where what has no change of its own stands.
+macro_rules! copies_of {
+    () => {
+        "'x', (SELECT jsonb_agg(jsonb_build_array(x.extent, x.extent_offset, x.extent_size, x.stored_size,
+                                                  x.md5, encode(x.digest, 'hex')) ORDER BY x.extent)
+               FROM (SELECT DISTINCT ON (c.extent) c.* FROM copies c WHERE c.version = p.version
+                     ORDER BY c.extent, c.state = 'verified' DESC, c.digest IS NOT NULL DESC) AS x),
+         'f', (SELECT jsonb_agg(jsonb_build_array(c.extent, c.backend, c.foreign_key, c.backend_etag))
+               FROM copies c WHERE c.version = p.version AND c.foreign_key IS NOT NULL)"
+    };
+}
+
+/// The changes behind a place, below the oldest transaction that still runs: none can come before them any more. The
+/// numbers are those of `s3o_core::outcome_log::Logged::code`.
+pub(super) const CHANGES: &str = concat!(
+    "SELECT p.xid::text AS xid, p.n, CASE
+        WHEN p.outcome IN (1, 2, 42) AND p.object IS NOT NULL THEN jsonb_build_object(
+            'k', 'version', 'b', p.bucket, 'key', p.key, 'seq', p.object->'seq', 'v', p.version,
+            'size', p.object->'size', 'etag', p.object->'etag', 'm', p.object->'modified',
+            'a', (p.object->'attributes') - 'tags', 't', p.object->'attributes'->'tags', 'c', p.object->'checksums',
+            'null', p.object->'is_null', 'parts', p.object->'parts', ",
+    copies_of!(),
+    ")
+        WHEN p.outcome = 30 THEN jsonb_build_object(
+            'k', 'marker', 'b', p.bucket, 'key', p.key, 'seq', p.n, 'v', p.version,
+            'm', (extract(epoch FROM p.at) * 1000000)::bigint, 'null', COALESCE(p.is_null, false))
+        WHEN p.outcome = 13 THEN jsonb_build_object(
+            'k', 'tags', 'b', p.bucket, 'key', p.key, 'seq', p.n, 'v', p.version, 't', p.object->'attributes'->'tags')
+        WHEN p.outcome = 3 OR (p.outcome = 4 AND EXISTS (
+            SELECT FROM buckets b WHERE b.id = p.bucket AND b.versioning = 'off')) THEN jsonb_build_object(
+            'k', 'cleared', 'b', p.bucket, 'key', p.key, 'seq', p.n, 'v', p.version, 'null', true)
+        WHEN p.outcome IN (31, 32) THEN jsonb_build_object('k', 'gone', 'b', p.bucket, 'key', p.key, 'v', p.version)
+        WHEN p.outcome IN (5, 6, 7, 8, 9, 10, 11, 12, 14) AND p.version IS NOT NULL THEN jsonb_build_object(
+            'k', 'dead', 'b', p.bucket, 'key', p.key, 'v', p.version)
+        END::text AS line
+     FROM (SELECT * FROM changes
+           WHERE (xid, n) > ($1::text::xid8, $2::bigint) AND xid < pg_snapshot_xmin(pg_current_snapshot())
+           ORDER BY xid, n LIMIT $3::bigint) AS p
+     ORDER BY p.xid, p.n"
+);
+
+/// Rows of the objects and their versions behind a row, whichever of both tables has them: a version that moves from one to
+/// the other keeps its place.
+pub(super) const ROWS: &str = concat!(
+    "WITH p AS (
+        (SELECT bucket, key, seq, version, false AS delete_marker, size, etag, modified, attributes, checksums, tags, is_null,
+                CASE WHEN parts_of = version THEN parts END AS parts
+         FROM objects
+         WHERE (bucket, key) >= ($1::int, $2::text) AND NOT ((bucket, key) = ($1, $2) AND seq >= $3::bigint)
+         ORDER BY bucket, key LIMIT $4::bigint)
+        UNION ALL
+        (SELECT bucket, key, seq, version, delete_marker, size, etag, modified, attributes, checksums, tags, is_null, parts
+         FROM object_versions
+         WHERE (bucket, key) >= ($1, $2) AND NOT ((bucket, key) = ($1, $2) AND seq >= $3)
+         ORDER BY bucket, key, seq DESC LIMIT $4)
+        ORDER BY bucket, key, seq DESC LIMIT $4
+     )
+     SELECT p.bucket, p.key, p.seq, CASE WHEN p.delete_marker THEN jsonb_build_object(
+            'k', 'marker', 'b', p.bucket, 'key', p.key, 'seq', p.seq, 'v', p.version,
+            'm', (extract(epoch FROM p.modified) * 1000000)::bigint, 'null', p.is_null)
+        ELSE jsonb_build_object(
+            'k', 'version', 'b', p.bucket, 'key', p.key, 'seq', p.seq, 'v', p.version, 'size', p.size, 'etag', p.etag,
+            'm', (extract(epoch FROM p.modified) * 1000000)::bigint, 'a', p.attributes, 't', p.tags, 'c', p.checksums,
+            'null', p.is_null, 'parts', p.parts, ",
+    copies_of!(),
+    ") END::text AS line
+     FROM p ORDER BY p.bucket, p.key, p.seq DESC"
+);
+
+/// What a file says before its records. `open`: no version that its changes do not name has a lower number but those that
+/// were given up or deleted before; asked for after the changes were read, up to `$1`, `$2`. Versions of parts are no
+/// matter: they are never made objects by their blobs. While no snapshot is complete, what was made again from the
+/// backends is in no file, and the mark stays where it was.
+pub(super) const HEADER: &str = "
+    WITH seen AS (
+        SELECT least(
+            (SELECT version FROM intents WHERE kind IN ('put', 'copy') ORDER BY version LIMIT 1),
+            (SELECT version FROM changes WHERE (xid, n) > ($1::text::xid8, $2::bigint) AND outcome IN (1, 2, 42)
+             ORDER BY version LIMIT 1),
+            COALESCE((SELECT lpad(to_hex(max(sequence)), 16, '0') || repeat('0', 16) FROM version_marks
+                      WHERE at <= now() - interval '10 minutes'), repeat('0', 32))::uuid) AS open
+    ),
+    raised AS (
+        UPDATE journal j SET open = GREATEST(j.open, seen.open) FROM seen WHERE j.complete IS NOT NULL RETURNING j.open
+    )
+    SELECT jsonb_build_object(
+        'format', 1,
+        'cluster', (SELECT value FROM settings WHERE name = 'cluster'),
+        'at', now(),
+        'change_seq', (SELECT last_value FROM change_seq),
+        'version_seq', (SELECT last_value FROM version_seq),
+        'open', COALESCE((SELECT open FROM raised), (SELECT open FROM journal)),
+        'buckets', (SELECT COALESCE(jsonb_agg(to_jsonb(b) ORDER BY b.id), '[]') FROM buckets b),
+        'backends', (SELECT COALESCE(jsonb_agg(jsonb_build_object('id', id, 'name', name, 'state', state) ORDER BY id), '[]')
+                     FROM backends),
+        'grants', (SELECT COALESCE(jsonb_agg(to_jsonb(g)), '[]') FROM scoped_grants g
+                   WHERE bucket IN (SELECT id FROM buckets WHERE owner IS NOT NULL AND state <> 'gone'))
+    )::text AS header";

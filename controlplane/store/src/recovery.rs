@@ -1,0 +1,42 @@
+//! The recovery mode. While it is on, the cleanup queue gives out nothing.
+
+use async_trait::async_trait;
+use s3o_core::ports::{PortError, Recovery};
+
+use crate::Store;
+
+/// Each connection notes which database it is on, so that no commit goes to another one unnoticed. Before the tables are
+/// there, there is nothing to note.
+pub(crate) const NOTE_DATABASE: &str = "
+    DO $$ BEGIN
+        IF to_regproc('note_database') IS NOT NULL THEN PERFORM note_database(); END IF;
+    END $$;";
+
+const WHY: &str = "SELECT value ->> 'why' AS why FROM settings WHERE name = 'recovery'";
+const ENTER: &str = "SELECT enter_recovery($1)";
+const PASS: &str =
+    "SELECT leave_gap(($1::text::jsonb->>'change_seq')::bigint, ($1::text::jsonb->>'version_seq')::bigint)";
+const END: &str = "DELETE FROM settings WHERE name = 'recovery'";
+
+#[async_trait]
+impl Recovery for Store {
+    async fn recovery(&self) -> Result<Option<String>, PortError> {
+        let rows = self.inner.general.run(WHY, &[]).await?;
+        Ok(rows.first().map(|row| row.get("why")))
+    }
+
+    async fn enter_recovery(&self, why: &str) -> Result<(), PortError> {
+        self.inner.general.run(ENTER, &[&why]).await?;
+        Ok(())
+    }
+
+    async fn pass_numbers(&self, header: &str) -> Result<(), PortError> {
+        self.inner.general.run(PASS, &[&header]).await?;
+        Ok(())
+    }
+
+    async fn end_recovery(&self) -> Result<(), PortError> {
+        self.inner.general.run(END, &[]).await?;
+        Ok(())
+    }
+}

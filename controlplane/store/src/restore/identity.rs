@@ -1,0 +1,136 @@
+//! What a database is besides its objects: the cluster, the ids of its buckets and backends, and its numbers.
+
+use s3o_core::journal::StoredFile;
+use s3o_core::ports::PortError;
+use s3o_core::usage::signed;
+use s3o_types::{BackendId, VersionId};
+use tokio_postgres::Transaction;
+
+use super::{PATIENCE, patient};
+use crate::configs::mint;
+use crate::pool::Pool;
+use crate::scan::{self, Scan};
+
+/// Whether anything was ever written.
+const IS_EMPTY: &str = "
+    SELECT NOT EXISTS (SELECT FROM objects) AND NOT EXISTS (SELECT FROM object_versions)
+       AND NOT EXISTS (SELECT FROM copies) AND NOT EXISTS (SELECT FROM buckets) AND NOT EXISTS (SELECT FROM backends)
+       AND NOT EXISTS (SELECT FROM changes) AND NOT EXISTS (SELECT FROM intents) AND NOT EXISTS (SELECT FROM uploads)";
+
+const CLUSTER: &str = "
+    UPDATE settings SET value = $1::text::jsonb->'cluster' WHERE name = 'cluster'";
+
+/// Columns that the header does not know have their defaults; those that this release does not know are left out.
+const BUCKETS: &str = "
+    INSERT INTO buckets OVERRIDING SYSTEM VALUE
+    SELECT (jsonb_populate_record(jsonb_populate_record(NULL::buckets, jsonb_build_object(
+        'state', 'active', 'ack', 'one', 'replication_factor', 1, 'versioning', 'off', 'versioning_declared', false,
+        'declared', false, 'created', now(), 'degraded_reads', 'allowed')), b)).*
+    FROM jsonb_array_elements($1::text::jsonb->'buckets') AS b
+    WHERE NOT EXISTS (SELECT FROM buckets o WHERE o.id = (b->>'id')::int
+                         OR (o.name = b->>'name' AND o.state <> 'gone' AND b->>'state' <> 'gone'))";
+
+const GRANTS: &str = "
+    INSERT INTO scoped_grants SELECT (jsonb_populate_record(NULL::scoped_grants, g)).*
+    FROM jsonb_array_elements($1::text::jsonb->'grants') AS g ON CONFLICT DO NOTHING";
+
+/// Where they are is declared anew; one that is not is drained, as one that left the file.
+const BACKENDS: &str = "
+    INSERT INTO backends (id, name, spec, declared) OVERRIDING SYSTEM VALUE
+    SELECT id, name, '{\"endpoint\": \"\", \"bucket\": \"\"}', true FROM unnest($1::int[], $2::text[]) AS t (id, name)";
+
+const IDS: &str = "
+    SELECT setval(pg_get_serial_sequence('buckets', 'id'), GREATEST((SELECT max(id) FROM buckets), 1)),
+           setval(pg_get_serial_sequence('backends', 'id'), GREATEST((SELECT max(id) FROM backends),
+               (SELECT max((b->>'id')::int) FROM jsonb_array_elements($1::text::jsonb->'backends') AS b), 1))";
+
+/// Beyond all that was given out before the journal ended, and after.
+const NUMBERS: &str = "
+    SELECT setval('change_seq', GREATEST((SELECT last_value FROM change_seq), ($1::text::jsonb->>'change_seq')::bigint,
+                                         (SELECT max(seq) FROM restore_events)) + 4294967296),
+           setval('version_seq', GREATEST(
+               (SELECT last_value FROM version_seq), ($1::text::jsonb->>'version_seq')::bigint,
+               (SELECT max(('x' || left(replace(version::text, '-', ''), 16))::bit(64)::bigint) FROM restore_blobs))
+               + 4294967296)";
+
+/// What was made again is in no snapshot: the next one is due, and until it is complete the mark stays.
+const JOURNAL: &str = "
+    UPDATE journal SET segment = GREATEST(segment, $1::bigint + 1), snapshot = NULL, snapshot_files = '{}',
+                       snapshot_read = false, complete = NULL, open = $2";
+
+/// A bucket that keeps versions by what was lost keeps them: what it has would be overwritten otherwise.
+const VERSIONING: &str = "
+    UPDATE buckets b SET versioning = h.b->>'versioning', state = 'versioned'
+    FROM jsonb_array_elements($1::text::jsonb->'buckets') AS h (b)
+    WHERE b.id = (h.b->>'id')::int AND b.name = h.b->>'name' AND b.state = 'active' AND b.versioning = 'off'
+      AND h.b->>'versioning' <> 'off' AND h.b->>'state' = 'versioned'";
+
+/// While it stands, no control plane starts on the database.
+const REBUILDING: &str =
+    "INSERT INTO settings (name, value) VALUES ('rebuilding', 'true') ON CONFLICT DO NOTHING";
+
+/// Those that are there already, or are stored by now for all that was known, are as they are.
+const FILES: &str = "
+    INSERT INTO journal_files (backend, storage_key, number, bytes, stored)
+    SELECT backend, storage_key, number, bytes, true
+    FROM unnest($1::int[], $2::text[], $3::bigint[], $4::bigint[]) AS t (backend, storage_key, number, bytes)
+    ON CONFLICT (backend, storage_key) DO UPDATE SET stored = true";
+
+/// A database that holds nothing becomes that of the header's cluster. `Err`: it holds something.
+pub(super) async fn take(
+    pool: &Pool,
+    header: &str,
+    backends: &[(BackendId, String)],
+) -> Result<Result<(), String>, PortError> {
+    let (ids, names): (Vec<i32>, Vec<&str>) = backends.iter().map(|(id, name)| (id.0, name.as_str())).unzip();
+    let took = pool.transact_once(async |transaction: &Transaction<'_>| {
+        if !transaction.query_one(IS_EMPTY, &[]).await?.get::<_, bool>(0) {
+            return Ok(false);
+        }
+        transaction.execute(CLUSTER, &[&header]).await?;
+        transaction.execute(BUCKETS, &[&header]).await?;
+        transaction.execute(GRANTS, &[&header]).await?;
+        transaction.execute(BACKENDS, &[&ids, &names]).await?;
+        transaction.query(IDS, &[&header]).await?;
+        transaction.execute(REBUILDING, &[]).await?;
+        Ok(true)
+    });
+    let what = "the database holds something already: a database is made again in an empty one";
+    Ok(took.await?.then_some(()).ok_or_else(|| what.to_owned()))
+}
+
+/// Records and blobs are staged: what they refer to is made, and numbers are good before any is drawn.
+pub(super) async fn staged(pool: &Pool, header: &str) -> Result<(), PortError> {
+    let ready = pool.transact_within(PATIENCE, async |transaction: &Transaction<'_>| {
+        patient(transaction).await?;
+        transaction.batch_execute("ANALYZE restore_events; ANALYZE restore_blobs").await?;
+        transaction.execute(BUCKETS, &[&header]).await?;
+        transaction.execute(GRANTS, &[&header]).await?;
+        transaction.execute(VERSIONING, &[&header]).await?;
+        transaction.query(IDS, &[&header]).await?;
+        transaction.query(NUMBERS, &[&header]).await?;
+        mint(transaction).await?;
+        Ok(())
+    });
+    Ok(ready.await?)
+}
+
+/// Leaves the journal, and what is to be looked at, as they should be.
+pub(super) async fn end(pool: &Pool, open: VersionId, files: &[StoredFile]) -> Result<(), PortError> {
+    let newest = files.iter().map(|file| file.number).max().unwrap_or(0);
+    let backends: Vec<i32> = files.iter().map(|file| file.backend.0).collect();
+    let keys: Vec<&str> = files.iter().map(|file| file.storage_key.as_str()).collect();
+    let numbers: Vec<i64> = files.iter().map(|file| signed(file.number)).collect();
+    let bytes: Vec<i64> = files.iter().map(|file| signed(file.bytes)).collect();
+    let ended = pool.transact_once(async |transaction: &Transaction<'_>| {
+        transaction.execute(JOURNAL, &[&signed(newest), &open.to_uuid()]).await?;
+        transaction.execute(FILES, &[&backends, &keys, &numbers, &bytes]).await?;
+        for row in transaction.query("SELECT id FROM buckets WHERE state <> 'gone'", &[]).await? {
+            scan::begin(transaction, Scan::Factor, row.get(0)).await?;
+        }
+        transaction.batch_execute("TRUNCATE restore_events, restore_blobs").await?;
+        transaction.execute("DELETE FROM settings WHERE name = 'rebuilding'", &[]).await?;
+        Ok(())
+    });
+    Ok(ended.await?)
+}

@@ -1,0 +1,234 @@
+//! A database made again from the journal and the blobs: the records are staged, then the blobs, and then keys are brought
+//! to what they say.
+//!
+//! Invariant: staging changes nothing that anybody else reads.
+
+mod apply;
+mod identity;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use s3o_core::journal::StoredFile;
+use s3o_core::ports::{PortError, Restore};
+use s3o_core::restore::{Applied, FoundKey, FoundObject, KeyPlace, LostVersion, UnnamedBlob};
+use s3o_core::usage::signed;
+use s3o_types::{BackendId, Etag, StorageKey, VersionId};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Transaction};
+use uuid::Uuid;
+
+use crate::Store;
+use crate::error::Failure;
+use crate::rows::{Cells, corrupt, fifteen_bits};
+
+/// Records of a kind that this release does not know are passed over.
+const EVENTS: &str = "
+    INSERT INTO restore_events (kind, bucket, key, seq, version, is_null, line)
+    SELECT line->>'k', (line->>'b')::int, line->>'key', COALESCE((line->>'seq')::bigint, 0),
+           COALESCE(line->>'v', '00000000-0000-0000-0000-000000000000')::uuid,
+           COALESCE((line->>'null')::boolean, false), line
+    FROM unnest($1::text[]) WITH ORDINALITY AS t (text, place), LATERAL (SELECT text::jsonb AS line) AS l
+    WHERE line->>'k' IN ('version', 'marker', 'tags', 'gone', 'cleared', 'dead')
+    ORDER BY place";
+
+const BLOBS: &str = "
+    INSERT INTO restore_blobs (backend, storage_key, version, extent, gen, size, etag, bucket_name, key)
+    SELECT $1::int, storage_key, version, extent, gen, size, etag, bucket_name, key
+    FROM unnest($2::text[], $3::uuid[], $4::smallint[], $5::smallint[], $6::bigint[], $7::text[], $8::text[], $9::text[])
+         AS t (storage_key, version, extent, gen, size, etag, bucket_name, key)
+    ON CONFLICT DO NOTHING";
+
+/// Of versions that nothing names and that may have been committed after the last segment: one blob each. Where a key has
+/// a row of a greater version, the blob is of before it.
+const UNNAMED: &str = "
+    SELECT DISTINCT ON (b.version) b.version, b.backend, b.storage_key, b.size, b.etag,
+           b.extent <> 0 AS is_piece
+    FROM restore_blobs b
+    WHERE b.version > $1::uuid AND b.version >= $2::uuid
+      AND NOT EXISTS (SELECT FROM restore_events e WHERE e.version = b.version)
+      AND NOT EXISTS (SELECT FROM copies c WHERE c.version = b.version)
+      AND NOT EXISTS (SELECT FROM cleanup_queue q WHERE q.version = b.version)
+      AND NOT EXISTS (SELECT FROM cleanup_dlq d WHERE d.version = b.version)
+      AND NOT EXISTS (SELECT FROM intents i WHERE i.version = b.version)
+      AND NOT EXISTS (SELECT FROM uploads u WHERE u.version = b.version)
+      AND NOT EXISTS (
+          SELECT FROM buckets k JOIN (
+              SELECT bucket, key, version FROM objects UNION ALL SELECT bucket, key, version FROM object_versions
+          ) AS o ON o.bucket = k.id
+          WHERE k.name = b.bucket_name AND k.state <> 'gone' AND o.key = b.key AND o.version > b.version)
+    ORDER BY b.version, b.extent, b.gen LIMIT $3::bigint";
+
+/// An object that a blob describes, as if it were committed now.
+const REVIVE: &str = "
+    INSERT INTO restore_events (kind, bucket, key, seq, version, is_null, line)
+    SELECT 'version', k.id, $2, nextval('change_seq'), $3::uuid, k.versioning <> 'enabled', jsonb_build_object(
+        'size', $4::bigint, 'etag', $5::text, 'm', $6::bigint, 'a', $7::text::jsonb)
+    FROM buckets k WHERE k.name = $1 AND k.state IN ('active', 'versioned')
+      AND NOT EXISTS (SELECT FROM objects o WHERE o.bucket = k.id AND o.key = $2 AND o.version > $3::uuid)
+      AND NOT EXISTS (SELECT FROM object_versions o WHERE o.bucket = k.id AND o.key = $2 AND o.version > $3::uuid)
+    RETURNING ord";
+
+const LOST: &str = "
+    SELECT k.name, v.key, v.version FROM (
+        SELECT bucket, key, version, parts FROM objects
+        UNION ALL
+        SELECT bucket, key, version, parts FROM object_versions WHERE NOT delete_marker
+    ) AS v JOIN buckets k ON k.id = v.bucket
+    WHERE (SELECT count(DISTINCT c.extent) FROM copies c WHERE c.version = v.version) < COALESCE(v.parts, 1)
+    ORDER BY v.version LIMIT $1::bigint";
+
+/// These read whole tables. The server is told the same.
+pub(super) const PATIENCE: Duration = Duration::from_mins(30);
+
+pub(super) async fn patient(transaction: &Transaction<'_>) -> Result<(), Failure> {
+    let patience = format!("SET LOCAL statement_timeout = {}", PATIENCE.as_millis());
+    Ok(transaction.batch_execute(&patience).await?)
+}
+
+const LAST: &str = "SELECT COALESCE(max(ord), 0) AS ord FROM restore_events";
+
+fn unnamed(row: &Row) -> Result<UnnamedBlob, Failure> {
+    let cells = Cells(row);
+    let read = || -> Result<UnnamedBlob, String> {
+        Ok(UnnamedBlob {
+            backend: BackendId(cells.get("backend")?),
+            storage_key: cells.get("storage_key")?,
+            version: VersionId::from_uuid(cells.get("version")?),
+            size: cells.unsigned("size")?,
+            etag: cells.get::<Option<&str>>("etag")?.map(Etag::new),
+            is_piece: cells.get("is_piece")?,
+        })
+    };
+    read().map_err(|why| corrupt("restore_blobs", "a row", why))
+}
+
+/// Bucket and key as far as a storage key says them, and the blob.
+fn parsed(storage_key: &str) -> (Option<s3o_types::BlobName>, Option<String>, Option<String>) {
+    match StorageKey::parse(storage_key) {
+        StorageKey::Plain { bucket, key, blob } => (Some(blob), Some(bucket), Some(key)),
+        StorageKey::Hashed { digest: _, blob } => (Some(blob), None, None),
+        StorageKey::Reserved | StorageKey::Foreign => (None, None, None),
+    }
+}
+
+impl Store {
+    async fn patiently(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Failure> {
+        let read = async |transaction: &Transaction<'_>| {
+            patient(transaction).await?;
+            Ok(transaction.query(sql, params).await?)
+        };
+        self.inner.general.transact_within(PATIENCE, read).await
+    }
+}
+
+#[async_trait]
+impl Restore for Store {
+    async fn restore_begin(&self) -> Result<(), PortError> {
+        let clear = async |transaction: &Transaction<'_>| {
+            transaction.batch_execute("TRUNCATE restore_events, restore_blobs").await?;
+            Ok(())
+        };
+        Ok(self.inner.general.transact_once(clear).await?)
+    }
+
+    async fn restore_records(&self, lines: Vec<String>) -> Result<(), PortError> {
+        let stage = async |transaction: &Transaction<'_>| {
+            transaction.execute(EVENTS, &[&lines]).await?;
+            Ok(())
+        };
+        Ok(self.inner.general.transact_once(stage).await?)
+    }
+
+    async fn restore_found(&self, backend: BackendId, found: Vec<FoundKey>) -> Result<(), PortError> {
+        let parsed: Vec<_> = found.iter().map(|found| parsed(&found.storage_key)).collect();
+        let keys: Vec<&str> = found.iter().map(|found| found.storage_key.as_str()).collect();
+        let versions: Vec<Option<Uuid>> =
+            parsed.iter().map(|(blob, _, _)| blob.map(|blob| blob.version.to_uuid())).collect();
+        let extents: Vec<Option<i16>> =
+            parsed.iter().map(|(blob, _, _)| blob.map(|blob| fifteen_bits(blob.extent.get()))).collect();
+        let gens: Vec<Option<i16>> =
+            parsed.iter().map(|(blob, _, _)| blob.map(|blob| fifteen_bits(blob.r#gen.get()))).collect();
+        let sizes: Vec<i64> = found.iter().map(|found| signed(found.size)).collect();
+        let etags: Vec<Option<&str>> =
+            found.iter().map(|found| found.etag.as_ref().map(Etag::as_str)).collect();
+        let buckets: Vec<Option<&str>> = parsed.iter().map(|(_, bucket, _)| bucket.as_deref()).collect();
+        let names: Vec<Option<&str>> = parsed.iter().map(|(_, _, key)| key.as_deref()).collect();
+        let params: [&(dyn ToSql + Sync); 9] =
+            [&backend.0, &keys, &versions, &extents, &gens, &sizes, &etags, &buckets, &names];
+        self.inner.general.run(BLOBS, &params).await?;
+        Ok(())
+    }
+
+    async fn restore_last_record(&self) -> Result<i64, PortError> {
+        let rows = self.inner.general.run(LAST, &[]).await?;
+        Ok(rows.first().map_or(0, |row| row.get("ord")))
+    }
+
+    async fn restore_keys(
+        &self,
+        after: &KeyPlace,
+        record: i64,
+        md5: &[BackendId],
+    ) -> Result<Option<(KeyPlace, Applied)>, PortError> {
+        let md5: Vec<i32> = md5.iter().map(|id| id.0).collect();
+        let (pool, times) = (&self.inner.general, &self.inner.cleanup_times);
+        let apply = || {
+            pool.transact_within(PATIENCE, async |transaction: &Transaction<'_>| {
+                patient(transaction).await?;
+                apply::apply(transaction, after, record, &md5, times).await
+            })
+        };
+        Ok(pool.retried(apply).await?)
+    }
+
+    async fn restore_unnamed(
+        &self,
+        after: VersionId,
+        from: VersionId,
+        limit: u32,
+    ) -> Result<Vec<UnnamedBlob>, PortError> {
+        let params: [&(dyn ToSql + Sync); 3] = [&after.to_uuid(), &from.to_uuid(), &i64::from(limit)];
+        let rows = self.patiently(UNNAMED, &params).await?;
+        Ok(rows.iter().map(unnamed).collect::<Result<_, _>>()?)
+    }
+
+    async fn restore_revive(&self, found: FoundObject) -> Result<bool, PortError> {
+        let FoundObject { bucket_name, key, version, size, etag, modified_us, attributes } = found;
+        let attributes =
+            serde_json::to_string(&attributes).map_err(|error| corrupt("objects", &key, error))?;
+        let (version, size, etag) = (version.to_uuid(), signed(size), etag.as_str().to_owned());
+        let revive = async |transaction: &Transaction<'_>| {
+            let params: [&(dyn ToSql + Sync); 7] =
+                [&bucket_name, &key, &version, &size, &etag, &modified_us, &attributes];
+            Ok(!transaction.query(REVIVE, &params).await?.is_empty())
+        };
+        Ok(self.inner.general.transact_once(revive).await?)
+    }
+
+    async fn restore_lost(&self, limit: u32) -> Result<Vec<LostVersion>, PortError> {
+        let rows = self.patiently(LOST, &[&i64::from(limit)]).await?;
+        let lost = |row: &Row| LostVersion {
+            bucket_name: row.get("name"),
+            key: row.get("key"),
+            version: VersionId::from_uuid(row.get("version")),
+        };
+        Ok(rows.iter().map(lost).collect())
+    }
+
+    async fn restore_identity(
+        &self,
+        header: &str,
+        backends: Vec<(BackendId, String)>,
+    ) -> Result<Result<(), String>, PortError> {
+        identity::take(&self.inner.general, header, &backends).await
+    }
+
+    async fn restore_staged(&self, header: &str) -> Result<(), PortError> {
+        identity::staged(&self.inner.general, header).await
+    }
+
+    async fn restore_end(&self, open: VersionId, files: Vec<StoredFile>) -> Result<(), PortError> {
+        identity::end(&self.inner.general, open, &files).await
+    }
+}

@@ -1,0 +1,118 @@
+//! The end of the recovery mode, when an operator asks for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use s3o_core::cleanup::Claim;
+use s3o_core::journal::JournalState;
+use s3o_core::ports::{Configs, Journal, Recovery};
+use s3o_core::reconcile::{AskRun, RunKind};
+use s3o_core::restore::RestoreReport;
+use s3o_runtime::audit;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use super::{Own, RestoreDeps, text};
+use crate::Deps;
+use crate::backends::Backends;
+
+/// Long enough for most merges. Whoever takes the journal over meanwhile ships nothing while it is ahead.
+const CLAIM_US: i64 = 6 * 60 * 60 * 1_000_000;
+/// Changes in one read.
+const PAGE: u32 = 1000;
+/// How often, and how long apart, the journal is asked for while another process has it.
+const TRIES: (u32, Duration) = (20, Duration::from_millis(500));
+
+pub(crate) struct Recoverer {
+    journal: Arc<dyn Journal>,
+    recovery: Arc<dyn Recovery>,
+    deps: RestoreDeps,
+    backends: Arc<Backends>,
+    configs: Arc<dyn Configs>,
+    owner: Uuid,
+    one_at_a_time: Mutex<()>,
+}
+
+impl Recoverer {
+    pub(crate) fn new(deps: &Deps, backends: Arc<Backends>) -> Self {
+        let Deps { restore, reconciliation, recovery, journal, configs, .. } = deps;
+        let of = RestoreDeps {
+            restore: restore.clone(),
+            reconciliation: reconciliation.clone(),
+            recovery: recovery.clone(),
+        };
+        Self {
+            journal: journal.clone(),
+            recovery: recovery.clone(),
+            deps: of,
+            backends,
+            configs: configs.clone(),
+            // Not the workers': the journal's own would go on shipping under this claim.
+            owner: Uuid::new_v4(),
+            one_at_a_time: Mutex::default(),
+        }
+    }
+
+    pub(crate) async fn recover(&self) -> Result<RestoreReport, String> {
+        let Ok(_alone) = self.one_at_a_time.try_lock() else {
+            return Err("it is being recovered already".to_owned());
+        };
+        let Some(why) = self.recovery.recovery().await.map_err(text)? else {
+            return Err("the recovery mode is not on".to_owned());
+        };
+        audit!("recovery.start", why);
+        let state = self.claim().await?;
+        let merged = self.merge(&state).await;
+        self.journal.release_journal(self.owner).await.map_err(text)?;
+        let report = merged?;
+        self.recovery.end_recovery().await.map_err(text)?;
+        self.compare_all().await;
+        let (applied, lost) = (report.applied, report.lost.len() as u64);
+        audit!(
+            "recovery.complete",
+            added = applied.added,
+            removed = applied.removed,
+            revived = report.revived,
+            lost
+        );
+        Ok(report)
+    }
+
+    /// What was moved or rotted in the time that was lost is found by a run over each backend.
+    async fn compare_all(&self) {
+        for backend in self.backends.all() {
+            let kind = RunKind::Reconcile;
+            let ask = AskRun { backend: backend.id(), kind, dry_run: false, accept_losses: false };
+            let asked = self.deps.reconciliation.ask(ask).await;
+            if !matches!(asked, Ok(Ok(_))) {
+                tracing::warn!(backend = backend.name(), ?asked, "ask for it yourself: s3o reconcile");
+            }
+        }
+    }
+
+    async fn merge(&self, state: &JournalState) -> Result<RestoreReport, String> {
+        let (mut records, mut place) = (Vec::new(), state.shipped);
+        loop {
+            let page = self.journal.changes(place, PAGE).await.map_err(text)?;
+            records.extend(page.lines);
+            place = page.upto;
+            if !page.more {
+                break;
+            }
+        }
+        let (own, cluster) = (Own { next: state.segment, records }, self.configs.current().cluster);
+        self.deps.clone().recover(self.backends.all(), cluster, own).await
+    }
+
+    /// The journal, as long as nobody else has it.
+    async fn claim(&self) -> Result<JournalState, String> {
+        let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: 1, due_for_us: 0 };
+        for _ in 0..TRIES.0 {
+            if let Some(state) = self.journal.claim_journal(claim).await.map_err(text)? {
+                return Ok(state);
+            }
+            tokio::time::sleep(TRIES.1).await;
+        }
+        Err("another process has the journal: try again".to_owned())
+    }
+}

@@ -1,0 +1,248 @@
+//! A journal of no database: changes and rows as a test put them, and what its worker noted.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use s3o_core::cleanup::Claim;
+use s3o_core::journal::{
+    JournalChores, JournalState, JournalStep, LogPage, LogPlace, OpenSnapshot, RowPlace, RowsRead, StoredFile,
+};
+use s3o_core::ports::{Journal, PortError, Recovery, Restore};
+use s3o_core::restore::{Applied, FoundKey, FoundObject, KeyPlace, LostVersion, UnnamedBlob};
+use s3o_types::{BackendId, VersionId};
+use uuid::Uuid;
+
+/// What is there, and what was done.
+pub(crate) struct Held {
+    pub(crate) state: JournalState,
+    /// Records by their places.
+    pub(crate) changes: Vec<(LogPlace, String)>,
+    /// Rows of objects.
+    pub(crate) rows: Vec<(RowPlace, String)>,
+    pub(crate) targets: Vec<BackendId>,
+    pub(crate) noted: Vec<StoredFile>,
+    pub(crate) stored: Vec<(BackendId, String)>,
+    pub(crate) chores: JournalChores,
+    pub(crate) steps: Vec<JournalStep>,
+    /// No step is taken: another process has the journal by now.
+    pub(crate) is_taken_over: bool,
+    pub(crate) recovery: Option<String>,
+}
+
+pub(crate) struct FakeJournal(Mutex<Held>);
+
+impl Default for FakeJournal {
+    fn default() -> Self {
+        let state = JournalState { shipped: LogPlace::default(), segment: 1, snapshot: None, complete: None };
+        Self(Mutex::new(Held {
+            state,
+            changes: Vec::new(),
+            rows: Vec::new(),
+            targets: vec![BackendId(1), BackendId(2)],
+            noted: Vec::new(),
+            stored: Vec::new(),
+            chores: JournalChores::default(),
+            steps: Vec::new(),
+            is_taken_over: false,
+            recovery: None,
+        }))
+    }
+}
+
+impl FakeJournal {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn page<P: Clone>(
+    all: &[(P, String)],
+    is_behind: impl Fn(&P) -> bool,
+    limit: u32,
+) -> (Vec<String>, Option<P>) {
+    let page: Vec<_> = all.iter().filter(|(place, _)| is_behind(place)).take(limit as usize).collect();
+    (page.iter().map(|(_, line)| line.clone()).collect(), page.last().map(|(place, _)| place.clone()))
+}
+
+#[async_trait]
+impl Journal for FakeJournal {
+    async fn claim_journal(&self, _: Claim) -> Result<Option<JournalState>, PortError> {
+        Ok(Some(self.lock().state.clone()))
+    }
+
+    async fn release_journal(&self, _: Uuid) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn changes(&self, after: LogPlace, limit: u32) -> Result<LogPage, PortError> {
+        let (lines, upto) = page(&self.lock().changes, |place| *place > after, limit);
+        Ok(LogPage { more: lines.len() >= limit as usize, lines, upto: upto.unwrap_or(after) })
+    }
+
+    async fn journal_header(&self, upto: LogPlace) -> Result<String, PortError> {
+        Ok(format!("{{\"n\":{}}}", upto.n))
+    }
+
+    async fn snapshot_rows(&self, after: &RowPlace, limit: u32) -> Result<RowsRead, PortError> {
+        let order = |place: &RowPlace| (place.bucket, place.key.clone(), -place.seq);
+        let is_behind = |place: &RowPlace| *after == RowPlace::start() || order(place) > order(after);
+        let (lines, upto) = page(&self.lock().rows, is_behind, limit);
+        Ok(RowsRead { lines, upto })
+    }
+
+    async fn snapshot_settled(&self) -> Result<bool, PortError> {
+        Ok(true)
+    }
+
+    async fn journal_step(&self, _: Uuid, segment: u64, step: JournalStep) -> Result<bool, PortError> {
+        let mut held = self.lock();
+        if held.is_taken_over || held.state.segment != segment {
+            return Ok(false);
+        }
+        let state = &mut held.state;
+        match step.clone() {
+            JournalStep::Shipped(place) => {
+                state.shipped = place;
+                state.segment += 1;
+            }
+            JournalStep::Passed(place) => state.shipped = place,
+            JournalStep::SnapshotBegun => {
+                let (number, upto) = (state.segment, RowPlace::start());
+                state.snapshot = Some(OpenSnapshot { number, files: Vec::new(), upto, is_read: false });
+            }
+            JournalStep::SnapshotPiece(file, upto) => {
+                if let Some(open) = &mut state.snapshot {
+                    open.files.push(file);
+                    open.upto = upto;
+                }
+            }
+            JournalStep::SnapshotRead => {
+                if let Some(open) = &mut state.snapshot {
+                    open.is_read = true;
+                }
+            }
+            JournalStep::SnapshotComplete => {
+                state.complete = state.snapshot.take().map(|open| (open.number, 0));
+            }
+        }
+        held.steps.push(step);
+        Ok(true)
+    }
+
+    async fn journal_targets(&self, _: u64) -> Result<Vec<BackendId>, PortError> {
+        Ok(self.lock().targets.clone())
+    }
+
+    async fn note_journal_file(&self, file: &StoredFile) -> Result<(), PortError> {
+        self.lock().noted.push(file.clone());
+        Ok(())
+    }
+
+    async fn journal_file_stored(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError> {
+        self.lock().stored.push((backend, storage_key.to_owned()));
+        Ok(())
+    }
+
+    async fn journal_file_gone(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError> {
+        let is_other = |file: &StoredFile| file.backend != backend || file.storage_key != storage_key;
+        self.lock().noted.retain(is_other);
+        Ok(())
+    }
+
+    async fn journal_holders(&self, storage_key: &str) -> Result<Vec<BackendId>, PortError> {
+        let held = self.lock();
+        let holders = held.noted.iter().filter(|file| file.storage_key == storage_key);
+        Ok(holders.map(|file| file.backend).collect())
+    }
+
+    async fn journal_numbers(&self, from: u64) -> Result<Vec<u64>, PortError> {
+        Ok(self.lock().noted.iter().map(|file| file.number).filter(|number| *number >= from).collect())
+    }
+
+    async fn journal_chores(&self, _: u16) -> Result<JournalChores, PortError> {
+        Ok(self.lock().chores.clone())
+    }
+}
+
+#[async_trait]
+impl Recovery for FakeJournal {
+    async fn recovery(&self) -> Result<Option<String>, PortError> {
+        Ok(self.lock().recovery.clone())
+    }
+
+    async fn enter_recovery(&self, why: &str) -> Result<(), PortError> {
+        self.lock().recovery = Some(why.to_owned());
+        Ok(())
+    }
+
+    async fn pass_numbers(&self, _: &str) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn end_recovery(&self) -> Result<(), PortError> {
+        self.lock().recovery = None;
+        Ok(())
+    }
+}
+
+/// Nothing is staged, and nothing comes of it: the suite restores real databases.
+#[async_trait]
+impl Restore for FakeJournal {
+    async fn restore_begin(&self) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn restore_records(&self, _: Vec<String>) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn restore_found(&self, _: BackendId, _: Vec<FoundKey>) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn restore_last_record(&self) -> Result<i64, PortError> {
+        Ok(0)
+    }
+
+    async fn restore_keys(
+        &self,
+        _: &KeyPlace,
+        _: i64,
+        _: &[BackendId],
+    ) -> Result<Option<(KeyPlace, Applied)>, PortError> {
+        Ok(None)
+    }
+
+    async fn restore_unnamed(
+        &self,
+        _: VersionId,
+        _: VersionId,
+        _: u32,
+    ) -> Result<Vec<UnnamedBlob>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn restore_revive(&self, _: FoundObject) -> Result<bool, PortError> {
+        Ok(false)
+    }
+
+    async fn restore_lost(&self, _: u32) -> Result<Vec<LostVersion>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn restore_identity(
+        &self,
+        _: &str,
+        _: Vec<(BackendId, String)>,
+    ) -> Result<Result<(), String>, PortError> {
+        Ok(Ok(()))
+    }
+
+    async fn restore_staged(&self, _: &str) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn restore_end(&self, _: VersionId, _: Vec<StoredFile>) -> Result<(), PortError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! The journal's worker: segments, snapshots, and what happens when a backend or the claim is lost half-way.
+
+use bytes::Bytes;
+use s3o_blob::journal::{JournalFile, JournalName, JournalPart, JournalWriter};
+use s3o_core::journal::{JournalChores, JournalStep, LogPlace, RowPlace, StoredFile};
+use s3o_core::worker::Counts;
+use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
+use s3o_types::BackendId;
+
+use crate::fakes::{Fixture, State, mark, row, spec};
+
+async fn two() -> (FaultyBackend, FaultyBackend, Fixture) {
+    let (one, two) = (FaultyBackend::start().await.unwrap(), FaultyBackend::start().await.unwrap());
+    mark(&one, 1);
+    mark(&two, 2);
+    let rows = vec![row(spec(&one, 1), true), row(spec(&two, 2), true)];
+    let fixture = Fixture::start(rows, State::default());
+    // The tick of the start finds nothing.
+    fixture.run("journal").await;
+    (one, two, fixture)
+}
+
+fn change(n: i64) -> (LogPlace, String) {
+    (LogPlace { xid: 10, n }, format!("{{\"k\":\"gone\",\"n\":{n}}}"))
+}
+
+fn files(server: &FaultyBackend) -> Vec<(JournalName, JournalFile)> {
+    let read = |key: String| {
+        let name = JournalName::parse(&key)?;
+        let bytes: Bytes = server.blob(&key)?.bytes;
+        Some((name, JournalFile::read(&bytes).expect("a whole file")))
+    };
+    server.keys().into_iter().filter_map(read).collect()
+}
+
+async fn run(fixture: &Fixture) -> Result<Counts, String> {
+    use s3o_core::ports::WorkerControl as _;
+    fixture.workers.run("journal").await.map_err(|error| error.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn segments_and_a_snapshot_go_to_both_backends() {
+    let (one, two, fixture) = two().await;
+    {
+        let mut held = fixture.journal.lock();
+        held.changes = (1..=3).map(change).collect();
+        let place = RowPlace { bucket: 1, key: "k".to_owned(), seq: 3 };
+        held.rows = vec![(place, "{\"k\":\"version\"}".to_owned())];
+    }
+    run(&fixture).await.expect("a tick");
+    for server in [&one, &two] {
+        let all = files(server);
+        let parts: Vec<_> = all.iter().map(|(name, _)| (name.number, name.part)).collect();
+        let wanted =
+            [(1, JournalPart::Segment), (2, JournalPart::Snapshot(0)), (2, JournalPart::SnapshotEnd)];
+        assert_eq!(parts, wanted);
+        assert_eq!(all[0].1.records, (1..=3).map(|n| change(n).1).collect::<Vec<_>>());
+        assert_eq!(all[0].1.header, "{\"n\":3}");
+        assert_eq!(all[2].1.records, [all[1].0.to_string()], "the end names the pieces");
+    }
+    // Nothing new: nothing is written.
+    let before = one.keys();
+    assert_eq!(run(&fixture).await, Ok(Counts::new()));
+    assert_eq!(one.keys(), before);
+}
+
+#[tokio::test]
+async fn one_backend_is_enough_and_none_is_not() {
+    let (one, two, fixture) = two().await;
+    fixture.journal.lock().changes = vec![change(1)];
+    for server in [&one, &two] {
+        server.inject(Rule::new(Fault::Status(500)).on(Operation::Put).key_contains("journal").times(1));
+    }
+    run(&fixture).await.expect_err("neither took it");
+    assert!(fixture.journal.lock().steps.is_empty(), "what is not stored is not passed");
+    two.inject(Rule::new(Fault::Status(500)).on(Operation::Put).key_contains("segment").times(1));
+    run(&fixture).await.expect("one took it");
+    assert_eq!(fixture.journal.lock().state.segment, 2);
+    let stored = fixture.journal.lock().stored.clone();
+    assert!(stored.iter().any(|(id, key)| *id == BackendId(1) && key.contains("segment")));
+    assert!(!stored.iter().any(|(id, key)| *id == BackendId(2) && key.contains("segment")));
+}
+
+#[tokio::test]
+async fn who_lost_the_claim_takes_no_step() {
+    let (_one, _two, fixture) = two().await;
+    {
+        let mut held = fixture.journal.lock();
+        held.changes = vec![change(1)];
+        held.is_taken_over = true;
+    }
+    let error = run(&fixture).await.expect_err("another one has it");
+    assert!(error.contains("taken the journal over"), "{error}");
+    assert!(fixture.journal.lock().steps.is_empty());
+}
+
+#[tokio::test]
+async fn a_snapshot_that_was_begun_goes_on_where_it_was() {
+    let (one, _two, fixture) = two().await;
+    let place = |seq| RowPlace { bucket: 1, key: format!("k{seq}"), seq };
+    {
+        let mut held = fixture.journal.lock();
+        held.state.segment = 5;
+        held.rows = (1..=3).map(|seq| (place(seq), format!("{{\"seq\":{seq}}}"))).collect();
+        let open = s3o_core::journal::OpenSnapshot {
+            number: 4,
+            files: vec!["first".to_owned()],
+            upto: place(1),
+            is_read: false,
+        };
+        held.state.snapshot = Some(open);
+    }
+    run(&fixture).await.expect("a tick");
+    let all = files(&one);
+    assert_eq!(all[0].0.part, JournalPart::Snapshot(1));
+    assert_eq!(all[0].1.records, ["{\"seq\":2}", "{\"seq\":3}"]);
+    assert_eq!(all[1].1.records, ["first".to_owned(), all[0].0.to_string()]);
+    assert_eq!(fixture.journal.lock().state.complete.map(|(number, _)| number), Some(4));
+}
+
+#[tokio::test]
+async fn a_journal_that_is_ahead_turns_the_recovery_mode_on() {
+    let (one, _two, fixture) = two().await;
+    fixture.journal.lock().changes = vec![change(1)];
+    let name = JournalName { number: 7, part: JournalPart::Segment, tag: 1 };
+    let file = JournalWriter::new("{}").and_then(JournalWriter::finish).unwrap();
+    one.plant(&name.to_string(), file);
+    let error = run(&fixture).await.expect_err("it is ahead");
+    assert!(error.contains("segment 7"), "{error}");
+    assert!(fixture.journal.lock().recovery.is_some());
+    assert!(fixture.journal.lock().steps.is_empty(), "nothing is shipped over it");
+}
+
+#[tokio::test]
+async fn what_is_old_is_deleted_and_what_lacks_copies_is_copied() {
+    let (one, two, fixture) = two().await;
+    fixture.journal.lock().changes = vec![change(1)];
+    fixture.journal.lock().targets = vec![BackendId(1)];
+    run(&fixture).await.expect("a tick");
+    let (key, size) = {
+        let held = fixture.journal.lock();
+        let file = held.noted.iter().find(|file| file.storage_key.contains("segment")).expect("a segment");
+        (file.storage_key.clone(), file.bytes)
+    };
+    let file = |backend| StoredFile { backend, storage_key: key.clone(), number: 1, bytes: size };
+    {
+        let mut held = fixture.journal.lock();
+        held.targets = vec![BackendId(1), BackendId(2)];
+        held.chores = JournalChores { copy: vec![file(BackendId(1))], delete: vec![] };
+    }
+    run(&fixture).await.expect("a tick");
+    assert!(two.blob(&key).is_some(), "copied");
+    // Not while the recovery mode is on.
+    {
+        let mut held = fixture.journal.lock();
+        held.chores = JournalChores { copy: vec![], delete: vec![file(BackendId(1))] };
+        held.recovery = Some("a test".to_owned());
+    }
+    run(&fixture).await.expect("a tick");
+    assert!(one.blob(&key).is_some());
+    fixture.journal.lock().recovery = None;
+    run(&fixture).await.expect("a tick");
+    assert!(one.blob(&key).is_none() && two.blob(&key).is_some());
+    assert!(matches!(fixture.journal.lock().steps.first(), Some(JournalStep::Shipped(_))));
+}
