@@ -16,6 +16,7 @@ pub mod decide;
 pub mod effects;
 pub mod facts;
 pub mod intent;
+pub mod lifecycle;
 pub mod listing;
 pub mod object;
 pub mod outcome_log;

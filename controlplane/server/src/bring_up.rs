@@ -8,7 +8,9 @@ use s3o_core::ports::{ObjectScrub, Rebalancing, WorkerControl};
 use s3o_grpc::{Ports, Wiring};
 use s3o_runtime::{LogHandle, Metrics, Reload, Shutdown, config};
 use s3o_store::{Store, StoreError};
-use s3o_workers::{BackendSettings, Deps, IntentsResolved, ReconcileSettings, WorkerSettings, Workers};
+use s3o_workers::{
+    BackendSettings, Deps, IntentsResolved, LifecycleSettings, ReconcileSettings, WorkerSettings, Workers,
+};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -130,6 +132,7 @@ impl BringUp {
             rebalances: store.clone(),
             drains: store.clone(),
             reconciliation: store.clone(),
+            lifecycle: store.clone(),
             maintenance: store.clone(),
             overview: store.clone(),
             sessions: store.clone(),
@@ -157,6 +160,10 @@ impl BringUp {
                     every: Some(reconcile.interval.get()).filter(|_| reconcile.enabled),
                     orphan_after: reconcile.orphan_after.get(),
                     interval: reconcile.check_interval.get(),
+                },
+                lifecycle: LifecycleSettings {
+                    interval: self.config.lifecycle.interval.get(),
+                    batch: self.config.lifecycle.batch,
                 },
             },
             shutdown: self.services.clone(),

@@ -14,6 +14,7 @@ mod connection;
 mod drains;
 mod error;
 mod ledger;
+mod lifecycle;
 mod maintenance;
 mod options;
 mod overview;

@@ -1,8 +1,9 @@
 //! The background workers: reconcilers that take no input but the tables and the backends.
 //!
 //! Architecture invariants: a worker is idempotent, so a tick may run twice, on two replicas, or end
-//! half-way; it finds its work in a queue that it claims, never by scanning objects; it reaches the
-//! database through the ports of `core` only. Several replicas share the work, none is the leader.
+//! half-way; it finds its work in a queue that it claims, not by scanning objects (but for `reconciler` and
+//! `lifecycle`, which go page by page); it reaches the database through the ports of `core` only. Several replicas
+//! share the work, none is the leader.
 //!
 //! | worker | every | claim | woken by | when it fails |
 //! |---|---|---|---|---|
@@ -20,6 +21,7 @@
 //! | `gauges` | 30 s | none, read only | on demand | next tick |
 //! | `change_log` | 1 h | advisory lock in the store | on demand | next tick |
 //! | `stale_multipart` | 10 min | none, each is given up by the ledger | on demand | next tick |
+//! | `lifecycle` | 1 h | a bucket's pass, 1 h | on demand | the pass goes on at its page with the next tick |
 //! | `bucket_retirer` | 1 min | none, one statement | on demand | next tick |
 //! | `session_pruner` | 1 h | none, one statement | on demand | next tick |
 //!
@@ -33,6 +35,7 @@ mod cleanup_queue;
 mod copy_scan;
 mod gauges;
 mod harness;
+mod lifecycle;
 mod marker;
 mod marker_gate;
 mod meters;
@@ -56,8 +59,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use s3o_backend::{BreakerConfig, Timeouts};
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, Maintenance, Overview, Queues, Rebalances, Reconciliation, Replication,
-    Scrubs, Sessions, Uploads,
+    Buckets, Configs, Drains, Ledger, Lifecycle, Maintenance, Overview, Queues, Rebalances, Reconciliation,
+    Replication, Scrubs, Sessions, Uploads,
 };
 use s3o_core::scrub::ScrubPace;
 use s3o_runtime::{Metrics, OpenOps, Shutdown};
@@ -68,6 +71,7 @@ use crate::backends::Backends;
 use crate::harness::Entry;
 
 pub use crate::harness::Workers;
+pub use crate::lifecycle::LifecycleSettings;
 pub use crate::rebalancer::RebalanceSettings;
 pub use crate::reconciler::ReconcileSettings;
 
@@ -115,6 +119,8 @@ pub struct WorkerSettings {
     pub digest: DigestKind,
     /// When backends are compared with the tables.
     pub reconcile: ReconcileSettings,
+    /// When it is looked for what expires.
+    pub lifecycle: LifecycleSettings,
 }
 
 impl Default for WorkerSettings {
@@ -136,6 +142,7 @@ impl Default for WorkerSettings {
             rebalance: RebalanceSettings::default(),
             digest: DigestKind::default(),
             reconcile: ReconcileSettings::default(),
+            lifecycle: LifecycleSettings::default(),
         }
     }
 }
@@ -164,6 +171,8 @@ pub struct Deps {
     pub rebalances: Arc<dyn Rebalances>,
     /// Runs over backends, and what they compare with.
     pub reconciliation: Arc<dyn Reconciliation>,
+    /// What expires.
+    pub lifecycle: Arc<dyn Lifecycle>,
     /// Backends that are emptied.
     pub drains: Arc<dyn Drains>,
     /// Housekeeping.
@@ -257,6 +266,7 @@ fn list(
         ),
         Entry::new("gauges", Duration::from_secs(30), gauges::Gauges::new(deps)),
         Entry::new("stale_multipart", TEN_MINUTES, stale_multipart::StaleMultipart::new(deps, owner)),
+        Entry::new("lifecycle", settings.lifecycle.interval, lifecycle::Lifecycle::new(deps, owner)),
         Entry::new(
             "bucket_retirer",
             Duration::from_mins(1),

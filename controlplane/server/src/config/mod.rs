@@ -15,8 +15,8 @@ pub use declared::{
     RoutingSection, StaticKeys, Strategy,
 };
 pub use process::{
-    CleanupSection, DatabaseSection, GrpcSection, HttpSection, IntegritySection, MultipartSection,
-    ReaperSection, RebalanceSection, ReconcileSection, ReplicationSection, WorkersSection,
+    CleanupSection, DatabaseSection, GrpcSection, HttpSection, IntegritySection, LifecycleSection,
+    MultipartSection, ReaperSection, RebalanceSection, ReconcileSection, ReplicationSection, WorkersSection,
 };
 
 /// The whole file. See `config/controlplane.example.yaml`.
@@ -55,6 +55,9 @@ pub struct ControlPlaneConfig {
     /// When backends are compared with the tables.
     #[serde(default)]
     pub reconcile: ReconcileSection,
+    /// When it is looked for what expires by the rules of buckets.
+    #[serde(default)]
+    pub lifecycle: LifecycleSection,
     /// Background work.
     #[serde(default)]
     pub workers: WorkersSection,
