@@ -13,6 +13,7 @@ mod degraded;
 mod history;
 mod integrity;
 mod kill_points;
+mod lifecycle;
 mod lost_replies;
 mod multipart_failures;
 mod quotas;
