@@ -179,6 +179,8 @@ fn known(operation: &str) -> Option<(&'static str, Need)> {
         "DeleteBucket" => ("DeleteBucket", Need::Key(Right::Configure)),
         "PutBucketCors" => ("PutBucketCors", Need::Key(Right::Configure)),
         "DeleteBucketCors" => ("DeleteBucketCors", Need::Key(Right::Configure)),
+        "PutBucketLifecycleConfiguration" => ("PutBucketLifecycleConfiguration", Need::Key(Right::Configure)),
+        "DeleteBucketLifecycle" => ("DeleteBucketLifecycle", Need::Key(Right::Configure)),
         "HeadBucket" => ("HeadBucket", Need::Bucket),
         "GetBucketLocation" => ("GetBucketLocation", Need::Bucket),
         "GetBucketVersioning" => ("GetBucketVersioning", Need::Bucket),
@@ -212,6 +214,7 @@ fn known(operation: &str) -> Option<(&'static str, Need)> {
         "GetBucketRequestPayment" => ("GetBucketRequestPayment", Need::Bucket),
         "GetBucketLogging" => ("GetBucketLogging", Need::Bucket),
         "GetBucketCors" => ("GetBucketCors", Need::Bucket),
+        "GetBucketLifecycleConfiguration" => ("GetBucketLifecycleConfiguration", Need::Bucket),
         "GetBucketAccelerateConfiguration" => ("GetBucketAccelerateConfiguration", Need::Bucket),
         "GetBucketNotificationConfiguration" => ("GetBucketNotificationConfiguration", Need::Bucket),
         other => (absent_name(other)?, Need::Bucket),
@@ -307,6 +310,7 @@ mod tests {
         assert_eq!(known("UploadPartCopy").map(|(_, need)| need), Some(Need::Key(Right::Write)));
         assert_eq!(known("PutBucketVersioning").map(|(_, need)| need), Some(Need::Key(Right::Configure)));
         assert_eq!(known("PutBucketCors").map(|(_, need)| need), Some(Need::Key(Right::Configure)));
+        assert_eq!(known("DeleteBucketLifecycle").map(|(_, need)| need), Some(Need::Key(Right::Configure)));
         assert_eq!(known("PutBucketPolicy"), None);
         assert_eq!(known("PostObject"), None, "forms do not come by `s3s`");
     }

@@ -13,9 +13,11 @@ use anyhow::Context as _;
 use prost::Message as _;
 use s3o_proto::v1;
 use s3o_types::{
-    BackendId, BackendSpec, BucketId, ChecksumMode, CorsRule, Credentials, DegradedReads, EtagProof, Place,
-    Quirks, Right, Rights, Scope, Secret, Timestamp,
+    BackendId, BackendSpec, BucketId, ChecksumMode, CorsRule, Credentials, DegradedReads, EtagProof,
+    LifecycleRule, Place, Quirks, Right, Rights, Scope, Secret, Timestamp,
 };
+
+use crate::control::lifecycle;
 
 /// A virtual bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub(crate) struct Bucket {
     pub max_object_size: u64,
     /// Which web pages may use it.
     pub cors: Arc<[CorsRule]>,
+    /// By which rules its objects expire: to be shown.
+    pub lifecycle: Arc<[LifecycleRule]>,
     /// What readers get while the database cannot be asked.
     pub degraded_reads: DegradedReads,
 }
@@ -120,13 +124,22 @@ impl Snapshot {
                 (Ok(word), versioning) => degraded_reads(word, versioning),
                 (Err(_), _) => DegradedReads::Refused,
             };
-            let v1::Bucket { id, name, created_us, max_object_size, cors, versioning: _, degraded_reads: _ } =
-                bucket;
+            let v1::Bucket {
+                id,
+                name,
+                created_us,
+                max_object_size,
+                cors,
+                versioning: _,
+                degraded_reads: _,
+                lifecycle,
+            } = bucket;
             let max_object_size = if max_object_size == 0 { u64::MAX } else { max_object_size };
             let cors = cors.into_iter().map(cors_rule).collect();
+            let lifecycle = lifecycle.into_iter().map(lifecycle::from_wire).collect();
             let created = Timestamp(created_us);
             let id = BucketId(id);
-            (name.clone(), Bucket { id, name, created, max_object_size, cors, degraded_reads })
+            (name.clone(), Bucket { id, name, created, max_object_size, cors, lifecycle, degraded_reads })
         });
         let keys = credentials.into_iter().map(|credential| {
             let v1::Credential { access_key_id, secret_access_key, grants, scopes, create_buckets } =

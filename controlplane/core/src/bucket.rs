@@ -1,10 +1,10 @@
-//! What clients may do to buckets themselves: make, delete, set CORS rules.
+//! What clients may do to buckets themselves: make, delete, set rules.
 //!
 //! Invariants: what YAML declares is changed in YAML only; a repeat by the same operation id changes nothing; a bucket
 //! is deleted only when it has no object, version, open upload or intent, which is looked at under the lock that
 //! every writer holds shared.
 
-use s3o_types::{BucketId, BucketName, CorsRule, ErrorCode};
+use s3o_types::{BucketId, BucketName, CorsRule, ErrorCode, LifecycleRule};
 use uuid::Uuid;
 
 use crate::call::Refusal;
@@ -36,6 +36,8 @@ pub enum Wanted {
     Delete,
     /// These rules instead of those that were stored; none removes them.
     Cors(Vec<CorsRule>),
+    /// The same of the rules by which objects expire.
+    Lifecycle(Vec<LifecycleRule>),
 }
 
 /// What a change is decided from, read in its transaction under the lock that all changes of the configuration take.
@@ -64,6 +66,8 @@ pub struct Named {
     pub declared: bool,
     /// YAML has CORS rules for it.
     pub declares_cors: bool,
+    /// YAML says what expires.
+    pub declares_lifecycle: bool,
     /// The access key that made it.
     pub owner: Option<String>,
 }
@@ -77,8 +81,10 @@ pub enum Step {
     Create,
     /// The bucket's lock, exclusively; then [`empty`] says whether it goes.
     Delete(BucketId),
-    /// Its rules.
+    /// Its CORS rules.
     Cors(BucketId),
+    /// Its lifecycle rules.
+    Lifecycle(BucketId),
 }
 
 /// What a bucket still has.
@@ -104,6 +110,7 @@ pub fn decide(change: &BucketChange, facts: &Facts) -> Result<Step, Refusal> {
         Wanted::Create => create(change, facts),
         Wanted::Delete => delete(facts),
         Wanted::Cors(_) => cors(facts),
+        Wanted::Lifecycle(_) => lifecycle(facts),
     }
 }
 
@@ -154,6 +161,15 @@ fn cors(facts: &Facts) -> Result<Step, Refusal> {
     Ok(Step::Cors(named.id))
 }
 
+fn lifecycle(facts: &Facts) -> Result<Step, Refusal> {
+    let named = configurable(facts)?;
+    if named.declares_lifecycle {
+        let why = "the bucket's lifecycle is declared in the cluster's configuration file, and is changed there only";
+        return Err(denied(why));
+    }
+    Ok(Step::Lifecycle(named.id))
+}
+
 fn configurable(facts: &Facts) -> Result<&Named, Refusal> {
     let named = facts.named.as_ref().filter(|named| named.state == BucketState::Active);
     let named = named.ok_or_else(|| Refusal::new(ErrorCode::NoSuchBucket, "the bucket does not exist"))?;
@@ -202,6 +218,7 @@ mod tests {
             state: BucketState::Active,
             declared: false,
             declares_cors: false,
+            declares_lifecycle: false,
             owner: Some("me".to_owned()),
         }
     }
@@ -243,6 +260,13 @@ mod tests {
         let declared = Named { declared: true, owner: None, ..mine() };
         assert_eq!(code(Wanted::Delete, &facts(declared.clone())), Err(ErrorCode::AccessDenied));
         assert_eq!(code(Wanted::Cors(vec![]), &facts(declared.clone())), Ok(Step::Cors(BucketId(7))));
+        assert_eq!(
+            code(Wanted::Lifecycle(vec![]), &facts(declared.clone())),
+            Ok(Step::Lifecycle(BucketId(7)))
+        );
+        let expires = Named { declares_lifecycle: true, ..declared.clone() };
+        assert_eq!(code(Wanted::Cors(vec![]), &facts(expires.clone())), Ok(Step::Cors(BucketId(7))));
+        assert_eq!(code(Wanted::Lifecycle(vec![]), &facts(expires)), Err(ErrorCode::AccessDenied));
         let rules = Named { declares_cors: true, ..declared };
         assert_eq!(code(Wanted::Cors(vec![]), &facts(rules)), Err(ErrorCode::AccessDenied));
     }

@@ -65,6 +65,8 @@ pub enum Call {
     SettleBlob(Box<SettleBlob>),
     /// Make an object of a foreign key.
     Import(Box<Import>),
+    /// Remove what is due by its bucket's rules.
+    Expire(Expire),
 }
 
 impl Call {
@@ -85,6 +87,7 @@ impl Call {
             Self::ChangeCopy(c) => (c.of.bucket, &c.of.key),
             Self::SettleBlob(c) => (c.of.bucket, &c.of.key),
             Self::Import(c) => (c.bucket, &c.key),
+            Self::Expire(c) => (c.bucket, &c.key),
         }
     }
 
@@ -127,7 +130,8 @@ impl Call {
             | Self::BeginCopy(_)
             | Self::ChangeCopy(_)
             | Self::SettleBlob(_)
-            | Self::Import(_) => None,
+            | Self::Import(_)
+            | Self::Expire(_) => None,
         }
     }
 
@@ -146,6 +150,7 @@ impl Call {
             Self::Commit(c) => c.intent.upload.is_none() && !c.intent.replica,
             Self::Resolve(c) => c.intent.upload.is_none() && c.intent.kind != WriteKind::Replicate,
             Self::Delete(_) | Self::CompleteUpload(_) => true,
+            Self::Expire(c) => !matches!(c.what, Expiring::Upload(_)),
             Self::Begin(_)
             | Self::Retarget(_)
             | Self::Abort(_)
@@ -357,6 +362,33 @@ pub struct AbortUpload {
     pub upload: UploadId,
     /// Nobody asked: it has been open for too long.
     pub stale: bool,
+}
+
+/// Removes what a worker has found to be due by its bucket's rules, if it is due still.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expire {
+    /// The virtual bucket.
+    pub bucket: BucketId,
+    /// The object's key.
+    pub key: String,
+    /// What of the key.
+    pub what: Expiring,
+}
+
+/// What expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiring {
+    /// The current version, as long as it is this one.
+    Current(VersionId),
+    /// A noncurrent version or a delete marker.
+    Noncurrent {
+        /// Which.
+        version: VersionId,
+        /// Whether it is its key's null version.
+        is_null: bool,
+    },
+    /// An open multipart upload.
+    Upload(UploadId),
 }
 
 /// What the reaper found at a target's storage key.

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use s3o_types::{
     AckLevel, BackendId, BackendSpec, BackendState, BucketId, BucketName, CorsRule, Credentials,
-    DegradedReads, Quirks, Scope, Secret, Timestamp, Versioning,
+    DegradedReads, LifecycleRule, Quirks, Scope, Secret, Timestamp, Versioning,
 };
 use uuid::Uuid;
 
@@ -89,6 +89,8 @@ pub struct DeclaredBucket {
     pub max_object_size: Option<u64>,
     /// Which web pages may use it.
     pub cors: Vec<CorsRule>,
+    /// By which rules its objects expire.
+    pub lifecycle: Vec<LifecycleRule>,
     /// Whether it keeps versions; `None`: not said, so that clients may.
     pub versioning: Option<Versioning>,
     /// What readers get while the database cannot be asked.
@@ -198,6 +200,8 @@ pub struct BucketConfig {
     pub created: Timestamp,
     /// Which web pages may use it.
     pub cors: Vec<CorsRule>,
+    /// By which rules its objects expire.
+    pub lifecycle: Vec<LifecycleRule>,
     /// Whether it keeps versions.
     pub versioning: Versioning,
     /// What readers get while the database cannot be asked.

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use s3o_types::{
-    AckLevel, BackendId, BackendState, BlobName, BucketId, Extent, Op, Place, Scope, Seq, Timestamp,
-    UploadId, VersionId, Versioning,
+    AckLevel, BackendId, BackendState, BlobName, BucketId, Extent, LifecycleRule, Op, Place, Scope, Seq,
+    Timestamp, UploadId, VersionId, Versioning,
 };
 
 use crate::config::{BucketState, Routing};
 use crate::intent::Intent;
+use crate::lifecycle::Standing;
 use crate::object::{CopyRow, ObjectRow};
 use crate::outcome_log::LoggedOutcome;
 use crate::upload::UploadFacts;
@@ -122,12 +123,16 @@ pub struct Facts {
     /// Of the batch's calls about blobs that were found on backends: whether something names the blob, and whether the
     /// version that its name says is there.
     pub found_blobs: HashMap<Op, FoundBlob>,
+    /// Rules of the buckets in which the batch's calls let something expire.
+    pub lifecycle: HashMap<BucketId, Vec<LifecycleRule>>,
+    /// Of the noncurrent rows that the batch's calls let expire: where they stand.
+    pub standings: HashMap<Op, Standing>,
     /// Intents to be resolved whose key the log has changed since they began.
     pub overtaken: HashSet<Op>,
     /// The greatest change-log number drawn so far.
     pub log_head: Seq,
     /// One number a call that may log, drawn under the locks, ascending.
     pub seqs: Vec<Seq>,
-    /// One (sequence value, random bits) a Begin, `CreateUpload` or Delete, at least.
+    /// One (sequence value, random bits) a Begin, `CreateUpload`, Delete or Expire, at least.
     pub version_seeds: Vec<(u64, u64)>,
 }

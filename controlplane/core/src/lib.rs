@@ -17,6 +17,7 @@ pub mod effects;
 pub mod facts;
 pub mod intent;
 pub mod journal;
+pub mod lifecycle;
 pub mod listing;
 pub mod object;
 pub mod outcome_log;

@@ -13,6 +13,7 @@ use crate::intent::Intent;
 use crate::journal::{
     JournalChores, JournalState, JournalStep, LogPage, LogPlace, RowPlace, RowsRead, StoredFile,
 };
+use crate::lifecycle::{DuePage, Place};
 use crate::listing::{ListQuery, Page};
 use crate::object::{Locate, Lookup};
 use crate::rebalance::{CandidatePage, Move, RebalanceTotals, RebalanceWish, Transfer};
@@ -199,6 +200,23 @@ pub trait Drains: Send + Sync {
     async fn drains(&self) -> Result<Vec<Drain>, PortError>;
     /// Forgets backends that are in no file any more and on which nothing is left; says how many.
     async fn retire(&self) -> Result<u64, PortError>;
+}
+
+/// What expires by the rules of buckets.
+#[async_trait]
+pub trait Lifecycle: Send + Sync {
+    /// Claims the pass through a bucket: one that a dead owner or a failure has left goes on where it was. `Ok(None)`:
+    /// another owner's goes on.
+    async fn claim_pass(&self, bucket: BucketId, claim: Claim) -> Result<Option<Place>, PortError>;
+    /// Looks at one page of rows behind a place, `limit` at most. Reads the rules as they are now.
+    async fn due(&self, bucket: BucketId, after: &Place, limit: u32) -> Result<DuePage, PortError>;
+    /// Records how far a claimed pass is, and renews the claim; `None` ends it. `Ok(false)`: it is another's now.
+    async fn save_pass(
+        &self,
+        bucket: BucketId,
+        claim: Claim,
+        place: Option<&Place>,
+    ) -> Result<bool, PortError>;
 }
 
 /// Runs over backends, and what they compare with.

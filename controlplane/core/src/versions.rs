@@ -6,7 +6,7 @@
 
 use s3o_types::{BucketId, ErrorCode, Op, Seq, Timestamp, VersionId, VersionRef, Versioning};
 
-use crate::call::{Call, Delete, Refusal, SetTags};
+use crate::call::{Call, Delete, Expire, Expiring, Refusal, SetTags};
 use crate::config::BucketState;
 use crate::facts::CurrentObject;
 use crate::listing::ListedObject;
@@ -45,8 +45,15 @@ impl Wanted {
         let (named, newest) = match call {
             Call::Delete(Delete { version: Some(named), .. }) => (*named, true),
             Call::SetTags(SetTags { version: Some(named), .. }) => (*named, false),
+            Call::Expire(Expire { what: Expiring::Noncurrent { version, is_null }, .. }) => {
+                (VersionRef::of(*version, *is_null), true)
+            }
             // It takes the place of the null version, which may not be the current one.
-            Call::Delete(_) | Call::Commit(_) | Call::CompleteUpload(_) | Call::Resolve(_)
+            Call::Delete(_)
+            | Call::Expire(_)
+            | Call::Commit(_)
+            | Call::CompleteUpload(_)
+            | Call::Resolve(_)
                 if matches!(versioning, Versioning::Suspended) && call.displaces() =>
             {
                 (VersionRef::Null, false)

@@ -212,6 +212,7 @@ fn bucket(config: &BucketConfig) -> v1::BucketStatus {
         max_object_size: _,
         created: _,
         cors: _,
+        lifecycle: _,
         versioning,
         degraded_reads: _,
     } = config;

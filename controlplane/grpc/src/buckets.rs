@@ -9,6 +9,7 @@ use tonic::Status;
 use tracing::debug;
 
 use crate::field::{self, Bad, no_nul};
+use crate::lifecycle;
 use crate::session::configuration::configuration as to_wire;
 use crate::status::port_failed;
 use crate::wiring::Wiring;
@@ -39,6 +40,7 @@ fn change_of(request: v1::ChangeBucketRequest) -> Result<BucketChange, Bad> {
         Some(Change::SetCors(v1::SetCors { rules })) => {
             Wanted::Cors(rules.into_iter().map(rule).collect::<Result<_, _>>()?)
         }
+        Some(Change::SetLifecycle(v1::SetLifecycle { rules })) => Wanted::Lifecycle(lifecycle::rules(rules)?),
         None => return Err(Bad::new("change", "is missing, or one that this release does not know")),
     };
     let name: BucketName = name.parse().map_err(|why: String| Bad::new("name", why))?;

@@ -13,6 +13,7 @@ mod drains;
 mod field;
 mod in_process;
 mod incoming;
+mod lifecycle;
 mod list;
 mod operations;
 mod rebalance;

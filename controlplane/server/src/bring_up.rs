@@ -8,7 +8,9 @@ use s3o_core::ports::{ObjectScrub, Rebalancing, Recovering, WorkerControl};
 use s3o_grpc::{Ports, Wiring};
 use s3o_runtime::{LogHandle, Metrics, Reload, Shutdown, config};
 use s3o_store::{Store, StoreError};
-use s3o_workers::{BackendSettings, Deps, IntentsResolved, ReconcileSettings, WorkerSettings, Workers};
+use s3o_workers::{
+    BackendSettings, Deps, IntentsResolved, LifecycleSettings, ReconcileSettings, WorkerSettings, Workers,
+};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -135,6 +137,7 @@ impl BringUp {
             recovery: store.clone(),
             restore: store.clone(),
             reconciliation: store.clone(),
+            lifecycle: store.clone(),
             maintenance: store.clone(),
             overview: store.clone(),
             sessions: store.clone(),
@@ -164,6 +167,10 @@ impl BringUp {
                     interval: reconcile.check_interval.get(),
                 },
                 journal: self.config.journal.settings(),
+                lifecycle: LifecycleSettings {
+                    interval: self.config.lifecycle.interval.get(),
+                    batch: self.config.lifecycle.batch,
+                },
             },
             shutdown: self.services.clone(),
         }

@@ -15,6 +15,7 @@ mod drains;
 mod error;
 mod journal;
 mod ledger;
+mod lifecycle;
 mod maintenance;
 mod options;
 mod overview;

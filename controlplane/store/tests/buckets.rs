@@ -127,6 +127,7 @@ async fn declarations_and_clients_do_not_take_from_each_other() {
         replication_factor: 1,
         max_object_size: None,
         cors: vec![],
+        lifecycle: vec![],
     };
     other.buckets.push(taken);
     let error = world.store.apply_declared(&other, "taken").await.unwrap_err();

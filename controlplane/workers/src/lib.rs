@@ -1,8 +1,9 @@
 //! The background workers: reconcilers that take no input but the tables and the backends.
 //!
 //! Architecture invariants: a worker is idempotent, so a tick may run twice, on two replicas, or end
-//! half-way; it finds its work in a queue that it claims, never by scanning objects; it reaches the
-//! database through the ports of `core` only. Several replicas share the work, none is the leader.
+//! half-way; it finds its work in a queue that it claims, not by scanning objects (but for `reconciler` and
+//! `lifecycle`, which go page by page); it reaches the database through the ports of `core` only. Several replicas
+//! share the work, none is the leader.
 //!
 //! | worker | every | claim | woken by | when it fails |
 //! |---|---|---|---|---|
@@ -21,6 +22,7 @@
 //! | `journal` | 3 min 20 s | the journal, 15 min | on demand | claim released, next tick |
 //! | `change_log` | 1 h | advisory lock in the store | on demand | next tick |
 //! | `stale_multipart` | 10 min | none, each is given up by the ledger | on demand | next tick |
+//! | `lifecycle` | 1 h | a bucket's pass, 1 h | on demand | the pass goes on at its page with the next tick |
 //! | `bucket_retirer` | 1 min | none, one statement | on demand | next tick |
 //! | `session_pruner` | 1 h | none, one statement | on demand | next tick |
 //!
@@ -35,6 +37,7 @@ mod copy_scan;
 mod gauges;
 mod harness;
 mod journal;
+mod lifecycle;
 mod listing;
 mod marker;
 mod marker_gate;
@@ -60,8 +63,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use s3o_backend::{BreakerConfig, Timeouts};
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Journal, Ledger, Maintenance, Overview, Queues, Rebalances, Reconciliation,
-    Recovery, Replication, Restore, Scrubs, Sessions, Uploads,
+    Buckets, Configs, Drains, Journal, Ledger, Lifecycle, Maintenance, Overview, Queues, Rebalances,
+    Reconciliation, Recovery, Replication, Restore, Scrubs, Sessions, Uploads,
 };
 use s3o_core::scrub::ScrubPace;
 use s3o_runtime::{Metrics, OpenOps, Shutdown};
@@ -73,6 +76,7 @@ use crate::harness::Entry;
 
 pub use crate::harness::Workers;
 pub use crate::journal::JournalSettings;
+pub use crate::lifecycle::LifecycleSettings;
 pub use crate::rebalancer::RebalanceSettings;
 pub use crate::reconciler::ReconcileSettings;
 pub use crate::restore::RestoreDeps;
@@ -123,6 +127,8 @@ pub struct WorkerSettings {
     pub reconcile: ReconcileSettings,
     /// What is kept on the backends besides blobs.
     pub journal: JournalSettings,
+    /// When it is looked for what expires.
+    pub lifecycle: LifecycleSettings,
 }
 
 impl Default for WorkerSettings {
@@ -145,6 +151,7 @@ impl Default for WorkerSettings {
             digest: DigestKind::default(),
             reconcile: ReconcileSettings::default(),
             journal: JournalSettings::default(),
+            lifecycle: LifecycleSettings::default(),
         }
     }
 }
@@ -179,6 +186,8 @@ pub struct Deps {
     pub recovery: Arc<dyn Recovery>,
     /// What the database lacks, from the backends.
     pub restore: Arc<dyn Restore>,
+    /// What expires.
+    pub lifecycle: Arc<dyn Lifecycle>,
     /// Backends that are emptied.
     pub drains: Arc<dyn Drains>,
     /// Housekeeping.
@@ -274,6 +283,7 @@ fn list(
         ),
         Entry::new("gauges", Duration::from_secs(30), gauges::Gauges::new(deps)),
         Entry::new("stale_multipart", TEN_MINUTES, stale_multipart::StaleMultipart::new(deps, owner)),
+        Entry::new("lifecycle", settings.lifecycle.interval, lifecycle::Lifecycle::new(deps, owner)),
         Entry::new(
             "bucket_retirer",
             Duration::from_mins(1),

@@ -24,6 +24,7 @@ pub(crate) struct Declared {
     pub(crate) rebalance: Option<Value>,
     pub(crate) integrity: Option<Value>,
     pub(crate) reconcile: Option<Value>,
+    pub(crate) lifecycle: Option<Value>,
 }
 
 impl Validate for Declared {

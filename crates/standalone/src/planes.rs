@@ -62,6 +62,7 @@ pub(crate) fn control_plane(
         ("rebalance", &declared.rebalance),
         ("integrity", &declared.integrity),
         ("reconcile", &declared.reconcile),
+        ("lifecycle", &declared.lifecycle),
     ] {
         if let Some(section) = section {
             config[name] = section.clone();

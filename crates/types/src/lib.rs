@@ -10,6 +10,7 @@ pub mod digest;
 pub mod error;
 pub mod etag;
 pub mod ids;
+pub mod lifecycle;
 pub mod object;
 pub mod rights;
 mod secret;
@@ -24,6 +25,9 @@ pub use digest::{Digest, DigestKind};
 pub use error::{ErrorCode, Fault};
 pub use etag::Etag;
 pub use ids::{BackendId, BucketId, Extent, Gen, Op, Place, Seq, UploadId};
+pub use lifecycle::{
+    LifecycleDate, LifecycleRule, MAX_LIFECYCLE_RULES, MAX_NEWER_VERSIONS, lifecycle_problem,
+};
 pub use object::{Checksums, Conditions, ContentHeaders, Encoding, ObjectAttributes};
 pub use rights::{Right, Rights, Scope};
 pub use secret::Secret;

@@ -2,10 +2,10 @@
 
 use s3o_proto::v1;
 use s3o_proto::v1::change_bucket_request::Change;
-use s3o_types::{CorsRule, ErrorCode};
+use s3o_types::{CorsRule, ErrorCode, LifecycleRule};
 
 use super::convert::uuid_bytes;
-use super::{Caller, Failure};
+use super::{Caller, Failure, lifecycle};
 
 impl Caller {
     /// Makes a bucket of the caller's own. Answers the generation of the configuration that has it, as all of these do.
@@ -22,6 +22,12 @@ impl Caller {
     pub(crate) async fn set_cors(&self, name: &str, rules: &[CorsRule]) -> Result<i64, Failure> {
         let rules = rules.iter().map(rule_to_wire).collect();
         self.change_bucket(name, Change::SetCors(v1::SetCors { rules })).await
+    }
+
+    /// Gives a bucket these rules by which objects expire; none removes them.
+    pub(crate) async fn set_lifecycle(&self, name: &str, rules: &[LifecycleRule]) -> Result<i64, Failure> {
+        let rules = rules.iter().cloned().map(lifecycle::to_wire).collect();
+        self.change_bucket(name, Change::SetLifecycle(v1::SetLifecycle { rules })).await
     }
 
     async fn change_bucket(&self, name: &str, change: Change) -> Result<i64, Failure> {

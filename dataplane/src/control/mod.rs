@@ -15,6 +15,7 @@ mod corruption;
 mod database;
 mod lane;
 mod lanes;
+pub(crate) mod lifecycle;
 mod listing;
 mod located;
 mod session;

@@ -56,6 +56,7 @@ pub(crate) fn goes_on(operation: &str) -> bool {
             | "GetBucketRequestPayment"
             | "GetBucketLogging"
             | "GetBucketCors"
+            | "GetBucketLifecycleConfiguration"
             | "GetBucketAccelerateConfiguration"
             | "GetBucketNotificationConfiguration"
     )

@@ -20,16 +20,10 @@ use crate::pipeline::faults;
 
 /// Questions about what no bucket has: operation, S3's error for it, its status and its sentence. An operation that
 /// is implemented later leaves this table.
-const ABSENT: [(&str, &str, u16, &str); 10] = [
+const ABSENT: [(&str, &str, u16, &str); 9] = [
     ("GetBucketTagging", "NoSuchTagSet", 404, "The TagSet does not exist"),
     ("GetBucketPolicy", "NoSuchBucketPolicy", 404, "The bucket policy does not exist"),
     ("GetBucketPolicyStatus", "NoSuchBucketPolicy", 404, "The bucket policy does not exist"),
-    (
-        "GetBucketLifecycleConfiguration",
-        "NoSuchLifecycleConfiguration",
-        404,
-        "The lifecycle configuration does not exist",
-    ),
     (
         "GetBucketWebsite",
         "NoSuchWebsiteConfiguration",

@@ -8,7 +8,7 @@ use super::upload;
 use crate::http::drain::SmallBody;
 
 /// Sub-resources that are put as a document.
-const DOCUMENTS: [&str; 3] = ["tagging", "acl", "cors"];
+const DOCUMENTS: [&str; 4] = ["tagging", "acl", "cors", "lifecycle"];
 
 /// Whether a request's body is a document, so that its digests are wanted.
 pub(crate) fn is_document<B>(request: &Request<B>) -> bool {

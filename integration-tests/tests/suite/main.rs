@@ -14,6 +14,7 @@ mod disaster;
 mod history;
 mod integrity;
 mod kill_points;
+mod lifecycle;
 mod lost_replies;
 mod multipart_failures;
 mod quotas;

@@ -27,7 +27,7 @@ fn find(batch: &mut Batch, access_key: &str, abort: &AbortUpload) -> Result<Uplo
     open(batch, *bucket, key, *upload).cloned()
 }
 
-fn give_up(batch: &mut Batch, slot: Slot, upload: UploadFacts) -> Outcome {
+pub(super) fn give_up(batch: &mut Batch, slot: Slot, upload: UploadFacts) -> Outcome {
     let UploadFacts { mut row, attempts: _, parts } = upload;
     for part in parts.into_values() {
         queue_part(batch, &row, part, Reason::AbortedUpload);

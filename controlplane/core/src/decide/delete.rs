@@ -20,7 +20,8 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, access_key: &str, delete: &D
     }
 }
 
-fn carry_out(batch: &mut Batch, slot: Slot, delete: &Delete, bucket_name: &str) -> Outcome {
+/// The delete itself, when it is allowed.
+pub(super) fn carry_out(batch: &mut Batch, slot: Slot, delete: &Delete, bucket_name: &str) -> Outcome {
     match delete.version {
         Some(named) => versions::remove(batch, slot, delete, named, bucket_name),
         None if batch.versioning(delete.bucket).is_versioned() => match begin::mint(batch) {

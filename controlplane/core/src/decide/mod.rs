@@ -15,6 +15,7 @@ mod complete_upload;
 mod conditions;
 mod create_upload;
 mod delete;
+mod expire;
 mod import;
 mod part;
 mod replica;
@@ -89,6 +90,7 @@ impl Batch {
             Call::ChangeCopy(change) => change_copy::decide(self, slot, change),
             Call::SettleBlob(settle) => settle_blob::decide(self, slot, settle),
             Call::Import(import) => import::decide(self, slot, import),
+            Call::Expire(expire) => expire::decide(self, slot, expire),
         }
     }
 

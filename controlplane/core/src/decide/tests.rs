@@ -2,6 +2,7 @@
 //! byte accounted for, and each rule has its own small case.
 
 mod copies;
+mod expire;
 mod places;
 mod reconcile;
 mod set_tags;

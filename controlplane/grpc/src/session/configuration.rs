@@ -90,6 +90,7 @@ fn bucket(config: &BucketConfig) -> Option<v1::Bucket> {
         max_object_size,
         created,
         cors,
+        lifecycle,
         versioning,
         degraded_reads,
     } = config;
@@ -103,6 +104,7 @@ fn bucket(config: &BucketConfig) -> Option<v1::Bucket> {
         created_us: created.0,
         max_object_size: max_object_size.unwrap_or_default(),
         cors: cors.iter().cloned().map(cors_rule).collect(),
+        lifecycle: lifecycle.iter().cloned().map(crate::lifecycle::to_wire).collect(),
         versioning: versioning_to_wire(*versioning).into(),
         degraded_reads: match degraded_reads {
             DegradedReads::Allowed => v1::DegradedReads::Allowed,

@@ -107,6 +107,10 @@ pub(super) fn config(generation: i64) -> ClusterConfig {
         replication_factor: 1,
         max_object_size: Some(5),
         created: Timestamp(7),
+        lifecycle: vec![s3o_types::LifecycleRule {
+            expire_after_days: Some(7),
+            ..s3o_types::LifecycleRule::default()
+        }],
         cors: vec![CorsRule {
             allowed_origins: vec!["*".into()],
             max_age_seconds: Some(9),

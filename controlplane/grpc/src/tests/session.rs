@@ -91,6 +91,7 @@ async fn hello_is_answered_with_welcome_health_and_configuration() {
     assert_eq!(names, ["photos"], "a bucket that is being deleted is not shown");
     assert_eq!(found.credentials[0].grants, [v1::Grant { bucket: 1, write: true }]);
     assert_eq!(found.buckets[0].cors[0].max_age_seconds, Some(9));
+    assert_eq!(found.buckets[0].lifecycle[0].expire_after_days, Some(7));
     let without = (found.buckets[0].degraded_reads(), found.buckets[0].versioning());
     assert_eq!(without, (v1::DegradedReads::Cache, v1::Versioning::Off));
     let scope = v1::ScopedGrant { bucket: 2, prefix: "p/".into(), rights: 0b101 };

@@ -6,8 +6,8 @@
 use s3o_core::config::{Declared, DeclaredBackend, DeclaredBucket, DeclaredCredential, Routing};
 use s3o_runtime::ByteSize;
 use s3o_types::{
-    AckLevel, BucketName, ChecksumMode, CorsRule, Credentials, DegradedReads, EtagProof, Quirks, Right,
-    Rights, Scope, Secret, Versioning,
+    AckLevel, BucketName, ChecksumMode, CorsRule, Credentials, DegradedReads, EtagProof, LifecycleRule,
+    Quirks, Right, Rights, Scope, Secret, Versioning,
 };
 use serde::{Deserialize, Serialize};
 
@@ -123,6 +123,9 @@ pub struct BucketSection {
     /// Which web pages may use it from a browser; the first rule that matches a request counts.
     #[serde(default)]
     pub cors: Vec<CorsRule>,
+    /// By which rules its objects expire; clients may say so where this does not.
+    #[serde(default)]
+    pub lifecycle: Vec<LifecycleRule>,
     /// Whether it keeps versions; clients may say so where this does not.
     #[serde(default)]
     pub versioning: Option<DeclaredVersioning>,
@@ -290,6 +293,7 @@ impl BucketSection {
             replication_factor: self.replication_factor,
             max_object_size: self.max_object_size.map(|size| size.0),
             cors: self.cors.clone(),
+            lifecycle: self.lifecycle.clone(),
             versioning: self.versioning.map(|versioning| match versioning {
                 DeclaredVersioning::Enabled => Versioning::Enabled,
                 DeclaredVersioning::Suspended => Versioning::Suspended,

@@ -16,7 +16,8 @@ pub use declared::{
 };
 pub use process::{
     CleanupSection, DatabaseSection, GrpcSection, HttpSection, IntegritySection, JournalSection,
-    MultipartSection, ReaperSection, RebalanceSection, ReconcileSection, ReplicationSection, WorkersSection,
+    LifecycleSection, MultipartSection, ReaperSection, RebalanceSection, ReconcileSection,
+    ReplicationSection, WorkersSection,
 };
 
 /// The whole file. See `config/controlplane.example.yaml`.
@@ -58,6 +59,9 @@ pub struct ControlPlaneConfig {
     /// What is kept on the backends besides blobs.
     #[serde(default)]
     pub journal: JournalSection,
+    /// When it is looked for what expires by the rules of buckets.
+    #[serde(default)]
+    pub lifecycle: LifecycleSection,
     /// Background work.
     #[serde(default)]
     pub workers: WorkersSection,

@@ -294,6 +294,22 @@ impl JournalSection {
     }
 }
 
+/// `lifecycle`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LifecycleSection {
+    /// How often buckets with rules are gone through.
+    pub interval: HumanDuration,
+    /// Rows that are looked at at once.
+    pub batch: u32,
+}
+
+impl Default for LifecycleSection {
+    fn default() -> Self {
+        Self { interval: HumanDuration::from_secs(60 * 60), batch: 1000 }
+    }
+}
+
 /// `workers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use s3o_runtime::{ByteSize, HumanDuration, Problems, Validate};
 use s3o_types::storage_key::MAX_KEY_BYTES;
-use s3o_types::{BucketName, Secret};
+use s3o_types::{BucketName, Secret, lifecycle_problem};
 
 use super::{
     Access, AccessRight, BackendCredentials, BackendSection, BucketSection, ControlPlaneConfig,
@@ -85,12 +85,23 @@ impl Validate for ControlPlaneConfig {
                 p.at("copies", "must be 1 or more");
             }
         });
+        problems.field("lifecycle", |p| {
+            if self.lifecycle.interval.micros() == 0 {
+                p.at("interval", "must be longer than 0");
+            }
+            if !(1..=MOST_ROWS).contains(&self.lifecycle.batch) {
+                p.at("batch", format!("must be from 1 to {MOST_ROWS}"));
+            }
+        });
         problems.field("log", |p| self.log.validate(p));
         backends(problems, &self.backends);
         buckets(problems, &self.buckets, self.backends.len());
         credentials(problems, &self.credentials, &self.buckets);
     }
 }
+
+/// Rows that are looked at at once: a larger page holds its statement for too long.
+const MOST_ROWS: u32 = 10_000;
 
 /// A lane has a row of `backend_usage` for each backend, and there are 63 of them.
 const MOST_LANES: u16 = 62;
@@ -250,6 +261,14 @@ fn buckets(problems: &mut Problems, buckets: &[BucketSection], backends: usize) 
                 p.at(field, why);
             }
         });
+        p.each("lifecycle", &bucket.lifecycle, |p, rule| {
+            for (field, why) in rule.problems() {
+                p.at(field, why);
+            }
+        });
+        if let Some(why) = lifecycle_problem(&bucket.lifecycle) {
+            p.at("lifecycle", why);
+        }
         index += 1;
     });
 }

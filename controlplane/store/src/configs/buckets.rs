@@ -9,13 +9,13 @@ use s3o_core::bucket::{BucketChange, Contents, Facts, Named, Step, Wanted, decid
 use s3o_core::call::Refusal;
 use s3o_core::ports::{Buckets, PortError};
 use s3o_core::worker::Counts;
-use s3o_types::{BucketId, CorsRule, Right, Rights};
+use s3o_types::{BucketId, Right, Rights};
 use tokio_postgres::{Row, Transaction};
 
 use super::{GENERATION, mint};
 use crate::Store;
 use crate::error::Failure;
-use crate::rows::{Cells, bucket_state, corrupt, cors_json};
+use crate::rows::{Cells, bucket_state, corrupt, rules_json};
 use crate::schema::{LOCK_BUCKET, LOCK_MIGRATION};
 
 /// $1 operation, $2 access key.
@@ -26,7 +26,8 @@ const ASKER: &str = "
 
 /// $1 name, $2 access key, $3 the bit of the right.
 const NAMED: &str = "
-    SELECT b.id, b.state, b.declared, b.declared AND b.cors IS NOT NULL AS declares_cors, b.owner,
+    SELECT b.id, b.state, b.declared, b.declared AND b.cors IS NOT NULL AS declares_cors,
+           b.declared AND b.lifecycle IS NOT NULL AS declares_lifecycle, b.owner,
            EXISTS (
                SELECT FROM scoped_grants g
                WHERE g.access_key_id = $2::text AND g.bucket = b.id AND g.prefix = '' AND g.rights & $3::smallint <> 0
@@ -55,6 +56,10 @@ const DELETE: &str = "
 const CORS: &str = "
     UPDATE buckets SET stored_cors = $2::text::jsonb
     WHERE id = $1::int AND stored_cors IS DISTINCT FROM $2::text::jsonb";
+
+const LIFECYCLE: &str = "
+    UPDATE buckets SET stored_lifecycle = $2::text::jsonb
+    WHERE id = $1::int AND stored_lifecycle IS DISTINCT FROM $2::text::jsonb";
 
 /// Nobody may write to a bucket that is being deleted, so that nothing is added to what is found missing here. Whose
 /// the hashed storage keys in the queue are cannot be told: they hold every bucket up until they are deleted. A
@@ -130,6 +135,7 @@ fn named_bucket(row: &Row) -> Result<Named, String> {
         state: bucket_state(cells)?,
         declared: cells.get("declared")?,
         declares_cors: cells.get("declares_cors")?,
+        declares_lifecycle: cells.get("declares_lifecycle")?,
         owner: cells.get("owner")?,
     })
 }
@@ -163,14 +169,18 @@ async fn write(
             let rules = stored_rules(name.as_str(), wanted)?;
             Ok(Ok(transaction.execute(CORS, &[&id.0, &rules]).await? > 0))
         }
+        Step::Lifecycle(id) => {
+            let rules = stored_rules(name.as_str(), wanted)?;
+            Ok(Ok(transaction.execute(LIFECYCLE, &[&id.0, &rules]).await? > 0))
+        }
     }
 }
 
 fn stored_rules(bucket: &str, wanted: &Wanted) -> Result<Option<String>, Failure> {
-    let some = |rules: &[CorsRule]| cors_json(bucket, rules).map(Some);
     match wanted {
-        Wanted::Cors(rules) if !rules.is_empty() => some(rules),
-        Wanted::Cors(_) | Wanted::Create | Wanted::Delete => Ok(None),
+        Wanted::Cors(rules) if !rules.is_empty() => rules_json(bucket, rules).map(Some),
+        Wanted::Lifecycle(rules) if !rules.is_empty() => rules_json(bucket, rules).map(Some),
+        Wanted::Cors(_) | Wanted::Lifecycle(_) | Wanted::Create | Wanted::Delete => Ok(None),
     }
 }
 

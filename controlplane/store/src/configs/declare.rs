@@ -13,7 +13,7 @@ use tokio_postgres::Transaction;
 use super::{mint, versioning};
 use crate::Store;
 use crate::error::{Failure, StoreError};
-use crate::rows::{cors_json, spec_json};
+use crate::rows::{rules_json, spec_json};
 use crate::scan::{self, Scan};
 use crate::schema::{LOCK_BUCKET, LOCK_MIGRATION, LOCK_PLACES};
 
@@ -66,12 +66,15 @@ async fn buckets(
     transaction: &Transaction<'_>,
     declared: &[DeclaredBucket],
 ) -> Result<HashMap<String, i32>, Failure> {
-    let upsert = "INSERT INTO buckets AS b (name, ack, replication_factor, max_object_size, cors, degraded_reads, declared)
-                  VALUES ($1, $2, $3, $4, $5::text::jsonb, $6, true)
+    let upsert = "INSERT INTO buckets AS b (name, ack, replication_factor, max_object_size, cors, degraded_reads, lifecycle,
+                                          declared)
+                  VALUES ($1, $2, $3, $4, $5::text::jsonb, $6, $7::text::jsonb, true)
                   ON CONFLICT (name) WHERE state <> 'gone' DO UPDATE SET ack = excluded.ack, declared = true,
                       replication_factor = excluded.replication_factor, max_object_size = excluded.max_object_size,
                       cors = excluded.cors, degraded_reads = excluded.degraded_reads,
-                      stored_cors = CASE WHEN excluded.cors IS NULL THEN b.stored_cors END
+                      stored_cors = CASE WHEN excluded.cors IS NULL THEN b.stored_cors END,
+                      lifecycle = excluded.lifecycle,
+                      stored_lifecycle = CASE WHEN excluded.lifecycle IS NULL THEN b.stored_lifecycle END
                   RETURNING id";
     refuse_taken(transaction, declared).await?;
     let factor_of = "SELECT id, replication_factor FROM buckets WHERE name = $1 AND state <> 'gone'";
@@ -83,12 +86,14 @@ async fn buckets(
             replication_factor,
             max_object_size,
             cors,
+            lifecycle,
             versioning: _,
             degraded_reads,
         } = bucket;
         let factor = i16::try_from(*replication_factor).unwrap_or(i16::MAX);
         let max = optional(*max_object_size);
-        let cors = if cors.is_empty() { None } else { Some(cors_json(name.as_str(), cors)?) };
+        let cors = stored(name.as_str(), cors)?;
+        let lifecycle = stored(name.as_str(), lifecycle)?;
         let before = transaction.query_opt(factor_of, &[&name.as_str()]).await?;
         if let Some(before) = before.filter(|before| before.get::<_, i16>("replication_factor") != factor) {
             let id: i32 = before.get("id");
@@ -97,7 +102,9 @@ async fn buckets(
             scan::begin(transaction, Scan::Factor, id).await?;
         }
         let (name, ack, degraded) = (name.as_str(), ack.as_str(), degraded_reads.as_str());
-        let row = transaction.query_one(upsert, &[&name, &ack, &factor, &max, &cors, &degraded]).await?;
+        let row = transaction
+            .query_one(upsert, &[&name, &ack, &factor, &max, &cors, &degraded, &lifecycle])
+            .await?;
         ids.insert(name.to_owned(), row.get(0));
     }
     // The objects of a bucket that is not declared any more stay; nobody may reach them.
@@ -108,6 +115,11 @@ async fn buckets(
     let names: Vec<&String> = ids.keys().collect();
     transaction.execute(gone, &[&names]).await?;
     Ok(ids)
+}
+
+/// Rules as their column has them; none are NULL.
+fn stored<T: serde::Serialize>(bucket: &str, rules: &[T]) -> Result<Option<String>, Failure> {
+    if rules.is_empty() { Ok(None) } else { rules_json(bucket, rules).map(Some) }
 }
 
 /// A name that a client has taken is not taken away by declaring it.

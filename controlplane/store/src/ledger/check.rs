@@ -1,6 +1,6 @@
 //! What is refused before it can spoil a batch, and how much of a batch a call takes.
 
-use s3o_core::call::{Call, CarriedIntent, FinishedTarget, Found, Refusal, Request};
+use s3o_core::call::{Call, CarriedIntent, Expiring, FinishedTarget, Found, Refusal, Request};
 use s3o_core::object::Locate;
 use s3o_types::{ErrorCode, ObjectAttributes};
 
@@ -134,6 +134,12 @@ impl Texts {
                 self.add_all([import.etag.as_str(), import.backend_etag.as_str()]);
                 self.add_all(import.backend_version.as_deref());
                 self.attributes(&import.attributes);
+            }
+            Call::Expire(expire) => {
+                self.add(&expire.key);
+                if matches!(expire.what, Expiring::Upload(_)) {
+                    self.bytes += PARTS_BYTES;
+                }
             }
             Call::AbortUpload(abort) => {
                 self.add(&abort.key);

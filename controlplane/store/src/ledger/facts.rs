@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::effects::column;
 use super::flight::{Flight, Param};
 use super::intake::take;
-use super::{reads, uploads, versions};
+use super::{expiry, reads, uploads, versions};
 use crate::connection::Connection;
 use crate::error::Failure;
 use crate::rows::{Cells, PgTime, fifteen_bits};
@@ -75,6 +75,8 @@ pub(super) enum Part {
     Places,
     Found,
     Overtaken,
+    Lifecycle,
+    Standing,
     Numbers,
     Usage,
 }
@@ -242,7 +244,10 @@ async fn rows_of_calls(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(),
     plan.add(Part::Buckets, reads::BUCKETS_AND_WRITERS, params).await?;
     let count = i32::try_from(requests.len()).unwrap_or(i32::MAX);
     let mints = |call: &Call| {
-        matches!(call, Call::Begin(_) | Call::CreateUpload(_) | Call::Delete(_) | Call::Import(_))
+        matches!(
+            call,
+            Call::Begin(_) | Call::CreateUpload(_) | Call::Delete(_) | Call::Import(_) | Call::Expire(_)
+        )
     };
     let versions = requests.iter().any(|request| mints(&request.call));
     plan.add(Part::Numbers, reads::NUMBERS, vec![Box::new(count), Box::new(versions)]).await
@@ -265,6 +270,7 @@ async fn rows_of_kinds(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(),
     uploads::plan(plan, requests).await?;
     extents(plan, requests).await?;
     found(plan, requests).await?;
+    expiry::plan(plan, requests).await?;
     overtaken(plan, requests).await
 }
 
@@ -359,7 +365,8 @@ const fn asks(call: &Call) -> bool {
         | Call::BeginCopy(_)
         | Call::ChangeCopy(_)
         | Call::SettleBlob(_)
-        | Call::Import(_) => false,
+        | Call::Import(_)
+        | Call::Expire(_) => false,
     }
 }
 

@@ -12,7 +12,7 @@ use s3o_core::outcome_log::{Logged, LoggedOutcome};
 use s3o_types::{BackendId, BlobName, BucketId, Op, Place, Seq};
 
 use super::facts::{Part, Read, Subject};
-use super::{uploads, versions};
+use super::{expiry, uploads, versions};
 use crate::overview::usage;
 use crate::rows::{Cells, CopyRecord, IntentRecord, ObjectRecord, bucket_state, corrupt, scope, small, told};
 
@@ -65,6 +65,8 @@ pub(super) fn take(read: &mut Read, part: Part, cells: Cells<'_>) -> Result<(), 
             facts.overtaken.insert(op);
             Ok(())
         }
+        Part::Lifecycle => expiry::take_rules(&mut facts.lifecycle, cells),
+        Part::Standing => expiry::take_standing(&mut facts.standings, cells).map_err(all),
         Part::Numbers => take_number(facts, cells).map_err(all),
         Part::Usage => {
             facts.routing = cells.word::<Routing>("routing").map_err(all)?;

@@ -8,6 +8,7 @@ mod batch;
 mod check;
 mod copies;
 mod effects;
+mod expiry;
 mod extents;
 mod facts;
 mod flight;

@@ -427,7 +427,7 @@ pub(super) const ROOM: &str = "
     ) AS u
     WHERE b.state <> 'removed'";
 
-pub(super) const ALL: [&str; 21] = [
+pub(super) const ALL: [&str; 23] = [
     LOCKS,
     TRY_LOCK_KEYS,
     PLACES,
@@ -446,6 +446,8 @@ pub(super) const ALL: [&str; 21] = [
     NAMED,
     FOUND,
     OVERTAKEN,
+    super::expiry::RULES,
+    super::expiry::STANDINGS,
     NUMBERS,
     LOCK_ROOM,
     ROOM,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use s3o_core::call::{Call, CarriedIntent, Request};
+use s3o_core::call::{Call, CarriedIntent, Expiring, Request};
 use s3o_core::upload::{PartCopy, PartRow, UploadFacts, UploadRow};
 use s3o_core::usage::signed;
 use s3o_types::{BucketId, Extent, UploadId, VersionRef};
@@ -37,6 +37,10 @@ fn of_call(request: &Request) -> Option<(UploadId, Parts)> {
         Call::CreateUpload(_) => Some((UploadId(request.op.id), Parts::None)),
         Call::CompleteUpload(complete) => Some((complete.upload, Parts::All)),
         Call::AbortUpload(abort) => Some((abort.upload, Parts::All)),
+        Call::Expire(expire) => match expire.what {
+            Expiring::Upload(upload) => Some((upload, Parts::All)),
+            Expiring::Current(_) | Expiring::Noncurrent { .. } => None,
+        },
         Call::Retarget(_)
         | Call::Abort(_)
         | Call::Delete(_)

@@ -6,8 +6,8 @@ use s3o_core::config::{
     BackendConfig, BucketConfig, BucketState, ClusterConfig, CredentialConfig, DeclaredBackend,
 };
 use s3o_types::{
-    BackendId, BackendSpec, BucketId, BucketName, CorsRule, Credentials, EtagProof, Place, Quirks, Rights,
-    Scope, Secret,
+    BackendId, BackendSpec, BucketId, BucketName, CorsRule, Credentials, EtagProof, LifecycleRule, Place,
+    Quirks, Rights, Scope, Secret,
 };
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
@@ -123,6 +123,7 @@ fn bucket(cells: Cells<'_>) -> Result<BucketConfig, String> {
         max_object_size: cells.optional_unsigned("max_object_size")?,
         created: cells.time("created")?,
         cors: cors(cells)?,
+        lifecycle: lifecycle(cells)?,
         versioning: cells.word("versioning")?,
         degraded_reads: cells.word("degraded_reads")?,
     })
@@ -134,6 +135,12 @@ fn cors(cells: Cells<'_>) -> Result<Vec<CorsRule>, String> {
     if declared.is_empty() { cells.json("stored_cors") } else { Ok(declared) }
 }
 
+/// The same of what expires.
+pub(crate) fn lifecycle(cells: Cells<'_>) -> Result<Vec<LifecycleRule>, String> {
+    let declared: Vec<LifecycleRule> = cells.json("lifecycle")?;
+    if declared.is_empty() { cells.json("stored_lifecycle") } else { Ok(declared) }
+}
+
 /// A bucket that was ever versioned has a word of its own: an older release cannot read it, and keeps off.
 pub(crate) fn bucket_state(cells: Cells<'_>) -> Result<BucketState, String> {
     match cells.get("state")? {
@@ -142,8 +149,8 @@ pub(crate) fn bucket_state(cells: Cells<'_>) -> Result<BucketState, String> {
     }
 }
 
-/// The rules of a bucket as its row has them.
-pub(crate) fn cors_json(bucket: &str, rules: &[CorsRule]) -> Result<String, Failure> {
+/// Rules of a bucket as its row has them.
+pub(crate) fn rules_json<T: Serialize>(bucket: &str, rules: &[T]) -> Result<String, Failure> {
     serde_json::to_string(rules).map_err(|error| corrupt("buckets", bucket, error))
 }
 

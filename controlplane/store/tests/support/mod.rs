@@ -92,6 +92,7 @@ pub(crate) fn declared(quotas: &[Option<u64>]) -> Declared {
         routing: Routing::Pack,
         backends: quotas.iter().enumerate().map(backend).collect(),
         buckets: vec![DeclaredBucket {
+            lifecycle: vec![],
             cors: vec![CorsRule { id: "r".to_owned(), ..CorsRule::default() }],
             name: "photos".parse().unwrap(),
             ack: AckLevel::One,

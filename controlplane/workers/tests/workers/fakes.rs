@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::copies::CopiesState;
 use crate::reconcile::ReconcileState;
+use crate::worker_lifecycle::LifecycleState;
 use async_trait::async_trait;
 use s3o_backend::{BreakerConfig, Timeouts};
 use s3o_core::bucket::BucketChange;
@@ -25,7 +26,9 @@ use s3o_core::worker::{Counts, WorkerStatus};
 use s3o_runtime::{Metrics, Shutdown};
 use s3o_testkit::s3server::FaultyBackend;
 use s3o_types::{BackendId, BackendSpec, BackendState, EtagProof, Op};
-use s3o_workers::{BackendSettings, Deps, IntentsResolved, ReconcileSettings, WorkerSettings, Workers};
+use s3o_workers::{
+    BackendSettings, Deps, IntentsResolved, LifecycleSettings, ReconcileSettings, WorkerSettings, Workers,
+};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -52,6 +55,7 @@ pub(crate) struct State {
     pub(crate) aborted: Vec<AbortUpload>,
     pub(crate) copies: CopiesState,
     pub(crate) reconcile: ReconcileState,
+    pub(crate) lifecycle: LifecycleState,
 }
 
 impl State {
@@ -133,6 +137,7 @@ impl Fixture {
             recovery: journal.clone(),
             restore: journal.clone(),
             reconciliation: ports.clone(),
+            lifecycle: ports.clone(),
             maintenance: ports.clone(),
             overview: ports.clone(),
             sessions: ports.clone(),
@@ -149,6 +154,7 @@ impl Fixture {
                 scrubber: day,
                 rebalancer: day,
                 reconcile: ReconcileSettings { interval: day, ..ReconcileSettings::default() },
+                lifecycle: LifecycleSettings { interval: day, batch: 2 },
                 ..WorkerSettings::default()
             },
             shutdown: shutdown.clone(),
@@ -214,6 +220,7 @@ impl Ledger for Ports {
                 state.aborted.push(abort);
                 return state.abort_outcomes.remove(0);
             }
+            Call::Expire(expire) => return self.state.lock().unwrap().lifecycle.decide(expire),
             other => panic!("no worker asks for {other:?}"),
         };
         assert_eq!((request.op, request.session), (resolve.intent.op, resolve.intent.session));

@@ -9,6 +9,7 @@ mod reconcile;
 mod worker_cleanup_queue;
 mod worker_copy_scan;
 mod worker_journal;
+mod worker_lifecycle;
 mod worker_marker;
 mod worker_over_replication;
 mod worker_pending_reaper;

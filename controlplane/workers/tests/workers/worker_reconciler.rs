@@ -25,6 +25,7 @@ fn bucket(id: i32, name: &str) -> BucketConfig {
         max_object_size: None,
         created: Timestamp(0),
         cors: vec![],
+        lifecycle: vec![],
         versioning: Versioning::Off,
         degraded_reads: s3o_types::DegradedReads::default(),
     }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::effects::MarkedCopy;
 use s3o_types::{
     AckLevel, BackendId, BackendState, BlobName, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag,
-    Extent, ObjectAttributes, Op, Place, Scope, Seq, Timestamp, UploadId, VersionId, Versioning,
+    Extent, LifecycleRule, ObjectAttributes, Op, Place, Scope, Seq, Timestamp, UploadId, VersionId,
+    Versioning,
 };
 use uuid::Uuid;
 
@@ -54,6 +55,10 @@ pub(super) struct World {
     pub(super) copy_attempts: HashMap<(VersionId, Extent), u16>,
     /// Versions that wait for a worker.
     pub(super) replicate: Vec<ReplicationEntry>,
+    /// By which rules objects expire.
+    pub(super) lifecycle: Vec<LifecycleRule>,
+    /// How far the clock is ahead of the numbers drawn.
+    pub(super) later_us: i64,
     /// Every (backend, storage key) that was ever to be written.
     pub(super) written: HashSet<(BackendId, String)>,
 }
@@ -89,7 +94,7 @@ impl World {
             .collect();
         let overtaken = requests.iter().filter(|r| self.is_overtaken(r.op)).map(|r| r.op).collect();
         Facts {
-            now: Timestamp(self.drawn),
+            now: Timestamp(self.drawn + self.later_us),
             routing: Routing::Spread,
             buckets: HashMap::from([(BUCKET, bucket)]),
             writers: std::iter::once(("writer".to_owned(), BUCKET)).collect(),
@@ -108,6 +113,8 @@ impl World {
             versions: self.wanted(requests),
             found_blobs: requests.iter().filter_map(|request| self.found_blob(request)).collect(),
             named_blobs: self.named(),
+            lifecycle: HashMap::from([(BUCKET, self.lifecycle.clone())]),
+            standings: requests.iter().filter_map(|request| self.standing(request)).collect(),
             overtaken,
             log_head,
             seqs,
