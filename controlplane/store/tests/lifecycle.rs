@@ -251,7 +251,7 @@ async fn a_pass_is_one_owners_and_goes_on_where_it_was_left() {
     assert!(world.store.save_pass(world.bucket, one, Some(&place)).await.unwrap());
     assert_eq!(world.store.claim_pass(world.bucket, one).await.unwrap(), Some(place.clone()));
     // Its owner dies: another one goes on there, and what the first still saves is not heard.
-    world.store.close(one.owner).await.unwrap();
+    Sessions::close(&world.store, one.owner).await.unwrap();
     assert_eq!(world.store.claim_pass(world.bucket, two).await.unwrap(), Some(place.clone()));
     assert!(!world.store.save_pass(world.bucket, one, Some(&place)).await.unwrap());
     world.store.save_pass(world.bucket, one, None).await.unwrap();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use date::LifecycleDate;
 
-/// S3's limit (PutBucketLifecycleConfiguration reference: "up to 1,000 rules").
+/// S3's limit (reference of `PutBucketLifecycleConfiguration`: "up to 1,000 rules").
 pub const MAX_LIFECYCLE_RULES: usize = 1000;
 /// Bytes of the texts of all rules of a bucket. Every data plane holds them, and S3's thousand rules fit.
 const MAX_TEXT: usize = 128 * 1024;
