@@ -16,7 +16,7 @@ use s3o_core::call::{Call, Expire, Expiring, Outcome, Request};
 use s3o_core::cleanup::Claim;
 use s3o_core::config::BucketState;
 use s3o_core::lifecycle::Place;
-use s3o_core::ports::{Configs, Ledger, Lifecycle as Passes, PortError};
+use s3o_core::ports::{Configs, Ledger, Lifecycle as Passes, PortError, Recovery};
 use s3o_core::worker::Counts;
 use s3o_runtime::{Shutdown, audit};
 use s3o_types::{BucketId, ErrorCode, Op};
@@ -79,6 +79,7 @@ enum End {
 pub(crate) struct Lifecycle {
     passes: Arc<dyn Passes>,
     ledger: Arc<dyn Ledger>,
+    recovery: Arc<dyn Recovery>,
     configs: Arc<dyn Configs>,
     owner: Uuid,
     batch: u32,
@@ -91,6 +92,7 @@ impl Lifecycle {
         Self {
             passes: deps.lifecycle.clone(),
             ledger: deps.ledger.clone(),
+            recovery: deps.recovery.clone(),
             configs: deps.configs.clone(),
             owner,
             batch: deps.settings.lifecycle.batch,
@@ -222,6 +224,10 @@ impl Lifecycle {
 #[async_trait]
 impl Worker for Lifecycle {
     async fn tick(&self) -> Result<Counts, String> {
+        if self.recovery.recovery().await.map_err(|error| error.to_string())?.is_some() {
+            // What seems to be due may have been overwritten in the time that the database has lost.
+            return Ok(Counts::from([("held".to_owned(), 1)]));
+        }
         let ran = self.run().await;
         let status = if ran.is_ok() { "success" } else { "error" };
         self.metrics.runs.get_or_create(&[("status", status)]).inc();
