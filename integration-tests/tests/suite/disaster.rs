@@ -168,6 +168,12 @@ async fn a_lost_database_is_made_again_from_the_backends() -> Result<()> {
     cluster.start_control_plane(0).await?;
     cluster.wait_attached().await?;
     ensure!(recovery(&cluster).await?.contains("rebuilt"), "nothing is deleted yet");
+    let client = cluster.s3(0);
+    wait::until("the data plane writes again", || async {
+        Ok(s3::put(&client, OTHER, "again", body("again", SIZE)).await.is_ok())
+    })
+    .await?;
+    s3::delete(&client, OTHER, "again").await.expect("delete");
     for (key, name) in [("late", "late"), ("plain/7", "fourth 7")] {
         let got = s3::get(&cluster.s3(0), BUCKET, key).await.expect("get").context("it is there")?.1;
         ensure!(got == body(name, SIZE), "{key}");
@@ -206,11 +212,8 @@ async fn a_database_of_an_earlier_point_is_brought_up_to_date() -> Result<()> {
     cluster.use_copy(copy).await?;
     cluster.start_control_plane(0).await?;
     cluster.wait_attached().await?;
-    wait::until("the recovery mode", || async {
-        let _ = run_worker(&cluster, JOURNAL).await;
-        Ok(recovery(&cluster).await?.contains("journal"))
-    })
-    .await?;
+    let noticed = run_worker(&cluster, JOURNAL).await;
+    ensure!(recovery(&cluster).await?.contains("journal"), "{noticed:?}");
     // Deletions wait.
     s3::delete(&cluster.s3(0), BUCKET, "plain/4").await.expect("delete");
     tokio::time::sleep(Duration::from_secs(2)).await;

@@ -48,26 +48,26 @@ impl Files {
             encode(header, lines).map_err(|error| format!("writing a file of the journal: {error}"))?;
         let storage_key = JournalName { number, part, tag: rand::random() }.to_string();
         let bytes = file.len() as u64;
-        let (mut stored, mut why) = (0, "no backend has room for the journal".to_owned());
+        let (mut stored, mut failed) = (0, None);
         for backend in self.journal.journal_targets(bytes).await.map_err(text)? {
             let row = StoredFile { backend, storage_key: storage_key.clone(), number, bytes };
             match self.put(&row, file.clone()).await {
                 Ok(()) => stored += 1,
-                Err(error) => why = error,
+                Err(error) => failed = Some(error),
             }
             if stored >= copies.max(1) {
                 break;
             }
         }
         if stored == 0 {
-            return Err(why);
+            return Err(failed.unwrap_or_else(|| "no backend has room for the journal".to_owned()));
         }
-        if stored < copies {
+        if let Some(error) = failed.filter(|_| stored < copies) {
             tracing::warn!(
                 file = storage_key,
                 stored,
                 wanted = copies,
-                error = why,
+                error,
                 "a file of the journal lacks copies"
             );
         }

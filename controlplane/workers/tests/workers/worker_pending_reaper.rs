@@ -176,14 +176,17 @@ async fn a_404_without_our_marker_proves_nothing() {
 #[tokio::test]
 async fn a_404_whose_marker_vanished_meanwhile_proves_nothing() {
     let server = marked().await;
-    server.inject(Rule::new(Fault::Latency(Duration::from_millis(300))).on(Operation::Head));
+    let late = Rule::new(Fault::Latency(Duration::from_millis(400))).on(Operation::Head).key_contains("~");
+    server.inject(late);
     let state =
         State { intents: vec![intent(1, &[1])], resolution: Some(Resolution::Dropped), ..State::holding(1) };
     let fixture = Fixture::start(vec![row(spec(&server, 1), true)], state);
     // The marker was ours when the HEAD went out; before its answer comes, the folder is unmounted.
-    while server.count(Operation::Head) == 0 {
+    while !fixture.state().intents.is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    // Other workers ask for the marker, too: this HEAD is the one that takes its time.
+    tokio::time::sleep(Duration::from_millis(100)).await;
     server.drop_all_blobs();
     fixture.run("pending_reaper").await;
     assert_eq!(fixture.released_and_resolved(), (1, 0));
