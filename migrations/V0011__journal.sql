@@ -94,6 +94,8 @@ BEGIN
     PERFORM leave_gap(0, 0);
     -- Buckets that clients made meanwhile would be taken for those that were lost.
     PERFORM setval(pg_get_serial_sequence('buckets', 'id'), (SELECT last_value FROM buckets_id_seq) + 10000);
+    -- Data planes take a configuration only when it is newer than what they have.
+    UPDATE settings SET value = to_jsonb(value::bigint + 1048576) WHERE name = 'generation';
     INSERT INTO settings (name, value)
     VALUES ('recovery', jsonb_build_object('why', why, 'since', now())) ON CONFLICT DO NOTHING;
 END $$;

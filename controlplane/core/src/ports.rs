@@ -23,7 +23,9 @@ use crate::reconcile::{
 use crate::replication::{
     CopiesPage, CopiesQuery, CopyTask, Drain, ReplicationEntry, ReplicationItem, ReplicationResult,
 };
-use crate::restore::{Applied, FoundKey, FoundObject, KeyPlace, LostVersion, RestoreReport, UnnamedBlob};
+use crate::restore::{
+    Applied, FoundKey, FoundObject, KeyPlace, KnownBackend, LostVersion, RestoreReport, UnnamedBlob,
+};
 use crate::scrub::{ScrubBatch, ScrubObject, ScrubPace, ScrubProgress, ScrubRound, ScrubbedCopy};
 use crate::session::{BackendUsage, Hello, UsageReport};
 use crate::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
@@ -301,8 +303,8 @@ pub trait Journal: Send + Sync {
     async fn journal_file_gone(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError>;
     /// Backends that hold a file, or may.
     async fn journal_holders(&self, storage_key: &str) -> Result<Vec<BackendId>, PortError>;
-    /// The numbers of the files that are known, from one on.
-    async fn journal_numbers(&self, from: u64) -> Result<Vec<u64>, PortError>;
+    /// The keys of the files that are known, from a number on.
+    async fn journal_keys(&self, from: u64) -> Result<Vec<String>, PortError>;
     /// Files to be deleted, and files of which fewer than so many backends have one.
     async fn journal_chores(&self, copies: u16) -> Result<JournalChores, PortError>;
 }
@@ -355,7 +357,7 @@ pub trait Restore: Send + Sync {
     async fn restore_identity(
         &self,
         header: &str,
-        backends: Vec<(BackendId, String)>,
+        backends: Vec<KnownBackend>,
     ) -> Result<Result<(), String>, PortError>;
     /// All records and blobs are staged: buckets that are lacking are made, numbers are made good.
     async fn restore_staged(&self, header: &str) -> Result<(), PortError>;

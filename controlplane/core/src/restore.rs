@@ -5,6 +5,19 @@
 
 use s3o_types::{BackendId, Etag, VersionId};
 
+/// A backend as its marker and its declaration say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownBackend {
+    /// Its id, which its marker says.
+    pub id: BackendId,
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub endpoint: String,
+    /// The real bucket there.
+    pub bucket: String,
+}
+
 /// A key that a backend lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundKey {

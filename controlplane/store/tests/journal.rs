@@ -10,6 +10,7 @@ use s3o_core::call::{Call, Delete, Outcome, SetTags};
 use s3o_core::cleanup::Claim;
 use s3o_core::journal::{JournalStep, LogPlace, RowPlace, StoredFile};
 use s3o_core::ports::{Journal, Ledger, Queues, Recovery, Restore, Versions};
+use s3o_core::restore::KnownBackend;
 use s3o_core::versions::SetVersioning;
 use s3o_store::{Store, StoreOptions};
 use s3o_types::{BackendId, Conditions, VersionId, VersionRef, Versioning};
@@ -121,7 +122,8 @@ async fn call(world: &World, dice: &mut Dice, known: &mut Vec<(String, VersionRe
 async fn rebuilt(header: &str, lines: Vec<String>) -> Vec<String> {
     let url = database().await;
     let store = Store::connect(StoreOptions::new(&url)).await.unwrap();
-    let backends = vec![(BackendId(1), "b0".to_owned())];
+    let (endpoint, bucket) = ("http://127.0.0.1:9000".to_owned(), "real".to_owned());
+    let backends = vec![KnownBackend { id: BackendId(1), name: "b0".to_owned(), endpoint, bucket }];
     store.restore_identity(header, backends.clone()).await.unwrap().unwrap();
     assert!(store.restore_identity(header, backends).await.unwrap().is_err(), "it is not empty any more");
     store.restore_begin().await.unwrap();

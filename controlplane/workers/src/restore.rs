@@ -15,7 +15,7 @@ use s3o_backend::{
 };
 use s3o_core::journal::StoredFile;
 use s3o_core::ports::{PortError, Reconciliation, Recovery, Restore};
-use s3o_core::restore::RestoreReport;
+use s3o_core::restore::{KnownBackend, RestoreReport};
 use s3o_types::{BackendId, BackendSpec, EtagProof, VersionId};
 use uuid::Uuid;
 
@@ -67,12 +67,12 @@ impl RestoreDeps {
     ) -> Result<RestoreReport, String> {
         let pool = HttpPool::new(Timeouts::default());
         let (cluster, specs) = marked(specs, &pool).await?;
-        let names = specs.iter().map(|(spec, _)| (spec.id, spec.name.clone())).collect();
+        let known = specs.iter().map(|(spec, _)| known(spec)).collect();
         let is_md5 = |(spec, proof): &(BackendSpec, EtagProof)| proof.is_md5().then_some(spec.id);
         let md5 = specs.iter().filter_map(is_md5).collect();
         let set = BackendSet::new(pool, Meters::none(), BreakerConfig::default());
         set.rebuild(specs.into_iter().map(|(spec, _)| spec).collect());
-        self.restorer(set.all(), md5).rebuild((cluster, names), buckets, without).await
+        self.restorer(set.all(), md5).rebuild((cluster, known), buckets, without).await
     }
 
     /// Merges what the journal has from segment `next` on, and blobs of after its end, into a database that lacks them.
@@ -101,7 +101,7 @@ pub(crate) struct Own {
 impl Restorer {
     async fn rebuild(
         mut self,
-        (cluster, names): (Uuid, Vec<(BackendId, String)>),
+        (cluster, known): (Uuid, Vec<KnownBackend>),
         buckets: &[String],
         without: &[String],
     ) -> Result<RestoreReport, String> {
@@ -118,8 +118,8 @@ impl Restorer {
             None if files.is_empty() => bare_header(cluster, buckets),
             None => return Err("the journal's newest file cannot be read on any backend".to_owned()),
         };
-        all_there(&header, &names, without)?;
-        self.restore.restore_identity(&header, names).await.map_err(text)??;
+        all_there(&header, &known, without)?;
+        self.restore.restore_identity(&header, known).await.map_err(text)??;
         self.recovery
             .enter_recovery(
                 "the database was rebuilt from the backends: read its report, then run `s3o recover`",
@@ -230,13 +230,13 @@ async fn is_ours(backend: &Arc<Backend>, cluster: Uuid) -> Result<(), String> {
 }
 
 /// Every backend that the journal knows is declared and shows its marker, or is given up by name.
-fn all_there(header: &str, found: &[(BackendId, String)], without: &[String]) -> Result<(), String> {
+fn all_there(header: &str, found: &[KnownBackend], without: &[String]) -> Result<(), String> {
     let header: serde_json::Value = serde_json::from_str(header).map_err(|error| error.to_string())?;
     let known = header.get("backends").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
     for backend in known.iter().filter(|backend| backend["state"] != "removed") {
         let id = backend["id"].as_i64().unwrap_or_default();
         let name = backend["name"].as_str().unwrap_or_default();
-        let is_there = found.iter().any(|(there, _)| i64::from(there.0) == id);
+        let is_there = found.iter().any(|there| i64::from(there.id.0) == id);
         if !is_there && !without.iter().any(|other| other == name) {
             return Err(format!(
                 "backend {name} is not declared, or shows no marker: what it holds would count as lost. If it is lost, \
@@ -245,6 +245,11 @@ fn all_there(header: &str, found: &[(BackendId, String)], without: &[String]) ->
         }
     }
     Ok(())
+}
+
+fn known(spec: &BackendSpec) -> KnownBackend {
+    let BackendSpec { id, name, endpoint, bucket, .. } = spec.clone();
+    KnownBackend { id, name, endpoint, bucket }
 }
 
 fn cluster_of(header: &str) -> Option<Uuid> {

@@ -205,7 +205,8 @@ async fn a_database_of_an_earlier_point_is_brought_up_to_date() -> Result<()> {
     put(&cluster, BUCKET, "plain/2", "third 2").await;
     s3::delete(&cluster.s3(0), BUCKET, "plain/3").await.expect("delete");
     put(&cluster, VERSIONED, "v", "version 3").await;
-    run_worker(&cluster, JOURNAL).await?;
+    let shipped = run_worker(&cluster, JOURNAL).await?;
+    ensure!(shipped.get("segments") == Some(&1), "{shipped:?}");
     let before = everything(&cluster).await?;
     put(&cluster, BUCKET, "late", "late").await;
     cluster.control[0].process.kill()?;

@@ -47,4 +47,4 @@ pub(super) const COPY: &str = "
 
 pub(super) const HOLDERS: &str = "SELECT backend FROM journal_files WHERE storage_key = $1";
 
-pub(super) const NUMBERS: &str = "SELECT DISTINCT number FROM journal_files WHERE number >= $1";
+pub(super) const KEYS: &str = "SELECT DISTINCT storage_key FROM journal_files WHERE number >= $1";

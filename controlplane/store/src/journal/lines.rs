@@ -100,11 +100,13 @@ pub(super) const HEADER: &str = "
         'format', 1,
         'cluster', (SELECT value FROM settings WHERE name = 'cluster'),
         'at', now(),
+        'generation', (SELECT value FROM settings WHERE name = 'generation'),
         'change_seq', (SELECT last_value FROM change_seq),
         'version_seq', (SELECT last_value FROM version_seq),
         'open', COALESCE((SELECT open FROM raised), (SELECT open FROM journal)),
         'buckets', (SELECT COALESCE(jsonb_agg(to_jsonb(b) ORDER BY b.id), '[]') FROM buckets b),
-        'backends', (SELECT COALESCE(jsonb_agg(jsonb_build_object('id', id, 'name', name, 'state', state) ORDER BY id), '[]')
+        'backends', (SELECT COALESCE(jsonb_agg(jsonb_build_object(
+                         'id', id, 'name', name, 'state', state, 'place', place) ORDER BY id), '[]')
                      FROM backends),
         'grants', (SELECT COALESCE(jsonb_agg(to_jsonb(g)), '[]') FROM scoped_grants g
                    WHERE bucket IN (SELECT id FROM buckets WHERE owner IS NOT NULL AND state <> 'gone'))

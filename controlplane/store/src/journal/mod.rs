@@ -210,9 +210,9 @@ impl Journal for Store {
         Ok(rows.iter().map(|row| BackendId(row.get(0))).collect())
     }
 
-    async fn journal_numbers(&self, from: u64) -> Result<Vec<u64>, PortError> {
-        let rows = self.inner.general.run(files::NUMBERS, &[&signed(from)]).await?;
-        Ok(rows.iter().map(|row| number(row.get(0))).collect())
+    async fn journal_keys(&self, from: u64) -> Result<Vec<String>, PortError> {
+        let rows = self.inner.general.run(files::KEYS, &[&signed(from)]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     async fn journal_chores(&self, copies: u16) -> Result<JournalChores, PortError> {

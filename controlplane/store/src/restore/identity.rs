@@ -2,8 +2,9 @@
 
 use s3o_core::journal::StoredFile;
 use s3o_core::ports::PortError;
+use s3o_core::restore::KnownBackend;
 use s3o_core::usage::signed;
-use s3o_types::{BackendId, VersionId};
+use s3o_types::VersionId;
 use tokio_postgres::Transaction;
 
 use super::{PATIENCE, patient};
@@ -34,10 +35,18 @@ const GRANTS: &str = "
     INSERT INTO scoped_grants SELECT (jsonb_populate_record(NULL::scoped_grants, g)).*
     FROM jsonb_array_elements($1::text::jsonb->'grants') AS g ON CONFLICT DO NOTHING";
 
-/// Where they are is declared anew; one that is not is drained, as one that left the file.
+/// Where they are and were, so that the declaration which follows moves none: data planes go on by the places that they know.
 const BACKENDS: &str = "
-    INSERT INTO backends (id, name, spec, declared) OVERRIDING SYSTEM VALUE
-    SELECT id, name, '{\"endpoint\": \"\", \"bucket\": \"\"}', true FROM unnest($1::int[], $2::text[]) AS t (id, name)";
+    INSERT INTO backends (id, name, spec, place, declared) OVERRIDING SYSTEM VALUE
+    SELECT t.id, t.name, jsonb_build_object('endpoint', t.endpoint, 'bucket', t.bucket),
+           COALESCE((SELECT (b->>'place')::int FROM jsonb_array_elements($5::text::jsonb->'backends') AS b
+                     WHERE (b->>'id')::int = t.id), 1), true
+    FROM unnest($1::int[], $2::text[], $3::text[], $4::text[]) AS t (id, name, endpoint, bucket)";
+
+/// Newer than any that a data plane has.
+const GENERATION: &str = "
+    UPDATE settings SET value = to_jsonb(GREATEST(value::bigint, COALESCE(($1::text::jsonb->>'generation')::bigint, 0)) + 1048576)
+    WHERE name = 'generation'";
 
 const IDS: &str = "
     SELECT setval(pg_get_serial_sequence('buckets', 'id'), GREATEST((SELECT max(id) FROM buckets), 1)),
@@ -80,9 +89,11 @@ const FILES: &str = "
 pub(super) async fn take(
     pool: &Pool,
     header: &str,
-    backends: &[(BackendId, String)],
+    backends: &[KnownBackend],
 ) -> Result<Result<(), String>, PortError> {
-    let (ids, names): (Vec<i32>, Vec<&str>) = backends.iter().map(|(id, name)| (id.0, name.as_str())).unzip();
+    let ids: Vec<i32> = backends.iter().map(|backend| backend.id.0).collect();
+    let column = |of: fn(&KnownBackend) -> &str| backends.iter().map(of).collect::<Vec<&str>>();
+    let (names, endpoints, places) = (column(|b| &b.name), column(|b| &b.endpoint), column(|b| &b.bucket));
     let took = pool.transact_once(async |transaction: &Transaction<'_>| {
         if !transaction.query_one(IS_EMPTY, &[]).await?.get::<_, bool>(0) {
             return Ok(false);
@@ -90,7 +101,8 @@ pub(super) async fn take(
         transaction.execute(CLUSTER, &[&header]).await?;
         transaction.execute(BUCKETS, &[&header]).await?;
         transaction.execute(GRANTS, &[&header]).await?;
-        transaction.execute(BACKENDS, &[&ids, &names]).await?;
+        transaction.execute(BACKENDS, &[&ids, &names, &endpoints, &places, &header]).await?;
+        transaction.execute(GENERATION, &[&header]).await?;
         transaction.query(IDS, &[&header]).await?;
         transaction.execute(REBUILDING, &[]).await?;
         Ok(true)

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use s3o_core::journal::StoredFile;
 use s3o_core::ports::{PortError, Restore};
-use s3o_core::restore::{Applied, FoundKey, FoundObject, KeyPlace, LostVersion, UnnamedBlob};
+use s3o_core::restore::{Applied, FoundKey, FoundObject, KeyPlace, KnownBackend, LostVersion, UnnamedBlob};
 use s3o_core::usage::signed;
 use s3o_types::{BackendId, Etag, StorageKey, VersionId};
 use tokio_postgres::types::ToSql;
@@ -219,7 +219,7 @@ impl Restore for Store {
     async fn restore_identity(
         &self,
         header: &str,
-        backends: Vec<(BackendId, String)>,
+        backends: Vec<KnownBackend>,
     ) -> Result<Result<(), String>, PortError> {
         identity::take(&self.inner.general, header, &backends).await
     }

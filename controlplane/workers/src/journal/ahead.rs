@@ -20,12 +20,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl JournalWorker {
     /// Turns the recovery mode on where the journal has more than the database knows of.
     pub(super) async fn look_ahead(&self, state: &JournalState) -> Result<(), String> {
-        let known = self.journal.journal_numbers(state.segment).await.map_err(text)?;
+        let known = self.journal.journal_keys(state.segment).await.map_err(text)?;
         let all = self.files.backends();
-        let looks = all.iter().map(|backend| newest_behind(backend, state.segment));
+        let looks = all.iter().map(|backend| newest_behind(backend, state.segment, &known));
         for (backend, found) in all.iter().zip(join_all(looks).await) {
-            // A process that died between a PUT and its step left the file's row.
-            let Some(newest) = found.filter(|newest| !known.contains(&newest.number)) else { continue };
+            let Some(newest) = found else { continue };
             let (name, next, number) = (backend.name(), state.segment, newest.number);
             let why = format!(
                 "{name} has segment {number} of the journal, and the database would ship {next} next"
@@ -41,12 +40,14 @@ impl JournalWorker {
     }
 }
 
-/// The last segment from `segment` on; `None`: there is none, or nobody knows.
-async fn newest_behind(backend: &Backend, segment: u64) -> Option<JournalName> {
+/// The last segment from `segment` on that is not known; `None`: there is none, or nobody can say. A process that died between
+/// a PUT and its step left the file's row.
+async fn newest_behind(backend: &Backend, segment: u64, known: &[String]) -> Option<JournalName> {
     // Names sort by their numbers: what comes before is not asked for.
     let before = format!("{JOURNAL_PREFIX}segment-{:012}~", segment.saturating_sub(1));
     let prefix = format!("{JOURNAL_PREFIX}segment-");
     let page = tokio::time::timeout(PATIENCE, backend.list(&prefix, Some(&before), 1000)).await.ok()?.ok()?;
-    let names = page.entries.iter().filter_map(|entry| JournalName::parse(&entry.key));
+    let unknown = page.entries.iter().filter(|entry| !known.contains(&entry.key));
+    let names = unknown.filter_map(|entry| JournalName::parse(&entry.key));
     names.filter(|name| name.part == JournalPart::Segment).max()
 }

@@ -8,7 +8,7 @@ use s3o_core::journal::{
     JournalChores, JournalState, JournalStep, LogPage, LogPlace, OpenSnapshot, RowPlace, RowsRead, StoredFile,
 };
 use s3o_core::ports::{Journal, PortError, Recovery, Restore};
-use s3o_core::restore::{Applied, FoundKey, FoundObject, KeyPlace, LostVersion, UnnamedBlob};
+use s3o_core::restore::{Applied, FoundKey, FoundObject, KeyPlace, KnownBackend, LostVersion, UnnamedBlob};
 use s3o_types::{BackendId, VersionId};
 use uuid::Uuid;
 
@@ -155,8 +155,10 @@ impl Journal for FakeJournal {
         Ok(holders.map(|file| file.backend).collect())
     }
 
-    async fn journal_numbers(&self, from: u64) -> Result<Vec<u64>, PortError> {
-        Ok(self.lock().noted.iter().map(|file| file.number).filter(|number| *number >= from).collect())
+    async fn journal_keys(&self, from: u64) -> Result<Vec<String>, PortError> {
+        let held = self.lock();
+        let known = held.noted.iter().filter(|file| file.number >= from);
+        Ok(known.map(|file| file.storage_key.clone()).collect())
     }
 
     async fn journal_chores(&self, _: u16) -> Result<JournalChores, PortError> {
@@ -230,11 +232,7 @@ impl Restore for FakeJournal {
         Ok(Vec::new())
     }
 
-    async fn restore_identity(
-        &self,
-        _: &str,
-        _: Vec<(BackendId, String)>,
-    ) -> Result<Result<(), String>, PortError> {
+    async fn restore_identity(&self, _: &str, _: Vec<KnownBackend>) -> Result<Result<(), String>, PortError> {
         Ok(Ok(()))
     }
 

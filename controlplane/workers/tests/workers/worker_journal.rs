@@ -122,6 +122,10 @@ async fn a_snapshot_that_was_begun_goes_on_where_it_was() {
 async fn a_journal_that_is_ahead_turns_the_recovery_mode_on() {
     let (one, _two, fixture) = two().await;
     fixture.journal.lock().changes = vec![change(1)];
+    // What is known of that number is a snapshot's.
+    let snapshot = JournalName { number: 7, part: JournalPart::SnapshotEnd, tag: 2 }.to_string();
+    fixture.journal.lock().noted =
+        vec![StoredFile { backend: BackendId(1), storage_key: snapshot, number: 7, bytes: 1 }];
     let name = JournalName { number: 7, part: JournalPart::Segment, tag: 1 };
     let file = JournalWriter::new("{}").and_then(JournalWriter::finish).unwrap();
     one.plant(&name.to_string(), file);
