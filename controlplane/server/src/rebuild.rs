@@ -17,7 +17,8 @@ use crate::{ControlPlaneConfig, store};
 pub async fn rebuild(config: &ControlPlaneConfig, without: &[String]) -> anyhow::Result<RestoreReport> {
     let url = config.database.url.expose();
     Store::migrate(url).await?;
-    let options = StoreOptions { instance: config.instance.clone(), ..StoreOptions::new(url) };
+    let (instance, cleanup_times) = (config.instance.clone(), config.cleanup.times());
+    let options = StoreOptions { instance, cleanup_times, ..StoreOptions::new(url) };
     let opened = Arc::new(Store::connect(options).await?);
     let declared = config.declared().map_err(|error| anyhow!(error))?;
     let specs = declared.backends.iter().map(spec).collect();

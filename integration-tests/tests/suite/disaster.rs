@@ -141,6 +141,13 @@ fn rebuild(cluster: &Cluster) -> Result<String> {
     Ok(text)
 }
 
+/// What a recovery leaves to the workers: copies that are lacking, and blobs of versions that nobody has any more.
+async fn tidy(cluster: &Cluster) -> Result<()> {
+    run_worker(cluster, "copy_scan").await?;
+    run_worker(cluster, "reconciler").await?;
+    settle(cluster).await
+}
+
 async fn recovery(cluster: &Cluster) -> Result<String> {
     let status = cluster.admin(0).await?.get_status(GetStatusRequest {}).await?;
     Ok(status.into_inner().recovery)
@@ -189,6 +196,7 @@ async fn a_lost_database_is_made_again_from_the_backends() -> Result<()> {
     let recovered = cluster.admin(0).await?.recover(RecoverRequest {}).await?.into_inner();
     ensure!(recovered.lost.is_empty() && recovered.unreadable.is_empty(), "{recovered:?}");
     ensure!(recovery(&cluster).await?.is_empty());
+    tidy(&cluster).await?;
     run_worker(&cluster, JOURNAL).await?;
     cluster.finish().await
 }
@@ -236,7 +244,7 @@ async fn a_database_of_an_earlier_point_is_brought_up_to_date() -> Result<()> {
     let new: Vec<_> = after.iter().filter(is_other).filter(|line| !before.contains(line)).collect();
     ensure!(lost.is_empty() && new.is_empty(), "lost: {lost:#?}\nnew: {new:#?}");
     ensure!(recovery(&cluster).await?.is_empty());
-    settle(&cluster).await?;
+    tidy(&cluster).await?;
     run_worker(&cluster, JOURNAL).await?;
     cluster.finish().await
 }
