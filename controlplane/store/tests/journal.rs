@@ -95,7 +95,7 @@ async fn call(world: &World, dice: &mut Dice, known: &mut Vec<(String, VersionRe
             world.store.submit(world.request(op(), Call::Delete(delete))).await
         }
         7 if !known.is_empty() => {
-            let (key, version) = known.swap_remove(dice.roll(known.len() as u64) as usize);
+            let (key, version) = known.swap_remove(usize::try_from(dice.roll(known.len() as u64)).unwrap());
             let delete = Delete { bucket, key, conditions: Conditions::default(), version: Some(version) };
             world.store.submit(world.request(op(), Call::Delete(delete))).await
         }

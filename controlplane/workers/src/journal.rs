@@ -198,6 +198,7 @@ impl Worker for JournalWorker {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
 fn text(error: s3o_core::ports::PortError) -> String {
     error.to_string()
 }

@@ -267,6 +267,7 @@ fn bare_header(cluster: Uuid, buckets: &[String]) -> String {
     .to_string()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
 fn text(error: PortError) -> String {
     error.to_string()
 }

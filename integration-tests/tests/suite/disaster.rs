@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use aws_sdk_s3::types::{Tag, Tagging};
+use aws_sdk_s3::types::{BucketVersioningStatus, Tag, Tagging, VersioningConfiguration};
 use s3o_integration_tests::binaries::binaries;
 use s3o_integration_tests::config::{BUCKET, OTHER, VERSIONED};
 use s3o_integration_tests::multipart::Upload;
@@ -103,7 +103,6 @@ async fn fill(cluster: &Cluster) -> Result<()> {
     }
     upload.complete(&client, &parts).await.expect("complete");
     put(cluster, OTHER, "there", "other").await;
-    use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
     put(cluster, VERSIONED, "null first", "null").await;
     let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
     client.put_bucket_versioning().bucket(VERSIONED).versioning_configuration(enabled).send().await?;

@@ -123,7 +123,7 @@ credentials:
         ]
     );
     let text = error.to_string();
-    assert!(text.contains("c.yaml:15: backends[1].quota_bytes: must not be 0"), "{text}");
+    assert!(text.contains("c.yaml:16: backends[1].quota_bytes: must not be 0"), "{text}");
     assert!(text.contains("5 copies need 5 backends, and this file has 4"), "{text}");
 }
 

@@ -99,7 +99,7 @@ impl Files {
             match self.copy(file).await {
                 Ok(()) => *counts.entry("copied".to_owned()).or_default() += 1,
                 Err(error) => {
-                    tracing::debug!(file = file.storage_key, error, "a file of the journal is copied later")
+                    tracing::debug!(file = file.storage_key, error, "a file of the journal is copied later");
                 }
             }
         }
@@ -110,7 +110,7 @@ impl Files {
             match self.delete(file).await {
                 Ok(()) => *counts.entry("deleted".to_owned()).or_default() += 1,
                 Err(error) => {
-                    tracing::debug!(file = file.storage_key, error, "a file of the journal is deleted later")
+                    tracing::debug!(file = file.storage_key, error, "a file of the journal is deleted later");
                 }
             }
         }
