@@ -35,7 +35,7 @@ fn files(server: &FaultyBackend) -> Vec<(JournalName, JournalFile)> {
 
 async fn run(fixture: &Fixture) -> Result<Counts, String> {
     use s3o_core::ports::WorkerControl as _;
-    fixture.workers.run("journal").await.map_err(|error| error.unwrap_or_default())
+    fixture.workers.run("journal").await.map_err(Option::unwrap_or_default)
 }
 
 #[tokio::test]
