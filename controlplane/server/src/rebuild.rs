@@ -11,9 +11,8 @@ use s3o_workers::RestoreDeps;
 
 use crate::{ControlPlaneConfig, store};
 
-/// Fills the database, and applies the declaration to it. `without`: backends that are lost.
-/// The recovery mode is on afterwards: nothing is deleted until an
-/// operator has read the report.
+/// Fills the database, and applies the declaration to it. `without`: backends that are lost. The recovery mode is on
+/// afterwards: nothing is deleted until an operator has read the report.
 pub async fn rebuild(config: &ControlPlaneConfig, without: &[String]) -> anyhow::Result<RestoreReport> {
     let url = config.database.url.expose();
     Store::migrate(url).await?;

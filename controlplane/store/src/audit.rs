@@ -14,7 +14,7 @@ use crate::pool::Pool;
 use crate::rows::{Cells, corrupt};
 use crate::schema::LOCK_AUDIT;
 
-/// It reads whole tables. The server is told the same.
+/// It reads whole tables.
 const PATIENCE: Duration = Duration::from_mins(30);
 
 /// Two rows a backend: counted first. Scans whole tables.
@@ -76,8 +76,6 @@ impl Store {
 /// The same; with a slot, what is wrong is put right there. Nothing, while another replica is at it.
 pub(crate) async fn run(pool: &Pool, repair: Option<i16>) -> Result<Vec<UsageDrift>, PortError> {
     let audit = pool.transact_within(PATIENCE, async |transaction: &Transaction<'_>| {
-        let patience = format!("SET LOCAL statement_timeout = {}", PATIENCE.as_millis());
-        transaction.batch_execute(&patience).await?;
         if repair.is_some() {
             let lock = format!("SELECT pg_try_advisory_xact_lock({LOCK_AUDIT}, 0)");
             if !transaction.query_one(&lock, &[]).await?.get::<_, bool>(0) {

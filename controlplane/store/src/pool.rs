@@ -79,7 +79,7 @@ impl Pool {
         self.transact_within(ANSWER_PATIENCE, work).await
     }
 
-    /// The same, of one that may take longer than an answer should.
+    /// The same, of one that may take longer than an answer should. The server is told, too.
     pub(crate) async fn transact_within<T>(
         &self,
         patience: Duration,
@@ -87,6 +87,10 @@ impl Pool {
     ) -> Result<T, Failure> {
         self.within(patience, async |connection: &mut Connection| {
             let transaction = connection.client_mut().transaction().await?;
+            if patience > ANSWER_PATIENCE {
+                let patience = format!("SET LOCAL statement_timeout = {}", patience.as_millis());
+                transaction.batch_execute(&patience).await?;
+            }
             let value = work(&transaction).await?;
             transaction.commit().await?;
             Ok(value)

@@ -1,4 +1,4 @@
-//! The records of the journal, as the database writes them: JSON, a line each. `rebuild/` reads them.
+//! The records of the journal, as the database writes them: JSON, a line each. `restore/` reads them.
 //!
 //! | `k` | what it says |
 //! |---|---|

@@ -7,7 +7,7 @@ use s3o_core::usage::signed;
 use s3o_types::VersionId;
 use tokio_postgres::Transaction;
 
-use super::{PATIENCE, patient};
+use super::PATIENCE;
 use crate::configs::mint;
 use crate::pool::Pool;
 use crate::scan::{self, Scan};
@@ -114,7 +114,6 @@ pub(super) async fn take(
 /// Records and blobs are staged: what they refer to is made, and numbers are good before any is drawn.
 pub(super) async fn staged(pool: &Pool, header: &str) -> Result<(), PortError> {
     let ready = pool.transact_within(PATIENCE, async |transaction: &Transaction<'_>| {
-        patient(transaction).await?;
         transaction.batch_execute("ANALYZE restore_events; ANALYZE restore_blobs").await?;
         transaction.execute(BUCKETS, &[&header]).await?;
         transaction.execute(GRANTS, &[&header]).await?;

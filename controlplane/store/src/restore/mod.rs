@@ -78,13 +78,8 @@ const LOST: &str = "
     WHERE (SELECT count(DISTINCT c.extent) FROM copies c WHERE c.version = v.version) < COALESCE(v.parts, 1)
     ORDER BY v.version LIMIT $1::bigint";
 
-/// These read whole tables. The server is told the same.
+/// These read whole tables.
 pub(super) const PATIENCE: Duration = Duration::from_mins(30);
-
-pub(super) async fn patient(transaction: &Transaction<'_>) -> Result<(), Failure> {
-    let patience = format!("SET LOCAL statement_timeout = {}", PATIENCE.as_millis());
-    Ok(transaction.batch_execute(&patience).await?)
-}
 
 const LAST: &str = "SELECT COALESCE(max(ord), 0) AS ord FROM restore_events";
 
@@ -114,10 +109,7 @@ fn parsed(storage_key: &str) -> (Option<s3o_types::BlobName>, Option<String>, Op
 
 impl Store {
     async fn patiently(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Failure> {
-        let read = async |transaction: &Transaction<'_>| {
-            patient(transaction).await?;
-            Ok(transaction.query(sql, params).await?)
-        };
+        let read = async |transaction: &Transaction<'_>| Ok(transaction.query(sql, params).await?);
         self.inner.general.transact_within(PATIENCE, read).await
     }
 }
@@ -175,7 +167,6 @@ impl Restore for Store {
         let (pool, times) = (&self.inner.general, &self.inner.cleanup_times);
         let apply = || {
             pool.transact_within(PATIENCE, async |transaction: &Transaction<'_>| {
-                patient(transaction).await?;
                 apply::apply(transaction, after, record, &md5, times).await
             })
         };
