@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use s3o_core::cleanup::Claim;
 use s3o_core::journal::JournalState;
-use s3o_core::ports::{Configs, Journal, Recovery};
+use s3o_core::ports::{Configs, Journal};
 use s3o_core::reconcile::{AskRun, RunKind};
 use s3o_core::restore::RestoreReport;
 use s3o_runtime::audit;
@@ -25,7 +25,6 @@ const TRIES: (u32, Duration) = (20, Duration::from_millis(500));
 
 pub(crate) struct Recoverer {
     journal: Arc<dyn Journal>,
-    recovery: Arc<dyn Recovery>,
     deps: RestoreDeps,
     backends: Arc<Backends>,
     configs: Arc<dyn Configs>,
@@ -43,7 +42,6 @@ impl Recoverer {
         };
         Self {
             journal: journal.clone(),
-            recovery: recovery.clone(),
             deps: of,
             backends,
             configs: configs.clone(),
@@ -57,7 +55,7 @@ impl Recoverer {
         let Ok(_alone) = self.one_at_a_time.try_lock() else {
             return Err("it is being recovered already".to_owned());
         };
-        let Some(why) = self.recovery.recovery().await.map_err(text)? else {
+        let Some(why) = self.deps.recovery.recovery().await.map_err(text)? else {
             return Err("the recovery mode is not on".to_owned());
         };
         audit!("recovery.start", why);
@@ -65,7 +63,7 @@ impl Recoverer {
         let merged = self.merge(&state).await;
         self.journal.release_journal(self.owner).await.map_err(text)?;
         let report = merged?;
-        self.recovery.end_recovery().await.map_err(text)?;
+        self.deps.recovery.end_recovery().await.map_err(text)?;
         self.compare_all().await;
         let (applied, lost) = (report.applied, report.lost.len() as u64);
         audit!(
