@@ -1,5 +1,5 @@
-//! Points at which a write can be made to stand still for ever, so that tests can kill the process
-//! right there. Only with the feature `failpoints`; without it every point is nothing.
+//! Points at which a write can be made to stand still, so that tests can kill the process right there, or change what is
+//! around it before it goes on. Only with the feature `failpoints`; without it every point is nothing.
 
 /// Where a write can stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,8 @@ pub(crate) enum Point {
     AfterCommit,
 }
 
-/// Stands still for ever when `S3O_FAILPOINT` names this point, after a line on standard error.
+/// Stands still when `S3O_FAILPOINT` names this point, after a line on standard error: until the file exists that
+/// `S3O_FAILPOINT_UNTIL` names, or for ever.
 #[cfg(feature = "failpoints")]
 pub(crate) async fn pause_at(point: Point) {
     use std::sync::OnceLock;
@@ -28,7 +29,10 @@ pub(crate) async fn pause_at(point: Point) {
     });
     if *chosen == Some(point) {
         eprintln!("S3O_FAILPOINT reached {point:?}");
-        std::future::pending::<()>().await;
+        let until = std::env::var_os("S3O_FAILPOINT_UNTIL").map(std::path::PathBuf::from);
+        while !until.as_ref().is_some_and(|file| file.exists()) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
     }
 }
 

@@ -59,6 +59,7 @@ pub(crate) struct DataPlaneMetrics {
     integrity_checks: Family<OperationLabel, Counter>,
     integrity_errors: Family<OperationLabel, Counter>,
     breakers: Family<Name, Gauge>,
+    drain_races: Counter,
 }
 
 impl DataPlaneMetrics {
@@ -86,6 +87,7 @@ impl DataPlaneMetrics {
             integrity_checks: Family::default(),
             integrity_errors: Family::default(),
             breakers: Family::default(),
+            drain_races: Counter::default(),
         };
         metrics.register();
         Arc::new(metrics)
@@ -140,8 +142,15 @@ impl DataPlaneMetrics {
         registry.register("degraded_reads", "Broadcast reads in degraded mode", self.degraded_reads.clone());
         let hits = self.degraded_cache_hits.clone();
         registry.register("degraded_cache_hits", "Cache hits during degraded reads", hits);
+        let help = "PutObject attempts aborted after drain started mid-write";
+        registry.register("drain_race_aborted", help, self.drain_races.clone());
         let help = "Second copies that were asked because the first was slow, by which one answered";
         registry.register("hedged_reads", help, self.hedged.clone());
+    }
+
+    /// A target was given up because its backend began to be drained after it was chosen.
+    pub(crate) fn drain_race(&self) {
+        self.drain_races.inc();
     }
 
     /// Everything as text.

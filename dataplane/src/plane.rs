@@ -130,7 +130,7 @@ impl Plane {
     }
 
     fn apply(&self, configuration: v1::Configuration) {
-        let snapshot = Snapshot::from_wire(configuration);
+        let snapshot = Snapshot::from_wire(configuration).follow(&self.snapshot.load());
         let (generation, backends, buckets) =
             (snapshot.generation, snapshot.backends.len(), snapshot.buckets.len());
         tracing::info!(generation, backends, buckets, "configuration in use");

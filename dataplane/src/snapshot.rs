@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use prost::Message as _;
@@ -70,6 +71,8 @@ pub(crate) struct Snapshot {
     pub buckets: HashMap<String, Bucket>,
     pub keys: HashMap<String, Key>,
     pub backends: Vec<BackendSpec>,
+    /// Those that are being emptied, and since when this process has known.
+    pub draining: HashMap<BackendId, Instant>,
     /// Whether these are all that there are, and none is of a kind that this release cannot speak to.
     pub is_complete: bool,
 }
@@ -150,9 +153,26 @@ impl Snapshot {
         });
         let is_removed = |backend: &v1::Backend| backend.state() == v1::BackendState::Removed;
         let there = backends.iter().filter(|backend| !is_removed(backend)).count();
+        let is_draining = |backend: &&v1::Backend| backend.state() == v1::BackendState::Draining;
+        let draining = backends.iter().filter(is_draining).map(|backend| BackendId(backend.id));
+        let draining = draining.map(|id| (id, Instant::now())).collect();
         let backends: Vec<_> = backends.into_iter().filter_map(backend).collect();
         let is_complete = backends.len() == there;
-        Self { generation, buckets: buckets.collect(), keys: keys.collect(), backends, is_complete }
+        Self { generation, buckets: buckets.collect(), keys: keys.collect(), backends, draining, is_complete }
+    }
+
+    /// Backends that an earlier one had as drained have been so since then.
+    pub(crate) fn follow(mut self, earlier: &Self) -> Self {
+        for (id, since) in &mut self.draining {
+            *since = earlier.draining.get(id).copied().unwrap_or(*since);
+        }
+        self
+    }
+
+    /// Whether a backend began to be emptied after that moment. What was placed there later, the control plane has
+    /// placed knowing better than this snapshot.
+    pub(crate) fn drains_since(&self, backend: BackendId, moment: Instant) -> bool {
+        self.draining.get(&backend).is_some_and(|since| *since >= moment)
     }
 
     /// The last one kept on disk; `None` when there is none.
@@ -302,7 +322,7 @@ mod tests {
     fn what_is_not_understood_is_left_out() {
         let snapshot = Snapshot::from_wire(configuration());
         assert_eq!(snapshot.backends.len(), 1);
-        assert!(!snapshot.is_complete);
+        assert!(!snapshot.is_complete && snapshot.draining.is_empty());
         assert_eq!(snapshot.buckets["photos"].degraded_reads, DegradedReads::Cache);
         assert_eq!(snapshot.buckets["photos"].max_object_size, u64::MAX);
         let key = &snapshot.keys["AK"];
@@ -313,6 +333,20 @@ mod tests {
         assert!(key.scopes(BucketId(6)).is_empty(), "a right of a later release is none here");
         assert!(key.may(BucketId(7), Right::Configure, "") && !key.may(BucketId(3), Right::Configure, ""));
         assert!(key.create_buckets);
+    }
+
+    #[test]
+    fn a_drain_counts_from_when_it_was_first_heard_of() {
+        let mut drained = configuration();
+        drained.backends[0].state = v1::BackendState::Draining.into();
+        let (before, id) = (Instant::now(), BackendId(1));
+        let first = Snapshot::from_wire(drained.clone()).follow(&Snapshot::default());
+        let between = Instant::now();
+        assert!(first.drains_since(id, before) && !first.drains_since(BackendId(2), before));
+        let second = Snapshot::from_wire(drained).follow(&first);
+        assert!(second.drains_since(id, before) && !second.drains_since(id, between));
+        let undrained = Snapshot::from_wire(configuration()).follow(&second);
+        assert!(!undrained.drains_since(id, before));
     }
 
     #[test]

@@ -92,6 +92,49 @@ def test_killed_under_load_nothing_acknowledged_is_lost(standalone):
         assert s3.get_object(Bucket=again["bucket"], Key=key)["Body"].read() == body
 
 
+def cli(ready, *arguments):
+    return subprocess.run(
+        [binary("s3o"), *arguments, "--endpoint", f"http://{ready['grpc_addr']}", "--token", ready["admin_token"]],
+        capture_output=True, text=True, timeout=120, check=True,
+    ).stdout
+
+
+def test_a_lost_database_is_made_again(standalone):
+    ready = standalone.start()
+    s3, bucket = connect(ready), ready["bucket"]
+    objects = {f"k{i}": os.urandom(i * 3000) for i in range(12)}
+    for key, body in objects.items():
+        s3.put_object(Bucket=bucket, Key=key, Body=body, Metadata={"n": key})
+    s3.delete_object(Bucket=bucket, Key="k0")
+    del objects["k0"]
+    cli(ready, "run-worker", "journal")
+    # After the journal's last segment: known by their blobs alone.
+    s3.put_object(Bucket=bucket, Key="late", Body=b"late")
+    objects["late"] = b"late"
+    assert standalone.process.end(signal.SIGTERM) == 0, standalone.process.tail()
+    postgres = standalone.folder / "data" / "postgres"
+    postgres.rename(standalone.folder / "lost")
+
+    again = standalone.start("--rebuild")
+    assert "recovery" in cli(again, "status").lower()
+    s3 = connect(again)
+    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == len(objects)
+    for key, body in objects.items():
+        got = s3.get_object(Bucket=bucket, Key=key)
+        assert got["Body"].read() == body
+        assert key == "late" or got["Metadata"] == {"n": key}
+    cli(again, "recover")
+    assert "recovery" not in cli(again, "status").lower()
+    s3.put_object(Bucket=bucket, Key="after", Body=b"after")
+    assert standalone.process.end(signal.SIGTERM) == 0, standalone.process.tail()
+    done = subprocess.run(
+        [binary("s3o"), "standalone", "--data", str(standalone.folder / "data"), "--s3-listen", "127.0.0.1:0",
+         "--http-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--rebuild"],
+        capture_output=True, text=True, timeout=120,
+    )
+    assert done.returncode == 1 and "empty" in done.stderr, done.stderr
+
+
 def test_one_process_a_folder(standalone):
     ready = standalone.start()
     done = subprocess.run(

@@ -68,33 +68,44 @@ pub async fn audit_but(cluster: &Cluster, damaged: &BTreeSet<(String, String)>) 
         }
     }
     journal(cluster, &sql, &ids, &mut wrong).await?;
+    // Of one moment: the journal's files may come and go meanwhile.
+    sql.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     usage(&sql, &ids, &mut wrong).await?;
+    sql.batch_execute("COMMIT").await?;
     rows_agree(&sql, &mut wrong).await?;
     if wrong.is_empty() { Ok(()) } else { bail!("the audit found:\n  {}", wrong.join("\n  ")) }
 }
 
-/// Each file of the journal has a row.
+/// Each file of the journal has a row. The row is there before the file and until after it, and the worker may run now:
+/// so it is one that was there before the files were looked at, or is there afterwards.
 async fn journal(
     cluster: &Cluster,
     sql: &tokio_postgres::Client,
     ids: &BTreeMap<String, i32>,
     wrong: &mut Vec<String>,
 ) -> Result<()> {
-    let rows = sql.query("SELECT backend, storage_key, bytes FROM journal_files", &[]).await?;
-    let rows: Blobs = rows
-        .iter()
-        .map(|row| ((row.get(0), row.get(1)), u64::try_from(row.get::<_, i64>(2)).unwrap_or(0)))
-        .collect();
+    let mut rows = journal_rows(sql).await?;
+    let mut files = Vec::new();
     for backend in &cluster.backends {
         let Some(id) = ids.get(&backend.name) else { continue };
-        for (key, size) in backend.stored()? {
-            let is_ours = key.starts_with(s3o_types::storage_key::JOURNAL_PREFIX);
-            if is_ours && rows.get(&(*id, key.clone())) != Some(&size) {
-                wrong.push(format!("a file of the journal without a row: {key} on {}", backend.name));
-            }
+        let stored = backend.stored()?.into_iter();
+        let ours = stored.filter(|(key, _)| key.starts_with(s3o_types::storage_key::JOURNAL_PREFIX));
+        files.extend(ours.map(|(key, size)| ((*id, key), size)));
+    }
+    rows.extend(journal_rows(sql).await?);
+    for ((backend, key), size) in files {
+        if rows.get(&(backend, key.clone())) != Some(&size) {
+            wrong.push(format!("a file of the journal without a row: {key} on backend {backend}"));
         }
     }
     Ok(())
+}
+
+async fn journal_rows(sql: &tokio_postgres::Client) -> Result<Blobs> {
+    let rows = sql.query("SELECT backend, storage_key, bytes FROM journal_files", &[]).await?;
+    let row =
+        |row: &tokio_postgres::Row| Ok(((row.get(0), row.get(1)), u64::try_from(row.get::<_, i64>(2))?));
+    rows.iter().map(row).collect()
 }
 
 async fn backend_ids(sql: &tokio_postgres::Client) -> Result<BTreeMap<String, i32>> {

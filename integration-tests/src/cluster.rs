@@ -42,7 +42,7 @@ pub struct Options {
     pub control_planes: usize,
     /// Data planes.
     pub data_planes: usize,
-    /// `S3O_FAILPOINT` of the last data plane.
+    /// `S3O_FAILPOINT` of the last data plane; see [`Cluster::release_failpoint`].
     pub failpoint: Option<&'static str>,
     /// What the second control plane's clock is off by, as `faketime` takes it (`+60s`).
     pub skew: Option<&'static str>,
@@ -201,11 +201,22 @@ impl Cluster {
         let arguments = ["--config", path.to_str().context("the temporary folder is not UTF-8")?];
         let mut process = Process::new(name, &binaries()?.data_plane, &arguments, log);
         if let Some(point) = failpoint {
-            process.set_environment(&[("S3O_FAILPOINT", point)]);
+            let until = self.failpoint_release();
+            let until = until.to_str().context("the temporary folder is not UTF-8")?;
+            process.set_environment(&[("S3O_FAILPOINT", point), ("S3O_FAILPOINT_UNTIL", until)]);
         }
         self.profile(&mut process, Profiled::DataPlane);
         process.start()?;
         Ok(DataPlane { process, s3, http, links })
+    }
+
+    fn failpoint_release(&self) -> PathBuf {
+        self.folder.path().join("release")
+    }
+
+    /// Lets what stands still at the failpoint go on, and never stand still there again.
+    pub fn release_failpoint(&self) -> Result<()> {
+        Ok(std::fs::write(self.failpoint_release(), "")?)
     }
 
     fn profile(&self, process: &mut Process, kind: Profiled) {

@@ -38,13 +38,28 @@ impl Database {
         self.server.url()
     }
 
+    /// For configuration files: another database of the same server.
+    pub fn url_for(&self, database: &str) -> String {
+        self.server.url_for(database)
+    }
+
     /// A connection; it ends when the client is dropped.
     pub async fn connect(&self) -> Result<Client> {
-        let (client, connection) =
-            tokio_postgres::connect(&self.server.url(), NoTls).await.context("connecting")?;
-        // Ends with the client or the server.
-        tokio::spawn(connection);
-        Ok(client)
+        connect(&self.server.url()).await
+    }
+
+    /// The same, to another database of the server.
+    pub async fn connect_to(&self, database: &str) -> Result<Client> {
+        connect(&self.server.url_for(database)).await
+    }
+
+    /// Makes another database on the server, in the place of the one of that name if there is one. It is empty.
+    pub async fn make_anew(&self, database: &str) -> Result<()> {
+        let sql = self.connect().await?;
+        // One by one: neither may be part of a transaction.
+        sql.batch_execute(&format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).await?;
+        sql.batch_execute(&format!("CREATE DATABASE {database}")).await?;
+        Ok(())
     }
 
     /// Ends it as a crash does.
@@ -56,4 +71,11 @@ impl Database {
     pub async fn restart(&mut self) -> Result<()> {
         self.server.restart().await
     }
+}
+
+async fn connect(url: &str) -> Result<Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.context("connecting")?;
+    // Ends with the client or the server.
+    tokio::spawn(connection);
+    Ok(client)
 }

@@ -24,6 +24,8 @@ pub const COPY_SCAN: &str = "copy_scan";
 pub const OVER_REPLICATION: &str = "over_replication";
 /// As the list of workers has them.
 pub const SCRUBBER: &str = "scrubber";
+/// As the list of workers has them.
+pub const JOURNAL: &str = "journal";
 
 /// Runs one tick of a worker on the first control plane that answers.
 pub async fn run_worker(cluster: &Cluster, name: &str) -> Result<HashMap<String, u64>> {

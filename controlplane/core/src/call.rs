@@ -67,6 +67,8 @@ pub enum Call {
     Import(Box<Import>),
     /// Remove what is due by its bucket's rules.
     Expire(Expire),
+    /// Let a copy go whose backend is given up.
+    GiveUp(GiveUp),
 }
 
 impl Call {
@@ -88,6 +90,7 @@ impl Call {
             Self::SettleBlob(c) => (c.of.bucket, &c.of.key),
             Self::Import(c) => (c.bucket, &c.key),
             Self::Expire(c) => (c.bucket, &c.key),
+            Self::GiveUp(c) => (c.of.bucket, &c.of.key),
         }
     }
 
@@ -107,6 +110,7 @@ impl Call {
             Self::BeginCopy(c) => Some((c.of.version, c.of.extent)),
             Self::ChangeCopy(c) => Some((c.of.version, c.of.extent)),
             Self::SettleBlob(c) => Some((c.of.version, c.of.extent)),
+            Self::GiveUp(c) => Some((c.of.version, c.of.extent)),
             Self::Commit(c) if c.intent.replica => {
                 c.intent.targets.first().map(|target| (c.intent.version, target.extent))
             }
@@ -131,7 +135,8 @@ impl Call {
             | Self::ChangeCopy(_)
             | Self::SettleBlob(_)
             | Self::Import(_)
-            | Self::Expire(_) => None,
+            | Self::Expire(_)
+            | Self::GiveUp(_) => None,
         }
     }
 
@@ -149,7 +154,7 @@ impl Call {
         match self {
             Self::Commit(c) => c.intent.upload.is_none() && !c.intent.replica,
             Self::Resolve(c) => c.intent.upload.is_none() && c.intent.kind != WriteKind::Replicate,
-            Self::Delete(_) | Self::CompleteUpload(_) => true,
+            Self::Delete(_) | Self::CompleteUpload(_) | Self::GiveUp(_) => true,
             Self::Expire(c) => !matches!(c.what, Expiring::Upload(_)),
             Self::Begin(_)
             | Self::Retarget(_)
@@ -469,6 +474,18 @@ pub enum CopyChange {
     /// It was read whole and is what it should be: it counts, and what it will be checked against is kept, unless that
     /// was known.
     Verify(Option<Digest>),
+}
+
+/// Lets a copy go whose backend is given up, whatever is wanted; and its version, where no other copy is good and the
+/// operator has accepted that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GiveUp {
+    /// Of what.
+    pub of: ExtentOf,
+    /// Where.
+    pub backend: BackendId,
+    /// The attempt that wrote it: another one is another copy.
+    pub r#gen: Gen,
 }
 
 /// A blob of ours that was found on a backend and that no row names. Whoever asks has read its headers, and the

@@ -35,11 +35,13 @@ pub enum Reason {
     Repaired,
     /// Reconcile found it, and nothing names it.
     Orphaned,
+    /// A copy on a backend that is given up.
+    GivenUp,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Displaced,
         Self::Deleted,
         Self::Aborted,
@@ -53,6 +55,7 @@ impl Reason {
         Self::Surplus,
         Self::Repaired,
         Self::Orphaned,
+        Self::GivenUp,
     ];
 
     /// The word in the database and in metrics.
@@ -71,13 +74,17 @@ impl Reason {
             Self::Surplus => "surplus",
             Self::Repaired => "repaired",
             Self::Orphaned => "orphaned",
+            Self::GivenUp => "given_up",
         }
     }
 
     /// Whether readers may still hold the blob, so that it waits out `read_grace`; an orphan may be what a restored
     /// database does not know any more.
     pub const fn had_readers(self) -> bool {
-        matches!(self, Self::Displaced | Self::Deleted | Self::Surplus | Self::Repaired | Self::Orphaned)
+        matches!(
+            self,
+            Self::Displaced | Self::Deleted | Self::Surplus | Self::Repaired | Self::Orphaned | Self::GivenUp
+        )
     }
 }
 
@@ -220,6 +227,6 @@ mod tests {
     fn only_blobs_that_had_readers_wait() {
         let times = CleanupTimes { read_grace_us: 5, cleanup_delay_us: 9, late_put_window_us: 1 };
         let waits = Reason::ALL.map(|reason| times.first_wait_us(reason));
-        assert_eq!(waits, [9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 9, 9, 9]);
+        assert_eq!(waits, [9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 9, 9, 9, 9]);
     }
 }

@@ -8,6 +8,8 @@ use s3o_types::{
 };
 use uuid::Uuid;
 
+use crate::removal::Removal;
+
 /// How placement chooses among backends that have room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Routing {
@@ -144,6 +146,8 @@ pub struct BackendConfig {
     pub priority: i32,
     /// Whether its marker was read and is ours. Without it nothing is placed there.
     pub attached: bool,
+    /// How it is given up; `None`: it is not.
+    pub removal: Option<Removal>,
 }
 
 /// Whether a bucket can be used.

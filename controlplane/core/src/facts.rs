@@ -12,6 +12,7 @@ use crate::intent::Intent;
 use crate::lifecycle::Standing;
 use crate::object::{CopyRow, ObjectRow};
 use crate::outcome_log::LoggedOutcome;
+use crate::removal::Removal;
 use crate::upload::UploadFacts;
 use crate::usage::Usage;
 use crate::versions::Noncurrent;
@@ -129,6 +130,8 @@ pub struct Facts {
     pub standings: HashMap<Op, Standing>,
     /// Intents to be resolved whose key the log has changed since they began.
     pub overtaken: HashSet<Op>,
+    /// How backends are given up; those only from which the batch's calls let copies go, locked.
+    pub removals: HashMap<BackendId, Removal>,
     /// The greatest change-log number drawn so far.
     pub log_head: Seq,
     /// One number a call that may log, drawn under the locks, ascending.

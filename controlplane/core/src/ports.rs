@@ -20,6 +20,7 @@ use crate::rebalance::{CandidatePage, Move, RebalanceTotals, RebalanceWish, Tran
 use crate::reconcile::{
     AskRun, Candidate, CandidateKind, KnownCopy, LostCopy, RowsPage, RowsQuery, Run, Stray, StrayKind,
 };
+use crate::removal::{HeldCopy, NotRemoved, Removal, RemovalOrder, RemovalPreview};
 use crate::replication::{
     CopiesPage, CopiesQuery, CopyTask, Drain, ReplicationEntry, ReplicationItem, ReplicationResult,
 };
@@ -33,6 +34,8 @@ use crate::usage::{Usage, UsageDrift};
 use crate::versions::{SetVersioning, VersionsPage, VersionsQuery};
 use crate::worker::{Counts, WorkerStatus};
 use s3o_types::{BackendId, BlobName, BucketId, Extent, VersionId, Versioning};
+
+pub use crate::probe::BackendProbing;
 
 /// Why a port could not answer. Whatever it was, the caller may try again.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -149,8 +152,12 @@ pub trait Replication: Send + Sync {
     async fn queue_versions(&self, entries: Vec<ReplicationEntry>) -> Result<(), PortError>;
     /// How many versions wait for a task; counting may stop at 100,001.
     async fn waiting(&self, task: CopyTask) -> Result<u64, PortError>;
+    /// Records how somebody else sees the backends, who only moves bytes: for how long each has been down, in
+    /// microseconds, `None` for up.
+    async fn note_views(&self, viewer: Uuid, down_us: Vec<(BackendId, Option<i64>)>)
+    -> Result<(), PortError>;
     /// Says how this replica sees the backends (microseconds that each has been down), and hears which ones all living
-    /// replicas have seen as down for longer than `threshold_us`.
+    /// replicas and data planes see as down, one of them for longer than `threshold_us`.
     async fn unhealthy(
         &self,
         replica: Uuid,
@@ -202,6 +209,29 @@ pub trait Drains: Send + Sync {
     async fn drains(&self) -> Result<Vec<Drain>, PortError>;
     /// Forgets backends that are in no file any more and on which nothing is left; says how many.
     async fn retire(&self) -> Result<u64, PortError>;
+}
+
+/// Backends that are given up.
+#[async_trait]
+pub trait Removals: Send + Sync {
+    /// What giving up a drained backend would do, as of now.
+    async fn preview_removal(&self, name: &str) -> Result<Result<RemovalPreview, NotRemoved>, PortError>;
+    /// Gives it up from now on, unless the confirmation is too old. To take the drain back ends it. Mints a generation.
+    async fn remove(&self, order: RemovalOrder) -> Result<Result<(), NotRemoved>, PortError>;
+    /// Those that are given up, and how.
+    async fn removals(&self) -> Result<Vec<(BackendId, Removal)>, PortError>;
+    /// Copies on one behind a copy, so many at most, and the last one that was looked at.
+    async fn held_copies(
+        &self,
+        backend: BackendId,
+        after: Option<(VersionId, Extent)>,
+        limit: u32,
+    ) -> Result<Vec<HeldCopy>, PortError>;
+    /// Open multipart uploads with parts on one, so many at most.
+    async fn uploads_on(&self, backend: BackendId, limit: u32) -> Result<Vec<UploadRow>, PortError>;
+    /// Forgets queued deletions, dead letters and journal files on one whose bytes stay, so many of each at most; lets the
+    /// dead letters of another be tried again. Says how many.
+    async fn forget_queued(&self, backend: BackendId, limit: u32) -> Result<u64, PortError>;
 }
 
 /// What expires by the rules of buckets.
@@ -305,6 +335,8 @@ pub trait Journal: Send + Sync {
     async fn journal_holders(&self, storage_key: &str) -> Result<Vec<BackendId>, PortError>;
     /// The keys of the files that are known, from a number on.
     async fn journal_keys(&self, from: u64) -> Result<Vec<String>, PortError>;
+    /// Stored files that were not looked at for so long, a few; they count as looked at from now on.
+    async fn journal_checks(&self, after_us: i64, limit: u32) -> Result<Vec<StoredFile>, PortError>;
     /// Files to be deleted, and files of which fewer than so many backends have one.
     async fn journal_chores(&self, copies: u16) -> Result<JournalChores, PortError>;
 }
@@ -373,6 +405,12 @@ pub trait Maintenance: Send + Sync {
     async fn rotate_changes(&self) -> Result<Counts, PortError>;
     /// Forgets sessions that ended long ago and left no intent.
     async fn prune_sessions(&self) -> Result<Counts, PortError>;
+    /// Looks at the attempts at copies of some versions behind one, forgets those whose version is gone, and says how many;
+    /// and where to go on, `None` at the end.
+    async fn prune_copy_attempts(
+        &self,
+        after: Option<VersionId>,
+    ) -> Result<(Option<VersionId>, u64), PortError>;
 }
 
 /// What operators look at.

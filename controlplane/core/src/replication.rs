@@ -8,6 +8,7 @@ use std::str::FromStr;
 use s3o_types::{BackendId, BackendState, BucketId, Extent, VersionId};
 
 use crate::object::{CopyRow, CopyState, ObjectRow, Piece};
+use crate::removal::Removal;
 
 /// What is to be done for a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -131,6 +132,8 @@ pub struct Drain {
     pub waiting: u64,
     /// Nothing is left: the backend may go.
     pub done: bool,
+    /// How the backend is given up; `None`: what is there is moved.
+    pub removal: Option<Removal>,
 }
 
 /// Asks for the copies of a version, some extents at a time.

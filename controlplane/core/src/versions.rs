@@ -6,7 +6,7 @@
 
 use s3o_types::{BucketId, ErrorCode, Op, Seq, Timestamp, VersionId, VersionRef, Versioning};
 
-use crate::call::{Call, Delete, Expire, Expiring, Refusal, SetTags};
+use crate::call::{Call, Delete, Expire, Expiring, GiveUp, Refusal, SetTags};
 use crate::config::BucketState;
 use crate::facts::CurrentObject;
 use crate::listing::ListedObject;
@@ -41,6 +41,10 @@ impl Wanted {
         if matches!(call, Call::Import(_)) {
             // Whatever the key has, a marker too, stands against it.
             return Some(Self { named: None, null: false, newest: true });
+        }
+        if let Call::GiveUp(GiveUp { of, .. }) = call {
+            // Its caller knows the version, not how clients name it.
+            return Some(Self { named: Some(of.version), null: true, newest: true });
         }
         let (named, newest) = match call {
             Call::Delete(Delete { version: Some(named), .. }) => (*named, true),

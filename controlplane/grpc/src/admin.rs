@@ -15,7 +15,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::status::{about_field, bad_request, port_failed};
 use crate::wiring::{Ports, Wiring};
-use crate::{drains, rebalance, recover, runs, scrub};
+use crate::{drains, probe, rebalance, recover, removals, runs, scrub};
 
 /// The one admin surface. REST and dashboard call it in process, the command line over gRPC.
 #[derive(Clone)]
@@ -126,6 +126,31 @@ impl Admin for AdminService {
         Ok(Response::new(v1::ListDrainsReply { drains }))
     }
 
+    async fn preview_removal(
+        &self,
+        request: Request<v1::PreviewRemovalRequest>,
+    ) -> Result<Response<v1::RemovalPreview>, Status> {
+        Ok(Response::new(removals::preview(&self.wiring, request.into_inner()).await?))
+    }
+
+    type RemoveBackendStream = drains::Progress;
+
+    async fn remove_backend(
+        &self,
+        request: Request<v1::RemoveBackendRequest>,
+    ) -> Result<Response<Self::RemoveBackendStream>, Status> {
+        let name = removals::remove(&self.wiring, request.into_inner()).await?;
+        let drains = self.wiring.ports()?.drains.clone();
+        Ok(Response::new(drains::follow(drains, name, self.wiring.shutdown.clone())))
+    }
+
+    async fn probe_backend(
+        &self,
+        request: Request<v1::ProbeBackendRequest>,
+    ) -> Result<Response<v1::ProbeBackendReply>, Status> {
+        Ok(Response::new(probe::probe(self.wiring.ports()?, request.into_inner()).await?))
+    }
+
     type RebalanceStream = rebalance::Progress;
 
     async fn rebalance(
@@ -190,7 +215,8 @@ fn configuration(status: &mut v1::Status, config: &ClusterConfig) {
 }
 
 fn backend(config: &BackendConfig) -> v1::BackendStatus {
-    let BackendConfig { spec, state, quota_bytes, max_object_size: _, priority: _, attached } = config;
+    let BackendConfig { spec, state, quota_bytes, max_object_size: _, priority: _, attached, removal: _ } =
+        config;
     // A backend whose marker was not read takes nothing, whatever its state says.
     let state = if *attached { state.as_str() } else { "unattached" };
     v1::BackendStatus {

@@ -32,8 +32,13 @@ pub(crate) async fn drain(
     if !drains.drain(&name).await.map_err(|error| port_failed(&error))? {
         return Err(unknown(&name, "backend"));
     }
+    Ok(follow(drains, name, shutdown))
+}
+
+/// Says how far a drain is, until nothing is left.
+pub(crate) fn follow(drains: Arc<dyn Drains>, name: String, shutdown: Shutdown) -> Progress {
     let state = (drains, name, shutdown, Following::First);
-    Ok(Box::pin(futures::stream::unfold(state, |(drains, name, shutdown, following)| async move {
+    Box::pin(futures::stream::unfold(state, |(drains, name, shutdown, following)| async move {
         let wait = match following {
             Following::First => Duration::ZERO,
             Following::On => EVERY,
@@ -47,7 +52,7 @@ pub(crate) async fn drain(
         let over = report.as_ref().map_or(true, |drain| drain.done);
         let next = if over { Following::Over } else { Following::On };
         Some((report, (drains, name, shutdown, next)))
-    })))
+    }))
 }
 
 enum Following {
@@ -73,6 +78,7 @@ pub(crate) async fn list(drains: &dyn Drains) -> Result<Vec<v1::DrainProgress>, 
 }
 
 fn to_wire(drain: Drain) -> v1::DrainProgress {
-    let Drain { backend: _, name, asked, objects, bytes, other_bytes, waiting, done } = drain;
-    v1::DrainProgress { name, asked, objects, bytes, other_bytes, waiting, done }
+    let Drain { backend: _, name, asked, objects, bytes, other_bytes, waiting, done, removal } = drain;
+    let removal = removal.map(|removal| removal.mode.as_str()).unwrap_or_default().to_owned();
+    v1::DrainProgress { name, asked, objects, bytes, other_bytes, waiting, done, removal }
 }

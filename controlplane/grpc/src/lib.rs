@@ -9,6 +9,7 @@
 mod admin;
 mod auth;
 mod buckets;
+mod confirmation;
 mod drains;
 mod field;
 mod in_process;
@@ -16,8 +17,10 @@ mod incoming;
 mod lifecycle;
 mod list;
 mod operations;
+mod probe;
 mod rebalance;
 mod recover;
+mod removals;
 mod runs;
 mod scrub;
 mod server;

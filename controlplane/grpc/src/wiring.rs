@@ -4,13 +4,15 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use s3o_core::config::ClusterConfig;
 use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, ObjectScrub, Overview, Queues, Rebalancing, Reconciliation, Recovering,
-    Recovery, Replication, Sessions, Uploads, Versions, WorkerControl,
+    BackendProbing, Buckets, Configs, Drains, Ledger, ObjectScrub, Overview, Queues, Rebalancing,
+    Reconciliation, Recovering, Recovery, Removals, Replication, Sessions, Uploads, Versions, WorkerControl,
 };
 use s3o_core::session::VERSIONS_FEATURE;
 use s3o_runtime::Shutdown;
+use s3o_types::Secret;
 use tonic::Status;
 
+use crate::confirmation::Confirmations;
 use crate::session::commands::Commands;
 use crate::session::reports::Reports;
 
@@ -35,6 +37,8 @@ pub struct Ports {
     pub overview: Arc<dyn Overview>,
     /// Backends that are emptied.
     pub drains: Arc<dyn Drains>,
+    /// Backends that are given up.
+    pub removals: Arc<dyn Removals>,
     /// Versions that are to be looked at.
     pub replication: Arc<dyn Replication>,
     /// Runs over backends.
@@ -49,6 +53,8 @@ pub struct Ports {
     pub recovery: Arc<dyn Recovery>,
     /// Ends the recovery mode on demand.
     pub recovering: Arc<dyn Recovering>,
+    /// Asks backends on demand what they can do.
+    pub probing: Arc<dyn BackendProbing>,
 }
 
 /// A configuration, and whether a bucket of it was ever versioned.
@@ -67,6 +73,8 @@ pub struct Wiring {
     pub reports: Reports,
     /// Commands to data planes.
     pub commands: Commands,
+    /// What the operator's confirmations are signed with.
+    pub(crate) confirmations: Arc<Confirmations>,
     /// Features that every reply demands.
     required: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// Whether a bucket of that configuration was ever versioned.
@@ -74,9 +82,11 @@ pub struct Wiring {
 }
 
 impl Wiring {
-    /// Of a replica that has not reached the database yet. `required` is asked at every reply.
+    /// Of a replica that has not reached the database yet. `required` is asked at every reply. Replicas with the same
+    /// `secret` take each other's confirmations.
     pub fn new(
         instance: &str,
+        secret: Option<&Secret>,
         shutdown: Shutdown,
         required: impl Fn() -> Vec<String> + Send + Sync + 'static,
     ) -> Self {
@@ -86,6 +96,7 @@ impl Wiring {
             shutdown,
             reports: Reports::default(),
             commands: Commands::default(),
+            confirmations: Arc::new(Confirmations::new(secret)),
             required: Arc::new(required),
             versioned: Arc::default(),
         }

@@ -3,6 +3,7 @@
 use actix_web::{HttpResponse, web};
 use s3o_proto::v1;
 use serde::Serialize;
+use tonic::Streaming;
 
 use crate::admin::{Answer, asked};
 use crate::edge::RequestId;
@@ -23,12 +24,14 @@ struct Drain {
     other_bytes: u64,
     waiting: u64,
     done: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    removal: String,
 }
 
 impl From<v1::DrainProgress> for Drain {
     fn from(drain: v1::DrainProgress) -> Self {
-        let v1::DrainProgress { name, asked, objects, bytes, other_bytes, waiting, done } = drain;
-        Self { name, asked, objects, bytes, other_bytes, waiting, done }
+        let v1::DrainProgress { name, asked, objects, bytes, other_bytes, waiting, done, removal } = drain;
+        Self { name, asked, objects, bytes, other_bytes, waiting, done, removal }
     }
 }
 
@@ -43,9 +46,14 @@ pub(crate) async fn all(state: web::Data<State>, id: RequestId) -> Answer {
 pub(crate) async fn begin(state: web::Data<State>, id: RequestId, name: web::Path<String>) -> Answer {
     let mut admin = state.deps.admin.clone();
     let request = v1::DrainBackendRequest { name: name.into_inner() };
-    let mut progress = asked(admin.drain_backend(request), &id).await?;
+    let progress = asked(admin.drain_backend(request), &id).await?;
+    accepted(progress, &id).await
+}
+
+/// 202, with how far it is; it goes on by itself.
+pub(crate) async fn accepted(mut progress: Streaming<v1::DrainProgress>, id: &RequestId) -> Answer {
     let first = async { progress.message().await.map(tonic::Response::new) };
-    let first = asked(first, &id).await?.ok_or_else(|| Failure::new(503, "the service is ending", &id))?;
+    let first = asked(first, id).await?.ok_or_else(|| Failure::new(503, "the service is ending", id))?;
     Ok(HttpResponse::Accepted().json(Drain::from(first)))
 }
 

@@ -7,6 +7,7 @@
 
 mod admin;
 mod auth;
+mod backend_probe;
 mod drains;
 mod edge;
 mod failure;
@@ -15,6 +16,7 @@ mod probes;
 mod rebalance;
 mod reconcile;
 mod recover;
+mod removals;
 mod routes;
 mod scrub;
 mod server;

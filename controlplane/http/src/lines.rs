@@ -1,7 +1,8 @@
 //! A stream of the admin service as `application/x-ndjson`: a line of JSON for each message, and an `error` where it is
 //! broken off.
 
-use actix_web::HttpResponse;
+use actix_web::http::header::ACCEPT;
+use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use serde::Serialize;
 use tonic::Streaming;
@@ -9,6 +10,15 @@ use tonic::Streaming;
 #[derive(Serialize)]
 struct BrokenOff {
     error: String,
+}
+
+/// What these answers are.
+const NDJSON: &str = "application/x-ndjson";
+
+/// Whether the client would rather read how far it is than wait for the end.
+pub(crate) fn wants_lines(request: &HttpRequest) -> bool {
+    let accepted = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accepted.split(',').any(|kind| kind.split(';').next().unwrap_or_default().trim() == NDJSON)
 }
 
 fn line(value: &impl Serialize) -> Bytes {
@@ -28,5 +38,5 @@ pub(crate) fn lines<M: 'static, L: From<M> + Serialize>(messages: Streaming<M>) 
         };
         Some((Ok::<_, actix_web::Error>(line), rest))
     });
-    HttpResponse::Ok().content_type("application/x-ndjson").streaming(lines)
+    HttpResponse::Ok().content_type(NDJSON).streaming(lines)
 }

@@ -1,4 +1,5 @@
-//! Reconcile and import as REST: the answer comes when the run has ended, with what the reference answers.
+//! Reconcile and import as REST: the answer comes when the run has ended, with what the reference answers; or, to who
+//! accepts `application/x-ndjson`, how far each run is, line by line.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use s3o_proto::v1;
@@ -9,6 +10,7 @@ use tonic::{Status, Streaming};
 use crate::admin::Answer;
 use crate::edge::RequestId;
 use crate::failure::Failure;
+use crate::lines::{lines, wants_lines};
 use crate::server::State;
 
 /// `POST /admin/api/reconcile`: its query.
@@ -110,9 +112,13 @@ async fn ended(
 /// `POST /admin/api/reconcile[?backend=]`.
 pub(crate) async fn reconcile(state: web::Data<State>, id: RequestId, request: HttpRequest) -> Answer {
     let Reconcile { backend, dry_run, accept_losses } = query(&request, &id)?;
+    let wants_lines = wants_lines(&request);
     let mut admin = state.deps.admin.clone();
     let request = v1::ReconcileRequest { backend, dry_run, accept_losses };
     let progress = admin.reconcile(request).await.map_err(|error| Failure::of_status(&error, &id))?;
+    if wants_lines {
+        return Ok(lines::<_, Progress>(progress.into_inner()));
+    }
     let runs = ended(progress.into_inner(), &id).await?;
     Ok(HttpResponse::Ok().json(Reconciled {
         status: "ok",
@@ -125,9 +131,13 @@ pub(crate) async fn reconcile(state: web::Data<State>, id: RequestId, request: H
 /// `POST /admin/api/sync?backend=&bucket=[&prefix=][&dry_run=true]`.
 pub(crate) async fn sync(state: web::Data<State>, id: RequestId, request: HttpRequest) -> Answer {
     let Sync { backend, bucket, prefix, dry_run } = query(&request, &id)?;
+    let wants_lines = wants_lines(&request);
     let mut admin = state.deps.admin.clone();
     let request = v1::ImportRequest { backend, bucket, prefix, dry_run };
     let progress = admin.import(request).await.map_err(|error| Failure::of_status(&error, &id))?;
+    if wants_lines {
+        return Ok(lines::<_, Progress>(progress.into_inner()));
+    }
     let runs = ended(progress.into_inner(), &id).await?;
     Ok(HttpResponse::Ok().json(Synced {
         status: "ok",

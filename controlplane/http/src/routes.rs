@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, web};
 
 use crate::edge::RequestId;
 use crate::failure::Failure;
-use crate::{admin, auth, drains, probes, rebalance, reconcile, recover, scrub};
+use crate::{admin, auth, backend_probe, drains, probes, rebalance, reconcile, recover, removals, scrub};
 
 /// All routes. A path that exists under another method answers 405.
 pub(crate) fn add(config: &mut web::ServiceConfig) {
@@ -23,6 +23,9 @@ pub(crate) fn add(config: &mut web::ServiceConfig) {
                 .route(web::post().to(drains::begin))
                 .route(web::delete().to(drains::take_back)),
         )
+        .service(get("/backends/{name}/probe").route(web::post().to(backend_probe::probe)))
+        .service(get("/backends/{name}/removal").route(web::get().to(removals::preview)))
+        .service(get("/backends/{name}").route(web::delete().to(removals::remove)))
         .service(
             get("/reconcile")
                 .route(web::get().to(reconcile::runs))

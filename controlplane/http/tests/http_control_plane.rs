@@ -94,6 +94,60 @@ impl Admin for KnownAdmin {
         Ok(Response::new(v1::ListDrainsReply { drains: vec![drain()] }))
     }
 
+    async fn preview_removal(
+        &self,
+        request: Request<v1::PreviewRemovalRequest>,
+    ) -> Result<Response<v1::RemovalPreview>, Status> {
+        let v1::PreviewRemovalRequest { name, mode, accept_losses } = request.into_inner();
+        known(&name)?;
+        let confirmation = format!("{name}.{mode}.{accept_losses}");
+        let (objects, confirm_within_s) = (3, 60);
+        Ok(Response::new(v1::RemovalPreview {
+            name,
+            objects,
+            confirmation,
+            confirm_within_s,
+            ..Default::default()
+        }))
+    }
+
+    type RemoveBackendStream = Self::DrainBackendStream;
+
+    async fn remove_backend(
+        &self,
+        request: Request<v1::RemoveBackendRequest>,
+    ) -> Result<Response<Self::RemoveBackendStream>, Status> {
+        let v1::RemoveBackendRequest { name, confirmation } = request.into_inner();
+        known(&name)?;
+        if confirmation != "b1.purge.true" {
+            return Err(Status::failed_precondition("too late"));
+        }
+        let removing = v1::DrainProgress { removal: "purge".to_owned(), ..drain() };
+        Ok(Response::new(tokio_stream::iter(vec![Ok(removing)])))
+    }
+
+    async fn probe_backend(
+        &self,
+        request: Request<v1::ProbeBackendRequest>,
+    ) -> Result<Response<v1::ProbeBackendReply>, Status> {
+        let v1::ProbeBackendRequest { name, store } = request.into_inner();
+        known(&name)?;
+        let finding = |name: &str, verdict: &str, setting: &str| v1::ProbeFinding {
+            name: name.to_owned(),
+            verdict: verdict.to_owned(),
+            detail: "so".to_owned(),
+            setting: setting.to_owned(),
+        };
+        Ok(Response::new(v1::ProbeBackendReply {
+            findings: vec![finding("range", "ok", ""), finding("checksum", "needs", "checksum: none")],
+            etag: "md5".to_owned(),
+            requests: 40,
+            left: Vec::new(),
+            stored: store,
+            not_stored: String::new(),
+        }))
+    }
+
     type RebalanceStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::RebalanceProgress, Status>>>;
 
     async fn rebalance(
@@ -198,6 +252,7 @@ fn drain() -> v1::DrainProgress {
         other_bytes,
         waiting,
         done: false,
+        removal: String::new(),
     }
 }
 
@@ -334,6 +389,28 @@ async fn drains_are_begun_shown_and_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_probe_says_what_a_backend_needs() {
+    let server = Fixture::start().await;
+    let expected = |stored: bool| {
+        json!({
+            "findings": [
+                {"name": "range", "verdict": "ok", "detail": "so"},
+                {"name": "checksum", "verdict": "needs", "detail": "so", "setting": "checksum: none"},
+            ],
+            "etag": "md5", "requests": 40, "left": [], "stored": stored,
+        })
+    };
+    let line = "POST /admin/api/backends/b1/probe";
+    assert_eq!(server.json(line, TOKEN).await, (200, expected(false)));
+    assert_eq!(server.json(&format!("{line}?store=true"), TOKEN).await, (200, expected(true)));
+    assert_eq!(server.json("POST /admin/api/backends/b2/probe", TOKEN).await.0, 404);
+    assert_eq!(server.json("GET /admin/api/backends/b1/probe", TOKEN).await.0, 405);
+    let (status, _, _) = server.send(&format!("{line}?save=true"), TOKEN).await;
+    assert_eq!(status, 400);
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn copies_that_are_moved_are_lines_too() {
     let server = Fixture::start().await;
     let line = "POST /admin/api/rebalance?dry_run=true&strategy=pack&threshold_percent=5";
@@ -376,6 +453,27 @@ async fn copies_that_are_read_are_lines_as_they_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backend_is_given_up_with_the_confirmation_of_its_preview() {
+    let server = Fixture::start().await;
+    let line = "GET /admin/api/backends/b1/removal?mode=purge&accept_losses=true";
+    let (status, preview) = server.json(line, TOKEN).await;
+    assert_eq!((status, &preview["objects"], &preview["confirm_within_s"]), (200, &json!(3), &json!(60)));
+    let confirmation = preview["confirmation"].as_str().unwrap();
+    let (status, removing) =
+        server.json(&format!("DELETE /admin/api/backends/b1?confirmation={confirmation}"), TOKEN).await;
+    assert_eq!((status, &removing["removal"], &removing["objects"]), (202, &json!("purge"), &json!(3)));
+    for (line, status) in [
+        ("DELETE /admin/api/backends/b1?confirmation=x", 409),
+        ("DELETE /admin/api/backends/b1", 400),
+        ("GET /admin/api/backends/b1/removal", 400),
+        ("GET /admin/api/backends/b2/removal?mode=purge", 404),
+    ] {
+        assert_eq!(server.json(line, TOKEN).await.0, status, "{line}");
+    }
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reconcile_answers_when_all_runs_have_ended() {
     let server = Fixture::start().await;
     let one = json!({"status": "ok", "imported": 3, "removed": 57, "backends_scanned": 1});
@@ -390,6 +488,10 @@ async fn a_reconcile_answers_when_all_runs_have_ended() {
     let synced = json!({"status": "ok", "imported": 2, "skipped": 4});
     let line = "POST /admin/api/sync?backend=b1&bucket=photos&prefix=a/&dry_run=true";
     assert_eq!(server.json(line, TOKEN).await, (200, synced));
+    let lines = format!("{TOKEN}Accept: application/json, application/x-ndjson;q=0.9\r\n");
+    let (status, head, body) = server.send("POST /admin/api/reconcile", &lines).await;
+    assert!(status == 200 && head.contains("application/x-ndjson"), "{head}");
+    assert!(body.contains("\"state\":\"done\""), "{body}");
     let (status, runs) = server.json("GET /admin/api/reconcile", TOKEN).await;
     assert_eq!((status, &runs["runs"][0]["counts"]["marked"]), (200, &json!(57)));
     server.end().await;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use s3o_core::ports::{ObjectScrub, Rebalancing, Recovering, WorkerControl};
+use s3o_core::ports::{BackendProbing, ObjectScrub, Rebalancing, Recovering, WorkerControl};
 use s3o_grpc::{Ports, Wiring};
 use s3o_runtime::{LogHandle, Metrics, Reload, Shutdown, config};
 use s3o_store::{Store, StoreError};
@@ -96,7 +96,7 @@ impl BringUp {
     fn serve(&self, store: &Arc<Store>) {
         let resolved = IntentsResolved::default();
         store_meters::register(&self.metrics, store, &resolved);
-        let (workers, rebalancing, scrub, recovering) = if self.config.workers.enabled {
+        let (workers, rebalancing, scrub, recovering, probing) = if self.config.workers.enabled {
             on_demand(&Workers::start(self.deps(store, resolved)))
         } else {
             on_demand(&Arc::new(NoWorkers))
@@ -111,6 +111,7 @@ impl BringUp {
             queues: store.clone(),
             overview: store.clone(),
             drains: store.clone(),
+            removals: store.clone(),
             replication: store.clone(),
             reconciliation: store.clone(),
             workers,
@@ -118,6 +119,7 @@ impl BringUp {
             scrub,
             recovery: store.clone(),
             recovering,
+            probing,
         });
     }
 
@@ -133,6 +135,7 @@ impl BringUp {
             scrubs: store.clone(),
             rebalances: store.clone(),
             drains: store.clone(),
+            removals: store.clone(),
             journal: store.clone(),
             recovery: store.clone(),
             restore: store.clone(),
@@ -205,10 +208,16 @@ impl BringUp {
 }
 
 /// What the workers do when they are asked to.
-type OnDemand = (Arc<dyn WorkerControl>, Arc<dyn Rebalancing>, Arc<dyn ObjectScrub>, Arc<dyn Recovering>);
+type OnDemand = (
+    Arc<dyn WorkerControl>,
+    Arc<dyn Rebalancing>,
+    Arc<dyn ObjectScrub>,
+    Arc<dyn Recovering>,
+    Arc<dyn BackendProbing>,
+);
 
-fn on_demand<T: WorkerControl + Rebalancing + ObjectScrub + Recovering + 'static>(
+fn on_demand<T: WorkerControl + Rebalancing + ObjectScrub + Recovering + BackendProbing + 'static>(
     workers: &Arc<T>,
 ) -> OnDemand {
-    (workers.clone(), workers.clone(), workers.clone(), workers.clone())
+    (workers.clone(), workers.clone(), workers.clone(), workers.clone(), workers.clone())
 }

@@ -2,7 +2,8 @@
 
 use s3o_core::call::Refusal;
 use s3o_core::config::Routing;
-use s3o_core::ports::{ObjectScrub, Rebalancing, Recovering, WorkerControl};
+use s3o_core::ports::{BackendProbing, ObjectScrub, Rebalancing, Recovering, WorkerControl};
+use s3o_core::probe::{NotProbed, ProbeReport};
 use s3o_core::rebalance::{Move, RebalanceTotals, RebalanceWish};
 use s3o_core::restore::RestoreReport;
 use s3o_core::scrub::{ScrubObject, ScrubbedCopy};
@@ -40,6 +41,13 @@ impl ObjectScrub for NoWorkers {
 impl Recovering for NoWorkers {
     async fn recover(&self) -> Result<RestoreReport, String> {
         Err(NONE.to_owned())
+    }
+}
+
+#[async_trait::async_trait]
+impl BackendProbing for NoWorkers {
+    async fn probe_backend(&self, _: &str, _: bool) -> Result<ProbeReport, NotProbed> {
+        Err(NotProbed::Refused(NONE.to_owned()))
     }
 }
 

@@ -12,6 +12,7 @@ use anyhow::Context;
 use s3o_grpc::{GrpcConfig, GrpcServer, Tokens, Wiring, in_process_admin};
 use s3o_http::{HttpDeps, HttpOptions, HttpServer, Readiness};
 use s3o_runtime::{LogHandle, Metrics, Reload, Shutdown, TlsServer};
+use s3o_types::Secret;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -95,7 +96,7 @@ impl ControlPlane {
         let metrics = Metrics::new();
         let services = shutdown.child();
         // What buckets ask of data planes the wiring sees in the configuration; this release asks for nothing else.
-        let wiring = Wiring::new(&config.instance, services.clone(), Vec::new);
+        let wiring = Wiring::new(&config.instance, admin_secret(&config), services.clone(), Vec::new);
         let grpc_addr = listen_grpc(&config, &wiring, &services, &reload).await?;
         let (phase, seen) = watch::channel(Phase::Starting);
         let (http_addr, http) = listen_http(&config, &wiring, &metrics).await?;
@@ -129,6 +130,11 @@ async fn listen_grpc(
     let listener = bind("grpc.listen", section.listen).await?;
     let server = GrpcServer::start(listener, GrpcConfig { tokens, tls, max_connection_age }, wiring)?;
     Ok(server.addr())
+}
+
+/// Known to all replicas, and to nobody who may not ask them for anything anyway.
+fn admin_secret(config: &ControlPlaneConfig) -> Option<&Secret> {
+    config.grpc.admin_token.as_ref().or(config.http.admin_token.as_ref())
 }
 
 async fn bind(field: &str, addr: SocketAddr) -> anyhow::Result<TcpListener> {

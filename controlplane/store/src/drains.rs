@@ -11,7 +11,7 @@ use tokio_postgres::{Row, Transaction};
 use crate::Store;
 use crate::configs::{mint, retire_empty};
 use crate::error::Failure;
-use crate::rows::{Cells, corrupt};
+use crate::rows::{Cells, corrupt, removal};
 use crate::scan::{self, Scan};
 
 const LOCK: &str = "
@@ -23,6 +23,7 @@ const LOCKED: &str = "SELECT declared, asked_to_drain FROM backends WHERE id = $
 
 const DRAINS: &str = "
     SELECT b.id, b.name, b.asked_to_drain, s.finished, u.objects, u.used, u.other,
+           b.removal, b.removal_accepts_losses,
            (SELECT count(*) FROM replication_queue q
             WHERE EXISTS (SELECT FROM copies c WHERE c.version = q.version AND c.backend = b.id)) AS waiting
     FROM backends b JOIN copy_scans s ON s.kind = 'drain' AND s.subject = b.id,
@@ -43,7 +44,7 @@ async fn set_drain(transaction: &Transaction<'_>, name: &str, wish: bool) -> Res
         return Ok(wish);
     }
     let state = if wish || !declared { "draining" } else { "active" };
-    let sql = "UPDATE backends SET asked_to_drain = $2, state = $3 WHERE id = $1";
+    let sql = "UPDATE backends SET asked_to_drain = $2, state = $3, removal = NULL, removal_accepts_losses = false WHERE id = $1";
     transaction.execute(sql, &[&id, &wish, &state]).await?;
     if wish {
         scan::begin(transaction, Scan::Drain, id).await?;
@@ -69,6 +70,7 @@ fn drain(row: &Row) -> Result<Drain, String> {
         other_bytes,
         waiting: cells.unsigned("waiting")?,
         done: finished && other_bytes == 0,
+        removal: removal(cells)?,
     })
 }
 

@@ -24,6 +24,7 @@ mod queues;
 mod rebalance;
 mod reconcile;
 mod recovery;
+mod removals;
 mod replication;
 mod restore;
 mod rows;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use s3o_core::ports::{Maintenance, PortError};
 use s3o_core::worker::Counts;
+use s3o_types::VersionId;
+use uuid::Uuid;
 
 use crate::Store;
 use crate::connection::Connection;
@@ -58,6 +60,24 @@ const PRUNE_SESSIONS: &str = "
     DELETE FROM sessions s
     WHERE s.deadline < now() - interval '1 day' AND NOT EXISTS (SELECT FROM intents i WHERE i.session = s.id)
     RETURNING s.id";
+
+/// A version that is there has a copy row in some state, for ever; one that is begun has its intent. $1 the last version, $2
+/// versions.
+const PRUNE_COPY_ATTEMPTS: &str = "
+    WITH page AS MATERIALIZED (
+        SELECT DISTINCT version FROM copy_attempts WHERE version > $1 ORDER BY version LIMIT $2
+    ),
+    pruned AS (
+        DELETE FROM copy_attempts a USING page p
+        WHERE a.version = p.version AND NOT EXISTS (SELECT FROM copies c WHERE c.version = p.version)
+          AND NOT EXISTS (SELECT FROM intents i WHERE i.version = p.version)
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM pruned) AS pruned, (SELECT count(*) FROM page) AS looked,
+           (SELECT version FROM page ORDER BY version DESC LIMIT 1) AS last";
+
+/// Versions a page.
+const ATTEMPTS_PAGE: i64 = 1000;
 
 /// Makes partitions at the start of a process. Somebody's lock on the log (a running `pg_dump`) keeps a
 /// control plane from starting only when today or tomorrow has no partition.
@@ -156,5 +176,17 @@ impl Maintenance for Store {
         let pruned = self.inner.general.run(PRUNE_SESSIONS, &[]).await?;
         let n = u64::try_from(pruned.len()).unwrap_or(u64::MAX);
         Ok(Counts::from([("pruned".to_owned(), n)]))
+    }
+
+    async fn prune_copy_attempts(
+        &self,
+        after: Option<VersionId>,
+    ) -> Result<(Option<VersionId>, u64), PortError> {
+        let after = after.map_or(Uuid::nil(), VersionId::to_uuid);
+        let rows = self.inner.general.run(PRUNE_COPY_ATTEMPTS, &[&after, &ATTEMPTS_PAGE]).await?;
+        let Some(row) = rows.first() else { return Ok((None, 0)) };
+        let (pruned, looked): (i64, i64) = (row.get("pruned"), row.get("looked"));
+        let last = row.get::<_, Option<Uuid>>("last").filter(|_| looked == ATTEMPTS_PAGE);
+        Ok((last.map(VersionId::from_uuid), u64::try_from(pruned).unwrap_or(0)))
     }
 }

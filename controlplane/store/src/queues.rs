@@ -19,7 +19,7 @@ use crate::Store;
 use crate::rows::{Cells, CleanupRecord, IntentRecord, corrupt};
 use crate::versions;
 
-/// Nothing, while the recovery mode is on.
+/// Nothing, while the recovery mode is on; nor what stays on a backend that is given up.
 const CLAIM_CLEANUP: &str = "
     WITH due AS (
         SELECT id, claimed_by IS NOT NULL AS recovered
@@ -27,6 +27,7 @@ const CLAIM_CLEANUP: &str = "
         WHERE kind = 'blob' AND not_before <= now() - $4::bigint * interval '1 microsecond'
           AND (claimed_by IS NULL OR claimed_until < now())
           AND NOT EXISTS (SELECT FROM settings WHERE name = 'recovery')
+          AND NOT EXISTS (SELECT FROM backends b WHERE b.id = cleanup_queue.backend AND b.removal = 'forget')
         ORDER BY not_before, id LIMIT $3
         FOR UPDATE SKIP LOCKED
     )

@@ -135,6 +135,14 @@ impl Replication for Store {
         Ok(Some(page(found, &rows)?))
     }
 
+    async fn note_views(
+        &self,
+        viewer: Uuid,
+        down_us: Vec<(BackendId, Option<i64>)>,
+    ) -> Result<(), PortError> {
+        scan::note_views(&self.inner.general, viewer, &down_us).await
+    }
+
     async fn unhealthy(
         &self,
         replica: Uuid,

@@ -63,15 +63,33 @@ pub(crate) async fn end_all(transaction: &Transaction<'_>, backend: i32) -> Resu
     Ok(())
 }
 
-/// Those that all living replicas see as down, and one of them for long enough. A replica that says nothing for a minute
-/// does not count, nor does what it says of a backend before that has answered it once. One that was found lost stays
-/// so until somebody has reached it.
-const VIEWS: &str = "
-    WITH mine AS (
-        INSERT INTO backend_views (replica, backend, down_us, seen)
+/// $1 who sees, $2 backends, $3 for how long each has been down.
+macro_rules! note {
+    () => {
+        "INSERT INTO backend_views (replica, backend, down_us, seen)
         SELECT $1, t.backend, t.down_us, now() FROM unnest($2::int[], $3::bigint[]) AS t (backend, down_us)
-        ON CONFLICT (replica, backend) DO UPDATE SET down_us = excluded.down_us, seen = excluded.seen
-    ), gone AS (
+        ON CONFLICT (replica, backend) DO UPDATE SET down_us = excluded.down_us, seen = excluded.seen"
+    };
+}
+
+pub(crate) async fn note_views(
+    pool: &Pool,
+    viewer: Uuid,
+    down_us: &[(BackendId, Option<i64>)],
+) -> Result<(), PortError> {
+    let (backends, down): (Vec<i32>, Vec<Option<i64>>) = down_us.iter().map(|(id, us)| (id.0, *us)).unzip();
+    pool.run(note!(), &[&viewer, &backends, &down]).await?;
+    Ok(())
+}
+
+/// Those that all living replicas and data planes see as down, and one of them for long enough. Who says nothing for a
+/// minute does not count, nor does what it says of a backend before that has answered it once. One that was found lost stays
+/// so until somebody has reached it.
+const VIEWS: &str = concat!(
+    "
+    WITH mine AS (",
+    note!(),
+    "), gone AS (
         DELETE FROM backend_views WHERE seen < now() - interval '1 hour'
     )
     , views AS (
@@ -85,7 +103,8 @@ const VIEWS: &str = "
     UNION
     SELECT subject FROM copy_scans s
     WHERE kind = 'unhealthy' AND NOT EXISTS (SELECT FROM views v WHERE v.backend = s.subject AND v.down_us IS NULL)
-    ORDER BY backend";
+    ORDER BY backend"
+);
 
 pub(crate) async fn unhealthy(
     pool: &Pool,

@@ -9,8 +9,9 @@ use std::time::Duration;
 use s3o_core::call::{Call, Delete, Outcome, SetTags};
 use s3o_core::cleanup::Claim;
 use s3o_core::journal::{JournalStep, LogPlace, RowPlace, StoredFile};
-use s3o_core::ports::{Journal, Ledger, Queues, Recovery, Restore, Versions};
+use s3o_core::ports::{Journal, Ledger, Queues, Recovery, Restore, Sessions, Versions};
 use s3o_core::restore::KnownBackend;
+use s3o_core::session::Hello;
 use s3o_core::versions::SetVersioning;
 use s3o_store::{Store, StoreOptions};
 use s3o_types::{BackendId, Conditions, VersionId, VersionRef, Versioning};
@@ -221,9 +222,17 @@ async fn open_writes_keep_the_mark_below_them() {
 async fn steps_are_the_claims_owners() {
     let world = world().await;
     let (ours, theirs) = (Uuid::new_v4(), Uuid::new_v4());
+    for session in [ours, theirs] {
+        let hello = Hello { session, name: "cp".to_owned(), version: "1".to_owned(), features: vec![] };
+        world.store.open(hello).await.unwrap();
+    }
     let state = world.store.claim_journal(claim(ours)).await.unwrap().unwrap();
     assert_eq!(state.segment, 1);
     assert!(world.store.claim_journal(claim(theirs)).await.unwrap().is_none());
+    world.store.close(ours).await.unwrap();
+    assert!(world.store.claim_journal(claim(theirs)).await.unwrap().is_some(), "its owner is gone");
+    world.store.release_journal(theirs).await.unwrap();
+    assert!(world.store.claim_journal(claim(ours)).await.unwrap().is_some());
     let place = LogPlace { xid: 5, n: 7 };
     let step = |owner, segment, step| world.store.journal_step(owner, segment, step);
     assert!(!step(theirs, 1, JournalStep::Shipped(place)).await.unwrap());

@@ -13,7 +13,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use s3o_core::call::Refusal;
-use s3o_core::ports::{ObjectScrub, Overview, Rebalancing, Recovering, WorkerControl};
+use s3o_core::ports::{BackendProbing, ObjectScrub, Overview, Rebalancing, Recovering, WorkerControl};
+use s3o_core::probe::{NotProbed, ProbeReport};
 use s3o_core::rebalance::{Move, RebalanceTotals, RebalanceWish};
 use s3o_core::restore::RestoreReport;
 use s3o_core::scrub::{ScrubObject, ScrubbedCopy};
@@ -216,6 +217,21 @@ impl Recovering for Workers {
             Ok(Some(result)) => result,
             Ok(None) => Err("the process is stopping".to_owned()),
             Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+#[async_trait]
+impl BackendProbing for Workers {
+    async fn probe_backend(&self, name: &str, store: bool) -> Result<ProbeReport, NotProbed> {
+        let stopping = || NotProbed::Refused("the process is stopping".to_owned());
+        let (me, name) = (self.me.upgrade().ok_or_else(stopping)?, name.to_owned());
+        // A task of its own: who asked may go away, and what was made must be taken away.
+        let probed = self.shutdown.spawn(async move { me.on_demand.prober.probe(&name, store).await });
+        match probed.await {
+            Ok(Some(result)) => result,
+            Ok(None) => Err(stopping()),
+            Err(error) => Err(NotProbed::Refused(error.to_string())),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! half done, the next one does anew, under another name; a file is deleted only when two complete snapshots are newer.
 
 mod ahead;
+mod check;
 mod files;
 mod snapshot;
 
@@ -187,12 +188,22 @@ impl JournalWorker {
 impl Worker for JournalWorker {
     async fn tick(&self) -> Result<Counts, String> {
         let mut counts = Counts::new();
-        let Some(state) = self.claim().await? else {
+        let Some(mut state) = self.claim().await? else {
             return Ok(Counts::from([("elsewhere".to_owned(), 1)]));
         };
+        // What is bad is deleted, which nothing is in the recovery mode.
+        let checked = match self.recovery.recovery().await.map_err(text)? {
+            None => self.files.check(&mut counts).await,
+            Some(_) => Ok(false),
+        };
+        if checked == Ok(true) {
+            // As if there had been no snapshot: the next one has all that the lost file had.
+            state.complete = None;
+        }
         let ran = if self.settings.enabled { self.run(state, &mut counts).await } else { Ok(()) };
         // Also where nothing is shipped any more, so that a drained backend gets rid of what was.
         let ran = ran.and(self.files.chores(self.settings.copies, &mut counts).await);
+        let ran = ran.and(checked.map(drop));
         let released = self.journal.release_journal(self.owner).await.map_err(text);
         ran.and(released).map(|()| counts)
     }

@@ -23,6 +23,8 @@
 //! | `change_log` | 1 h | advisory lock in the store | on demand | next tick |
 //! | `stale_multipart` | 10 min | none, each is given up by the ledger | on demand | next tick |
 //! | `lifecycle` | 1 h | a bucket's pass, 1 h | on demand | the pass goes on at its page with the next tick |
+//! | `removal` | 1 min | none, each copy is let go by the ledger | on demand | next tick, from the beginning |
+//! | `copy_attempts` | 1 h | none, one statement a page | on demand | next tick |
 //! | `bucket_retirer` | 1 min | none, one statement | on demand | next tick |
 //! | `session_pruner` | 1 h | none, one statement | on demand | next tick |
 //!
@@ -33,6 +35,7 @@ mod bucket_retirer;
 mod change_log;
 mod check;
 mod cleanup_queue;
+mod copy_attempts;
 mod copy_scan;
 mod gauges;
 mod harness;
@@ -44,9 +47,11 @@ mod marker_gate;
 mod meters;
 mod over_replication;
 mod pending_reaper;
+mod probe;
 mod quota_audit;
 mod rebalancer;
 mod reconciler;
+mod removal;
 mod replicator;
 mod restore;
 mod scrubber;
@@ -64,7 +69,7 @@ use prometheus_client::metrics::family::Family;
 use s3o_backend::{BreakerConfig, Timeouts};
 use s3o_core::ports::{
     Buckets, Configs, Drains, Journal, Ledger, Lifecycle, Maintenance, Overview, Queues, Rebalances,
-    Reconciliation, Recovery, Replication, Restore, Scrubs, Sessions, Uploads,
+    Reconciliation, Recovery, Removals, Replication, Restore, Scrubs, Sessions, Uploads,
 };
 use s3o_core::scrub::ScrubPace;
 use s3o_runtime::{Metrics, OpenOps, Shutdown};
@@ -190,6 +195,8 @@ pub struct Deps {
     pub lifecycle: Arc<dyn Lifecycle>,
     /// Backends that are emptied.
     pub drains: Arc<dyn Drains>,
+    /// Backends that are given up.
+    pub removals: Arc<dyn Removals>,
     /// Housekeeping.
     pub maintenance: Arc<dyn Maintenance>,
     /// What operators look at.
@@ -221,7 +228,8 @@ impl Workers {
         let open_ops = OpenOps::default();
         let rebalancer = rebalancer::Rebalancer::new(&deps, backends.clone(), owner, open_ops.clone());
         let recoverer = restore::Recoverer::new(&deps, backends.clone());
-        let on_demand = OnDemand { scrubber, rebalancer: Arc::new(rebalancer), recoverer };
+        let prober = probe::Prober::new(&deps, backends.clone());
+        let on_demand = OnDemand { scrubber, rebalancer: Arc::new(rebalancer), recoverer, prober };
         let entries = list(&deps, &meters, &backends, (owner, open_ops), &on_demand);
         harness::start(deps, entries, &backends, on_demand)
     }
@@ -232,6 +240,7 @@ struct OnDemand {
     scrubber: Arc<scrubber::Scrubber>,
     rebalancer: Arc<rebalancer::Rebalancer>,
     recoverer: restore::Recoverer,
+    prober: probe::Prober,
 }
 
 /// THE LIST.
@@ -246,7 +255,11 @@ fn list(
     const TEN_MINUTES: Duration = Duration::from_mins(10);
     let settings = deps.settings;
     vec![
-        Entry::new("marker", Duration::from_secs(5), marker::Marker::new(deps, backends.clone())),
+        Entry::new(
+            "marker",
+            Duration::from_secs(5),
+            marker::Marker::new(deps, backends.clone(), on_demand.prober.proofs()),
+        ),
         Entry::new(
             "pending_reaper",
             settings.pending_reaper,
@@ -284,6 +297,8 @@ fn list(
         Entry::new("gauges", Duration::from_secs(30), gauges::Gauges::new(deps)),
         Entry::new("stale_multipart", TEN_MINUTES, stale_multipart::StaleMultipart::new(deps, owner)),
         Entry::new("lifecycle", settings.lifecycle.interval, lifecycle::Lifecycle::new(deps, owner)),
+        Entry::new("removal", Duration::from_mins(1), removal::Remover::new(deps, owner)),
+        Entry::new("copy_attempts", HOUR, copy_attempts::CopyAttempts::new(deps.maintenance.clone())),
         Entry::new(
             "bucket_retirer",
             Duration::from_mins(1),

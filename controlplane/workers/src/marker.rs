@@ -23,6 +23,7 @@ use crate::Deps;
 use crate::backends::Backends;
 use crate::harness::Worker;
 use crate::marker_gate::PATIENCE;
+use crate::probe::Proofs;
 
 /// How long a probe may take: it moves 3 MiB, and the marker's own patience goes on meanwhile.
 const PROBE_PATIENCE: Duration = Duration::from_secs(8);
@@ -40,8 +41,8 @@ pub(crate) struct Marker {
     complaints: Mutex<HashMap<BackendId, (String, Instant)>>,
     /// Places that showed a marker once and none later: it is not made again, even where nothing is stored.
     vanished: Mutex<HashSet<(BackendId, String)>>,
-    /// Places that were probed, and what their answers to a PUT prove.
-    proofs: Mutex<HashMap<(BackendId, String), EtagProof>>,
+    /// Shared with who probes on demand.
+    proofs: Arc<Proofs>,
     /// Markers are made one after the other: of two backends that are one bucket, the second finds the
     /// first one's.
     making: Mutex<()>,
@@ -59,7 +60,7 @@ enum Seen {
 }
 
 impl Marker {
-    pub(crate) fn new(deps: &Deps, backends: Arc<Backends>) -> Self {
+    pub(crate) fn new(deps: &Deps, backends: Arc<Backends>, proofs: Arc<Proofs>) -> Self {
         Self {
             configs: deps.configs.clone(),
             overview: deps.overview.clone(),
@@ -67,7 +68,7 @@ impl Marker {
             good: Mutex::default(),
             complaints: Mutex::default(),
             vanished: Mutex::default(),
-            proofs: Mutex::default(),
+            proofs,
             making: Mutex::default(),
         }
     }
@@ -173,25 +174,27 @@ impl Marker {
     }
 
     /// What a PUT's answer proves, where the marker's ETag is `etag`. Asked once a place; one that is too slow to
-    /// say is not asked again.
+    /// say is not asked again, and what somebody else found out of it stands.
     async fn proof(&self, row: &BackendConfig, backend: &Backend, etag: EtagProof) -> EtagProof {
         if etag != EtagProof::Md5 {
             return etag;
         }
+        let told = if row.spec.quirks.etag.is_md5() { row.spec.quirks.etag } else { etag };
         let place = (row.spec.id, place_of(row));
-        if let Some(known) = self.proofs.lock().await.get(&place) {
-            return *known;
+        let known = self.proofs.lock().await.get(&place).copied();
+        if let Some(known) = known {
+            return known.unwrap_or(told);
         }
         let proof = match tokio::time::timeout(PROBE_PATIENCE, probe_puts(backend.client())).await {
-            Ok(Ok(proof)) => proof,
-            Err(_) => EtagProof::Md5,
+            Ok(Ok(proof)) => Some(proof),
+            Err(_) => None,
             Ok(Err(error)) => {
                 debug!(backend = backend.name(), %error, "what its answers prove could not be seen");
-                return if row.spec.quirks.etag.is_md5() { row.spec.quirks.etag } else { etag };
+                return told;
             }
         };
-        self.proofs.lock().await.insert(place, proof);
-        proof
+        // Somebody may have found it out meanwhile, with more patience.
+        self.proofs.lock().await.entry(place).or_insert(proof).unwrap_or(told)
     }
 
     /// Only where nothing of ours can be: nothing is stored there, and no marker was seen there before.
@@ -215,7 +218,7 @@ impl Marker {
     }
 }
 
-fn place_of(config: &BackendConfig) -> String {
+pub(crate) fn place_of(config: &BackendConfig) -> String {
     format!("{} {}", config.spec.endpoint, config.spec.bucket)
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use s3o_backend::Backend;
 use s3o_core::ports::Configs;
+use s3o_core::removal::RemovalMode;
 use s3o_types::BackendId;
 
 use crate::backends::Backends;
@@ -46,6 +47,13 @@ impl MarkerGate {
         let current = self.backends.get(id).filter(|backend| *backend.spec() == row.spec);
         let backend = current.ok_or_else(|| format!("{name} is being reconfigured"))?;
         if backend.health().is_up(Instant::now()) { Ok(backend) } else { Err(format!("{name} is down")) }
+    }
+
+    /// Whether a backend is given up, and nothing is asked of it any more.
+    pub(crate) fn is_forgotten(&self, id: BackendId) -> bool {
+        let config = self.configs.current();
+        let row = config.backends.iter().find(|backend| backend.spec.id == id);
+        row.and_then(|row| row.removal).is_some_and(|removal| removal.mode == RemovalMode::Forget)
     }
 
     /// Reads the marker again. `Err`: it is not ours, or cannot be read; the text says which.

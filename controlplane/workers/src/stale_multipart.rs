@@ -39,33 +39,34 @@ impl StaleMultipart {
             shutdown: deps.shutdown.clone(),
         }
     }
+}
 
-    async fn give_up(&self, upload: &UploadRow) -> Result<&'static str, String> {
-        let UploadRow { id, bucket, key, .. } = upload;
-        let request = Request {
-            op: Op { id: Uuid::now_v7(), item: 0 },
-            session: self.owner,
-            access_key: String::new(),
-            source: "stale_multipart".to_owned(),
-            request_id: format!("stale-{id}"),
-            bulk: true,
-            call: Call::AbortUpload(AbortUpload {
-                bucket: *bucket,
-                key: key.clone(),
-                upload: *id,
-                stale: true,
-            }),
-        };
-        match self.ledger.submit(request).await {
-            Outcome::UploadAborted => {
-                audit!("storage.MultipartCleanup", request_id = %id, bucket = bucket.0, key);
-                Ok("aborted")
-            }
-            // Its client was quicker.
-            Outcome::Refused(refusal) if refusal.code == ErrorCode::NoSuchUpload => Ok("already_closed"),
-            Outcome::Refused(refusal) => Err(refusal.message),
-            other => Err(format!("unexpected outcome {other:?}")),
+/// Gives an upload up that nobody asked to; says what was to be counted.
+pub(crate) async fn abort(
+    ledger: &dyn Ledger,
+    owner: Uuid,
+    worker: &str,
+    upload: &UploadRow,
+) -> Result<&'static str, String> {
+    let UploadRow { id, bucket, key, .. } = upload;
+    let request = Request {
+        op: Op { id: Uuid::now_v7(), item: 0 },
+        session: owner,
+        access_key: String::new(),
+        source: worker.to_owned(),
+        request_id: format!("stale-{id}"),
+        bulk: true,
+        call: Call::AbortUpload(AbortUpload { bucket: *bucket, key: key.clone(), upload: *id, stale: true }),
+    };
+    match ledger.submit(request).await {
+        Outcome::UploadAborted => {
+            audit!("storage.MultipartCleanup", request_id = %id, bucket = bucket.0, key);
+            Ok("aborted")
         }
+        // Its client was quicker.
+        Outcome::Refused(refusal) if refusal.code == ErrorCode::NoSuchUpload => Ok("already_closed"),
+        Outcome::Refused(refusal) => Err(refusal.message),
+        other => Err(format!("unexpected outcome {other:?}")),
     }
 }
 
@@ -81,7 +82,7 @@ impl Worker for StaleMultipart {
                 break;
             }
             for upload in &stale {
-                match self.give_up(upload).await {
+                match abort(&*self.ledger, self.owner, "stale_multipart", upload).await {
                     Ok(status) => *counts.entry(status.to_owned()).or_default() += 1,
                     // The others need not wait for it; the tick has failed, and the next one meets it again.
                     Err(why) => first_error = first_error.or(Some(format!("upload {}: {why}", upload.id))),

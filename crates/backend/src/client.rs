@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use http::HeaderMap;
-use s3o_types::{BackendSpec, Etag};
+use s3o_types::{BackendSpec, Etag, Quirks};
 
 use crate::credentials::CredentialSource;
 use crate::download::DownloadBody;
@@ -124,5 +124,13 @@ impl BackendClient {
     /// What it was made from.
     pub fn spec(&self) -> &BackendSpec {
         &self.0.spec
+    }
+
+    /// The same backend with other quirks, over the same connections.
+    pub(crate) fn with_quirks(&self, quirks: Quirks) -> Self {
+        let spec = BackendSpec { quirks, ..self.0.spec.clone() };
+        let (pool, credentials) = (self.0.pool.clone(), self.0.credentials.clone());
+        let address = Address::new(&spec);
+        Self(Arc::new(Inner { spec, pool, address, credentials, sdk: OnceLock::new() }))
     }
 }

@@ -1,5 +1,6 @@
 //! What this process knows of a backend's health: its breaker and how fast it answers.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ pub struct Health {
     writes: Breaker,
     /// Bits of an `f64` in seconds; 0 = no sample yet.
     latency: AtomicU64,
+    /// When it last did as it should, in milliseconds of this process's clock from 1 on; 0 = not yet.
+    answered: AtomicU64,
     latencies: LatencySketch,
 }
 
@@ -34,7 +37,13 @@ impl Health {
     /// Of a backend nothing is known of.
     pub fn new(config: BreakerConfig) -> Self {
         let (reads, writes) = (Breaker::new(config), Breaker::new(config));
-        Self { reads, writes, latency: AtomicU64::new(0), latencies: LatencySketch::default() }
+        Self {
+            reads,
+            writes,
+            latency: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            latencies: LatencySketch::default(),
+        }
     }
 
     /// Whether placement may count on it. Asking takes no probe's place.
@@ -74,6 +83,7 @@ impl Health {
     /// probation.
     pub fn probed(&self, worked: bool, now: Instant, jitter: f64) {
         if worked {
+            self.note_answer();
             self.reads.succeeded();
             self.writes.probe_worked();
         } else {
@@ -84,6 +94,7 @@ impl Health {
 
     /// A call worked, to its end.
     pub fn succeeded(&self, side: Side) {
+        self.note_answer();
         self.side(side).succeeded();
     }
 
@@ -93,6 +104,7 @@ impl Health {
         if error.counts_against_health() {
             self.side(side).failed(now, jitter);
         } else if error.status.is_some() && side == Side::Read {
+            self.note_answer();
             self.reads.succeeded();
         }
     }
@@ -106,6 +118,18 @@ impl Health {
         match side {
             Side::Read => &self.reads,
             Side::Write => &self.writes,
+        }
+    }
+
+    fn note_answer(&self) {
+        self.answered.store(milliseconds(), Ordering::Relaxed);
+    }
+
+    /// How long ago the backend last did as it should. `None`: not since this process knows it.
+    pub fn answered_ago(&self) -> Option<Duration> {
+        match self.answered.load(Ordering::Relaxed) {
+            0 => None,
+            at => Some(Duration::from_millis(milliseconds().saturating_sub(at))),
         }
     }
 
@@ -139,6 +163,12 @@ impl Health {
     }
 }
 
+/// Of this process's clock, which begins at 1 when it is first asked.
+fn milliseconds() -> u64 {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(BEGAN.get_or_init(Instant::now).elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,7 +183,7 @@ mod tests {
             health.failed(&error(BackendErrorKind::Body), now, 0.5);
             health.failed(&error(BackendErrorKind::NotFound), now, 0.5);
         }
-        assert!(health.is_up(now));
+        assert!(health.is_up(now) && health.answered_ago().is_none(), "nothing was an answer");
         health.failed(&error(BackendErrorKind::Timeout), now, 0.5);
         health.failed(&error(BackendErrorKind::Body), now, 0.5);
         health.failed(&error(BackendErrorKind::Server), now, 0.5);
@@ -176,6 +206,14 @@ mod tests {
         assert!(health.is_up(later));
         health.failed_on(Side::Write, &mismatch, later, 1.0);
         assert!(!health.is_up(later), "on probation");
+    }
+
+    #[test]
+    fn an_answer_is_remembered() {
+        let health = Health::new(BreakerConfig::default());
+        assert_eq!(health.answered_ago(), None);
+        health.succeeded(Side::Read);
+        assert!(health.answered_ago().is_some_and(|ago| ago < Duration::from_mins(1)));
     }
 
     #[test]

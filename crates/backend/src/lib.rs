@@ -14,6 +14,7 @@ mod pool;
 mod probe;
 mod sdk;
 mod sign;
+mod survey;
 mod upload;
 
 pub mod breaker;
@@ -37,5 +38,6 @@ pub use meter::{ApiClass, BackendMetrics, Meters, Operation, UsageSink};
 pub use pool::{HttpPool, Timeouts};
 pub use probe::probe_puts;
 pub use set::{Backend, BackendSet};
+pub use survey::{Finding, Survey, Verdict, survey};
 pub use upload::UploadWatch;
 pub use verify::verify_put;

@@ -20,7 +20,7 @@ use crate::upload::UploadWatch;
 const REST: usize = 5;
 
 /// The object's own encoding, which must be left when the framing's is taken away.
-const OWN_ENCODING: &str = "gzip";
+pub(crate) const OWN_ENCODING: &str = "gzip";
 
 /// Asks the backend. `Err`: it could not be asked to the end.
 pub async fn probe_puts(client: &BackendClient) -> Result<EtagProof, BackendError> {
@@ -47,14 +47,15 @@ pub async fn probe_puts(client: &BackendClient) -> Result<EtagProof, BackendErro
     proof
 }
 
-fn body() -> Bytes {
+/// A body of more than one chunk.
+pub(crate) fn body() -> Bytes {
     let size = usize::try_from(CHUNK).unwrap_or(0) + REST;
     Bytes::from((0..=u8::MAX).cycle().take(size).collect::<Vec<_>>())
 }
 
 /// An answer to what was asked: not one about credentials or the bucket, nor one that would be another the
 /// next time.
-fn is_refusal(error: &BackendError) -> bool {
+pub(crate) fn is_refusal(error: &BackendError) -> bool {
     error.status == Some(501) || (error.status.is_some() && error.kind == BackendErrorKind::Rejected)
 }
 

@@ -68,6 +68,11 @@ impl Backend {
         &self.client
     }
 
+    /// Who counts its calls.
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
     /// What its answer to a PUT proves.
     pub fn etag_proof(&self) -> EtagProof {
         self.spec().quirks.etag

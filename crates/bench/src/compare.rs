@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::measure::{Interval, Meter, Settings};
 use crate::report::{Idle, Output, PostgresTotals, Report, Row};
 use crate::scenario::{self, Kind, Work};
-use crate::stack::{ControlOptions, Stack, StackArgs};
+use crate::stack::{AckLevel, ControlOptions, Stack, StackArgs, in_bucket};
 use crate::target::{Target, TargetSpec};
 
 /// What is measured when nobody says what: about ten minutes.
@@ -75,6 +75,9 @@ pub(crate) struct RunArgs {
     /// Control planes; several numbers make a target of each.
     #[arg(long, value_delimiter = ',', default_value = "1")]
     control_planes: Vec<usize>,
+    /// Also buckets of three copies with these ack levels, a target of each: what PUT costs there.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    ack: Vec<AckLevel>,
     #[command(flatten)]
     stack: StackArgs,
     #[command(flatten)]
@@ -134,7 +137,8 @@ async fn start_targets(args: &RunArgs, stack: &mut Stack) -> Result<Vec<Target>>
     let most = |counts: &[usize]| counts.iter().copied().max().unwrap_or(1).max(1);
     let mut control = Vec::new();
     for _ in 0..most(&args.control_planes) {
-        control.push(stack.add_control_plane(&ControlOptions::default()).await?);
+        let options = ControlOptions { acks: args.ack.clone(), ..ControlOptions::default() };
+        control.push(stack.add_control_plane(&options).await?);
     }
     let is_scale = args.control_planes.len() * args.data_planes.len() > 1;
     for controls in &args.control_planes {
@@ -143,7 +147,13 @@ async fn start_targets(args: &RunArgs, stack: &mut Stack) -> Result<Vec<Target>>
         let whole = stack.add_data_planes(&name, most(&args.data_planes), chosen).await?;
         for planes in &args.data_planes {
             let name = if is_scale { format!("ours-{planes}dp-{controls}cp") } else { "ours".to_owned() };
-            targets.push(stack.part(&whole, &name, (*planes).max(1)));
+            let part = stack.part(&whole, &name, (*planes).max(1));
+            let acks = args
+                .ack
+                .iter()
+                .map(|ack| in_bucket(&part, &format!("{name}-{}", ack.as_str()), ack.bucket()));
+            targets.extend(acks.collect::<Vec<_>>());
+            targets.push(part);
         }
     }
     Ok(targets)

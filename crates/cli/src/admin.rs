@@ -16,15 +16,19 @@ use tonic::{Code, Request, Status};
 use crate::say;
 
 mod drains;
+mod probe;
 mod rebalance;
 mod recover;
+mod remove;
 mod runs;
 mod scrub;
 mod table;
 
 pub(crate) use drains::{drain, drains, undrain};
+pub(crate) use probe::{BackendCommand, backend};
 pub(crate) use rebalance::{RebalanceArgs, rebalance};
 pub(crate) use recover::recover;
+pub(crate) use remove::{RemoveArgs, remove};
 pub(crate) use runs::{ReconcileArgs, SyncArgs, reconcile, runs, sync};
 pub(crate) use scrub::{ScrubArgs, scrub};
 use table::{Table, bytes, percent};

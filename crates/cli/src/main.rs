@@ -42,10 +42,15 @@ enum Command {
     Workers(admin::Connection),
     /// Run one tick of a worker now
     RunWorker(admin::RunWorkerArgs),
+    /// Ask a backend what it can do and what it needs
+    #[command(subcommand)]
+    Backend(admin::BackendCommand),
     /// Empty a backend: copy what is there elsewhere, then delete it there
     Drain(admin::DrainArgs),
     /// Take a drain back
     Undrain(admin::DrainArgs),
+    /// Give a drained backend up: let go what is there instead of moving it
+    Remove(admin::RemoveArgs),
     /// Backends that are being emptied
     Drains(admin::Connection),
     /// Move copies until backends are as full as the strategy wants them
@@ -88,8 +93,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Status(connection) => admin::status(&connection).await,
         Command::Workers(connection) => admin::workers(&connection).await,
         Command::RunWorker(args) => admin::run_worker(&args).await,
+        Command::Backend(command) => admin::backend(&command).await,
         Command::Drain(args) => admin::drain(&args).await,
         Command::Undrain(args) => admin::undrain(&args).await,
+        Command::Remove(args) => admin::remove(&args).await,
         Command::Drains(connection) => admin::drains(&connection).await,
         Command::Rebalance(args) => admin::rebalance(&args).await,
         Command::Scrub(args) => admin::scrub(&args).await,

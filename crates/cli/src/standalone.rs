@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Write endpoint, bucket and keys here as JSON once it serves
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+    /// The database in the folder was lost: make it again from the backends' journal and blobs, then serve
+    #[arg(long)]
+    rebuild: bool,
     /// Log filter, as `info` or `warn,s3o_dataplane=debug`
     #[arg(long, value_name = "FILTER", env = "S3O_LOG", default_value = "warn")]
     log: String,
@@ -33,7 +36,7 @@ pub(crate) struct Args {
 
 impl From<Args> for StandaloneOptions {
     fn from(args: Args) -> Self {
-        let Args { data, config, s3_listen, http_listen, grpc_listen, ready_file, log } = args;
-        Self { data, config, s3_listen, http_listen, grpc_listen, ready_file, log_filter: log }
+        let Args { data, config, s3_listen, http_listen, grpc_listen, ready_file, rebuild, log } = args;
+        Self { data, config, s3_listen, http_listen, grpc_listen, ready_file, rebuild, log_filter: log }
     }
 }

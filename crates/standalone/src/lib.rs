@@ -40,6 +40,8 @@ pub struct StandaloneOptions {
     pub grpc_listen: SocketAddr,
     /// Written when everything serves.
     pub ready_file: Option<PathBuf>,
+    /// The database, which must be a new one, is filled from the backends before anything is served.
+    pub rebuild: bool,
     /// Which log lines are written, as `warn,s3o_dataplane=debug`.
     pub log_filter: String,
 }
@@ -55,6 +57,7 @@ impl StandaloneOptions {
             http_listen: local(9001),
             grpc_listen: local(9002),
             ready_file: None,
+            rebuild: false,
             log_filter: "warn".to_owned(),
         }
     }

@@ -98,6 +98,9 @@ async fn serve(
     let name = options.config.clone().unwrap_or_else(|| PathBuf::from("standalone"));
     let config = planes::control_plane(options, declared, state, &folders, &postgres.url(), &token);
     let config: ControlPlaneConfig = planes::read(&config, &name)?;
+    if options.rebuild {
+        rebuild(&config).await?;
+    }
     let control = ControlPlane::start(config, stages.control_plane.clone(), reload).await?;
     let config = planes::data_plane(options, control.grpc_addr(), &token, data);
     let config: DataPlaneConfig = planes::read(&config, Path::new("standalone"))?;
@@ -129,6 +132,16 @@ async fn serve(
         admin_token: state.admin_token.clone(),
         pids: std::iter::once(std::process::id()).chain(postgres.pid()).collect(),
     })
+}
+
+/// What is found is told at once: a start that fails after this must not hide it.
+async fn rebuild(config: &ControlPlaneConfig) -> anyhow::Result<()> {
+    let report = s3o_controlplane::rebuild(config, &[]).await?;
+    for line in s3o_controlplane::describe(&report) {
+        say(&line);
+    }
+    say("nothing is deleted until `s3o recover`");
+    Ok(())
 }
 
 /// Tells that it serves, waits for a signal, and lets running requests finish.

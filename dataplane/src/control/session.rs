@@ -191,10 +191,12 @@ fn health_of(backend: &s3o_backend::Backend, now: StdInstant) -> v1::BackendHeal
         BreakerState::HalfOpen => v1::BreakerState::HalfOpen,
     };
     let latency = backend.health().latency().unwrap_or_default().as_micros();
+    let answered = backend.health().answered_ago();
     v1::BackendHealth {
         backend: backend.id().0,
         breaker: breaker.into(),
         latency_us: u64::try_from(latency).unwrap_or(u64::MAX),
+        answered_ago_us: answered.map(|ago| u64::try_from(ago.as_micros()).unwrap_or(u64::MAX)),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use s3o_backend::{Backend, BackendError, BackendErrorKind, Certainty};
 
@@ -35,6 +35,17 @@ pub(super) async fn backend_of(plane: &Plane, target: &Target) -> Result<Arc<Bac
         let message = format!("backend {} {why}", target.backend.0);
         BackendError::new(BackendErrorKind::Connection, Certainty::NotSent, message)
     })
+}
+
+/// Refuses a target whose backend began to be emptied after it was chosen, while nothing was sent: another one spares the
+/// drain a move. A write that has begun goes on, its commit stands, and the drain moves it.
+pub(super) fn still_wanted(plane: &Plane, target: &Target, chosen: Instant) -> Result<(), BackendError> {
+    if !plane.snapshot.load().drains_since(target.backend, chosen) {
+        return Ok(());
+    }
+    plane.metrics.drain_race();
+    let message = format!("backend {} has begun to be drained", target.backend.0);
+    Err(BackendError::new(BackendErrorKind::Connection, Certainty::NotSent, message))
 }
 
 enum Look {

@@ -86,13 +86,14 @@ pub(crate) async fn write(plane: &Arc<Plane>, write: Write) -> S3Result<Written>
 
 async fn run(plane: &Plane, write: Write, answer: Answer) {
     let _lease = write.caller.control.open_ops().open(write.caller.op);
+    let chosen = Instant::now();
     let (mut intent, required) = match begin(plane, &write).await {
         Ok(begun) => begun,
         Err(error) => return tell(answer, Err(error)),
     };
     pause_at(Point::AfterBegin).await;
     let mut ends = Vec::new();
-    match send(plane, &write, &mut intent, required, &mut ends).await {
+    match send(plane, &write, (&mut intent, chosen), required, &mut ends).await {
         Ok(sent) => commit(plane, write, &intent, sent, ends, answer).await,
         Err(error) => {
             tell(answer, Err(error));

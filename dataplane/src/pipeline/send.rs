@@ -44,11 +44,12 @@ pub(super) struct Sent {
 }
 
 /// Puts the body on the targets of the intent, and on others where too few of them take it. `ends` collects what
-/// became of those that are no copy in the end; on failure that is all of them.
+/// became of those that are no copy in the end; on failure that is all of them. No target
+/// was chosen before `chosen`.
 pub(super) async fn send(
     plane: &Plane,
     write: &Write,
-    intent: &mut Intent,
+    (intent, chosen): (&mut Intent, Instant),
     required: usize,
     ends: &mut Vec<Finished>,
 ) -> S3Result<Sent> {
@@ -56,6 +57,7 @@ pub(super) async fn send(
         plane,
         write,
         intent,
+        chosen,
         required,
         readings: Readings::of(&write.payload),
         puts: FuturesUnordered::new(),
@@ -83,6 +85,7 @@ struct Sending<'a> {
     plane: &'a Plane,
     write: &'a Write,
     intent: &'a mut Intent,
+    chosen: Instant,
     /// Verified copies that the level asks for.
     required: usize,
     readings: Readings<'a>,
@@ -174,12 +177,12 @@ impl Sending<'_> {
             }
             return;
         };
-        let (plane, write) = (self.plane, self.write);
+        let (plane, write, chosen) = (self.plane, self.write, self.chosen);
         for ((target, _), outgoing) in waiting.into_iter().zip(bodies) {
             let (cut, seat) = (CancellationToken::new(), Some(outgoing.seat.clone()));
             self.running.push(Running { target: target.clone(), seat, cut: cut.clone() });
             self.puts.push(Box::pin(async move {
-                let attempted = stream_to(plane, write, &target, outgoing, &cut).await;
+                let attempted = stream_to(plane, write, (&target, chosen), outgoing, &cut).await;
                 (target, attempted)
             }));
         }
@@ -347,11 +350,15 @@ async fn copy(
 async fn stream_to(
     plane: &Plane,
     write: &Write,
-    target: &Target,
+    (target, chosen): (&Target, Instant),
     outgoing: Outgoing,
     cut: &CancellationToken,
 ) -> Attempted {
-    let prepared = async { Ok((place::backend_of(plane, target).await?, headers_of(write)?)) };
+    let prepared = async {
+        let backend = place::backend_of(plane, target).await?;
+        place::still_wanted(plane, target, chosen)?;
+        Ok((backend, headers_of(write)?))
+    };
     match prepared.await {
         Ok((backend, headers)) => target::stream(&backend, target, outgoing, write.size, headers, cut).await,
         Err(error) => Attempted::BackendFailed(End::NotSent.into(), error),

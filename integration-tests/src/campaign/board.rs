@@ -1,5 +1,5 @@
 //! What clients and faults write down for the checks: the history, what every value contains, the versions that were
-//! acknowledged, and what was damaged.
+//! acknowledged or given up, the tags that were set, and what was damaged.
 //!
 //! Invariant: contents are noted before a request leaves, and damage before it is done: whatever is seen later can be
 //! judged.
@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 
 use s3o_testkit::history::Recorder;
 use uuid::Uuid;
+
+use super::content::Content;
+use super::own::{Deletion, Tagged, Tags};
+use crate::s3::Failure;
 
 /// After this long clients go on to new keys: short histories are decided, however much of them is unknown, and what
 /// was written before is left for faults and workers alone.
@@ -29,7 +33,7 @@ pub struct Damage {
     pub storage_key: String,
 }
 
-/// A write to a bucket that keeps versions, acknowledged.
+/// A write to a bucket that keeps versions, or a delete marker there, acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptVersion {
     /// The bucket.
@@ -38,15 +42,19 @@ pub struct KeptVersion {
     pub key: String,
     /// Its version id.
     pub id: String,
-    /// Its ETag.
+    /// Its ETag, or [`super::own::MARKER`].
     pub etag: String,
 }
 
 #[derive(Debug, Default)]
 struct Notes {
-    /// MD5 of the content, by ETag.
-    contents: HashMap<String, String>,
+    /// By ETag.
+    contents: HashMap<String, Content>,
     kept: Vec<KeptVersion>,
+    /// By version id.
+    deletions: HashMap<String, Deletion>,
+    /// By bucket and key, with a slash between.
+    tagged: BTreeMap<String, Tagged>,
     damage: BTreeSet<Damage>,
     counts: BTreeMap<(&'static str, String), u64>,
     refused: BTreeMap<String, String>,
@@ -99,13 +107,18 @@ impl Board {
     }
 
     /// Notes what an ETag stands for.
-    pub fn will_write(&self, etag: &str, content_md5: &str) {
-        self.notes().contents.insert(etag.to_owned(), content_md5.to_owned());
+    pub fn will_write(&self, etag: &str, content: Content) {
+        self.notes().contents.insert(etag.to_owned(), content);
     }
 
-    /// The MD5 of what was written under this ETag.
-    pub fn content(&self, etag: &str) -> Option<String> {
+    /// What was written under this ETag.
+    pub fn content(&self, etag: &str) -> Option<Content> {
         self.notes().contents.get(etag).cloned()
+    }
+
+    /// Whether this is the MD5 of what was written under this ETag.
+    pub fn is_content(&self, etag: &str, md5: &str) -> bool {
+        self.notes().contents.get(etag).is_some_and(|content| content.md5() == md5)
     }
 
     /// Notes an acknowledged version.
@@ -116,6 +129,42 @@ impl Board {
     /// All acknowledged versions.
     pub fn kept_versions(&self) -> Vec<KeptVersion> {
         self.notes().kept.clone()
+    }
+
+    /// Notes that a version is about to be deleted by its id.
+    pub fn will_delete(&self, id: &str) {
+        self.notes().deletions.entry(id.to_owned()).or_insert(Deletion::Asked);
+    }
+
+    /// Notes that its deletion was acknowledged.
+    pub fn deleted(&self, id: &str) {
+        self.notes().deletions.insert(id.to_owned(), Deletion::Done);
+    }
+
+    /// How far the deletion of a version is; `None`: nobody asked for it.
+    pub fn deletion(&self, id: &str) -> Option<Deletion> {
+        self.notes().deletions.get(id).copied()
+    }
+
+    /// Notes that the tags of an object are about to be set, or taken away.
+    pub fn will_tag(&self, name: &str, tags: &Tags) {
+        self.notes().tagged.entry(name.to_owned()).or_default().begin(tags);
+    }
+
+    /// Notes what came of it.
+    pub fn tagged(&self, name: &str, tags: &Tags, done: &Result<(), Failure>) {
+        let mut notes = self.notes();
+        let tagged = notes.tagged.entry(name.to_owned()).or_default();
+        match done {
+            Ok(()) => tagged.done(tags),
+            Err(failure) if failure.is_unknown() => {}
+            Err(_) => tagged.forget(tags),
+        }
+    }
+
+    /// All objects whose tags were to be changed, by bucket and key with a slash between.
+    pub fn all_tagged(&self) -> BTreeMap<String, Tagged> {
+        self.notes().tagged.clone()
     }
 
     /// Notes damage that is about to be done; says no when the version was damaged before.

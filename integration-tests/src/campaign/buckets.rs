@@ -87,6 +87,8 @@ pub fn sections() -> Map<String, Value> {
         ("credentials", json!([{"access_key_id": KEY.0, "secret_access_key": KEY.1, "grants": grants}])),
         ("cleanup", json!({"read_grace": "2s", "late_put_window": late_put_window, "interval": "1s"})),
         ("pending_reaper", json!({"interval": "2s"})),
+        // A file is deleted two snapshots after it was written: nothing that a fault holds back comes that late.
+        ("journal", json!({"enabled": true, "interval": "3s", "snapshot_interval": "20s"})),
         (
             "replication",
             // Short enough that a backend that is down for a fault's time is replaced.

@@ -1,5 +1,6 @@
 //! The fault campaign: clients do everything to a few keys through several data planes while a nemesis kills, cuts,
-//! delays, fills, drains and damages; then everything is healed, settles, and is checked.
+//! delays, fills, drains and damages; then everything is healed, settles, and is checked; and in the end the database is
+//! made again from the backends, and compared.
 //!
 //! `s3o-campaign --minutes 5 --seed 1` runs it ([`plan`] has its shape, [`faults`] what goes wrong, [`checks`] what must
 //! hold). What is drawn comes from the seed; what the machine makes of it does not, so a seed that found something
@@ -12,9 +13,11 @@ pub mod board;
 pub mod buckets;
 pub mod checks;
 mod clients;
+pub mod content;
 pub mod faults;
 pub mod field;
 mod nemesis;
+pub mod own;
 pub mod plan;
 mod recover;
 mod report;
@@ -117,21 +120,46 @@ impl Campaign {
         }
         eprintln!("{:>6} s: checking", self.field.board.seconds());
         found.extend(checks::read_everything(&self.field).await?);
+        // Not for the checks, which cope with a worker that runs: one that cannot ship is told here.
+        if let Err(error) = recover::shipped(&self.field).await {
+            found.push(Violation { check: "journal", what: format!("{error:#}"), key: None });
+        }
         self.field.supervise()?;
         Ok(found)
     }
 
-    /// Everything that must hold now, but for usage counters.
+    /// Has the journal shipped to its end, and ends its work: [`checks::rebuild()`] reads files that stay.
+    pub async fn close_journal(&self) -> Result<()> {
+        recover::shipped(&self.field).await?;
+        recover::closed(&self.field).await
+    }
+
+    /// Everything that must hold now, but for usage counters and a rebuild.
     pub async fn check(&self) -> Result<Vec<Violation>> {
         checks::all(&self.field).await
     }
 
-    /// Tells how it was, and ends the system.
-    pub async fn finish(self, mut found: Vec<Violation>) -> Result<Report> {
+    /// Makes the last checks, tells how it was, and ends the system.
+    pub async fn finish(mut self, mut found: Vec<Violation>) -> Result<Report> {
         found.extend(checks::usage(&self.field).await?);
+        // Last of all: it reads the backends past the control planes, which count nothing of it.
+        eprintln!("{:>6} s: rebuilding", self.field.board.seconds());
+        match self.rebuild().await {
+            Ok(differences) => found.extend(differences),
+            Err(error) => found.push(Violation::new("rebuild", format!("{error:#}"))),
+        }
         let report = report::report(&self.plan, &self.field, &self.strikes, &self.notes, found)?;
         self.end();
         Ok(report)
+    }
+
+    /// Ships what the usage check has written, and makes the database again.
+    async fn rebuild(&mut self) -> Result<Vec<Violation>> {
+        self.close_journal().await?;
+        let rebuilt = checks::rebuild(&self.field).await?;
+        let (versions, copies) = (rebuilt.versions, rebuilt.copies);
+        self.notes.push(format!("rebuilt: {versions} versions and markers compared, {copies} copies"));
+        Ok(rebuilt.violations)
     }
 
     /// Ends the system, whatever state it is in.

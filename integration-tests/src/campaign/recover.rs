@@ -13,7 +13,7 @@ use super::field::Field;
 use super::plan::{BACKENDS, CONTROL_PLANES, DATA_PLANES};
 use crate::backend::Backend;
 use crate::s3::Failure;
-use crate::settle::{COPY_SCAN, SCRUBBER, run_worker, settle};
+use crate::settle::{COPY_SCAN, JOURNAL, SCRUBBER, run_worker, settle};
 use crate::wait;
 
 /// Heals everything and waits until all services are ready.
@@ -121,4 +121,34 @@ pub(super) async fn scrubbed(field: &Field) -> Result<()> {
     })
     .await?;
     settle(cluster).await
+}
+
+/// Has the journal shipped to its end.
+pub(super) async fn shipped(field: &Field) -> Result<()> {
+    let cluster = &field.cluster;
+    wait::until("the journal's end", || async {
+        let sql = cluster.sql().await?;
+        // A control plane that was killed has left its claim, which lasts 15 minutes. One that lives renews it with
+        // each tick, and with everything well none of them takes a minute.
+        let claim =
+            "UPDATE journal SET claimed_until = now() WHERE claimed_until < now() + interval '14 minutes'";
+        sql.batch_execute(claim).await?;
+        run_worker(cluster, JOURNAL).await?;
+        let left = "SELECT count(*) FROM changes c, journal j WHERE (c.xid, c.n) > (j.xid, j.n)";
+        Ok(sql.query_one(left, &[]).await?.get::<_, i64>(0) == 0)
+    })
+    .await
+}
+
+/// Takes the journal away from its workers, for good: files that a rebuild has seen must be there when it reads them.
+/// (Whoever rebuilds a database has no control plane that would go on with the journal of the old one.)
+pub(super) async fn closed(field: &Field) -> Result<()> {
+    wait::until("the journal's claim", || async {
+        let sql = field.cluster.sql().await?;
+        let claim =
+            "UPDATE journal SET claimed_by = gen_random_uuid(), claimed_until = now() + interval '1 day'
+                     WHERE claimed_by IS NULL OR claimed_until < now()";
+        Ok(sql.execute(claim, &[]).await? == 1)
+    })
+    .await
 }

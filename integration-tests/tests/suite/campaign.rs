@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use s3o_integration_tests::audit;
 use s3o_integration_tests::campaign::Campaign;
-use s3o_integration_tests::campaign::checks::Violation;
+use s3o_integration_tests::campaign::checks::{self, Violation};
+use s3o_integration_tests::campaign::own::{MARKER, OWN};
 use s3o_integration_tests::campaign::plan::Plan;
 use s3o_testkit::history::{Call, Outcome};
 
@@ -91,5 +92,70 @@ async fn what_no_order_explains_and_what_is_not_counted_is_found() -> Result<()>
     let report = campaign.finish(Vec::new()).await?;
     ensure!(has(&report.violations, "usage", "seen minus recorded"), "{}", report.text);
     ensure!(report.files.is_some_and(|files| files.join("history").is_file()), "no files were kept");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn own_keys_that_are_not_as_they_were_left_are_found() -> Result<()> {
+    let campaign = calm().await?;
+    let (board, sql) = (&campaign.field().board, campaign.field().cluster.sql().await?);
+    let tagged = "UPDATE objects SET tags = '{\"nobody\": \"this\"}' WHERE key =
+                      (SELECT key FROM objects WHERE key LIKE 'own/%/tags/%' AND tags IS NOT NULL LIMIT 1)";
+    ensure!(sql.execute(tagged, &[]).await? == 1, "no client has set tags");
+    let found = campaign.check().await?;
+    ensure!(has(&found, "tags", "\"nobody\": \"this\""), "tags that nobody set: {found:?}");
+
+    let mut kept = board.kept_versions().into_iter();
+    let is_own = |key: &str, etag: &str| key.starts_with(OWN) && etag != MARKER;
+    let one = kept.find(|kept| is_own(&kept.key, &kept.etag) && board.deletion(&kept.id).is_none());
+    let one = one.context("an own version")?;
+    board.will_delete(&one.id);
+    let found = campaign.check().await?;
+    ensure!(!has(&found, "versions", &one.id), "a deletion without an answer: {found:?}");
+    board.deleted(&one.id);
+    let found = campaign.check().await?;
+    let listed = "is listed, though its deletion was acknowledged";
+    ensure!(has(&found, "versions", listed), "a version that should be gone: {found:?}");
+    let read = format!("version {} is read", one.id);
+    ensure!(has(&found, "versions", &read), "a version that should be gone: {found:?}");
+
+    // The latest version has another one's ETag from now on: its bytes are not that version's.
+    let older = "WITH other AS (
+                     SELECT bucket, key, v.etag FROM objects o JOIN object_versions v USING (bucket, key)
+                     WHERE key LIKE 'own/%/versions/%' AND NOT v.delete_marker AND v.etag <> o.etag LIMIT 1)
+                 UPDATE objects o SET etag = other.etag FROM other
+                 WHERE o.bucket = other.bucket AND o.key = other.key";
+    ensure!(sql.execute(older, &[]).await? == 1, "no key with two versions");
+    let found = campaign.check().await?;
+    ensure!(has(&found, "versions", "the current version is read as"), "another version's ETag: {found:?}");
+    campaign.end();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_journal_does_not_say_is_found() -> Result<()> {
+    let campaign = calm().await?;
+    let field = campaign.field();
+    campaign.close_journal().await?;
+    let rebuilt = checks::rebuild(field).await?;
+    ensure!(rebuilt.violations.is_empty(), "{:?}", rebuilt.violations);
+    ensure!(rebuilt.versions > 0 && rebuilt.copies > 0, "{rebuilt:?}");
+
+    let sql = field.cluster.sql().await?;
+    let changed = "UPDATE objects SET etag = 'another' WHERE version = (SELECT version FROM objects LIMIT 1)
+                   RETURNING key";
+    let key: String = sql.query_one(changed, &[]).await?.get(0);
+    let rebuilt = checks::rebuild(field).await?;
+    ensure!(has(&rebuilt.violations, "rebuild", "etag another"), "{key}: {:?}", rebuilt.violations);
+
+    // As if it had been copied by nobody's word.
+    let moved = "UPDATE copies SET backend = (SELECT max(id) FROM backends b WHERE b.id NOT IN
+                     (SELECT backend FROM copies o WHERE o.version = copies.version))
+                 WHERE (version, extent, backend) = (SELECT c.version, c.extent, c.backend FROM copies c
+                                                     WHERE c.state = 'verified' ORDER BY 1, 2, 3 LIMIT 1)";
+    ensure!(sql.execute(moved, &[]).await? == 1);
+    let rebuilt = checks::rebuild(field).await?;
+    ensure!(has(&rebuilt.violations, "rebuild", "is not rebuilt"), "{:?}", rebuilt.violations);
+    campaign.end();
     Ok(())
 }

@@ -1,20 +1,18 @@
 //! The database is lost, or is an older one: it is made again from the backends, or brought up to date.
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use aws_sdk_s3::types::{BucketVersioningStatus, Tag, Tagging, VersioningConfiguration};
-use s3o_integration_tests::binaries::binaries;
 use s3o_integration_tests::config::{BUCKET, OTHER, VERSIONED};
 use s3o_integration_tests::multipart::Upload;
+use s3o_integration_tests::rebuild::rebuild;
 use s3o_integration_tests::s3::{self, body};
-use s3o_integration_tests::settle::{run_worker, settle};
+use s3o_integration_tests::settle::{JOURNAL, run_worker, settle};
 use s3o_integration_tests::{Cluster, Options, wait};
 use s3o_proto::v1::{GetStatusRequest, RecoverRequest};
 use serde_json::json;
 
-const JOURNAL: &str = "journal";
 const SIZE: usize = 3000;
 
 async fn start() -> Result<Cluster> {
@@ -128,18 +126,6 @@ async fn everything(cluster: &Cluster) -> Result<Vec<String>> {
     Ok(all)
 }
 
-/// Runs `s3o-controlplane rebuild` on the file of the first control plane.
-fn rebuild(cluster: &Cluster) -> Result<String> {
-    let output = Command::new(&binaries()?.control_plane)
-        .arg("--config")
-        .arg(&cluster.control[0].config)
-        .arg("rebuild")
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    Ok(text)
-}
-
 /// What a recovery leaves to the workers: copies that are lacking, and blobs of versions that nobody has any more.
 async fn tidy(cluster: &Cluster) -> Result<()> {
     run_worker(cluster, "copy_scan").await?;
@@ -168,7 +154,7 @@ async fn a_lost_database_is_made_again_from_the_backends() -> Result<()> {
     put(&cluster, BUCKET, "plain/7", "fourth 7").await;
     cluster.control[0].process.kill()?;
     cluster.replace_database().await?;
-    let report = rebuild(&cluster)?;
+    let report = rebuild(&cluster.control[0].config).await?;
     ensure!(report.contains("by their blobs alone: 2 objects"), "{report}");
     ensure!(report.contains("of which bytes are on no backend: 0"), "{report}");
     cluster.start_control_plane(0).await?;

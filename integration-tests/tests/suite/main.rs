@@ -2,6 +2,7 @@
 
 mod audit_log;
 mod backend_places;
+mod backend_probe;
 mod batches;
 mod bounds;
 mod campaign;
@@ -21,6 +22,7 @@ mod quotas;
 mod races;
 mod rebalance;
 mod reconcile;
+mod removal;
 mod repeats;
 mod s3_auth;
 mod s3_bucket_settings;

@@ -16,6 +16,7 @@ mod conditions;
 mod create_upload;
 mod delete;
 mod expire;
+mod give_up;
 mod import;
 mod part;
 mod replica;
@@ -91,6 +92,7 @@ impl Batch {
             Call::SettleBlob(settle) => settle_blob::decide(self, slot, settle),
             Call::Import(import) => import::decide(self, slot, import),
             Call::Expire(expire) => expire::decide(self, slot, expire),
+            Call::GiveUp(give_up) => give_up::decide(self, slot, give_up),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod copies;
 mod expire;
+mod give_up;
 mod places;
 mod reconcile;
 mod set_tags;

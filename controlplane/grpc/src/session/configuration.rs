@@ -23,7 +23,15 @@ pub(crate) fn configuration(config: &ClusterConfig) -> v1::Configuration {
 
 fn backend(config: &BackendConfig) -> v1::Backend {
     // Limits, order and attachment are placement's.
-    let BackendConfig { spec, state, quota_bytes: _, max_object_size: _, priority: _, attached: _ } = config;
+    let BackendConfig {
+        spec,
+        state,
+        quota_bytes: _,
+        max_object_size: _,
+        priority: _,
+        attached: _,
+        removal: _,
+    } = config;
     let BackendSpec { id, name, endpoint, region, bucket, place, credentials, quirks } = spec;
     v1::Backend {
         id: id.0,

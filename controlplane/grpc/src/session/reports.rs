@@ -26,6 +26,21 @@ pub struct SeenBackend {
     pub breaker: Breaker,
     /// Moving average until the first byte of an answer.
     pub latency: Duration,
+    /// How long ago it last did as it should; `None`: not known.
+    pub answered_ago: Option<Duration>,
+}
+
+/// An answer that is older says nothing of now: a data plane without requests asks no backend.
+const RECENT: Duration = Duration::from_mins(1);
+
+impl SeenBackend {
+    /// For how long it has been down at least, in microseconds; `Some(None)`: it is up. `None`: who says so cannot know.
+    pub(crate) fn down_us(&self) -> Option<Option<i64>> {
+        match self.breaker {
+            Breaker::Open | Breaker::HalfOpen => Some(Some(0)),
+            Breaker::Closed => self.answered_ago.is_some_and(|ago| ago < RECENT).then_some(None),
+        }
+    }
 }
 
 /// What a connected data plane said last.

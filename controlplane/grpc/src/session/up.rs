@@ -1,6 +1,7 @@
 //! What a data plane says in its session.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use s3o_core::session::{BackendUsage, Hello, UsageReport};
 use s3o_proto::v1;
@@ -8,7 +9,7 @@ use s3o_proto::v1::session_down::Message as DownMessage;
 use s3o_proto::v1::session_up::Message;
 use s3o_types::BackendId;
 use tonic::{Status, Streaming};
-use tracing::warn;
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::down::Down;
@@ -33,11 +34,12 @@ pub(super) async fn read(
     down: &Down,
     report: &Reporting,
 ) -> Result<End, Status> {
+    let mut views = Views::default();
     while let Ok(Some(v1::SessionUp { message })) = messages.message().await {
         match message {
             Some(Message::Heartbeat(wire)) => heartbeat(ports, session, wire, down, report).await?,
             Some(Message::Usage(wire)) => usage(ports, session, wire, down).await?,
-            Some(Message::Backends(wire)) => backends(wire, report),
+            Some(Message::Backends(wire)) => views.note(ports, session, backends(wire, report)).await,
             Some(Message::Goodbye(v1::Goodbye {})) => {
                 ports.sessions.close(session).await.map_err(|error| port_failed(&error))?;
                 return Ok(End::Goodbye);
@@ -99,20 +101,46 @@ fn backend_usage(wire: v1::BackendUsage) -> (BackendId, BackendUsage) {
     (BackendId(backend), BackendUsage { requests, ingress_bytes, egress_bytes })
 }
 
-fn backends(wire: v1::BackendReport, report: &Reporting) {
+fn backends(wire: v1::BackendReport, report: &Reporting) -> BTreeMap<BackendId, SeenBackend> {
     let v1::BackendReport { backends } = wire;
-    let seen = backends.into_iter().filter_map(seen_backend).collect();
-    report.update(|report| report.backends = seen);
+    let seen: BTreeMap<BackendId, SeenBackend> = backends.into_iter().filter_map(seen_backend).collect();
+    report.update(|report| report.backends.clone_from(&seen));
+    seen
+}
+
+/// What the data plane sees is a word in whether a backend is lost. Kept in the database where it changes, and now and
+/// then, since what is old does not count.
+#[derive(Default)]
+struct Views(Option<(Instant, Vec<(BackendId, Option<i64>)>)>);
+
+impl Views {
+    const EVERY: Duration = Duration::from_secs(20);
+
+    async fn note(&mut self, ports: &Ports, session: Uuid, seen: BTreeMap<BackendId, SeenBackend>) {
+        let views: Vec<_> = seen.iter().filter_map(|(id, seen)| Some((*id, seen.down_us()?))).collect();
+        let is_known =
+            self.0.as_ref().is_some_and(|(at, known)| at.elapsed() < Self::EVERY && *known == views);
+        if is_known || views.is_empty() {
+            return;
+        }
+        match ports.replication.note_views(session, views.clone()).await {
+            Ok(()) => self.0 = Some((Instant::now(), views)),
+            // Its next report is as good.
+            Err(error) => debug!(%session, %error, "how a data plane sees the backends was not recorded"),
+        }
+    }
 }
 
 /// `None` for a state that this release does not know: better not shown than shown wrong.
 fn seen_backend(wire: v1::BackendHealth) -> Option<(BackendId, SeenBackend)> {
-    let v1::BackendHealth { backend, breaker, latency_us } = wire;
+    let v1::BackendHealth { backend, breaker, latency_us, answered_ago_us } = wire;
     let breaker = match v1::BreakerState::try_from(breaker) {
         Ok(v1::BreakerState::Closed) => Breaker::Closed,
         Ok(v1::BreakerState::Open) => Breaker::Open,
         Ok(v1::BreakerState::HalfOpen) => Breaker::HalfOpen,
         Ok(v1::BreakerState::Unspecified) | Err(_) => return None,
     };
-    Some((BackendId(backend), SeenBackend { breaker, latency: Duration::from_micros(latency_us) }))
+    let (latency, answered_ago) =
+        (Duration::from_micros(latency_us), answered_ago_us.map(Duration::from_micros));
+    Some((BackendId(backend), SeenBackend { breaker, latency, answered_ago }))
 }

@@ -21,6 +21,7 @@ use s3o_core::ports::{
 };
 use s3o_core::rebalance::{Move, RebalanceTotals, RebalanceWish};
 use s3o_core::reconcile::AskRun;
+use s3o_core::removal::RemovalOrder;
 use s3o_core::replication::{
     CopiesPage, CopiesQuery, CopyTask, Drain, ReplicationEntry, ReplicationItem, ReplicationResult,
 };
@@ -63,6 +64,10 @@ pub(super) struct Fakes {
     pub(super) renewed: Mutex<Vec<(Uuid, Vec<Uuid>)>>,
     pub(super) closed: Mutex<Vec<Uuid>>,
     pub(super) usage: Mutex<BTreeMap<(Uuid, i64), UsageReport>>,
+    /// How data planes saw the backends.
+    pub(super) views: Mutex<Vec<(Uuid, Vec<(BackendId, Option<i64>)>)>>,
+    /// Backends that were given up.
+    pub(super) removed: Mutex<Vec<RemovalOrder>>,
     pub(super) reachable: AtomicBool,
     pub(super) config: watch::Sender<Arc<ClusterConfig>>,
 }
@@ -92,6 +97,8 @@ impl Default for Fakes {
             renewed: Mutex::default(),
             closed: Mutex::default(),
             usage: Mutex::default(),
+            views: Mutex::default(),
+            removed: Mutex::default(),
             reachable: AtomicBool::new(true),
             config: watch::Sender::new(Arc::new(config(1))),
         }
@@ -143,6 +150,7 @@ pub(super) fn config(generation: i64) -> ClusterConfig {
             max_object_size: None,
             priority: 0,
             attached: true,
+            removal: None,
         }],
         buckets: vec![bucket(1, "photos", BucketState::Active), bucket(2, "old", BucketState::Deleting)],
         credentials: vec![CredentialConfig {
@@ -324,6 +332,7 @@ impl Drains for Fakes {
             other_bytes: left,
             waiting: left,
             done: left == 0,
+            removal: None,
         }])
     }
 
@@ -423,6 +432,11 @@ impl Replication for Fakes {
 
     async fn waiting(&self, _: CopyTask) -> Result<u64, PortError> {
         Ok(0)
+    }
+
+    async fn note_views(&self, viewer: Uuid, views: Vec<(BackendId, Option<i64>)>) -> Result<(), PortError> {
+        self.views.lock().unwrap().push((viewer, views));
+        Ok(())
     }
 
     async fn unhealthy(

@@ -4,7 +4,9 @@ mod admin;
 mod buckets;
 mod fakes;
 mod operations;
+mod probe;
 mod reads;
+mod removals;
 mod runs;
 mod session;
 mod stream;
@@ -65,6 +67,7 @@ impl Plane {
             queues: fakes.clone(),
             overview: fakes.clone(),
             drains: fakes.clone(),
+            removals: fakes.clone(),
             replication: fakes.clone(),
             reconciliation: fakes.clone(),
             workers: fakes.clone(),
@@ -72,13 +75,14 @@ impl Plane {
             scrub: fakes.clone(),
             recovery: fakes.clone(),
             recovering: fakes.clone(),
+            probing: fakes.clone(),
         });
         plane
     }
 
     async fn starting(features: Vec<String>) -> Self {
         let shutdown = Shutdown::new();
-        let wiring = Wiring::new("replica-1", shutdown.clone(), move || features.clone());
+        let wiring = Wiring::new("replica-1", None, shutdown.clone(), move || features.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let tokens =
             Tokens { dataplane: Some(Secret::new("dp-token")), admin: Some(Secret::new("admin-token")) };

@@ -182,16 +182,30 @@ async fn usage_is_recorded_and_acknowledged_by_its_number() {
 async fn reports_are_shown_while_the_stream_is_there() {
     let plane = Plane::start().await;
     let mut session = Session::open(&plane, hello(&[])).await.unwrap();
-    let health = v1::BackendHealth { backend: 3, breaker: v1::BreakerState::Open.into(), latency_us: 1500 };
-    let unknown = v1::BackendHealth { backend: 4, breaker: 99, latency_us: 1 };
-    session.send(Up::Backends(v1::BackendReport { backends: vec![health, unknown] })).await;
+    let health = v1::BackendHealth {
+        backend: 3,
+        breaker: v1::BreakerState::Open.into(),
+        latency_us: 1500,
+        answered_ago_us: None,
+    };
+    let closed = v1::BreakerState::Closed.into();
+    let unknown = v1::BackendHealth { backend: 4, breaker: 99, ..health };
+    let good = v1::BackendHealth { backend: 5, breaker: closed, answered_ago_us: Some(59_000_000), ..health };
+    let idle = v1::BackendHealth { backend: 6, breaker: closed, answered_ago_us: Some(61_000_000), ..health };
+    let new = v1::BackendHealth { backend: 7, breaker: closed, ..health };
+    session.send(Up::Backends(v1::BackendReport { backends: vec![health, unknown, good, idle, new] })).await;
     // The acknowledgement says that the report before it was read.
     session.send(Up::Heartbeat(v1::Heartbeat { number: 1, open_ops: vec![], requests_in_flight: 2 })).await;
     session.until(|message| matches!(message, Down::HeartbeatAck(_)).then_some(())).await;
     let (id, report) = plane.wiring.reports.all().pop().unwrap();
     assert_eq!((id, report.name.as_str(), report.requests_in_flight), (SESSION, "dp-1", 2));
-    let seen = SeenBackend { breaker: Breaker::Open, latency: Duration::from_micros(1500) };
-    assert_eq!(report.backends.into_iter().collect::<Vec<_>>(), [(BackendId(3), seen)]);
+    let latency = Duration::from_micros(1500);
+    let seen = SeenBackend { breaker: Breaker::Open, latency, answered_ago: None };
+    assert_eq!(report.backends[&BackendId(3)], seen);
+    assert_eq!(report.backends.keys().map(|id| id.0).collect::<Vec<_>>(), [3, 5, 6, 7]);
+    // One that is not asked cannot say that a backend is up.
+    let views = vec![(BackendId(3), Some(0)), (BackendId(5), None)];
+    assert_eq!(*plane.fakes.views.lock().unwrap(), [(SESSION, views)]);
     session.send(Up::Goodbye(v1::Goodbye {})).await;
     while session.down.message().await.unwrap().is_some() {}
     while !plane.wiring.reports.all().is_empty() {

@@ -187,6 +187,7 @@ async fn backends(transaction: &Transaction<'_>, declared: &[DeclaredBackend]) -
             spec = excluded.spec, quota_bytes = excluded.quota_bytes, max_object_size = excluded.max_object_size,
             priority = excluded.priority, position = excluded.position, declared = true,
             state = CASE WHEN b.asked_to_drain THEN 'draining' ELSE 'active' END,
+            removal = CASE WHEN b.asked_to_drain THEN b.removal END,
             place = b.place + CASE WHEN b.spec->'endpoint' = excluded.spec->'endpoint'
                                     AND b.spec->'bucket' = excluded.spec->'bucket' THEN 0 ELSE 1 END,
             attached = b.attached AND b.spec->'endpoint' = excluded.spec->'endpoint'
@@ -287,7 +288,7 @@ pub(crate) async fn retire_empty(transaction: &Transaction<'_>) -> Result<usize,
     transaction.query(lock, &[]).await?;
     // A new statement: it sees what those that held the locks have written.
     let retire = concat!(
-        "UPDATE backends b SET state = 'removed', attached = false, asked_to_drain = false WHERE ",
+        "UPDATE backends b SET state = 'removed', attached = false, asked_to_drain = false, removal = NULL WHERE ",
         empty!(),
         " RETURNING b.id"
     );

@@ -30,10 +30,21 @@ pub(super) const DELETE: &str = "
     FROM journal_files f LEFT JOIN backends b ON b.id = f.backend
     WHERE f.number < (SELECT complete_before FROM journal)
        OR (NOT f.stored AND f.noted < now() - interval '1 hour')
-       OR (b.state = 'draining' AND EXISTS (
+       OR (b.state = 'draining' AND f.stored AND EXISTS (
            SELECT FROM journal_files o JOIN backends a ON a.id = o.backend
            WHERE o.storage_key = f.storage_key AND o.stored AND a.state = 'active'))
     ORDER BY f.number LIMIT 1000";
+
+/// Stored files of which nothing was seen for `$1` microseconds, `$2` at most.
+pub(super) const CHECK: &str = "
+    WITH due AS (
+        SELECT backend, storage_key FROM journal_files
+        WHERE stored AND checked < now() - $1::bigint * interval '1 microsecond'
+        ORDER BY checked LIMIT $2 FOR UPDATE SKIP LOCKED
+    )
+    UPDATE journal_files f SET checked = now() FROM due d
+    WHERE f.backend = d.backend AND f.storage_key = d.storage_key
+    RETURNING f.backend, f.storage_key, f.number, f.bytes";
 
 /// Files that fewer than `$1` backends have, where more could.
 pub(super) const COPY: &str = "

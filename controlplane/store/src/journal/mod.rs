@@ -24,6 +24,7 @@ use crate::rows::{Cells, corrupt};
 const CLAIM: &str = "
     UPDATE journal SET claimed_by = $1, claimed_until = now() + $2::bigint * interval '1 microsecond'
     WHERE claimed_by IS NULL OR claimed_by = $1 OR claimed_until < now()
+       OR NOT EXISTS (SELECT FROM sessions s WHERE s.id = journal.claimed_by AND s.deadline > now())
     RETURNING xid::text AS xid, n, segment, snapshot, snapshot_files, snapshot_bucket, snapshot_key, snapshot_seq,
               snapshot_read, complete, (extract(epoch FROM now() - completed) * 1000000)::bigint AS complete_age";
 
@@ -213,6 +214,11 @@ impl Journal for Store {
     async fn journal_keys(&self, from: u64) -> Result<Vec<String>, PortError> {
         let rows = self.inner.general.run(files::KEYS, &[&signed(from)]).await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    async fn journal_checks(&self, after_us: i64, limit: u32) -> Result<Vec<StoredFile>, PortError> {
+        let rows = self.inner.general.run(files::CHECK, &[&after_us, &i64::from(limit)]).await?;
+        Ok(rows.iter().map(file).collect::<Result<Vec<_>, _>>()?)
     }
 
     async fn journal_chores(&self, copies: u16) -> Result<JournalChores, PortError> {

@@ -124,6 +124,7 @@ impl Texts {
             }
             Call::BeginCopy(begin) => self.add(&begin.of.key),
             Call::ChangeCopy(change) => self.add(&change.of.key),
+            Call::GiveUp(give_up) => self.add(&give_up.of.key),
             Call::SettleBlob(settle) => {
                 self.add_all([settle.of.key.as_str(), &settle.storage_key]);
                 self.add_all(settle.backend_etag.iter().map(s3o_types::Etag::as_str));

@@ -8,7 +8,7 @@
 //! A statement costs PostgreSQL and us far more than a row: those that can share a snapshot are one, and
 //! what is hardly ever needed is fetched by a trip of its own (docs/performance.md).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use s3o_core::call::{Call, CarriedIntent, Found, Request, Resolve};
 use s3o_core::facts::Facts;
@@ -77,6 +77,7 @@ pub(super) enum Part {
     Overtaken,
     Lifecycle,
     Standing,
+    Removals,
     Numbers,
     Usage,
 }
@@ -271,6 +272,7 @@ async fn rows_of_kinds(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(),
     extents(plan, requests).await?;
     found(plan, requests).await?;
     expiry::plan(plan, requests).await?;
+    removals(plan, requests).await?;
     overtaken(plan, requests).await
 }
 
@@ -294,6 +296,19 @@ async fn extents(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failu
         column(&extents, |(.., key)| (*key).to_owned()),
     ];
     plan.add(Part::Extents, reads::COPIES_OF_EXTENTS, params).await
+}
+
+/// How the backends are given up that calls let copies go from.
+async fn removals(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
+    let given_up = requests.iter().filter_map(|request| match &request.call {
+        Call::GiveUp(give_up) => Some(give_up.backend.0),
+        _ => None,
+    });
+    let ids: Vec<i32> = given_up.collect::<BTreeSet<_>>().into_iter().collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    plan.add(Part::Removals, reads::REMOVALS, vec![Box::new(ids)]).await
 }
 
 /// What names the blobs that were found on backends.
@@ -366,7 +381,8 @@ const fn asks(call: &Call) -> bool {
         | Call::ChangeCopy(_)
         | Call::SettleBlob(_)
         | Call::Import(_)
-        | Call::Expire(_) => false,
+        | Call::Expire(_)
+        | Call::GiveUp(_) => false,
     }
 }
 

@@ -14,7 +14,9 @@ use s3o_types::{BackendId, BlobName, BucketId, Op, Place, Seq};
 use super::facts::{Part, Read, Subject};
 use super::{expiry, uploads, versions};
 use crate::overview::usage;
-use crate::rows::{Cells, CopyRecord, IntentRecord, ObjectRecord, bucket_state, corrupt, scope, small, told};
+use crate::rows::{
+    Cells, CopyRecord, IntentRecord, ObjectRecord, bucket_state, corrupt, removal, scope, small, told,
+};
 
 pub(super) type Broken = (Subject, String);
 
@@ -67,6 +69,12 @@ pub(super) fn take(read: &mut Read, part: Part, cells: Cells<'_>) -> Result<(), 
         }
         Part::Lifecycle => expiry::take_rules(&mut facts.lifecycle, cells),
         Part::Standing => expiry::take_standing(&mut facts.standings, cells).map_err(all),
+        Part::Removals => {
+            let id = BackendId(cells.get("id").map_err(all)?);
+            let removal = removal(cells).map_err(all)?;
+            facts.removals.extend(removal.map(|removal| (id, removal)));
+            Ok(())
+        }
         Part::Numbers => take_number(facts, cells).map_err(all),
         Part::Usage => {
             facts.routing = cells.word::<Routing>("routing").map_err(all)?;

@@ -284,6 +284,11 @@ pub(super) const COPIES_OF_EXTENTS: &str = concat!(
     version_is_there!(),
 );
 
+/// How backends are given up. Held until the end: whoever takes a drain back waits, and sees all that was let go.
+pub(super) const REMOVALS: &str = "
+    SELECT id, removal, removal_accepts_losses FROM backends
+    WHERE id = ANY ($1::int[]) AND state = 'draining' AND removal IS NOT NULL ORDER BY id FOR SHARE";
+
 /// The copies of the next 64 extents of a version, with the state of their backends.
 pub(crate) const COPIES_AFTER: &str = concat!(
     "SELECT b.state AS b_state, ",
@@ -427,7 +432,7 @@ pub(super) const ROOM: &str = "
     ) AS u
     WHERE b.state <> 'removed'";
 
-pub(super) const ALL: [&str; 23] = [
+pub(super) const ALL: [&str; 24] = [
     LOCKS,
     TRY_LOCK_KEYS,
     PLACES,
@@ -437,6 +442,7 @@ pub(super) const ALL: [&str; 23] = [
     CALLS,
     SUMS,
     COPIES_OF_EXTENTS,
+    REMOVALS,
     VERSIONS,
     SCOPES,
     UPLOADS,

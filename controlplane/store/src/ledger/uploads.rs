@@ -49,7 +49,8 @@ fn of_call(request: &Request) -> Option<(UploadId, Parts)> {
         | Call::BeginCopy(_)
         | Call::ChangeCopy(_)
         | Call::SettleBlob(_)
-        | Call::Import(_) => None,
+        | Call::Import(_)
+        | Call::GiveUp(_) => None,
     }
 }
 

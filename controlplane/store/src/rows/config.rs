@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use s3o_core::config::{
     BackendConfig, BucketConfig, BucketState, ClusterConfig, CredentialConfig, DeclaredBackend,
 };
+use s3o_core::removal::Removal;
 use s3o_types::{
     BackendId, BackendSpec, BucketId, BucketName, CorsRule, Credentials, EtagProof, LifecycleRule, Place,
     Quirks, Rights, Scope, Secret,
@@ -108,7 +109,15 @@ fn backend(cells: Cells<'_>) -> Result<BackendConfig, String> {
         max_object_size: cells.optional_unsigned("max_object_size")?,
         priority: cells.get("priority")?,
         attached: cells.get("attached")?,
+        removal: removal(cells)?,
     })
+}
+
+/// How a backend is given up; `None`: it is not.
+pub(crate) fn removal(cells: Cells<'_>) -> Result<Option<Removal>, String> {
+    let mode: Option<String> = cells.get("removal")?;
+    let Some(mode) = mode else { return Ok(None) };
+    Ok(Some(Removal { mode: mode.parse()?, accepts_losses: cells.get("removal_accepts_losses")? }))
 }
 
 fn bucket(cells: Cells<'_>) -> Result<BucketConfig, String> {

@@ -13,7 +13,7 @@ use s3o_types::{Digest, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
-pub(crate) use config::{ConfigRows, bucket_state, lifecycle, rules_json, scope, spec_json};
+pub(crate) use config::{ConfigRows, bucket_state, lifecycle, removal, rules_json, scope, spec_json};
 pub(crate) use object::{CopyRecord, ListedRecord, ObjectRecord, object_json, told};
 pub(crate) use upload::{OtherCopy, PartRecord, UploadRecord};
 pub(crate) use write::{CleanupRecord, IntentRecord, int_array, text_array};

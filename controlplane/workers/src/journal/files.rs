@@ -15,19 +15,22 @@ use s3o_types::BackendId;
 use super::text;
 use crate::Deps;
 use crate::backends::Backends;
+use crate::marker_gate::MarkerGate;
 
 /// More than a file has that could not be compressed at all.
 const MAX_FILE_BYTES: usize = 256 << 20;
 
 pub(super) struct Files {
-    journal: Arc<dyn Journal>,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) gate: MarkerGate,
     recovery: Arc<dyn Recovery>,
     backends: Arc<Backends>,
 }
 
 impl Files {
     pub(super) fn new(deps: &Deps, backends: Arc<Backends>) -> Self {
-        Self { journal: deps.journal.clone(), recovery: deps.recovery.clone(), backends }
+        let gate = MarkerGate::new(deps.configs.clone(), backends.clone());
+        Self { journal: deps.journal.clone(), gate, recovery: deps.recovery.clone(), backends }
     }
 
     /// All backends, to be looked at.
@@ -117,7 +120,7 @@ impl Files {
         Ok(())
     }
 
-    async fn delete(&self, file: &StoredFile) -> Result<(), String> {
+    pub(super) async fn delete(&self, file: &StoredFile) -> Result<(), String> {
         let backend = self.up(file.backend)?;
         backend.delete(&file.storage_key, None).await.map_err(|error| error.to_string())?;
         self.journal.journal_file_gone(file.backend, &file.storage_key).await.map_err(text)

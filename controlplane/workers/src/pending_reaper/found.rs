@@ -1,7 +1,7 @@
 //! What stands at the targets of expired intents, by HEAD.
 //!
 //! Invariant: `Found::Nothing` is said only by a backend whose marker was ours before and after the
-//! 404; what a blob's headers do not prove is left out of [`Found::Blob`], and then the ledger drops
+//! 404, or of one that is given up; what a blob's headers do not prove is left out of [`Found::Blob`], and then the ledger drops
 //! the write, which was never acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +30,7 @@ pub(super) async fn ask(gate: &MarkerGate, batch: &[Intent], at_once: usize) -> 
     let checked: Checked = join_all(checks).await.into_iter().collect();
     let checked = &checked;
     let heads = batch.iter().map(|intent| async move {
-        let targets = intent.targets.iter().map(|target| look(checked, target, intent.kind));
+        let targets = intent.targets.iter().map(|target| look(gate, checked, target, intent.kind));
         join_all(targets).await.into_iter().collect::<Answer>()
     });
     // Collected first: a stream over the lazy iterator would borrow it for all lifetimes.
@@ -58,9 +58,16 @@ fn believe(doubts: &BTreeMap<BackendId, String>, found: Vec<(TargetId, Found)>) 
 }
 
 /// Asks one target. `Err`: no definite answer.
-async fn look(checked: &Checked, target: &Target, kind: WriteKind) -> Result<(TargetId, Found), String> {
+async fn look(
+    gate: &MarkerGate,
+    checked: &Checked,
+    target: &Target,
+    kind: WriteKind,
+) -> Result<(TargetId, Found), String> {
     let backend = match checked.get(&target.backend) {
         Some(Ok(backend)) => backend,
+        // Nobody will ever know, nor need to: the write was never acknowledged.
+        Some(Err(_)) if gate.is_forgotten(target.backend) => return Ok((target.id(), Found::Nothing)),
         Some(Err(why)) => return Err(why.clone()),
         None => return Err(format!("backend {} was not looked at", target.backend.0)),
     };

@@ -239,6 +239,10 @@ impl Replication for Ports {
         Ok(self.state.lock().unwrap().copies.queue.len() as u64)
     }
 
+    async fn note_views(&self, _: Uuid, _: Vec<(BackendId, Option<i64>)>) -> Result<(), PortError> {
+        Ok(())
+    }
+
     async fn unhealthy(
         &self,
         _: Uuid,

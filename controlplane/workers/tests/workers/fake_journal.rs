@@ -23,6 +23,8 @@ pub(crate) struct Held {
     pub(crate) noted: Vec<StoredFile>,
     pub(crate) stored: Vec<(BackendId, String)>,
     pub(crate) chores: JournalChores,
+    /// Files that are to be looked at.
+    pub(crate) checks: Vec<StoredFile>,
     pub(crate) steps: Vec<JournalStep>,
     /// No step is taken: another process has the journal by now.
     pub(crate) is_taken_over: bool,
@@ -42,6 +44,7 @@ impl Default for FakeJournal {
             noted: Vec::new(),
             stored: Vec::new(),
             chores: JournalChores::default(),
+            checks: Vec::new(),
             steps: Vec::new(),
             is_taken_over: false,
             recovery: None,
@@ -159,6 +162,12 @@ impl Journal for FakeJournal {
         let held = self.lock();
         let known = held.noted.iter().filter(|file| file.number >= from);
         Ok(known.map(|file| file.storage_key.clone()).collect())
+    }
+
+    async fn journal_checks(&self, _: i64, limit: u32) -> Result<Vec<StoredFile>, PortError> {
+        let mut held = self.lock();
+        let n = held.checks.len().min(limit as usize);
+        Ok(held.checks.drain(..n).collect())
     }
 
     async fn journal_chores(&self, _: u16) -> Result<JournalChores, PortError> {

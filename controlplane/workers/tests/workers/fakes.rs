@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::copies::CopiesState;
 use crate::reconcile::ReconcileState;
 use crate::worker_lifecycle::LifecycleState;
+use crate::worker_removal::RemovalState;
 use async_trait::async_trait;
 use s3o_backend::{BreakerConfig, Timeouts};
 use s3o_core::bucket::BucketChange;
@@ -25,7 +26,7 @@ use s3o_core::usage::Usage;
 use s3o_core::worker::{Counts, WorkerStatus};
 use s3o_runtime::{Metrics, Shutdown};
 use s3o_testkit::s3server::FaultyBackend;
-use s3o_types::{BackendId, BackendSpec, BackendState, EtagProof, Op};
+use s3o_types::{BackendId, BackendSpec, BackendState, EtagProof, Op, VersionId};
 use s3o_workers::{
     BackendSettings, Deps, IntentsResolved, LifecycleSettings, ReconcileSettings, WorkerSettings, Workers,
 };
@@ -56,6 +57,7 @@ pub(crate) struct State {
     pub(crate) copies: CopiesState,
     pub(crate) reconcile: ReconcileState,
     pub(crate) lifecycle: LifecycleState,
+    pub(crate) removals: RemovalState,
 }
 
 impl State {
@@ -88,6 +90,7 @@ pub(crate) fn row(spec: BackendSpec, attached: bool) -> BackendConfig {
         max_object_size: None,
         priority: 0,
         attached,
+        removal: None,
     }
 }
 
@@ -133,6 +136,7 @@ impl Fixture {
             scrubs: ports.clone(),
             rebalances: ports.clone(),
             drains: ports.clone(),
+            removals: ports.clone(),
             journal: journal.clone(),
             recovery: journal.clone(),
             restore: journal.clone(),
@@ -220,6 +224,7 @@ impl Ledger for Ports {
                 state.aborted.push(abort);
                 return state.abort_outcomes.remove(0);
             }
+            Call::GiveUp(give_up) => return self.state.lock().unwrap().removals.decide(give_up),
             Call::Expire(expire) => return self.state.lock().unwrap().lifecycle.decide(expire),
             other => panic!("no worker asks for {other:?}"),
         };
@@ -359,6 +364,15 @@ impl Maintenance for Ports {
 
     async fn prune_sessions(&self) -> Result<Counts, PortError> {
         Ok(Counts::new())
+    }
+
+    async fn prune_copy_attempts(
+        &self,
+        after: Option<VersionId>,
+    ) -> Result<(Option<VersionId>, u64), PortError> {
+        // Two pages: the first has one that is left over.
+        let next = after.is_none().then(|| VersionId::mint(1, 1));
+        Ok((next, u64::from(after.is_none())))
     }
 }
 

@@ -17,6 +17,7 @@ mod worker_quota_audit;
 mod worker_rebalancer;
 mod worker_reconciler;
 mod worker_reconciler_import;
+mod worker_removal;
 mod worker_replicator;
 mod worker_runs;
 mod worker_scrubber;

@@ -16,6 +16,7 @@ fn drain(done: bool) -> Drain {
         other_bytes: 0,
         waiting: 0,
         done,
+        removal: None,
     }
 }
 

@@ -167,3 +167,43 @@ async fn what_is_old_is_deleted_and_what_lacks_copies_is_copied() {
     assert!(one.blob(&key).is_none() && two.blob(&key).is_some());
     assert!(matches!(fixture.journal.lock().steps.first(), Some(JournalStep::Shipped(_))));
 }
+
+#[tokio::test]
+async fn a_file_that_is_gone_or_rotten_is_copied_again_and_a_lost_one_asks_for_a_snapshot() {
+    let (one, two, fixture) = two().await;
+    {
+        let mut held = fixture.journal.lock();
+        held.changes = (1..=3).map(change).collect();
+        let place = RowPlace { bucket: 1, key: "k".to_owned(), seq: 3 };
+        held.rows = vec![(place, "{\"k\":\"version\"}".to_owned())];
+    }
+    run(&fixture).await.expect("a tick");
+    let noted = fixture.journal.lock().noted.clone();
+    let of = |part: &str, id: i32| {
+        let mut files = noted.iter().filter(|file| file.backend == BackendId(id));
+        files.find(|file| file.storage_key.contains(part)).cloned().expect("a file")
+    };
+    // Whole ones stay; of one that is gone and one that rots the row goes, and the other backend's stays.
+    let (gone, rotten) = (of("segment", 1), of("snapshot", 2));
+    one.remove(&gone.storage_key);
+    assert!(two.corrupt(&rotten.storage_key));
+    fixture.journal.lock().checks = noted.clone();
+    let counts = run(&fixture).await.expect("a tick");
+    assert_eq!((counts["bad"], counts["checked"]), (2, noted.len() as u64 - 2));
+    let left = fixture.journal.lock().noted.clone();
+    assert_eq!(left.len(), noted.len() - 2);
+    assert!(!left.contains(&gone) && !left.contains(&rotten));
+    assert!(!counts.contains_key("snapshot_files"), "there is another copy of each");
+
+    // A backend without its marker is not believed.
+    let last = of("segment", 2);
+    two.remove(&last.storage_key);
+    two.remove(".s3o/backend");
+    fixture.journal.lock().checks = vec![last.clone()];
+    run(&fixture).await.expect("a tick");
+    assert!(fixture.journal.lock().noted.contains(&last));
+    mark(&two, 2);
+    fixture.journal.lock().checks = vec![last.clone()];
+    let counts = run(&fixture).await.expect("a tick");
+    assert_eq!((counts["bad"], counts["snapshot_files"]), (1, 1), "nobody has the segment any more");
+}

@@ -83,6 +83,7 @@ pub(crate) async fn run(args: CommitsArgs) -> Result<()> {
             ("lanes", json!(args.single_lanes)),
             ("begin_lanes", json!(args.single_begin_lanes)),
         ],
+        ..ControlOptions::default()
     };
     let batched = Side::open(&mut stack, &ControlOptions::default()).await?;
     let single = Side::open(&mut stack, &single).await?;

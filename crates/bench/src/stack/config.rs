@@ -20,7 +20,35 @@ pub(crate) const BUCKET: &str = "bench";
 pub(crate) struct ControlOptions {
     /// Added to `database`.
     pub(crate) database: Vec<(&'static str, Value)>,
+    /// Besides the usual bucket, one of [`COPIES`] copies for each of these ack levels.
+    pub(crate) acks: Vec<AckLevel>,
 }
+
+/// What PUT waits for in a bucket of several copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum AckLevel {
+    One,
+    Quorum,
+    All,
+}
+
+impl AckLevel {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Quorum => "quorum",
+            Self::All => "all",
+        }
+    }
+
+    /// The bucket with it.
+    pub(crate) fn bucket(self) -> String {
+        format!("{BUCKET}-{}", self.as_str())
+    }
+}
+
+/// Copies in the buckets of ack levels, and then there are as many backends: buckets of the same null backend.
+const COPIES: usize = 3;
 
 /// `s3o-controlplane --config`.
 pub(super) fn control_plane(
@@ -31,22 +59,25 @@ pub(super) fn control_plane(
     backend: SocketAddr,
     options: &ControlOptions,
 ) -> Value {
+    let backends = if options.acks.is_empty() { 1 } else { COPIES };
+    let backends: Vec<Value> = (0..backends).map(|index| null_backend(index, backend)).collect();
+    let bucket =
+        |ack: &AckLevel| json!({"name": ack.bucket(), "ack": ack.as_str(), "replication_factor": COPIES});
+    let buckets: Vec<Value> =
+        std::iter::once(json!({"name": BUCKET})).chain(options.acks.iter().map(bucket)).collect();
+    let grant = |bucket: &Value| json!({"bucket": bucket["name"], "access": "read_write"});
+    let grants: Vec<Value> = buckets.iter().map(grant).collect();
     let mut file = json!({
         "instance": name,
         "grpc": {"listen": grpc, "dataplane_token": TOKEN, "admin_token": TOKEN},
         "http": {"listen": http, "admin_token": TOKEN},
         "database": {"url": database},
-        "backends": [{
-            "name": "null",
-            "endpoint": format!("http://{backend}"),
-            "bucket": "bench-ours",
-            "credentials": {"static": {"access_key_id": KEY.0, "secret_access_key": KEY.1}},
-        }],
-        "buckets": [{"name": BUCKET}],
+        "backends": backends,
+        "buckets": buckets,
         "credentials": [{
             "access_key_id": KEY.0,
             "secret_access_key": KEY.1,
-            "grants": [{"bucket": BUCKET, "access": "read_write"}],
+            "grants": grants,
         }],
         "cleanup": {"read_grace": "1d"},
     });
@@ -54,6 +85,15 @@ pub(super) fn control_plane(
         file["database"][*field] = value.clone();
     }
     file
+}
+
+fn null_backend(index: usize, address: SocketAddr) -> Value {
+    json!({
+        "name": format!("null-{index}"),
+        "endpoint": format!("http://{address}"),
+        "bucket": format!("bench-ours-{index}"),
+        "credentials": {"static": {"access_key_id": KEY.0, "secret_access_key": KEY.1}},
+    })
 }
 
 /// `s3o-dataplane --config`.

@@ -20,8 +20,8 @@ use tokio::net::TcpStream;
 use crate::procs::{Child, Groups, wait_for_port};
 use crate::target::Target;
 
-pub(crate) use config::{BUCKET, ControlOptions, TOKEN};
-pub(crate) use services::ControlPlane;
+pub(crate) use config::{AckLevel, BUCKET, ControlOptions, TOKEN};
+pub(crate) use services::{ControlPlane, in_bucket};
 
 /// Where things come from and go to.
 #[derive(Debug, Clone, clap::Args)]

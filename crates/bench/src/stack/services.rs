@@ -62,11 +62,11 @@ impl Stack {
         Ok(index)
     }
 
-    /// Waits until the backend's marker was read.
+    /// Waits until the marker of every backend was read.
     async fn wait_attached(&self) -> Result<()> {
         let (sql, end) = (self.sql().await?, Instant::now() + PATIENCE);
-        while sql.query_one("SELECT count(*) FROM backends WHERE attached", &[]).await?.get::<_, i64>(0) == 0
-        {
+        let attached = "SELECT bool_and(attached) FROM backends";
+        while sql.query_one(attached, &[]).await?.get::<_, Option<bool>>(0) != Some(true) {
             self.check()?;
             if Instant::now() > end {
                 bail!("the control plane does not take the null backend");
@@ -117,6 +117,11 @@ impl Stack {
             Groups { front: front.map(|plane| plane.process.pid()).collect(), ..whole.groups.clone() };
         ours(name, addresses, groups, whole.metrics.clone())
     }
+}
+
+/// The same data planes, asked for another bucket.
+pub(crate) fn in_bucket(whole: &Target, name: &str, bucket: String) -> Target {
+    Target { name: name.to_owned(), bucket, ..whole.clone() }
 }
 
 fn ours(name: &str, addresses: Vec<SocketAddr>, groups: Groups, metrics: Vec<SocketAddr>) -> Target {

@@ -2,6 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use s3o_proto::v1;
+use tonic::Streaming;
 
 use super::table::{Table, bytes};
 use super::{Connection, DrainArgs, connect, refused};
@@ -11,7 +12,12 @@ use crate::say;
 pub(crate) async fn drain(args: &DrainArgs) -> anyhow::Result<()> {
     let mut client = connect(&args.connection).await?;
     let request = v1::DrainBackendRequest { name: args.name.clone() };
-    let mut progress = client.drain_backend(request).await.map_err(|status| refused(&status))?.into_inner();
+    let progress = client.drain_backend(request).await.map_err(|status| refused(&status))?.into_inner();
+    follow(progress, &args.name).await
+}
+
+/// Shows how far it is until nothing is left.
+pub(crate) async fn follow(mut progress: Streaming<v1::DrainProgress>, name: &str) -> anyhow::Result<()> {
     let (mut bar, mut begun) = (None, 0);
     while let Some(drain) = progress.message().await.map_err(|status| refused(&status))? {
         let left = drain.bytes + drain.other_bytes;
@@ -26,7 +32,7 @@ pub(crate) async fn drain(args: &DrainArgs) -> anyhow::Result<()> {
         bar.set_message(what_is_left(&drain));
         if drain.done {
             bar.finish_and_clear();
-            say(format_args!("{}: nothing is left there", args.name));
+            say(format_args!("{name}: nothing is left there"));
             return Ok(());
         }
     }
@@ -43,7 +49,16 @@ fn bar_of(length: u64) -> ProgressBar {
 }
 
 fn what_is_left(drain: &v1::DrainProgress) -> String {
-    let v1::DrainProgress { name: _, asked: _, objects, bytes: left, other_bytes, waiting, done: _ } = drain;
+    let v1::DrainProgress {
+        name: _,
+        asked: _,
+        objects,
+        bytes: left,
+        other_bytes,
+        waiting,
+        done: _,
+        removal: _,
+    } = drain;
     let (left, other) = (bytes(i128::from(*left)), bytes(i128::from(*other_bytes)));
     format!("{objects} objects with {left}, {other} to be deleted or under way; {waiting} waiting")
 }
@@ -63,10 +78,16 @@ pub(crate) async fn drains(connection: &Connection) -> anyhow::Result<()> {
     let reply = client.list_drains(v1::ListDrainsRequest {}).await.map_err(|status| refused(&status))?;
     let mut table = Table::new(["BACKEND", "WHY", "OBJECTS", "BYTES", "OTHER BYTES", "WAITING", "DONE"]);
     for drain in reply.into_inner().drains {
-        let v1::DrainProgress { name, asked, objects, bytes: left, other_bytes, waiting, done } = drain;
+        let v1::DrainProgress { name, asked, objects, bytes: left, other_bytes, waiting, done, removal } =
+            drain;
+        let why = match (removal.as_str(), asked) {
+            ("", true) => "asked for".to_owned(),
+            ("", false) => "not declared".to_owned(),
+            (mode, _) => format!("given up: {mode}"),
+        };
         table.row([
             name,
-            if asked { "asked for" } else { "not declared" }.to_owned(),
+            why,
             objects.to_string(),
             bytes(i128::from(left)),
             bytes(i128::from(other_bytes)),

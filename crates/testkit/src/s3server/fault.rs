@@ -67,6 +67,13 @@ pub enum Fault {
     WrongChecksum,
     /// PUT with a checksum behind the body: does not compare it.
     IgnoresTrailer,
+    /// Answers 400 to a request with this header, as a backend that does not know it.
+    Refuses {
+        /// In lower case.
+        header: &'static str,
+        /// Only this value; empty: any.
+        value: &'static str,
+    },
     /// PUT, GET, HEAD: answers an ETag that is no MD5, as with server-side encryption by key.
     OpaqueEtag,
     /// Reads nothing, answers nothing.

@@ -90,6 +90,9 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
     if let Some(Fault::Status(status)) = &fault {
         return Ok(error(*status, key));
     }
+    if fault.as_ref().is_some_and(|fault| refuses(fault, &parts.headers)) {
+        return Ok(error(400, key));
+    }
     let call = Call { operation, place, query, headers: parts.headers, fault };
     let lost = call.fault.clone();
     let bare = parts.method == Method::HEAD || parts.method == Method::PUT;
@@ -103,6 +106,11 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
         Some(Fault::HangReply) => std::future::pending().await,
         _ => Ok(answer),
     }
+}
+
+fn refuses(fault: &Fault, headers: &HeaderMap) -> bool {
+    let Fault::Refuses { header, value } = fault else { return false };
+    headers.get(*header).is_some_and(|found| value.is_empty() || found == *value)
 }
 
 fn operation_of(method: &Method, key: &str, headers: &HeaderMap, query: &[(String, String)]) -> Operation {

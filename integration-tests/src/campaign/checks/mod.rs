@@ -3,16 +3,22 @@
 //! | check | how |
 //! |---|---|
 //! | every key is linearizable | the history, with a last read and a last listing of every key in it |
-//! | every acknowledged version is there | listed with its ETag, in buckets that keep versions |
+//! | every acknowledged version is there | listed with its ETag, in buckets that keep versions, unless somebody asked for its deletion |
+//! | own versions are what they were | each is read whole by its id; what was acknowledged as deleted is neither listed nor found; a GET says what the listing calls the latest |
+//! | tags | of own objects, against the changes that were acknowledged or never answered |
 //! | every object is whole on as many copies as its bucket wants | each copy's bytes against what was written |
 //! | no blob without a row, no row without a blob; counters agree with rows | the audit of every integration test |
 //! | nothing is reserved | sums of `backend_usage` |
 //! | usage counters | [`usage`] |
+//! | the journal and the backends have everything | [`rebuild()`]: a second database, made again from them, against the one that there is |
 //! | no process ended by itself, no request was refused without a reason | what was noted meanwhile |
 //!
 //! Invariant: the checks change nothing that the next check looks at, and all of them are made.
 
 mod history;
+mod own;
+mod rebuild;
+mod tags;
 mod usage;
 mod versions;
 mod whole;
@@ -25,6 +31,7 @@ use super::field::Field;
 use crate::audit;
 
 pub use history::read_everything;
+pub use rebuild::Rebuilt;
 
 /// Something that must not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,11 +53,12 @@ impl Violation {
 /// Blobs that were damaged and that a row still names: by backend and storage key.
 pub type Unrepaired = BTreeSet<(String, String)>;
 
-/// Makes every check but that of usage counters, which needs traffic of its own.
+/// Makes every check but that of usage counters, which needs traffic of its own, and the rebuild, which comes last.
 pub async fn all(field: &Field) -> Result<Vec<Violation>> {
     let damaged: Unrepaired = unrepaired(field).await?;
     let mut found = history::check(&field.board.recorder.events());
     found.extend(versions::check(field).await?);
+    found.extend(tags::check(field).await?);
     found.extend(whole::check(field, &damaged).await?);
     if let Err(error) = audit::audit_but(&field.cluster, &damaged).await {
         found.push(Violation::new("accounting", format!("{error:#}")));
@@ -65,6 +73,11 @@ pub async fn all(field: &Field) -> Result<Vec<Violation>> {
 /// Usage counters: a measured burst after everything.
 pub async fn usage(field: &Field) -> Result<Vec<Violation>> {
     usage::check(field).await
+}
+
+/// Makes the database again from the backends, after `Campaign::close_journal`. What was not shipped is a difference.
+pub async fn rebuild(field: &Field) -> Result<Rebuilt> {
+    rebuild::check(field).await
 }
 
 /// Damage that nothing has found yet. What was found is replaced, and no exception is made for it.

@@ -64,8 +64,8 @@ fn is_whole(
     let (found, content) = (md5(&whole), board.content(etag));
     match content {
         None => Err("nobody wrote it".to_owned()),
-        Some(content) if content != found => {
-            Err(format!("its bytes have the MD5 {found}, written was {content}"))
+        Some(content) if content.md5() != found => {
+            Err(format!("its bytes have the MD5 {found}, written was {}", content.md5()))
         }
         Some(_) => Ok(()),
     }

@@ -1,24 +1,30 @@
-//! Clients that do everything to a few keys at once, each through whichever data plane its dice say.
+//! Clients that do everything to a few keys at once, each through whichever data plane its dice say. What the history
+//! has no calls for (single versions, tags) they do to keys of their own.
 //!
 //! Invariant: what a client does is drawn from the seed; every value is written once; a call is in the history before
 //! it is sent, and an answer that does not say what happened counts as unknown.
 
 mod multipart;
+mod own;
+mod part_copies;
+mod ranges;
 mod reads;
+mod tags;
+mod versions;
 mod writes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
-use bytes::Bytes;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use s3o_testkit::history::{Condition, Outcome};
 
 use super::board::Board;
 use super::buckets::{BUCKETS, Bucket};
-use crate::s3::{self, Failure};
+use super::content::Piece;
+use crate::s3::Failure;
 
 /// Keys of each bucket and epoch.
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
@@ -36,8 +42,12 @@ pub(super) struct Worker {
     random: StdRng,
     planes: Vec<Client>,
     board: Arc<Board>,
-    /// Bodies made so far.
+    /// Bodies made so far, and other things that are to be like no other.
     made: u64,
+    /// The own key whose versions it writes now, and their ids, without those that were to be deleted.
+    versions: Option<(Target, Vec<String>)>,
+    /// The own object whose tags it changes now, and since which epoch.
+    tagged: Option<(u64, Target)>,
 }
 
 /// A key of a bucket, and its name in the history.
@@ -56,7 +66,8 @@ impl Target {
 impl Worker {
     /// One that calls these data planes.
     pub(super) fn new(name: &str, random: StdRng, planes: Vec<Client>, board: Arc<Board>) -> Self {
-        Self { name: name.to_owned(), random, planes, board, made: 0 }
+        let name = name.to_owned();
+        Self { name, random, planes, board, made: 0, versions: None, tagged: None }
     }
 
     /// Works until the board says stop.
@@ -72,7 +83,7 @@ impl Worker {
     /// One operation; says whether it got an answer that means something.
     async fn step(&mut self) -> bool {
         let target = self.draw_target();
-        match self.random.random_range(0..100) {
+        match self.random.random_range(0..112) {
             0..22 => self.put(&target, Condition::None).await,
             22..28 => self.put(&target, Condition::Absent).await,
             28..34 => self.put_if_match(&target).await,
@@ -80,9 +91,12 @@ impl Worker {
             42..45 => self.delete_many(&target).await,
             45..52 => self.copy(&target).await,
             52..60 => self.multipart(&target).await,
-            60..80 => self.get(&target).await,
-            80..92 => self.head(&target).await,
-            _ => self.list(target.bucket).await,
+            60..78 => self.get(&target).await,
+            78..86 => self.get_range(&target).await,
+            86..97 => self.head(&target).await,
+            97..104 => self.list(target.bucket).await,
+            104..109 => self.own_versions().await,
+            _ => self.tags().await,
         }
     }
 
@@ -99,9 +113,9 @@ impl Worker {
     }
 
     /// A body that nobody else writes.
-    fn body(&mut self, size: usize) -> Bytes {
+    fn piece(&mut self, size: usize) -> Piece {
         self.made += 1;
-        s3::body(&format!("{} {}", self.name, self.made), size)
+        Piece::new(format!("{} {}", self.name, self.made), size)
     }
 
     fn draw_size(&mut self) -> usize {
@@ -131,10 +145,14 @@ impl Worker {
 fn is_expected(operation: &str, status: u16, code: &str) -> bool {
     match status {
         404 => {
-            matches!(operation, "get" | "head" | "copy" | "put" | "complete" | "abort" | "part")
-                && code != "NoSuchBucket"
+            let on_hot_keys =
+                ["get", "get range", "get far range", "head", "copy", "put", "complete", "abort", "part"];
+            // The source of a part is there: it was acknowledged, and this client alone deletes it.
+            (on_hot_keys.contains(&operation) && code != "NoSuchBucket")
+                || (operation == "part copy" && code == "NoSuchUpload")
         }
         412 => operation == "put",
+        416 => operation == "get far range",
         _ => false,
     }
 }

@@ -1,4 +1,4 @@
-//! Multipart uploads: completed, given up, or forgotten.
+//! Multipart uploads: completed, given up, or forgotten. Their parts are sent, or copied from objects.
 //!
 //! Invariant: a Complete without an answer is asked once more through another data plane, as SDKs do; both together
 //! are one call of the history.
@@ -6,19 +6,23 @@
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
-use bytes::Bytes;
 use md5::{Digest as _, Md5};
 use rand::RngExt as _;
 use s3o_testkit::history::{Call, Condition};
 
+use super::part_copies::smallest;
 use super::{Target, Worker, written};
-use crate::config::MIN_PART;
+use crate::campaign::content::{Content, Piece};
 use crate::s3::{Failure, md5, unquoted};
 
-struct Upload<'a> {
-    target: &'a Target,
-    id: String,
-    parts: Vec<CompletedPart>,
+/// An upload that was opened.
+pub(super) struct Upload<'a> {
+    /// Where the object goes.
+    pub(super) target: &'a Target,
+    /// Its id.
+    pub(super) id: String,
+    /// Parts that were acknowledged.
+    pub(super) parts: Vec<CompletedPart>,
 }
 
 impl Worker {
@@ -31,32 +35,38 @@ impl Worker {
         let answered = self.count("create upload", &target.name(), &created.map(drop));
         let Some(id) = id else { return answered };
         let mut upload = Upload { target, id, parts: Vec::new() };
-        let (mut whole, mut digests) = (Vec::new(), Vec::new());
+        let (mut pieces, mut whole, mut digests) = (Vec::new(), Vec::new(), Vec::new());
         for number in 1..=self.random.random_range(1..=4) {
-            let size = usize::try_from(MIN_PART).unwrap_or(1024) + self.random.random_range(0..150_000);
-            let body = self.body(size);
+            let part = if self.random.random_bool(0.3) {
+                self.part_copy(&mut upload, number).await
+            } else {
+                self.part(&mut upload, number).await
+            };
+            // Forgotten: whoever cleans up must not count on the client.
+            let Some(piece) = part else { return false };
+            let body = piece.bytes();
             whole.extend_from_slice(&body);
             digests.extend_from_slice(&Md5::digest(&body));
-            if !self.part(&mut upload, number, body).await {
-                // Forgotten: whoever cleans up must not count on the client.
-                return false;
-            }
+            pieces.push(piece);
         }
         match self.random.random_range(0..10) {
             0 => true,
             1 => self.abort(&upload).await,
             _ => {
                 let etag = format!("{}-{}", md5(&digests), upload.parts.len());
-                self.board.will_write(&etag, &md5(&whole));
+                self.board.will_write(&etag, Content::new(pieces, &whole));
                 self.complete(upload, etag).await
             }
         }
     }
 
-    async fn part(&mut self, upload: &mut Upload<'_>, number: i32, body: Bytes) -> bool {
+    /// Sends a part; its content, where that was acknowledged.
+    async fn part(&mut self, upload: &mut Upload<'_>, number: i32) -> Option<Piece> {
+        let size = smallest() + self.random.random_range(0..150_000);
+        let piece = self.piece(size);
         let (plane, target) = (self.plane(), upload.target);
         let call = plane.upload_part().bucket(target.bucket.name).key(&target.key).upload_id(&upload.id);
-        let done = call.part_number(number).body(ByteStream::from(body)).send().await;
+        let done = call.part_number(number).body(ByteStream::from(piece.bytes())).send().await;
         let done = done.map_err(|error| Failure::of(&error));
         if let Ok(part) = &done {
             let etag = unquoted(part.e_tag());
@@ -64,7 +74,7 @@ impl Worker {
         }
         let stored = done.is_ok();
         self.count("part", &target.name(), &done.map(drop));
-        stored
+        stored.then_some(piece)
     }
 
     async fn abort(&mut self, upload: &Upload<'_>) -> bool {

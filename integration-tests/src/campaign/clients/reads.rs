@@ -3,7 +3,7 @@
 //! Invariant: a degraded answer is outside of the history, since it may be old; its bytes must be whole all the same.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -17,19 +17,23 @@ use crate::s3::{Failure, md5, unquoted};
 /// Says that an answer may be old.
 const DEGRADED: &str = "x-s3o-degraded";
 
-/// Remembers whether an answer was degraded.
+/// Remembers an answer's status, and whether it was degraded.
 #[derive(Debug, Clone, Default)]
-struct Degraded(Arc<AtomicBool>);
+pub(super) struct Heard(Arc<(AtomicBool, AtomicU16)>);
 
-impl Degraded {
-    fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+impl Heard {
+    pub(super) fn is_degraded(&self) -> bool {
+        self.0.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn status(&self) -> u16 {
+        self.0.1.load(Ordering::Relaxed)
     }
 }
 
-impl Intercept for Degraded {
+impl Intercept for Heard {
     fn name(&self) -> &'static str {
-        "degraded"
+        "heard"
     }
 
     fn read_before_deserialization(
@@ -38,9 +42,9 @@ impl Intercept for Degraded {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if context.response().headers().get(DEGRADED).is_some() {
-            self.0.store(true, Ordering::Relaxed);
-        }
+        let response = context.response();
+        self.0.0.store(response.headers().get(DEGRADED).is_some(), Ordering::Relaxed);
+        self.0.1.store(response.status().as_u16(), Ordering::Relaxed);
         Ok(())
     }
 }
@@ -50,20 +54,20 @@ pub(super) type Seen = Result<Option<String>, Failure>;
 
 impl Worker {
     pub(super) async fn get(&mut self, target: &Target) -> bool {
-        let (plane, degraded) = (self.plane(), Degraded::default());
+        let (plane, heard) = (self.plane(), Heard::default());
         let pending = self.board.recorder.invoke(&self.name, &target.name(), Call::Read);
         let call = plane.get_object().bucket(target.bucket.name).key(&target.key);
-        let seen = match call.customize().interceptor(degraded.clone()).send().await {
+        let seen = match call.customize().interceptor(heard.clone()).send().await {
             Ok(object) => {
                 let (etag, expected) = (unquoted(object.e_tag()), object.content_length());
                 match object.body.collect().await {
-                    Ok(body) => self.judge(&etag, expected, &body.into_bytes(), degraded.is_set()),
+                    Ok(body) => self.judge(&etag, expected, &body.into_bytes(), heard.is_degraded()),
                     Err(error) => Err(Failure::Silence(format!("body: {error}"))),
                 }
             }
             Err(error) => absent(Failure::of(&error)),
         };
-        pending.end(self.outcome(&seen, degraded.is_set()));
+        pending.end(self.outcome(&seen, heard.is_degraded()));
         self.count("get", &target.name(), &seen.map(drop))
     }
 
@@ -73,7 +77,7 @@ impl Worker {
             return Err(Failure::Silence(format!("{} of {expected:?} bytes came", body.len())));
         }
         let found = md5(body);
-        if self.board.content(etag).is_some_and(|content| content == found) {
+        if self.board.is_content(etag, &found) {
             return Ok(Some(etag.to_owned()));
         }
         if degraded && self.board.is_damaged(etag) {
@@ -91,18 +95,18 @@ impl Worker {
 
     /// The ETag that HEAD says, or that there is none.
     pub(super) async fn look(&mut self, target: &Target) -> Seen {
-        let (plane, degraded) = (self.plane(), Degraded::default());
+        let (plane, heard) = (self.plane(), Heard::default());
         let pending = self.board.recorder.invoke(&self.name, &target.name(), Call::Read);
         let call = plane.head_object().bucket(target.bucket.name).key(&target.key);
-        let seen = match call.customize().interceptor(degraded.clone()).send().await {
+        let seen = match call.customize().interceptor(heard.clone()).send().await {
             Ok(object) => Ok(Some(unquoted(object.e_tag()))),
             Err(error) => absent(Failure::of(&error)),
         };
-        pending.end(self.outcome(&seen, degraded.is_set()));
+        pending.end(self.outcome(&seen, heard.is_degraded()));
         seen
     }
 
-    fn outcome(&self, seen: &Seen, degraded: bool) -> Outcome {
+    pub(super) fn outcome(&self, seen: &Seen, degraded: bool) -> Outcome {
         if degraded {
             let is_torn = matches!(seen, Ok(Some(etag)) if etag.starts_with("torn"));
             self.board.count("degraded read", if is_torn { "torn" } else { "whole or refused" }.to_owned());
@@ -114,16 +118,16 @@ impl Worker {
 
     /// Each key of the epoch, in the list or not, was read at some moment of the call.
     pub(super) async fn list(&mut self, bucket: &'static Bucket) -> bool {
-        let (plane, degraded) = (self.plane(), Degraded::default());
+        let (plane, heard) = (self.plane(), Heard::default());
         let prefix = format!("hot/{}/", self.board.epoch());
         let invoked = self.board.recorder.now();
         let call = plane.list_objects_v2().bucket(bucket.name).prefix(&prefix);
-        let listed = call.customize().interceptor(degraded.clone()).send().await;
+        let listed = call.customize().interceptor(heard.clone()).send().await;
         let returned = self.board.recorder.now();
         let listed = listed.map_err(|error| Failure::of(&error));
         let answered = self.count("list", bucket.name, &listed.as_ref().map(drop).map_err(Clone::clone));
         let Ok(page) = listed else { return answered };
-        for key in super::KEYS.iter().filter(|_| !degraded.is_set()) {
+        for key in super::KEYS.iter().filter(|_| !heard.is_degraded()) {
             let key = format!("{prefix}{key}");
             let found = page.contents().iter().find(|object| object.key() == Some(&key));
             self.board.recorder.push(Event {
@@ -140,7 +144,7 @@ impl Worker {
 }
 
 /// An absent key is an answer.
-fn absent(failure: Failure) -> Seen {
+pub(super) fn absent(failure: Failure) -> Seen {
     match failure {
         // HEAD has no body that would say the code.
         Failure::Answer { status: 404, code } if code != "NoSuchBucket" => Ok(None),

@@ -2,20 +2,29 @@
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use bytes::Bytes;
 use rand::RngExt as _;
 use s3o_testkit::history::{Call, Condition, Outcome};
 
 use super::{Target, Worker, written};
 use crate::campaign::board::KeptVersion;
 use crate::campaign::buckets::BUCKETS;
+use crate::campaign::content::Content;
 use crate::s3::{self, Failure, md5, unquoted};
 
 impl Worker {
+    /// A body that nobody else writes and its ETag, noted.
+    fn new_value(&mut self, size: usize) -> (Bytes, String) {
+        let piece = self.piece(size);
+        let body = piece.bytes();
+        let etag = md5(&body);
+        self.board.will_write(&etag, Content::new(vec![piece], &body));
+        (body, etag)
+    }
+
     pub(super) async fn put(&mut self, target: &Target, condition: Condition) -> bool {
         let size = self.draw_size();
-        let body = self.body(size);
-        let etag = md5(&body);
-        self.board.will_write(&etag, &etag);
+        let (body, etag) = self.new_value(size);
         let call = Call::Write { values: vec![etag.as_str().into()], condition: condition.clone() };
         let plane = self.plane();
         let request = plane.put_object().bucket(target.bucket.name).key(&target.key);
@@ -96,9 +105,7 @@ impl Worker {
         let from = &BUCKETS[self.random.random_range(0..BUCKETS.len())];
         let source = Target { bucket: from, key: format!("source/{}/{}", self.name, self.made) };
         let (size, plane) = (self.draw_size(), self.plane());
-        let body = self.body(size);
-        let etag = md5(&body);
-        self.board.will_write(&etag, &etag);
+        let (body, etag) = self.new_value(size);
         let call = Call::Write { values: vec![etag.as_str().into()], condition: Condition::None };
         let pending = self.board.recorder.invoke(&self.name, &source.name(), call.clone());
         let stored = s3::put(&plane, from.name, &source.key, body).await.map(drop);

@@ -18,6 +18,7 @@ use crate::facts::{BackendFacts, BucketFacts, CurrentObject, ExtentFacts, Facts,
 use crate::intent::{Intent, Target, WriteKind};
 use crate::object::{CopyRow, CopyState, ObjectRow};
 use crate::outcome_log::{Change, LoggedOutcome};
+use crate::removal::Removal;
 use crate::replication::ReplicationEntry;
 use crate::upload::{PartRow, UploadEffects, UploadFacts, UploadState};
 use crate::usage::{Usage, signed};
@@ -57,6 +58,8 @@ pub(super) struct World {
     pub(super) replicate: Vec<ReplicationEntry>,
     /// By which rules objects expire.
     pub(super) lifecycle: Vec<LifecycleRule>,
+    /// Backends that are given up.
+    pub(super) removals: HashMap<BackendId, Removal>,
     /// How far the clock is ahead of the numbers drawn.
     pub(super) later_us: i64,
     /// Every (backend, storage key) that was ever to be written.
@@ -116,6 +119,7 @@ impl World {
             lifecycle: HashMap::from([(BUCKET, self.lifecycle.clone())]),
             standings: requests.iter().filter_map(|request| self.standing(request)).collect(),
             overtaken,
+            removals: self.removals.clone(),
             log_head,
             seqs,
             version_seeds: requests

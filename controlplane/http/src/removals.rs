@@ -1,0 +1,97 @@
+//! Backends that are given up, as REST: a preview with a confirmation, then the order.
+
+use actix_web::{HttpResponse, web};
+use s3o_proto::v1;
+use serde::{Deserialize, Serialize};
+
+use crate::admin::{Answer, asked};
+use crate::drains::accepted;
+use crate::edge::RequestId;
+use crate::server::State;
+
+/// What is to become of the bytes there.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wish {
+    mode: String,
+    #[serde(default)]
+    accept_losses: bool,
+}
+
+/// What the preview gave.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Confirmed {
+    confirmation: String,
+}
+
+#[derive(Serialize)]
+struct Preview {
+    name: String,
+    mode: String,
+    accept_losses: bool,
+    objects: u64,
+    bytes: u64,
+    imported: u64,
+    last_copies: u64,
+    uploads: u64,
+    confirmation: String,
+    confirm_within_s: u64,
+}
+
+impl From<v1::RemovalPreview> for Preview {
+    fn from(preview: v1::RemovalPreview) -> Self {
+        let v1::RemovalPreview {
+            name,
+            mode,
+            accept_losses,
+            objects,
+            bytes,
+            imported,
+            last_copies,
+            uploads,
+            confirmation,
+            confirm_within_s,
+        } = preview;
+        Self {
+            name,
+            mode,
+            accept_losses,
+            objects,
+            bytes,
+            imported,
+            last_copies,
+            uploads,
+            confirmation,
+            confirm_within_s,
+        }
+    }
+}
+
+/// `GET /admin/api/backends/{name}/removal?mode=forget|purge[&accept_losses=true]`.
+pub(crate) async fn preview(
+    state: web::Data<State>,
+    id: RequestId,
+    name: web::Path<String>,
+    query: web::Query<Wish>,
+) -> Answer {
+    let mut admin = state.deps.admin.clone();
+    let Wish { mode, accept_losses } = query.into_inner();
+    let request = v1::PreviewRemovalRequest { name: name.into_inner(), mode, accept_losses };
+    let preview = asked(admin.preview_removal(request), &id).await?;
+    Ok(HttpResponse::Ok().json(Preview::from(preview)))
+}
+
+/// `DELETE /admin/api/backends/{name}?confirmation=`: 202, with how far it is.
+pub(crate) async fn remove(
+    state: web::Data<State>,
+    id: RequestId,
+    name: web::Path<String>,
+    query: web::Query<Confirmed>,
+) -> Answer {
+    let mut admin = state.deps.admin.clone();
+    let Confirmed { confirmation } = query.into_inner();
+    let request = v1::RemoveBackendRequest { name: name.into_inner(), confirmation };
+    let progress = asked(admin.remove_backend(request), &id).await?;
+    accepted(progress, &id).await
+}

@@ -1,0 +1,140 @@
+//! Lets go what is on backends that are given up: copies one by one, uploads with parts there, and what was queued.
+//!
+//! Invariant: it only proposes. Whether a copy goes, and whether its version goes with it, is decided under the key's lock,
+//! by how the backend is given up then.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use s3o_core::call::{Call, GiveUp, Outcome, Request};
+use s3o_core::ports::{Ledger, Recovery, Removals};
+use s3o_core::removal::{HeldCopy, Removal};
+use s3o_core::worker::Counts;
+use s3o_runtime::{Shutdown, audit};
+use s3o_types::{BackendId, ErrorCode, Op};
+use uuid::Uuid;
+
+use crate::Deps;
+use crate::harness::Worker;
+use crate::stale_multipart::abort;
+
+/// Copies looked up at once.
+const PAGE: u32 = 500;
+/// Calls under way at once: enough for a batch, and clients' own batches go in another lane.
+const AT_ONCE: usize = 64;
+
+pub(crate) struct Remover {
+    ledger: Arc<dyn Ledger>,
+    removals: Arc<dyn Removals>,
+    recovery: Arc<dyn Recovery>,
+    owner: Uuid,
+    shutdown: Shutdown,
+}
+
+impl Remover {
+    pub(crate) fn new(deps: &Deps, owner: Uuid) -> Self {
+        Self {
+            ledger: deps.ledger.clone(),
+            removals: deps.removals.clone(),
+            recovery: deps.recovery.clone(),
+            owner,
+            shutdown: deps.shutdown.clone(),
+        }
+    }
+
+    async fn give_up(&self, backend: BackendId, copy: HeldCopy) -> Result<&'static str, String> {
+        let HeldCopy { of, r#gen } = copy;
+        let (op, bucket, key) = (Op { id: Uuid::now_v7(), item: 0 }, of.bucket.0, of.key.clone());
+        let version = of.version.to_string();
+        let request = Request {
+            op,
+            session: self.owner,
+            access_key: String::new(),
+            source: "removal".to_owned(),
+            request_id: format!("give-up-{version}"),
+            bulk: true,
+            call: Call::GiveUp(GiveUp { of, backend, r#gen }),
+        };
+        match self.ledger.submit(request).await {
+            Outcome::CopyChanged => Ok("let_go"),
+            Outcome::Deleted { .. } => {
+                audit!("backend.remove.lost", request_id = %op, bucket, key, version, backend = backend.0);
+                Ok("lost")
+            }
+            // Somebody else took it, or its version is gone.
+            Outcome::Refused(refusal) if refusal.code == ErrorCode::NoSuchKey => Ok("gone"),
+            Outcome::Refused(refusal) if refusal.code == ErrorCode::PreconditionFailed => Ok("kept"),
+            Outcome::Refused(refusal) => Err(refusal.message),
+            other => Err(format!("unexpected outcome {other:?}")),
+        }
+    }
+
+    async fn copies(&self, backend: BackendId, counts: &mut Counts) -> Result<(), String> {
+        let mut after = None;
+        while !self.shutdown.is_stopping() {
+            let page = self.removals.held_copies(backend, after, PAGE).await;
+            let page = page.map_err(|error| error.to_string())?;
+            let Some(last) = page.last().map(|copy| (copy.of.version, copy.of.extent)) else { break };
+            let calls: Vec<_> = page.into_iter().map(|copy| self.give_up(backend, copy)).collect();
+            let mut calls = futures::stream::iter(calls).buffer_unordered(AT_ONCE);
+            while let Some(done) = calls.next().await {
+                count(counts, done?);
+            }
+            after = Some(last);
+        }
+        Ok(())
+    }
+
+    /// Their clients are told at their next call.
+    async fn uploads(&self, backend: BackendId, counts: &mut Counts) -> Result<(), String> {
+        while !self.shutdown.is_stopping() {
+            let page = self.removals.uploads_on(backend, PAGE).await.map_err(|error| error.to_string())?;
+            if page.is_empty() {
+                break;
+            }
+            for upload in &page {
+                count(counts, abort(&*self.ledger, self.owner, "removal", upload).await?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn queued(&self, backend: BackendId, counts: &mut Counts) -> Result<(), String> {
+        while !self.shutdown.is_stopping() {
+            let forgotten = self.removals.forget_queued(backend, PAGE).await;
+            let forgotten = forgotten.map_err(|error| error.to_string())?;
+            if forgotten == 0 {
+                break;
+            }
+            *counts.entry("forgotten".to_owned()).or_default() += forgotten;
+        }
+        Ok(())
+    }
+}
+
+fn count(counts: &mut Counts, what: &str) {
+    *counts.entry(what.to_owned()).or_default() += 1;
+}
+
+#[async_trait]
+impl Worker for Remover {
+    async fn tick(&self) -> Result<Counts, String> {
+        let mut counts = Counts::new();
+        let removals = self.removals.removals().await.map_err(|error| error.to_string())?;
+        if removals.is_empty() {
+            return Ok(counts);
+        }
+        if let Some(why) = self.recovery.recovery().await.map_err(|error| error.to_string())? {
+            return Err(format!("nothing is let go in the recovery mode: {why}"));
+        }
+        for (backend, Removal { mode: _, accepts_losses }) in removals {
+            self.copies(backend, &mut counts).await?;
+            if accepts_losses {
+                self.uploads(backend, &mut counts).await?;
+            }
+            self.queued(backend, &mut counts).await?;
+        }
+        Ok(counts)
+    }
+}
