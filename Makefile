@@ -11,7 +11,7 @@ ARGS ?=
 RUSTC_MINOR := $(shell rustc --version 2>/dev/null | sed -nE 's/^rustc 1\.([0-9]+)\..*/\1/p')
 FLAGS := $(if $(RUSTC_MINOR),$(if $(filter 1,$(shell echo $$(( $(RUSTC_MINOR) < 96 )))),--ignore-rust-version))
 
-.PHONY: help setup demo build test test-units test-clients campaign test-slow bench bench-micro lint doc advisories
+.PHONY: help setup demo build test test-units test-clients campaign test-slow fuzz bench bench-micro lint doc advisories
 
 help: ## This list.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -57,10 +57,17 @@ test-slow: ## The slow parts alone.
 	$(CARGO) build --locked $(FLAGS) $(UNDER_TEST) --bins
 	$(RUN_TESTS) -- --ignored
 
-# `run` compares; `commits` and `list` are the other two (docs/performance.md).
+# The crates that read bytes from outside (docs/testing.md), and for how many seconds each of their properties is tried.
+FUZZED := s3o-types s3o-blob s3o-backend s3o-runtime s3o-grpc s3o-dataplane
+SECONDS ?= 600
+
+fuzz: ## Properties of all parsers, each for SECONDS=600; as many at once as there are cores.
+	S3O_FUZZ_SECONDS=$(SECONDS) $(CARGO) test --locked $(FLAGS) $(FUZZED:%=-p %) --lib --no-fail-fast fuzz::
+
+# `run` compares; `commits`, `list` and `multipart` are the others (docs/performance.md).
 BENCH ?= run
 
-bench: ## Ours beside nginx and the backend itself, in 10 minutes; ARGS="--quick" in 2. BENCH=commits, BENCH=list.
+bench: ## Ours beside nginx and the backend itself, in 10 minutes; ARGS="--quick" in 2. BENCH=commits, list, multipart.
 	@scripts/setup.sh demo
 	@scripts/setup.sh bench
 	$(CARGO) build --release --locked $(FLAGS) -p s3o-controlplane -p s3o-dataplane -p s3o-bench --bins

@@ -102,7 +102,7 @@ async fn journal(
 }
 
 async fn journal_rows(sql: &tokio_postgres::Client) -> Result<Blobs> {
-    let rows = sql.query("SELECT backend, storage_key, bytes FROM journal_files", &[]).await?;
+    let rows = sql.query("SELECT backend, storage_key, bytes FROM journal_files WHERE NOT gone", &[]).await?;
     let row =
         |row: &tokio_postgres::Row| Ok(((row.get(0), row.get(1)), u64::try_from(row.get::<_, i64>(2))?));
     rows.iter().map(row).collect()

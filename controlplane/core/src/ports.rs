@@ -216,8 +216,9 @@ pub trait Drains: Send + Sync {
 pub trait Removals: Send + Sync {
     /// What giving up a drained backend would do, as of now.
     async fn preview_removal(&self, name: &str) -> Result<Result<RemovalPreview, NotRemoved>, PortError>;
-    /// Gives it up from now on, unless the confirmation is too old. To take the drain back ends it. Mints a generation.
-    async fn remove(&self, order: RemovalOrder) -> Result<Result<(), NotRemoved>, PortError>;
+    /// Gives the backend of that name up from now on, unless the confirmation does not count any more. To take the drain back
+    /// ends it. Mints a generation.
+    async fn remove(&self, name: &str, order: RemovalOrder) -> Result<Result<(), NotRemoved>, PortError>;
     /// Those that are given up, and how.
     async fn removals(&self) -> Result<Vec<(BackendId, Removal)>, PortError>;
     /// Copies on one behind a copy, so many at most, and the last one that was looked at.
@@ -327,11 +328,15 @@ pub trait Journal: Send + Sync {
     async fn journal_targets(&self, bytes: u64) -> Result<Vec<BackendId>, PortError>;
     /// Records a file before its PUT.
     async fn note_journal_file(&self, file: &StoredFile) -> Result<(), PortError>;
-    /// Its PUT was verified.
-    async fn journal_file_stored(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError>;
+    /// Its PUT was verified. `Ok(false)`: nobody knows of the file any more.
+    async fn journal_file_stored(&self, backend: BackendId, storage_key: &str) -> Result<bool, PortError>;
+    /// It was found not to be what was stored: it counts no more, and is deleted later.
+    async fn journal_file_bad(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError>;
+    /// The greatest number of a file that the newest snapshot needs and of which no copy is left.
+    async fn journal_hole(&self) -> Result<Option<u64>, PortError>;
     /// It is deleted, or was never stored.
     async fn journal_file_gone(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError>;
-    /// Backends that hold a file, or may.
+    /// Backends that hold a file, may, or did.
     async fn journal_holders(&self, storage_key: &str) -> Result<Vec<BackendId>, PortError>;
     /// The keys of the files that are known, from a number on.
     async fn journal_keys(&self, from: u64) -> Result<Vec<String>, PortError>;

@@ -5,7 +5,7 @@
 
 use std::str::FromStr;
 
-use s3o_types::{BackendId, Gen};
+use s3o_types::{BackendId, Gen, Place, Seq};
 
 use crate::call::ExtentOf;
 
@@ -45,8 +45,9 @@ impl FromStr for RemovalMode {
 pub struct Removal {
     /// What becomes of its bytes.
     pub mode: RemovalMode,
-    /// Whether versions may go of which no other backend has all bytes; else their copies stay until a drain has moved them.
-    pub accepts_losses: bool,
+    /// Versions of which no other backend has all bytes may go up to this number of the change log; `None`: they stay until a
+    /// drain has moved them. What is newer nobody was told of, and stays.
+    pub losses_upto: Option<Seq>,
 }
 
 /// What giving a backend up would do, as of now.
@@ -66,8 +67,21 @@ pub struct RemovalPreview {
     pub last_copies: u64,
     /// Open multipart uploads with parts there.
     pub uploads: u64,
-    /// The database's time, in microseconds since 1970.
+    /// When it was looked at.
+    pub seen: RemovalSeen,
+}
+
+/// What a confirmation holds on to: a backend that was changed since is another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemovalSeen {
+    /// The database's time at the end of the look, in microseconds since 1970.
     pub now_us: i64,
+    /// When the drain began, in microseconds since 1970.
+    pub drained_us: i64,
+    /// Where the backend is.
+    pub place: Place,
+    /// How far the change log was.
+    pub log_head: Seq,
 }
 
 /// A wish that was confirmed.
@@ -77,6 +91,10 @@ pub struct RemovalOrder {
     pub backend: BackendId,
     /// How.
     pub removal: Removal,
+    /// Of the drain that was seen.
+    pub drained_us: i64,
+    /// Where the backend was.
+    pub place: Place,
     /// Until when the confirmation counts, by the database's clock, in microseconds since 1970.
     pub until_us: i64,
 }
@@ -88,7 +106,7 @@ pub enum NotRemoved {
     Unknown,
     /// Objects may still be placed there.
     NotDrained,
-    /// The confirmation is too old.
+    /// The confirmation is too old, or of another drain or place.
     Expired,
 }
 

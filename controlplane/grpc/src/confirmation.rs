@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign, verify};
 use s3o_core::removal::{Removal, RemovalOrder};
-use s3o_types::{BackendId, Secret};
+use s3o_types::{BackendId, Place, Secret, Seq};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -21,17 +21,21 @@ pub(crate) struct Confirmations {
 }
 
 impl Confirmations {
-    /// Without a secret one is drawn, and only this process takes what it gave.
+    /// Without a secret one is drawn, and only this process takes what it gave. The secret itself signs nothing that leaves.
     pub(crate) fn new(secret: Option<&Secret>) -> Self {
         let drawn = || rand::random::<[u8; 32]>().to_vec();
         let secret = secret.map_or_else(drawn, |secret| secret.expose().as_bytes().to_vec());
-        Self { key: Key::new(HMAC_SHA256, &secret) }
+        let derived = sign(&Key::new(HMAC_SHA256, &secret), PURPOSE.as_bytes());
+        Self { key: Key::new(HMAC_SHA256, derived.as_ref()) }
     }
 
     /// For this order, of that cluster.
     pub(crate) fn issue(&self, cluster: Uuid, order: RemovalOrder) -> String {
-        let RemovalOrder { backend, removal: Removal { mode, accepts_losses }, until_us } = order;
-        let said = format!("{}.{}.{accepts_losses}.{until_us}", backend.0, mode.as_str());
+        let RemovalOrder { backend, removal: Removal { mode, losses_upto }, drained_us, place, until_us } =
+            order;
+        let upto = losses_upto.map_or_else(|| "none".to_owned(), |seq| seq.0.to_string());
+        let (id, mode, place) = (backend.0, mode.as_str(), place.number());
+        let said = format!("{id}.{mode}.{upto}.{drained_us}.{place}.{until_us}");
         let signature = sign(&self.key, signed(cluster, &said).as_bytes());
         let mut text = format!("{said}.");
         for byte in signature.as_ref() {
@@ -52,16 +56,21 @@ impl Confirmations {
 }
 
 fn signed(cluster: Uuid, said: &str) -> String {
-    format!("{PURPOSE}\n{cluster}\n{said}")
+    format!("{cluster}\n{said}")
 }
 
 fn parse(said: &str) -> Option<RemovalOrder> {
     let mut words = said.split('.');
     let backend = BackendId(words.next()?.parse().ok()?);
     let mode = words.next()?.parse().ok()?;
-    let accepts_losses = words.next()?.parse().ok()?;
+    let losses_upto = match words.next()? {
+        "none" => None,
+        upto => Some(Seq(upto.parse().ok()?)),
+    };
+    let drained_us = words.next()?.parse().ok()?;
+    let place = Place::from_number(words.next()?.parse().ok()?);
     let until_us = words.next()?.parse().ok()?;
-    Some(RemovalOrder { backend, removal: Removal { mode, accepts_losses }, until_us })
+    Some(RemovalOrder { backend, removal: Removal { mode, losses_upto }, drained_us, place, until_us })
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -81,8 +90,10 @@ mod tests {
     use s3o_core::removal::RemovalMode;
 
     fn order() -> RemovalOrder {
-        let removal = Removal { mode: RemovalMode::Purge, accepts_losses: true };
-        RemovalOrder { backend: BackendId(7), removal, until_us: 1_700_000_000_000_000 }
+        let removal = Removal { mode: RemovalMode::Purge, losses_upto: Some(Seq(55)) };
+        let place = Place::from_number(3);
+        let (drained_us, until_us) = (1_600_000_000_000_000, 1_700_000_000_000_000);
+        RemovalOrder { backend: BackendId(7), removal, drained_us, place, until_us }
     }
 
     #[test]
@@ -98,7 +109,10 @@ mod tests {
         for changed in [
             text.replacen('7', "8", 1),
             text.replacen("purge", "forget", 1),
-            text.replacen("true", "false", 1),
+            text.replacen(".55.", ".56.", 1),
+            text.replacen(".55.", ".none.", 1),
+            text.replacen(".3.", ".4.", 1),
+            text.replacen(".16", ".15", 1),
             text.replacen(".17", ".18", 1),
             text[..text.len() - 2].to_owned(),
             text[..text.len() - 1].to_owned(),

@@ -38,4 +38,7 @@ pub use session::reports::{Breaker, Reports, SeenBackend, SessionReport};
 pub use wiring::{Ports, Wiring};
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests;

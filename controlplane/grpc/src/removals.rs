@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use s3o_core::removal::{NotRemoved, Removal, RemovalMode, RemovalOrder, RemovalPreview};
+use s3o_core::removal::{NotRemoved, Removal, RemovalMode, RemovalOrder, RemovalPreview, RemovalSeen};
 use s3o_proto::v1;
 use s3o_runtime::audit;
 use tonic::{Code, Status};
@@ -24,7 +24,10 @@ fn refused(name: &str, why: NotRemoved) -> Status {
         NotRemoved::Expired => about_field(
             Code::FailedPrecondition,
             "confirmation",
-            &format!("is older than {} s: look at the preview again", COUNTS_FOR.as_secs()),
+            &format!(
+                "is older than {} s, or the backend was changed since: look at the preview again",
+                COUNTS_FOR.as_secs()
+            ),
         ),
     }
 }
@@ -39,9 +42,11 @@ pub(crate) async fn preview(
     let ports = wiring.ports()?;
     let looked = ports.removals.preview_removal(&name).await.map_err(|error| port_failed(&error))?;
     let preview = looked.map_err(|why| refused(&name, why))?;
-    let RemovalPreview { backend, name, objects, bytes, imported, last_copies, uploads, now_us } = preview;
+    let RemovalPreview { backend, name, objects, bytes, imported, last_copies, uploads, seen } = preview;
+    let RemovalSeen { now_us, drained_us, place, log_head } = seen;
     let until_us = now_us + i64::try_from(COUNTS_FOR.as_micros()).unwrap_or(i64::MAX);
-    let order = RemovalOrder { backend, removal: Removal { mode, accepts_losses: accept_losses }, until_us };
+    let removal = Removal { mode, losses_upto: accept_losses.then_some(log_head) };
+    let order = RemovalOrder { backend, removal, drained_us, place, until_us };
     let cluster = ports.configs.current().cluster;
     Ok(v1::RemovalPreview {
         name,
@@ -63,14 +68,10 @@ pub(crate) async fn remove(wiring: &Wiring, request: v1::RemoveBackendRequest) -
     let ports = wiring.ports()?;
     let config = ports.configs.current();
     let order = wiring.confirmations.read(config.cluster, &confirmation)?;
-    // Not by the configuration alone: it may be a moment old, and the order is decided by the number.
-    let named = config.backends.iter().find(|backend| backend.spec.id == order.backend);
-    if named.is_some_and(|backend| backend.spec.name != name) {
-        return Err(bad_request("name", "is not the backend that the confirmation is for"));
-    }
-    let done = ports.removals.remove(order).await.map_err(|error| port_failed(&error))?;
+    // Before it is done: whether its answer comes or not, somebody wanted it.
+    let (mode, losses_upto) = (order.removal.mode.as_str(), order.removal.losses_upto.map(|seq| seq.0));
+    audit!("backend.remove", backend = %name, mode, losses_upto);
+    let done = ports.removals.remove(&name, order).await.map_err(|error| port_failed(&error))?;
     done.map_err(|why| refused(&name, why))?;
-    let Removal { mode, accepts_losses } = order.removal;
-    audit!("backend.remove", backend = %name, mode = mode.as_str(), accepts_losses);
     Ok(name)
 }

@@ -18,7 +18,10 @@ const NDJSON: &str = "application/x-ndjson";
 /// Whether the client would rather read how far it is than wait for the end.
 pub(crate) fn wants_lines(request: &HttpRequest) -> bool {
     let accepted = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    accepted.split(',').any(|kind| kind.split(';').next().unwrap_or_default().trim() == NDJSON)
+    accepted.split(',').any(|kind| {
+        let mut words = kind.split(';').map(str::trim);
+        words.next() == Some(NDJSON) && !words.any(|word| matches!(word, "q=0" | "q=0.0"))
+    })
 }
 
 fn line(value: &impl Serialize) -> Bytes {

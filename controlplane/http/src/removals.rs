@@ -1,12 +1,13 @@
 //! Backends that are given up, as REST: a preview with a confirmation, then the order.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use s3o_proto::v1;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::{Answer, asked};
 use crate::drains::accepted;
 use crate::edge::RequestId;
+use crate::failure::Failure;
 use crate::server::State;
 
 /// What is to become of the bytes there.
@@ -18,12 +19,8 @@ pub(crate) struct Wish {
     accept_losses: bool,
 }
 
-/// What the preview gave.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Confirmed {
-    confirmation: String,
-}
+/// What the preview gave. Not in the query: that is what access logs keep.
+const CONFIRMATION: &str = "x-s3o-confirmation";
 
 #[derive(Serialize)]
 struct Preview {
@@ -78,19 +75,22 @@ pub(crate) async fn preview(
     let mut admin = state.deps.admin.clone();
     let Wish { mode, accept_losses } = query.into_inner();
     let request = v1::PreviewRemovalRequest { name: name.into_inner(), mode, accept_losses };
-    let preview = asked(admin.preview_removal(request), &id).await?;
-    Ok(HttpResponse::Ok().json(Preview::from(preview)))
+    // It counts for as long as the backend has objects.
+    let preview = admin.preview_removal(request).await.map_err(|error| Failure::of_status(&error, &id))?;
+    Ok(HttpResponse::Ok().json(Preview::from(preview.into_inner())))
 }
 
-/// `DELETE /admin/api/backends/{name}?confirmation=`: 202, with how far it is.
+/// `DELETE /admin/api/backends/{name}` with `X-S3O-Confirmation`: 202, with how far it is.
 pub(crate) async fn remove(
     state: web::Data<State>,
     id: RequestId,
     name: web::Path<String>,
-    query: web::Query<Confirmed>,
+    request: HttpRequest,
 ) -> Answer {
+    let given = request.headers().get(CONFIRMATION).and_then(|value| value.to_str().ok());
+    let missing = "the header X-S3O-Confirmation is missing: GET …/removal gives what belongs there";
+    let confirmation = given.ok_or_else(|| Failure::new(400, missing, &id))?.to_owned();
     let mut admin = state.deps.admin.clone();
-    let Confirmed { confirmation } = query.into_inner();
     let request = v1::RemoveBackendRequest { name: name.into_inner(), confirmation };
     let progress = asked(admin.remove_backend(request), &id).await?;
     accepted(progress, &id).await

@@ -459,17 +459,18 @@ async fn a_backend_is_given_up_with_the_confirmation_of_its_preview() {
     let (status, preview) = server.json(line, TOKEN).await;
     assert_eq!((status, &preview["objects"], &preview["confirm_within_s"]), (200, &json!(3), &json!(60)));
     let confirmation = preview["confirmation"].as_str().unwrap();
-    let (status, removing) =
-        server.json(&format!("DELETE /admin/api/backends/b1?confirmation={confirmation}"), TOKEN).await;
+    let confirmed = format!("{TOKEN}X-S3O-Confirmation: {confirmation}\r\n");
+    let (status, removing) = server.json("DELETE /admin/api/backends/b1", &confirmed).await;
     assert_eq!((status, &removing["removal"], &removing["objects"]), (202, &json!("purge"), &json!(3)));
     for (line, status) in [
-        ("DELETE /admin/api/backends/b1?confirmation=x", 409),
         ("DELETE /admin/api/backends/b1", 400),
         ("GET /admin/api/backends/b1/removal", 400),
         ("GET /admin/api/backends/b2/removal?mode=purge", 404),
     ] {
         assert_eq!(server.json(line, TOKEN).await.0, status, "{line}");
     }
+    let other = format!("{TOKEN}X-S3O-Confirmation: x\r\n");
+    assert_eq!(server.json("DELETE /admin/api/backends/b1", &other).await.0, 409);
     server.end().await;
 }
 

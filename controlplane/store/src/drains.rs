@@ -11,6 +11,7 @@ use tokio_postgres::{Row, Transaction};
 use crate::Store;
 use crate::configs::{mint, retire_empty};
 use crate::error::Failure;
+use crate::reconcile;
 use crate::rows::{Cells, corrupt, removal};
 use crate::scan::{self, Scan};
 
@@ -19,11 +20,12 @@ const LOCK: &str = "
     WHERE u.slot = 0 AND b.name = $1 AND b.state <> 'removed' FOR UPDATE OF u";
 
 /// A statement after the lock: it sees what those that held it have written.
-const LOCKED: &str = "SELECT declared, asked_to_drain FROM backends WHERE id = $1 AND state <> 'removed'";
+const LOCKED: &str =
+    "SELECT declared, asked_to_drain, removal FROM backends WHERE id = $1 AND state <> 'removed'";
 
 const DRAINS: &str = "
     SELECT b.id, b.name, b.asked_to_drain, s.finished, u.objects, u.used, u.other,
-           b.removal, b.removal_accepts_losses,
+           b.removal, b.removal_losses_upto,
            (SELECT count(*) FROM replication_queue q
             WHERE EXISTS (SELECT FROM copies c WHERE c.version = q.version AND c.backend = b.id)) AS waiting
     FROM backends b JOIN copy_scans s ON s.kind = 'drain' AND s.subject = b.id,
@@ -34,17 +36,24 @@ const DRAINS: &str = "
     ) AS u
     WHERE b.state = 'draining' ORDER BY b.name";
 
+const END_REMOVAL: &str = "UPDATE backends SET removal = NULL, removal_losses_upto = NULL WHERE id = $1";
+
 async fn set_drain(transaction: &Transaction<'_>, name: &str, wish: bool) -> Result<bool, Failure> {
     let Some(row) = transaction.query_opt(LOCK, &[&name]).await? else { return Ok(false) };
     let id: i32 = row.get(0);
     let Some(row) = transaction.query_opt(LOCKED, &[&id]).await? else { return Ok(false) };
     let (declared, asked): (bool, bool) = (row.get(0), row.get(1));
+    let removal: Option<&str> = row.get(2);
+    if !wish && removal.is_some() {
+        transaction.execute(END_REMOVAL, &[&id]).await?;
+        mint(transaction).await?;
+    }
     if asked == wish {
         // To ask twice changes nothing; to take back what nobody asked for is a mistake.
-        return Ok(wish);
+        return Ok(wish || removal.is_some());
     }
     let state = if wish || !declared { "draining" } else { "active" };
-    let sql = "UPDATE backends SET asked_to_drain = $2, state = $3, removal = NULL, removal_accepts_losses = false WHERE id = $1";
+    let sql = "UPDATE backends SET asked_to_drain = $2, state = $3 WHERE id = $1";
     transaction.execute(sql, &[&id, &wish, &state]).await?;
     if wish {
         scan::begin(transaction, Scan::Drain, id).await?;
@@ -52,6 +61,10 @@ async fn set_drain(transaction: &Transaction<'_>, name: &str, wish: bool) -> Res
         scan::end(transaction, Scan::Drain, id).await?;
         // Versions that were copied elsewhere have one copy too many now.
         scan::begin(transaction, Scan::Returned, id).await?;
+    }
+    if state == "active" && removal == Some("forget") {
+        // What was forgotten is there still, and nothing names it: it is looked for.
+        reconcile::begin(transaction, id).await?;
     }
     mint(transaction).await?;
     Ok(true)

@@ -8,9 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use s3o_core::call::ExtentOf;
 use s3o_core::ports::{PortError, Removals};
-use s3o_core::removal::{HeldCopy, NotRemoved, Removal, RemovalOrder, RemovalPreview};
+use s3o_core::removal::{HeldCopy, NotRemoved, Removal, RemovalOrder, RemovalPreview, RemovalSeen};
 use s3o_core::upload::UploadRow;
-use s3o_types::{BackendId, BucketId, Extent, Gen, VersionId};
+use s3o_types::{BackendId, BucketId, Extent, Gen, Place, Seq, VersionId};
 use tokio_postgres::Transaction;
 use uuid::Uuid;
 
@@ -22,18 +22,22 @@ use crate::rows::{Cells, UploadRecord, corrupt, fifteen_bits, removal, small};
 use crate::uploads::columns;
 
 /// How long a look at millions of copies may take.
-const PATIENCE: Duration = Duration::from_mins(5);
+const PATIENCE: Duration = Duration::from_mins(30);
 
 const FIND: &str = "SELECT id, state FROM backends WHERE name = $1 AND state <> 'removed'";
 
 /// One pass over the backend's copies: an operator waits for it. Copies of versions that were displaced and wait for their
 /// deletion may be among them.
 const PREVIEW: &str = "
-    SELECT b.id, b.name, u.objects, u.used, (extract(epoch FROM now()) * 1000000)::bigint AS now_us,
+    SELECT b.id, b.name, u.objects, u.used, b.place, (SELECT last_value FROM change_seq) AS log_head,
+        (SELECT (extract(epoch FROM s.started) * 1000000)::bigint FROM copy_scans s
+         WHERE s.kind = 'drain' AND s.subject = b.id) AS drained_us,
         (SELECT count(*) FROM copies c WHERE c.backend = b.id AND c.foreign_key IS NOT NULL) AS imported,
         (SELECT count(DISTINCT c.version) FROM copies c WHERE c.backend = b.id AND NOT EXISTS (
-            SELECT FROM copies o WHERE o.version = c.version AND o.extent = c.extent AND o.backend <> c.backend
-              AND o.state = 'verified')) AS last_copies,
+            SELECT FROM copies o JOIN backends k ON k.id = o.backend
+            WHERE o.version = c.version AND o.extent = c.extent AND o.backend <> c.backend
+              AND o.state = 'verified' AND k.state = 'active' AND k.attached
+              AND NOT EXISTS (SELECT FROM copy_scans s WHERE s.kind = 'unhealthy' AND s.subject = k.id))) AS last_copies,
         (SELECT count(DISTINCT p.upload) FROM part_copies p WHERE p.backend = b.id) AS uploads
     FROM backends b, LATERAL (
         SELECT COALESCE(sum(objects), 0)::bigint AS objects, COALESCE(sum(used), 0)::bigint AS used
@@ -43,16 +47,25 @@ const PREVIEW: &str = "
 
 const LOCK: &str = "SELECT FROM backend_usage WHERE backend = $1 AND slot = 0 FOR UPDATE";
 
+/// After a look that may have taken minutes.
+const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+
 /// By the clock of the moment, not of the transaction: the lock may have taken its time.
 const ORDER: &str = "
-    UPDATE backends SET removal = $2, removal_accepts_losses = $3
-    WHERE id = $1 AND state = 'draining' AND extract(epoch FROM clock_timestamp()) * 1000000 <= $4::bigint";
+    UPDATE backends b SET removal = $2, removal_losses_upto = $3
+    WHERE b.id = $1 AND b.state = 'draining' AND b.name = $4 AND b.place = $5
+      AND extract(epoch FROM clock_timestamp()) * 1000000 <= $6::bigint
+      AND EXISTS (SELECT FROM copy_scans s WHERE s.kind = 'drain' AND s.subject = b.id
+                  AND (extract(epoch FROM s.started) * 1000000)::bigint = $7)";
 
-const IS_DRAINED: &str =
-    "SELECT state = 'draining' AS drained FROM backends WHERE id = $1 AND state <> 'removed'";
+/// An order whose answer was lost may stand already.
+const STANDS: &str = "
+    SELECT state = 'draining' AS drained,
+           state = 'draining' AND removal = $3 AND removal_losses_upto IS NOT DISTINCT FROM $4 AS stands
+    FROM backends WHERE id = $1 AND name = $2 AND state <> 'removed'";
 
 const REMOVALS: &str = "
-    SELECT id, removal, removal_accepts_losses FROM backends
+    SELECT id, removal, removal_losses_upto FROM backends
     WHERE state = 'draining' AND removal IS NOT NULL ORDER BY id";
 
 const HELD: &str = "
@@ -71,21 +84,27 @@ const UPLOADS: &str = concat!(
 /// $1 backend, $2 rows of each kind, $3 slot.
 const FORGET: &str = "
     WITH given_up AS (
-        SELECT id FROM backends WHERE id = $1 AND state = 'draining' AND removal = 'forget' FOR SHARE
+        SELECT id FROM backends WHERE id = $1 AND state = 'draining' AND removal = 'forget'
+          AND NOT EXISTS (SELECT FROM settings WHERE name = 'recovery') FOR SHARE
     ),
     due AS MATERIALIZED (
         SELECT q.id FROM cleanup_queue q JOIN given_up g ON g.id = q.backend
         WHERE q.claimed_by IS NULL OR q.claimed_until < now()
-        ORDER BY q.id LIMIT $2 FOR UPDATE OF q SKIP LOCKED
+        ORDER BY q.storage_key LIMIT $2 FOR UPDATE OF q SKIP LOCKED
     ),
     queued AS (DELETE FROM cleanup_queue q USING due WHERE q.id = due.id RETURNING q.backend, q.size),
     letters AS MATERIALIZED (
-        SELECT d.id FROM cleanup_dlq d JOIN given_up g ON g.id = d.backend ORDER BY d.id LIMIT $2
+        SELECT d.id FROM cleanup_dlq d JOIN given_up g ON g.id = d.backend ORDER BY d.storage_key LIMIT $2
         FOR UPDATE OF d SKIP LOCKED
     ),
     dead AS (DELETE FROM cleanup_dlq d USING letters l WHERE d.id = l.id RETURNING d.backend, d.size),
+    stored AS MATERIALIZED (
+        SELECT f.backend, f.storage_key, f.bytes FROM journal_files f JOIN given_up g ON g.id = f.backend
+        WHERE NOT f.gone ORDER BY f.storage_key FOR UPDATE OF f
+    ),
     files AS (
-        DELETE FROM journal_files f USING given_up g WHERE f.backend = g.id RETURNING f.backend, f.bytes
+        UPDATE journal_files f SET gone = true, lost = f.lost OR f.stored, stored = false, bytes = 0
+        FROM stored s WHERE f.backend = s.backend AND f.storage_key = s.storage_key RETURNING s.backend, s.bytes
     ),
     gone AS (
         SELECT backend, 0 AS used, -size AS orphaned FROM queued
@@ -104,7 +123,9 @@ const FORGET: &str = "
 const TRY_AGAIN: &str = "
     WITH letters AS MATERIALIZED (
         SELECT d.id FROM cleanup_dlq d JOIN backends b ON b.id = d.backend
-        WHERE d.backend = $1 AND b.state = 'draining' AND b.removal = 'purge' ORDER BY d.id LIMIT $2
+        WHERE d.backend = $1 AND b.state = 'draining' AND b.removal = 'purge'
+          AND NOT EXISTS (SELECT FROM settings WHERE name = 'recovery')
+        ORDER BY d.storage_key LIMIT $2
         FOR UPDATE OF d SKIP LOCKED
     ),
     dead AS (DELETE FROM cleanup_dlq d USING letters l WHERE d.id = l.id RETURNING d.*)
@@ -120,7 +141,7 @@ fn given_up(cells: Cells<'_>) -> Result<Option<(BackendId, Removal)>, String> {
     Ok(removal(cells)?.map(|removal| (id, removal)))
 }
 
-fn preview(cells: Cells<'_>) -> Result<RemovalPreview, String> {
+fn preview(cells: Cells<'_>, now_us: i64) -> Result<RemovalPreview, String> {
     Ok(RemovalPreview {
         backend: BackendId(cells.get("id")?),
         name: cells.get("name")?,
@@ -129,7 +150,12 @@ fn preview(cells: Cells<'_>) -> Result<RemovalPreview, String> {
         imported: cells.unsigned("imported")?,
         last_copies: cells.unsigned("last_copies")?,
         uploads: cells.unsigned("uploads")?,
-        now_us: cells.get("now_us")?,
+        seen: RemovalSeen {
+            now_us,
+            drained_us: cells.get::<Option<i64>>("drained_us")?.unwrap_or_default(),
+            place: Place::from_number(cells.get("place")?),
+            log_head: Seq(cells.get("log_head")?),
+        },
     })
 }
 
@@ -145,20 +171,25 @@ fn held(cells: Cells<'_>) -> Result<HeldCopy, String> {
 
 async fn order(
     transaction: &Transaction<'_>,
+    name: &str,
     order: RemovalOrder,
 ) -> Result<Result<(), NotRemoved>, Failure> {
-    let RemovalOrder { backend, removal: Removal { mode, accepts_losses }, until_us } = order;
+    let RemovalOrder { backend, removal: Removal { mode, losses_upto }, drained_us, place, until_us } = order;
+    let (mode, upto) = (mode.as_str(), losses_upto.map(|seq| seq.0));
     transaction.query(LOCK, &[&backend.0]).await?;
-    if transaction.execute(ORDER, &[&backend.0, &mode.as_str(), &accepts_losses, &until_us]).await? > 0 {
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+        [&backend.0, &mode, &upto, &name, &place.number(), &until_us, &drained_us];
+    if transaction.execute(ORDER, &params).await? > 0 {
         mint(transaction).await?;
         return Ok(Ok(()));
     }
-    let row = transaction.query_opt(IS_DRAINED, &[&backend.0]).await?;
-    Ok(Err(match row.map(|row| row.get::<_, bool>("drained")) {
-        None => NotRemoved::Unknown,
-        Some(false) => NotRemoved::NotDrained,
-        Some(true) => NotRemoved::Expired,
-    }))
+    let row = transaction.query_opt(STANDS, &[&backend.0, &name, &mode, &upto]).await?;
+    let Some(row) = row else { return Ok(Err(NotRemoved::Unknown)) };
+    Ok(match (row.get("drained"), row.get::<_, Option<bool>>("stands")) {
+        (_, Some(true)) => Ok(()),
+        (true, _) => Err(NotRemoved::Expired),
+        (false, _) => Err(NotRemoved::NotDrained),
+    })
 }
 
 #[async_trait]
@@ -172,16 +203,18 @@ impl Removals for Store {
             return Ok(Err(NotRemoved::NotDrained));
         }
         let looked = pool.transact_within(PATIENCE, async |transaction: &Transaction<'_>| {
-            Ok(transaction.query_opt(PREVIEW, &[&id]).await?)
+            let row = transaction.query_opt(PREVIEW, &[&id]).await?;
+            Ok((row, transaction.query_one(CLOCK, &[]).await?.get::<_, i64>(0)))
         });
-        let Some(row) = looked.await? else { return Ok(Err(NotRemoved::Unknown)) };
-        Ok(Ok(preview(Cells(&row)).map_err(|why| corrupt("backends", name, why))?))
+        let (row, now_us) = looked.await?;
+        let Some(row) = row else { return Ok(Err(NotRemoved::Unknown)) };
+        Ok(Ok(preview(Cells(&row), now_us).map_err(|why| corrupt("backends", name, why))?))
     }
 
-    async fn remove(&self, wish: RemovalOrder) -> Result<Result<(), NotRemoved>, PortError> {
+    async fn remove(&self, name: &str, wish: RemovalOrder) -> Result<Result<(), NotRemoved>, PortError> {
         let pool = &self.inner.general;
         let change =
-            || pool.transact_once(async |transaction: &Transaction<'_>| order(transaction, wish).await);
+            || pool.transact_once(async |transaction: &Transaction<'_>| order(transaction, name, wish).await);
         let done = pool.retried(change).await?;
         self.inner.wake_config.notify_one();
         Ok(done)

@@ -229,7 +229,7 @@ async fn steps_are_the_claims_owners() {
     let state = world.store.claim_journal(claim(ours)).await.unwrap().unwrap();
     assert_eq!(state.segment, 1);
     assert!(world.store.claim_journal(claim(theirs)).await.unwrap().is_none());
-    world.store.close(ours).await.unwrap();
+    Sessions::close(&world.store, ours).await.unwrap();
     assert!(world.store.claim_journal(claim(theirs)).await.unwrap().is_some(), "its owner is gone");
     world.store.release_journal(theirs).await.unwrap();
     assert!(world.store.claim_journal(claim(ours)).await.unwrap().is_some());

@@ -4,11 +4,12 @@
 mod support;
 
 use s3o_core::call::{Call, GiveUp, Outcome};
-use s3o_core::ports::{Drains, Ledger, Maintenance, Queues, Removals};
-use s3o_core::removal::{NotRemoved, Removal, RemovalMode, RemovalOrder, RemovalPreview};
+use s3o_core::journal::StoredFile;
+use s3o_core::ports::{Drains, Journal, Ledger, Maintenance, Queues, Recovery, Removals};
+use s3o_core::removal::{NotRemoved, Removal, RemovalMode, RemovalOrder, RemovalPreview, RemovalSeen};
 use s3o_core::{cleanup::Claim, removal::HeldCopy};
-use s3o_types::{AckLevel, BackendId, ErrorCode};
-use support::{World, op};
+use s3o_types::{AckLevel, BackendId, ErrorCode, Place, Seq};
+use support::{World, declared, op};
 use uuid::Uuid;
 
 const B0: BackendId = BackendId(1);
@@ -19,8 +20,9 @@ impl World {
     }
 
     async fn order(&self, mode: RemovalMode, accepts_losses: bool) -> RemovalOrder {
-        let until_us = self.preview().await.now_us + 60_000_000;
-        RemovalOrder { backend: B0, removal: Removal { mode, accepts_losses }, until_us }
+        let RemovalSeen { now_us, drained_us, place, log_head } = self.preview().await.seen;
+        let removal = Removal { mode, losses_upto: accepts_losses.then_some(log_head) };
+        RemovalOrder { backend: B0, removal, drained_us, place, until_us: now_us + 60_000_000 }
     }
 
     async fn give_up(&self, copy: HeldCopy) -> Outcome {
@@ -42,37 +44,113 @@ async fn an_order_is_taken_for_a_drained_backend_and_in_time() {
     let preview = world.store.preview_removal("b0").await.unwrap();
     assert_eq!(preview, Err(NotRemoved::NotDrained));
     assert_eq!(world.store.preview_removal("nobody").await.unwrap(), Err(NotRemoved::Unknown));
-    let removal = Removal { mode: RemovalMode::Purge, accepts_losses: true };
-    let order = RemovalOrder { backend: B0, removal, until_us: i64::MAX };
-    assert_eq!(world.store.remove(order).await.unwrap(), Err(NotRemoved::NotDrained));
+    let removal = Removal { mode: RemovalMode::Purge, losses_upto: Some(Seq(99)) };
+    let (drained_us, place) = (0, Place::FIRST);
+    let order = RemovalOrder { backend: B0, removal, drained_us, place, until_us: i64::MAX };
+    assert_eq!(world.store.remove("b0", order).await.unwrap(), Err(NotRemoved::NotDrained));
     let unknown = RemovalOrder { backend: BackendId(99), ..order };
-    assert_eq!(world.store.remove(unknown).await.unwrap(), Err(NotRemoved::Unknown));
+    assert_eq!(world.store.remove("b0", unknown).await.unwrap(), Err(NotRemoved::Unknown));
 
     assert!(world.store.drain("b0").await.unwrap());
-    let now_us = world.preview().await.now_us;
-    let late = RemovalOrder { until_us: now_us - 1, ..order };
-    assert_eq!(world.store.remove(late).await.unwrap(), Err(NotRemoved::Expired));
+    let order = world.order(RemovalMode::Purge, true).await;
+    assert_eq!(world.store.remove("b1", order).await.unwrap(), Err(NotRemoved::Unknown), "another's");
+    for changed in [
+        RemovalOrder { until_us: order.until_us - 120_000_000, ..order },
+        RemovalOrder { drained_us: order.drained_us - 1, ..order },
+        RemovalOrder { place: Place::from_number(order.place.number() + 1), ..order },
+    ] {
+        assert_eq!(world.store.remove("b0", changed).await.unwrap(), Err(NotRemoved::Expired));
+    }
     assert!(world.store.removals().await.unwrap().is_empty());
-    let in_time = RemovalOrder { until_us: now_us + 60_000_000, ..order };
-    assert_eq!(world.store.remove(in_time).await.unwrap(), Ok(()));
-    assert_eq!(world.store.removals().await.unwrap(), [(B0, removal)]);
+    assert_eq!(world.store.remove("b0", order).await.unwrap(), Ok(()));
+    assert_eq!(world.store.removals().await.unwrap(), [(B0, order.removal)]);
+    let again = RemovalOrder { until_us: 0, ..order };
+    assert_eq!(world.store.remove("b0", again).await.unwrap(), Ok(()), "its first answer was lost");
     let drains = world.store.drains().await.unwrap();
-    assert_eq!(drains[0].removal, Some(removal));
+    assert_eq!(drains[0].removal, Some(order.removal));
+    assert!(world.store.drain("b0").await.unwrap(), "to ask for the drain again changes nothing");
+    assert_eq!(world.store.removals().await.unwrap().len(), 1);
     // The drain is taken back, and asked for again: what was confirmed once is not.
     assert!(world.store.undrain("b0").await.unwrap());
     assert!(world.store.removals().await.unwrap().is_empty());
     assert!(world.store.drain("b0").await.unwrap());
     assert!(world.store.removals().await.unwrap().is_empty());
+    assert_eq!(world.store.remove("b0", order).await.unwrap(), Err(NotRemoved::Expired), "of another drain");
+}
+
+/// One that no file declares is drained by itself: there is no drain to take back, but the removal is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_is_taken_back_whoever_began_the_drain() {
+    let world = World::copied(AckLevel::One, 1).await;
+    world.put("k", 10).await;
+    let mut without = declared(&[None, None, None]);
+    without.backends.remove(0);
+    world.store.apply_declared(&without, "without b0").await.unwrap();
+    assert!(!world.store.undrain("b0").await.unwrap());
+    let order = world.order(RemovalMode::Forget, true).await;
+    world.store.remove("b0", order).await.unwrap().unwrap();
+    assert!(world.store.undrain("b0").await.unwrap(), "the removal is taken back");
+    assert!(world.store.removals().await.unwrap().is_empty());
+    let order = world.order(RemovalMode::Forget, true).await;
+    world.store.remove("b0", order).await.unwrap().unwrap();
+    world.store.apply_declared(&declared(&[None, None, None]), "with b0 again").await.unwrap();
+    assert!(world.store.removals().await.unwrap().is_empty(), "it is declared again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_goes_in_the_recovery_mode() {
+    let world = World::copied(AckLevel::One, 1).await;
+    world.put("k", 10).await;
+    world.put("gone", 10).await;
+    world.store.submit(world.delete(op(), "gone")).await;
+    world.store.drain("b0").await.unwrap();
+    let order = world.order(RemovalMode::Forget, true).await;
+    world.store.remove("b0", order).await.unwrap().unwrap();
+    world.store.enter_recovery("another timeline").await.unwrap();
+    let held = world.store.held_copies(B0, None, 10).await.unwrap();
+    let refused = world.give_up(held[0].clone()).await;
+    assert!(matches!(refused, Outcome::Refused(ref why) if why.code == ErrorCode::PreconditionFailed));
+    assert_eq!(world.store.forget_queued(B0, 10).await.unwrap(), 0);
+    world.store.end_recovery().await.unwrap();
+    assert_eq!(world.store.forget_queued(B0, 10).await.unwrap(), 1);
+    assert!(matches!(world.give_up(held[0].clone()).await, Outcome::Deleted { .. }));
+    world.audit().await;
+}
+
+/// What another backend is said to have counts only where that one is relied on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_on_backends_that_are_lost_or_unattached_count_for_nothing() {
+    let world = World::copied(AckLevel::All, 2).await;
+    world.put("k", 10).await;
+    world.store.drain("b0").await.unwrap();
+    assert_eq!(world.preview().await.last_copies, 0);
+    let order = world.order(RemovalMode::Purge, false).await;
+    world.store.remove("b0", order).await.unwrap().unwrap();
+    let held = world.store.held_copies(B0, None, 10).await.unwrap();
+    for (bad, good) in [
+        ("UPDATE backends SET attached = false WHERE name <> 'b0'", "UPDATE backends SET attached = true"),
+        (
+            "INSERT INTO copy_scans (kind, subject) SELECT 'unhealthy', id FROM backends WHERE name <> 'b0'",
+            "DELETE FROM copy_scans WHERE kind = 'unhealthy'",
+        ),
+    ] {
+        world.sql.batch_execute(bad).await.unwrap();
+        assert_eq!(world.preview().await.last_copies, 1, "{bad}");
+        let refused = world.give_up(held[0].clone()).await;
+        assert!(matches!(refused, Outcome::Refused(ref why) if why.code == ErrorCode::PreconditionFailed));
+        world.sql.batch_execute(good).await.unwrap();
+    }
+    assert_eq!(world.give_up(held[0].clone()).await, Outcome::CopyChanged);
+    world.audit().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn copies_go_one_by_one_and_the_last_ones_by_leave() {
-    let world = World::copied(AckLevel::One, 2).await;
+    let world = World::copied(AckLevel::All, 2).await;
     for n in 0..3 {
-        let key = format!("k{n}");
-        let (version, _) = world.put(&key, 10).await;
-        assert!(matches!(world.copy(&key, 10, version).await, Outcome::Committed { .. }));
+        world.put(&format!("k{n}"), 10).await;
     }
+    world.want(AckLevel::One, 2).await;
     world.put("only", 10).await;
     world.store.drain("b0").await.unwrap();
     let preview = world.preview().await;
@@ -87,7 +165,7 @@ async fn copies_go_one_by_one_and_the_last_ones_by_leave() {
     let refused = world.give_up(held[0].clone()).await;
     assert!(matches!(refused, Outcome::Refused(ref why) if why.code == ErrorCode::PreconditionFailed));
     let careful = world.order(RemovalMode::Purge, false).await;
-    world.store.remove(careful).await.unwrap().unwrap();
+    world.store.remove("b0", careful).await.unwrap().unwrap();
     for copy in &held[..3] {
         assert_eq!(world.give_up(copy.clone()).await, Outcome::CopyChanged);
     }
@@ -96,7 +174,7 @@ async fn copies_go_one_by_one_and_the_last_ones_by_leave() {
     assert_eq!(world.count("SELECT count(*) FROM replication_queue WHERE task = 'add'").await, 4);
     world.audit().await;
     let bold = world.order(RemovalMode::Purge, true).await;
-    world.store.remove(bold).await.unwrap().unwrap();
+    world.store.remove("b0", bold).await.unwrap().unwrap();
     let lost = world.give_up(held[3].clone()).await;
     assert_eq!(lost, Outcome::Deleted { existed: true, version: None, delete_marker: false });
     assert_eq!(world.count("SELECT count(*) FROM objects").await, 3);
@@ -122,7 +200,7 @@ async fn what_is_forgotten_is_not_asked_for_and_counts_no_more() {
     world.store.drain("b0").await.unwrap();
     assert_eq!(world.store.forget_queued(B0, 100).await.unwrap(), 0, "it is not given up");
     let purge = world.order(RemovalMode::Purge, false).await;
-    world.store.remove(purge).await.unwrap().unwrap();
+    world.store.remove("b0", purge).await.unwrap().unwrap();
     assert_eq!(world.store.forget_queued(B0, 1).await.unwrap(), 1);
     assert_eq!(world.store.forget_queued(B0, 100).await.unwrap(), 1);
     assert_eq!(world.store.forget_queued(B0, 100).await.unwrap(), 0);
@@ -131,10 +209,23 @@ async fn what_is_forgotten_is_not_asked_for_and_counts_no_more() {
 
     world.sql.batch_execute(dead).await.unwrap();
     world.sql.batch_execute(moved).await.unwrap();
+    let file = |number: u64, backend| StoredFile {
+        backend,
+        storage_key: format!(".s3o/journal/{number}"),
+        number,
+        bytes: 10,
+    };
+    for file in [file(1, B0), file(1, BackendId(2)), file(2, B0)] {
+        world.store.note_journal_file(&file).await.unwrap();
+        assert!(world.store.journal_file_stored(file.backend, &file.storage_key).await.unwrap());
+    }
+    assert_eq!(world.store.journal_hole().await.unwrap(), None);
     let forget = world.order(RemovalMode::Forget, false).await;
-    world.store.remove(forget).await.unwrap().unwrap();
+    world.store.remove("b0", forget).await.unwrap().unwrap();
     assert_eq!(world.claimable().await, 0);
-    assert_eq!(world.store.forget_queued(B0, 2).await.unwrap(), 4, "two of each kind");
+    assert_eq!(world.store.forget_queued(B0, 2).await.unwrap(), 6, "two of each kind");
+    assert_eq!(world.store.journal_hole().await.unwrap(), Some(2), "nobody else has it");
+    assert!(!world.store.journal_file_stored(B0, ".s3o/journal/1").await.unwrap(), "a PUT that ends late");
     assert_eq!(world.store.forget_queued(B0, 100).await.unwrap(), 1);
     assert_eq!(world.count("SELECT count(*) FROM cleanup_dlq").await, 0);
     assert_eq!(world.count("SELECT sum(orphaned)::bigint FROM backend_usage").await, 0);
@@ -144,8 +235,9 @@ async fn what_is_forgotten_is_not_asked_for_and_counts_no_more() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn attempts_at_copies_of_versions_that_are_gone_are_forgotten() {
     let world = World::copied(AckLevel::One, 2).await;
-    let (version, _) = world.put("k", 10).await;
-    world.copy("k", 10, version).await;
+    world.put("k", 10).await;
+    let living = "INSERT INTO copy_attempts (version, extent, attempts) SELECT version, 0, 1 FROM objects";
+    world.sql.batch_execute(living).await.unwrap();
     // As a Begin leaves them that was decided while its version was deleted.
     let orphans = "INSERT INTO copy_attempts (version, extent, attempts)
                    SELECT gen_random_uuid(), 0, 1 FROM generate_series(1, 1500)";

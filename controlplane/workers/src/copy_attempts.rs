@@ -10,8 +10,8 @@ use s3o_types::VersionId;
 
 use crate::harness::Worker;
 
-/// Rows looked at in a tick: a few hundred milliseconds of one connection.
-const PAGES: u32 = 50;
+/// Pages in a tick: a million versions, some seconds of one connection.
+const PAGES: u32 = 1000;
 
 pub(crate) struct CopyAttempts {
     maintenance: Arc<dyn Maintenance>,

@@ -175,6 +175,15 @@ impl JournalWorker {
         Ok(())
     }
 
+    /// A file of which no copy is left: as if there had been no snapshot, since the next one has all that it had.
+    async fn mend(&self, state: &mut JournalState) -> Result<(), String> {
+        let Some(hole) = self.journal.journal_hole().await.map_err(text)? else { return Ok(()) };
+        tracing::error!(hole, "a file of the journal is on no backend any more: a snapshot is made");
+        state.complete = None;
+        state.snapshot.take_if(|open| open.number <= hole);
+        Ok(())
+    }
+
     async fn run(&self, state: JournalState, counts: &mut Counts) -> Result<(), String> {
         // Before anything is written: a number that is taken on a backend would be one of another history.
         self.look_ahead(&state).await?;
@@ -191,19 +200,12 @@ impl Worker for JournalWorker {
         let Some(mut state) = self.claim().await? else {
             return Ok(Counts::from([("elsewhere".to_owned(), 1)]));
         };
-        // What is bad is deleted, which nothing is in the recovery mode.
-        let checked = match self.recovery.recovery().await.map_err(text)? {
-            None => self.files.check(&mut counts).await,
-            Some(_) => Ok(false),
-        };
-        if checked == Ok(true) {
-            // As if there had been no snapshot: the next one has all that the lost file had.
-            state.complete = None;
-        }
+        let checked = self.files.check(&mut counts).await;
+        self.mend(&mut state).await?;
         let ran = if self.settings.enabled { self.run(state, &mut counts).await } else { Ok(()) };
         // Also where nothing is shipped any more, so that a drained backend gets rid of what was.
         let ran = ran.and(self.files.chores(self.settings.copies, &mut counts).await);
-        let ran = ran.and(checked.map(drop));
+        let ran = ran.and(checked);
         let released = self.journal.release_journal(self.owner).await.map_err(text);
         ran.and(released).map(|()| counts)
     }

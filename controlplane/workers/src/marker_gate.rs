@@ -49,7 +49,7 @@ impl MarkerGate {
         if backend.health().is_up(Instant::now()) { Ok(backend) } else { Err(format!("{name} is down")) }
     }
 
-    /// Whether a backend is given up, and nothing is asked of it any more.
+    /// Whether a backend is given up, and nothing is deleted there any more.
     pub(crate) fn is_forgotten(&self, id: BackendId) -> bool {
         let config = self.configs.current();
         let row = config.backends.iter().find(|backend| backend.spec.id == id);

@@ -3,7 +3,8 @@
 //! Invariant: it only proposes. Whether a copy goes, and whether its version goes with it, is decided under the key's lock,
 //! by how the backend is given up then.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -12,7 +13,7 @@ use s3o_core::ports::{Ledger, Recovery, Removals};
 use s3o_core::removal::{HeldCopy, Removal};
 use s3o_core::worker::Counts;
 use s3o_runtime::{Shutdown, audit};
-use s3o_types::{BackendId, ErrorCode, Op};
+use s3o_types::{BackendId, ErrorCode, Extent, Op, VersionId};
 use uuid::Uuid;
 
 use crate::Deps;
@@ -21,6 +22,8 @@ use crate::stale_multipart::abort;
 
 /// Copies looked up at once.
 const PAGE: u32 = 500;
+/// Pages in a tick.
+const PAGES: u32 = 200;
 /// Calls under way at once: enough for a batch, and clients' own batches go in another lane.
 const AT_ONCE: usize = 64;
 
@@ -29,8 +32,13 @@ pub(crate) struct Remover {
     removals: Arc<dyn Removals>,
     recovery: Arc<dyn Recovery>,
     owner: Uuid,
+    /// Where this process's look has come to; another one looks by itself, and twice is as good as once.
+    places: Mutex<HashMap<BackendId, Place>>,
     shutdown: Shutdown,
 }
+
+/// Behind this copy; `None`: at the beginning.
+type Place = Option<(VersionId, Extent)>;
 
 impl Remover {
     pub(crate) fn new(deps: &Deps, owner: Uuid) -> Self {
@@ -39,6 +47,7 @@ impl Remover {
             removals: deps.removals.clone(),
             recovery: deps.recovery.clone(),
             owner,
+            places: Mutex::default(),
             shutdown: deps.shutdown.clone(),
         }
     }
@@ -70,20 +79,49 @@ impl Remover {
         }
     }
 
+    /// As many pages as a tick has time for; the next one goes on behind them, and at the end begins anew: what was kept may
+    /// have been moved. One that fails does not hold up the others.
     async fn copies(&self, backend: BackendId, counts: &mut Counts) -> Result<(), String> {
-        let mut after = None;
-        while !self.shutdown.is_stopping() {
+        let (mut after, mut first_error) = (self.place(backend), None);
+        for _ in 0..PAGES {
+            if self.shutdown.is_stopping() {
+                break;
+            }
             let page = self.removals.held_copies(backend, after, PAGE).await;
             let page = page.map_err(|error| error.to_string())?;
-            let Some(last) = page.last().map(|copy| (copy.of.version, copy.of.extent)) else { break };
+            after = page.last().map(|copy| (copy.of.version, copy.of.extent));
+            self.keep_place(backend, after);
+            if after.is_none() {
+                break;
+            }
             let calls: Vec<_> = page.into_iter().map(|copy| self.give_up(backend, copy)).collect();
             let mut calls = futures::stream::iter(calls).buffer_unordered(AT_ONCE);
             while let Some(done) = calls.next().await {
-                count(counts, done?);
+                match done {
+                    Ok(what) => count(counts, what),
+                    Err(why) => first_error = first_error.or(Some(why)),
+                }
             }
-            after = Some(last);
         }
-        Ok(())
+        first_error.map_or(Ok(()), Err)
+    }
+
+    fn place(&self, backend: BackendId) -> Place {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&backend).copied().flatten()
+    }
+
+    fn keep_place(&self, backend: BackendId, place: Place) {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(backend, place);
+    }
+
+    async fn empty(&self, backend: BackendId, removal: Removal, counts: &mut Counts) -> Result<(), String> {
+        // What takes its time comes last.
+        let queued = self.queued(backend, counts).await;
+        let uploads = match removal.losses_upto {
+            Some(_) => self.uploads(backend, counts).await,
+            None => Ok(()),
+        };
+        queued.and(uploads).and(self.copies(backend, counts).await)
     }
 
     /// Their clients are told at their next call.
@@ -128,13 +166,12 @@ impl Worker for Remover {
         if let Some(why) = self.recovery.recovery().await.map_err(|error| error.to_string())? {
             return Err(format!("nothing is let go in the recovery mode: {why}"));
         }
-        for (backend, Removal { mode: _, accepts_losses }) in removals {
-            self.copies(backend, &mut counts).await?;
-            if accepts_losses {
-                self.uploads(backend, &mut counts).await?;
+        let mut first_error = None;
+        for (backend, removal) in removals {
+            if let Err(why) = self.empty(backend, removal, &mut counts).await {
+                first_error = first_error.or(Some(format!("backend {}: {why}", backend.0)));
             }
-            self.queued(backend, &mut counts).await?;
         }
-        Ok(counts)
+        first_error.map_or(Ok(counts), Err)
     }
 }

@@ -33,7 +33,7 @@ impl Observer {
         }
     }
 
-    /// Those that all replicas have seen as down for longer than the operator bears.
+    /// Those that all replicas and data planes see as down, for longer than the operator bears.
     pub(crate) async fn unhealthy(&self) -> Result<Vec<BackendId>, String> {
         self.backends.meet().await;
         let threshold = i64::try_from(self.unhealthy_threshold.as_micros()).unwrap_or(i64::MAX);

@@ -331,3 +331,6 @@ fn parse_http_date(text: &str) -> Option<SystemTime> {
     use aws_smithy_types::date_time::{DateTime, Format};
     SystemTime::try_from(DateTime::from_str(text, Format::HttpDate).ok()?).ok()
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -41,3 +41,6 @@ pub use set::{Backend, BackendSet};
 pub use survey::{Finding, Survey, Verdict, survey};
 pub use upload::UploadWatch;
 pub use verify::verify_put;
+
+#[cfg(test)]
+mod fuzz;

@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::measure::{Interval, Meter, Settings};
 use crate::report::{Idle, Output, PostgresTotals, Report, Row};
 use crate::scenario::{self, Kind, Work};
-use crate::stack::{AckLevel, ControlOptions, Stack, StackArgs, in_bucket};
+use crate::stack::{AckLevel, ControlOptions, DataOptions, Stack, StackArgs, in_bucket};
 use crate::target::{Target, TargetSpec};
 
 /// What is measured when nobody says what: about ten minutes.
@@ -144,7 +144,8 @@ async fn start_targets(args: &RunArgs, stack: &mut Stack) -> Result<Vec<Target>>
     for controls in &args.control_planes {
         let name = format!("ours-{controls}cp");
         let chosen = control.get(..(*controls).max(1)).context("control planes")?;
-        let whole = stack.add_data_planes(&name, most(&args.data_planes), chosen).await?;
+        let whole =
+            stack.add_data_planes(&name, most(&args.data_planes), chosen, &DataOptions::default()).await?;
         for planes in &args.data_planes {
             let name = if is_scale { format!("ours-{planes}dp-{controls}cp") } else { "ours".to_owned() };
             let part = stack.part(&whole, &name, (*planes).max(1));

@@ -1,7 +1,7 @@
 //! `s3o-bench`: measures ours beside a plain proxy, the backend itself, and any other S3 endpoint.
 //!
 //! `compare.rs` (run) → `measure.rs` (one interval) → `load/` (requests) and `procs/` (what they cost);
-//! `stack/` starts what is measured; `commits/` and `generated/` are the two special runs; `report/` shows.
+//! `stack/` starts what is measured; `commits/`, `generated/` and `multipart/` are the special runs; `report/` shows.
 //!
 //! Invariant: nothing that is measured runs in this process, and everything it started ends with it.
 
@@ -14,6 +14,7 @@ mod lanes;
 mod load;
 mod machine;
 mod measure;
+mod multipart;
 mod null;
 mod procs;
 mod report;
@@ -49,6 +50,8 @@ enum Command {
     Commits(commits::CommitsArgs),
     /// LIST, and PUT and GET after a checkpoint, with many generated rows.
     List(generated::ListArgs),
+    /// A large object in parts, and Complete of many small ones.
+    Multipart(multipart::MultipartArgs),
     /// Shows a stored run again.
     Render(report::RenderArgs),
 }
@@ -78,6 +81,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Null(args) => null::run(args).await,
         Command::Commits(args) => commits::run(args).await,
         Command::List(args) => generated::run(args).await,
+        Command::Multipart(args) => multipart::run(args).await,
         Command::Render(args) => report::show(args),
     }
 }

@@ -40,6 +40,11 @@ pub(crate) fn ratio(ours: &[Option<f64>], theirs: &[Option<f64>]) -> Option<Spre
     spread(pairs)
 }
 
+/// The spread of `ours - theirs`, in the same way.
+pub(crate) fn difference(ours: &[Option<f64>], theirs: &[Option<f64>]) -> Option<Spread> {
+    spread(ours.iter().zip(theirs).filter_map(|(a, b)| Some((*a)? - (*b)?)))
+}
+
 /// Percentiles of one interval, in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Percentiles {
@@ -103,6 +108,14 @@ mod tests {
         let theirs = [Some(100.0), Some(50.0), Some(100.0), Some(1.0)];
         assert_eq!(ratio(&ours, &theirs), Some(Spread { median: 0.5, min: 0.5, max: 0.5 }));
         assert_eq!(ratio(&ours, &[Some(0.0), None]), None);
+    }
+
+    #[test]
+    fn differences_are_formed_within_a_round() {
+        let ours = [Some(12.0), Some(30.0), None, Some(11.0)];
+        let theirs = [Some(2.0), Some(19.0), Some(1.0), Some(2.0)];
+        assert_eq!(difference(&ours, &theirs), Some(Spread { median: 10.0, min: 9.0, max: 11.0 }));
+        assert_eq!(difference(&ours, &[None]), None);
     }
 
     #[test]

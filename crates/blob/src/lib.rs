@@ -19,3 +19,6 @@ pub use headers::{
     HeadersError, META_DESCRIPTION, META_KEY, StoredBlob, foreign_attributes, from_blob_headers,
     to_blob_headers,
 };
+
+#[cfg(test)]
+mod fuzz;

@@ -34,3 +34,6 @@ pub use secret::Secret;
 pub use storage_key::{BlobName, StorageKey};
 pub use time::Timestamp;
 pub use version::{VersionId, VersionRef};
+
+#[cfg(test)]
+mod fuzz;

@@ -126,6 +126,9 @@ impl LifecycleRule {
         if self.expire_after_days.is_some() && self.expire_on.is_some() {
             at("expire_on", "stands beside a number of days: one of them only");
         }
+        if self.expire_on.is_some_and(|date| !date.can_be_written()) {
+            at("expire_on", "is a day of the years 0000 to 9999");
+        }
         if self.expired_delete_markers && self.expires_current() {
             at(
                 "expired_delete_markers",

@@ -188,3 +188,6 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -121,6 +121,9 @@ fn replace_variable(fields: &mut BTreeMap<String, String>, file_name: &str) {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use futures::TryStreamExt as _;

@@ -11,3 +11,6 @@ pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod server;
 pub(crate) mod service;
+
+#[cfg(test)]
+mod fuzz;

@@ -138,6 +138,9 @@ fn bytes(rule: &CorsRule) -> usize {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -133,6 +133,9 @@ fn add(output: &mut ListObjectVersionsOutput, encoder: &Encoder, entry: VersionE
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use s3o_types::VersionId;
 

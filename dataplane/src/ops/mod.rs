@@ -343,3 +343,6 @@ fn check_acl(acl: Option<&str>, grants: bool) -> S3Result<()> {
         _ => Err(s3_error!(AccessControlListNotSupported)),
     }
 }
+
+#[cfg(test)]
+mod fuzz;

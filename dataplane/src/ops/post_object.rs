@@ -137,6 +137,9 @@ fn input(
             metadata.insert(name.to_owned(), value);
             continue;
         }
+        if name != "tagging" && value.chars().any(char::is_control) {
+            return Err(invalid_argument("A field has a control character, which no header can have"));
+        }
         match name.as_str() {
             "acl" => input.set_acl(Some(ObjectCannedACL::from(value))),
             "cache-control" => input.set_cache_control(Some(value)),
@@ -256,6 +259,9 @@ fn base_url(plane: &Plane, request: &Request<Body>, domains: &Domains, bucket: &
         None => format!("{scheme}://{host}/{bucket}"),
     }
 }
+
+#[cfg(test)]
+mod fuzz;
 
 #[cfg(test)]
 mod tests {

@@ -37,15 +37,10 @@ pub(super) async fn backend_of(plane: &Plane, target: &Target) -> Result<Arc<Bac
     })
 }
 
-/// Refuses a target whose backend began to be emptied after it was chosen, while nothing was sent: another one spares the
-/// drain a move. A write that has begun goes on, its commit stands, and the drain moves it.
-pub(super) fn still_wanted(plane: &Plane, target: &Target, chosen: Instant) -> Result<(), BackendError> {
-    if !plane.snapshot.load().drains_since(target.backend, chosen) {
-        return Ok(());
-    }
-    plane.metrics.drain_race();
-    let message = format!("backend {} has begun to be drained", target.backend.0);
-    Err(BackendError::new(BackendErrorKind::Connection, Certainty::NotSent, message))
+/// Whether a target's backend began to be emptied after it was chosen. Another one spares the drain a move; where there is
+/// none, the write goes on: its commit stands, and the drain moves it.
+pub(super) fn is_drained_since(plane: &Plane, target: &Target, chosen: Instant) -> bool {
+    plane.snapshot.load().drains_since(target.backend, chosen)
 }
 
 enum Look {

@@ -57,7 +57,6 @@ pub(super) async fn send(
         plane,
         write,
         intent,
-        chosen,
         required,
         readings: Readings::of(&write.payload),
         puts: FuturesUnordered::new(),
@@ -73,6 +72,7 @@ pub(super) async fn send(
         error: None,
     };
     for target in sending.intent.targets.clone() {
+        let target = sending.elsewhere_if_drained(target, chosen).await;
         sending.enlist(target);
     }
     sending.run().await;
@@ -85,7 +85,6 @@ struct Sending<'a> {
     plane: &'a Plane,
     write: &'a Write,
     intent: &'a mut Intent,
-    chosen: Instant,
     /// Verified copies that the level asks for.
     required: usize,
     readings: Readings<'a>,
@@ -145,6 +144,26 @@ impl Sending<'_> {
         }
     }
 
+    /// Before a byte is read: another target for one whose backend began to be drained meanwhile, if there is one.
+    async fn elsewhere_if_drained(&mut self, target: Target, chosen: Instant) -> Target {
+        if !place::is_drained_since(self.plane, &target, chosen) {
+            return target;
+        }
+        let down = self.plane.backends.down(Instant::now());
+        match self.write.caller.retarget(self.intent, target.backend, &down).await {
+            Ok(other) => {
+                self.plane.metrics.drain_race();
+                self.intent.targets.push(other.clone());
+                self.ends.push(finished(target, End::NotSent.into()));
+                other
+            }
+            Err(failure) => {
+                tracing::info!(backend = target.backend.0, ?failure, "written to a backend that is drained");
+                target
+            }
+        }
+    }
+
     /// Begins with a target: within its backend where the source lies there too, else with the next stream.
     fn enlist(&mut self, target: Target) {
         let (plane, write) = (self.plane, self.write);
@@ -177,12 +196,12 @@ impl Sending<'_> {
             }
             return;
         };
-        let (plane, write, chosen) = (self.plane, self.write, self.chosen);
+        let (plane, write) = (self.plane, self.write);
         for ((target, _), outgoing) in waiting.into_iter().zip(bodies) {
             let (cut, seat) = (CancellationToken::new(), Some(outgoing.seat.clone()));
             self.running.push(Running { target: target.clone(), seat, cut: cut.clone() });
             self.puts.push(Box::pin(async move {
-                let attempted = stream_to(plane, write, (&target, chosen), outgoing, &cut).await;
+                let attempted = stream_to(plane, write, &target, outgoing, &cut).await;
                 (target, attempted)
             }));
         }
@@ -350,15 +369,11 @@ async fn copy(
 async fn stream_to(
     plane: &Plane,
     write: &Write,
-    (target, chosen): (&Target, Instant),
+    target: &Target,
     outgoing: Outgoing,
     cut: &CancellationToken,
 ) -> Attempted {
-    let prepared = async {
-        let backend = place::backend_of(plane, target).await?;
-        place::still_wanted(plane, target, chosen)?;
-        Ok((backend, headers_of(write)?))
-    };
+    let prepared = async { Ok((place::backend_of(plane, target).await?, headers_of(write)?)) };
     match prepared.await {
         Ok((backend, headers)) => target::stream(&backend, target, outgoing, write.size, headers, cut).await,
         Err(error) => Attempted::BackendFailed(End::NotSent.into(), error),

@@ -28,6 +28,7 @@ impl Piece {
     }
 
     /// A part of it, as far as it has one.
+    #[must_use]
     pub fn part(&self, range: &Range<usize>) -> Self {
         let at = |offset: usize| (self.range.start + offset).min(self.range.end);
         Self { seed: self.seed.clone(), range: at(range.start)..at(range.end) }

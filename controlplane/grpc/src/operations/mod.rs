@@ -153,3 +153,6 @@ fn coalesce<F: Future<Output = v1::Outcome>>(
     }
     outcomes
 }
+
+#[cfg(test)]
+mod fuzz;

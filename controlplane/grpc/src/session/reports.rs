@@ -34,11 +34,11 @@ pub struct SeenBackend {
 const RECENT: Duration = Duration::from_mins(1);
 
 impl SeenBackend {
-    /// For how long it has been down at least, in microseconds; `Some(None)`: it is up. `None`: who says so cannot know.
-    pub(crate) fn down_us(&self) -> Option<Option<i64>> {
+    /// Whether it is up now, as far as who says so can know.
+    pub(crate) fn is_up(&self) -> Option<bool> {
         match self.breaker {
-            Breaker::Open | Breaker::HalfOpen => Some(Some(0)),
-            Breaker::Closed => self.answered_ago.is_some_and(|ago| ago < RECENT).then_some(None),
+            Breaker::Open | Breaker::HalfOpen => Some(false),
+            Breaker::Closed => self.answered_ago.is_some_and(|ago| ago < RECENT).then_some(true),
         }
     }
 }

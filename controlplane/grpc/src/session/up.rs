@@ -8,6 +8,7 @@ use s3o_proto::v1;
 use s3o_proto::v1::session_down::Message as DownMessage;
 use s3o_proto::v1::session_up::Message;
 use s3o_types::BackendId;
+use tokio::time::timeout;
 use tonic::{Status, Streaming};
 use tracing::{debug, warn};
 use uuid::Uuid;
@@ -111,22 +112,30 @@ fn backends(wire: v1::BackendReport, report: &Reporting) -> BTreeMap<BackendId, 
 /// What the data plane sees is a word in whether a backend is lost. Kept in the database where it changes, and now and
 /// then, since what is old does not count.
 #[derive(Default)]
-struct Views(Option<(Instant, Vec<(BackendId, Option<i64>)>)>);
+struct Views(Option<(Instant, Said)>);
+
+/// Of each backend for how long it has been down, in microseconds; `None`: it is up.
+type Said = Vec<(BackendId, Option<i64>)>;
 
 impl Views {
     const EVERY: Duration = Duration::from_secs(20);
+    const PATIENCE: Duration = Duration::from_secs(1);
 
     async fn note(&mut self, ports: &Ports, session: Uuid, seen: BTreeMap<BackendId, SeenBackend>) {
-        let views: Vec<_> = seen.iter().filter_map(|(id, seen)| Some((*id, seen.down_us()?))).collect();
+        // For how long it has been down, the control planes know: a data plane agrees or does not.
+        let view = |is_up: bool| if is_up { None } else { Some(0) };
+        let views: Vec<_> = seen.iter().filter_map(|(id, seen)| Some((*id, view(seen.is_up()?)))).collect();
         let is_known =
             self.0.as_ref().is_some_and(|(at, known)| at.elapsed() < Self::EVERY && *known == views);
         if is_known || views.is_empty() {
             return;
         }
-        match ports.replication.note_views(session, views.clone()).await {
-            Ok(()) => self.0 = Some((Instant::now(), views)),
+        // Heartbeats wait behind it.
+        match timeout(Self::PATIENCE, ports.replication.note_views(session, views.clone())).await {
+            Ok(Ok(())) => self.0 = Some((Instant::now(), views)),
             // Its next report is as good.
-            Err(error) => debug!(%session, %error, "how a data plane sees the backends was not recorded"),
+            Ok(Err(error)) => debug!(%session, %error, "how a data plane sees the backends was not recorded"),
+            Err(_) => debug!(%session, "how a data plane sees the backends was not recorded in time"),
         }
     }
 }

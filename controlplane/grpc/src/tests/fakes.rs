@@ -38,6 +38,9 @@ use s3o_types::{
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
+/// For how long each backend has been down.
+type Views = Vec<(BackendId, Option<i64>)>;
+
 pub(super) struct Fakes {
     pub(super) requests: Mutex<Vec<Request>>,
     pub(super) outcomes: Mutex<VecDeque<Outcome>>,
@@ -65,7 +68,7 @@ pub(super) struct Fakes {
     pub(super) closed: Mutex<Vec<Uuid>>,
     pub(super) usage: Mutex<BTreeMap<(Uuid, i64), UsageReport>>,
     /// How data planes saw the backends.
-    pub(super) views: Mutex<Vec<(Uuid, Vec<(BackendId, Option<i64>)>)>>,
+    pub(super) views: Mutex<Vec<(Uuid, Views)>>,
     /// Backends that were given up.
     pub(super) removed: Mutex<Vec<RemovalOrder>>,
     pub(super) reachable: AtomicBool,
@@ -434,7 +437,7 @@ impl Replication for Fakes {
         Ok(0)
     }
 
-    async fn note_views(&self, viewer: Uuid, views: Vec<(BackendId, Option<i64>)>) -> Result<(), PortError> {
+    async fn note_views(&self, viewer: Uuid, views: Views) -> Result<(), PortError> {
         self.views.lock().unwrap().push((viewer, views));
         Ok(())
     }

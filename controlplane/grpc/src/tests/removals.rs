@@ -2,10 +2,12 @@
 
 use async_trait::async_trait;
 use s3o_core::ports::{PortError, Removals};
-use s3o_core::removal::{HeldCopy, NotRemoved, Removal, RemovalMode, RemovalOrder, RemovalPreview};
+use s3o_core::removal::{
+    HeldCopy, NotRemoved, Removal, RemovalMode, RemovalOrder, RemovalPreview, RemovalSeen,
+};
 use s3o_core::upload::UploadRow;
 use s3o_proto::v1;
-use s3o_types::{BackendId, Extent, VersionId};
+use s3o_types::{BackendId, Extent, Place, Seq, VersionId};
 use tonic::Code;
 
 use super::Plane;
@@ -14,6 +16,8 @@ use super::fakes::Fakes;
 use crate::status::fields;
 
 const NOW_US: i64 = 1_700_000_000_000_000;
+const SEEN: RemovalSeen =
+    RemovalSeen { now_us: NOW_US, drained_us: 12, place: Place::FIRST, log_head: Seq(77) };
 
 #[async_trait]
 impl Removals for Fakes {
@@ -27,7 +31,7 @@ impl Removals for Fakes {
                 imported: 1,
                 last_copies: 2,
                 uploads: 3,
-                now_us: NOW_US,
+                seen: SEEN,
             }),
             "active" => Err(NotRemoved::NotDrained),
             _ => Err(NotRemoved::Unknown),
@@ -35,7 +39,10 @@ impl Removals for Fakes {
     }
 
     /// The second comes too late.
-    async fn remove(&self, order: RemovalOrder) -> Result<Result<(), NotRemoved>, PortError> {
+    async fn remove(&self, name: &str, order: RemovalOrder) -> Result<Result<(), NotRemoved>, PortError> {
+        if name != "b3" {
+            return Ok(Err(NotRemoved::Unknown));
+        }
         let mut removed = self.removed.lock().unwrap();
         removed.push(order);
         Ok(if removed.len() == 1 { Ok(()) } else { Err(NotRemoved::Expired) })
@@ -78,20 +85,21 @@ async fn the_preview_gives_what_the_order_needs() {
         name: name.to_owned(),
         confirmation: confirmation.to_owned(),
     };
-    for (name, confirmation) in [
-        ("other", preview.confirmation.clone()),
-        ("b3", preview.confirmation.replace("purge", "forget")),
-        ("b3", String::new()),
+    for (name, confirmation, code) in [
+        ("other", preview.confirmation.clone(), Code::NotFound),
+        ("b3", preview.confirmation.replace("purge", "forget"), Code::InvalidArgument),
+        ("b3", String::new(), Code::InvalidArgument),
     ] {
         let status = client.remove_backend(order(name, &confirmation)).await.unwrap_err();
-        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        assert_eq!(status.code(), code, "{status:?}");
     }
     assert!(plane.fakes.removed.lock().unwrap().is_empty());
 
     let mut progress = client.remove_backend(order("b3", &preview.confirmation)).await.unwrap().into_inner();
     assert_eq!(progress.message().await.unwrap().unwrap().name, "b3");
-    let removal = Removal { mode: RemovalMode::Purge, accepts_losses: true };
-    let expected = RemovalOrder { backend: BackendId(3), removal, until_us: NOW_US + 60_000_000 };
+    let removal = Removal { mode: RemovalMode::Purge, losses_upto: Some(Seq(77)) };
+    let (drained_us, until_us) = (12, NOW_US + 60_000_000);
+    let expected = RemovalOrder { backend: BackendId(3), removal, drained_us, place: Place::FIRST, until_us };
     assert_eq!(*plane.fakes.removed.lock().unwrap(), [expected]);
     let late = client.remove_backend(order("b3", &preview.confirmation)).await.unwrap_err();
     assert_eq!((late.code(), fields(&late)), (Code::FailedPrecondition, vec!["confirmation".to_owned()]));

@@ -188,6 +188,7 @@ async fn backends(transaction: &Transaction<'_>, declared: &[DeclaredBackend]) -
             priority = excluded.priority, position = excluded.position, declared = true,
             state = CASE WHEN b.asked_to_drain THEN 'draining' ELSE 'active' END,
             removal = CASE WHEN b.asked_to_drain THEN b.removal END,
+            removal_losses_upto = CASE WHEN b.asked_to_drain THEN b.removal_losses_upto END,
             place = b.place + CASE WHEN b.spec->'endpoint' = excluded.spec->'endpoint'
                                     AND b.spec->'bucket' = excluded.spec->'bucket' THEN 0 ELSE 1 END,
             attached = b.attached AND b.spec->'endpoint' = excluded.spec->'endpoint'
@@ -269,7 +270,7 @@ macro_rules! empty {
         "b.state = 'draining' AND NOT b.declared
           AND NOT EXISTS (SELECT FROM copies c WHERE c.backend = b.id)
           AND NOT EXISTS (SELECT FROM part_copies p WHERE p.backend = b.id)
-          AND NOT EXISTS (SELECT FROM journal_files f WHERE f.backend = b.id)
+          AND NOT EXISTS (SELECT FROM journal_files f WHERE f.backend = b.id AND NOT f.gone)
           AND NOT EXISTS (SELECT FROM intents i WHERE b.id = ANY (i.target_backend))
           AND NOT EXISTS (SELECT FROM cleanup_queue q WHERE q.backend = b.id)
           AND NOT EXISTS (SELECT FROM cleanup_dlq d WHERE d.backend = b.id)"
@@ -288,7 +289,8 @@ pub(crate) async fn retire_empty(transaction: &Transaction<'_>) -> Result<usize,
     transaction.query(lock, &[]).await?;
     // A new statement: it sees what those that held the locks have written.
     let retire = concat!(
-        "UPDATE backends b SET state = 'removed', attached = false, asked_to_drain = false, removal = NULL WHERE ",
+        "UPDATE backends b SET state = 'removed', attached = false, asked_to_drain = false, removal = NULL,
+             removal_losses_upto = NULL WHERE ",
         empty!(),
         " RETURNING b.id"
     );

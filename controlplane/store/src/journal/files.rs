@@ -17,22 +17,49 @@ pub(super) const NOTE: &str = "
     ON CONFLICT (backend, slot) DO UPDATE SET used = backend_usage.used + excluded.used";
 
 pub(super) const STORED: &str =
-    "UPDATE journal_files SET stored = true WHERE backend = $1 AND storage_key = $2";
+    "UPDATE journal_files SET stored = true WHERE backend = $1 AND storage_key = $2 AND NOT gone RETURNING 1";
 
+/// The row stays as long as the key is one of the journal's: no key is written twice.
 pub(super) const FORGET: &str = "
-    WITH gone AS (DELETE FROM journal_files WHERE backend = $1 AND storage_key = $2 RETURNING backend, bytes)
-    INSERT INTO backend_usage (backend, slot, used) SELECT backend, $3::smallint, -bytes FROM gone
+    WITH was AS (
+        SELECT backend, storage_key, bytes FROM journal_files
+        WHERE backend = $1 AND storage_key = $2 AND NOT gone FOR UPDATE
+    ),
+    marked AS (
+        UPDATE journal_files f SET gone = true, lost = f.lost OR f.stored, stored = false, bytes = 0
+        FROM was w WHERE f.backend = w.backend AND f.storage_key = w.storage_key RETURNING w.backend, w.bytes
+    )
+    INSERT INTO backend_usage (backend, slot, used) SELECT backend, $3::smallint, -bytes FROM marked
     ON CONFLICT (backend, slot) DO UPDATE SET used = backend_usage.used + excluded.used";
+
+/// It is deleted with what was never stored, after an hour.
+pub(super) const BAD: &str = "
+    UPDATE journal_files SET stored = false, lost = true, noted = now()
+    WHERE backend = $1 AND storage_key = $2 AND stored";
+
+/// Files that nobody asks for any more leave nothing behind.
+pub(super) const PRUNE: &str =
+    "DELETE FROM journal_files WHERE gone AND number < (SELECT complete_before FROM journal)";
+
+/// Files that were stored once and of which no copy is left that can be asked for.
+pub(super) const HOLE: &str = "
+    SELECT max(number) AS number FROM (
+        SELECT f.number FROM journal_files f JOIN backends b ON b.id = f.backend
+        WHERE f.number >= COALESCE((SELECT complete FROM journal), 0)
+        GROUP BY f.number, f.storage_key
+        HAVING bool_or(f.lost)
+           AND NOT bool_or(f.stored AND b.state <> 'removed' AND b.removal IS DISTINCT FROM 'forget')
+    ) AS holes";
 
 /// A PUT that was not verified within the hour is not waited for any more.
 pub(super) const DELETE: &str = "
     SELECT f.backend, f.storage_key, f.number, f.bytes
     FROM journal_files f LEFT JOIN backends b ON b.id = f.backend
-    WHERE f.number < (SELECT complete_before FROM journal)
+    WHERE NOT f.gone AND (f.number < (SELECT complete_before FROM journal)
        OR (NOT f.stored AND f.noted < now() - interval '1 hour')
        OR (b.state = 'draining' AND f.stored AND EXISTS (
            SELECT FROM journal_files o JOIN backends a ON a.id = o.backend
-           WHERE o.storage_key = f.storage_key AND o.stored AND a.state = 'active'))
+           WHERE o.storage_key = f.storage_key AND o.stored AND a.state = 'active')))
     ORDER BY f.number LIMIT 1000";
 
 /// Stored files of which nothing was seen for `$1` microseconds, `$2` at most.

@@ -195,9 +195,18 @@ impl Journal for Store {
         Ok(())
     }
 
-    async fn journal_file_stored(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError> {
-        self.inner.general.run(files::STORED, &[&backend.0, &storage_key]).await?;
+    async fn journal_file_stored(&self, backend: BackendId, storage_key: &str) -> Result<bool, PortError> {
+        Ok(!self.inner.general.run(files::STORED, &[&backend.0, &storage_key]).await?.is_empty())
+    }
+
+    async fn journal_file_bad(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError> {
+        self.inner.general.run(files::BAD, &[&backend.0, &storage_key]).await?;
         Ok(())
+    }
+
+    async fn journal_hole(&self) -> Result<Option<u64>, PortError> {
+        let rows = self.inner.general.run(files::HOLE, &[]).await?;
+        Ok(rows.first().and_then(|row| row.get::<_, Option<i64>>("number")).map(number))
     }
 
     async fn journal_file_gone(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError> {
@@ -223,6 +232,7 @@ impl Journal for Store {
 
     async fn journal_chores(&self, copies: u16) -> Result<JournalChores, PortError> {
         let read = |rows: Vec<Row>| rows.iter().map(file).collect::<Result<Vec<_>, _>>();
+        self.inner.general.run(files::PRUNE, &[]).await?;
         let delete = read(self.inner.general.run(files::DELETE, &[]).await?)?;
         let copy = read(self.inner.general.run(files::COPY, &[&i64::from(copies)]).await?)?;
         Ok(JournalChores { delete, copy })

@@ -264,11 +264,13 @@ pub(super) const EXTENTS: &str = concat!(
 );
 
 /// The copies of an extent and the state of their backends, one row a copy, if its version is there, current or not;
-/// and how often workers have begun to write it. A backend whose marker is not known to be ours is not relied on, like one
-/// that is drained.
+/// and how often workers have begun to write it. A backend whose marker is not known to be ours is not relied on, nor one
+/// that is lost, like one that is drained.
 pub(super) const COPIES_OF_EXTENTS: &str = concat!(
     "SELECT t.version AS t_version, t.extent AS t_extent, a.attempts,
-           CASE WHEN b.attached OR b.state <> 'active' THEN b.state ELSE 'draining' END AS b_state, ",
+           CASE WHEN b.state = 'active' AND (NOT b.attached OR EXISTS (
+               SELECT FROM copy_scans s WHERE s.kind = 'unhealthy' AND s.subject = c.backend))
+               THEN 'draining' ELSE b.state END AS b_state, ",
     copies!(),
     "
     FROM unnest($1::uuid[], $2::smallint[], $3::int[], $4::text[]) AS t (version, extent, bucket, key)
@@ -284,10 +286,13 @@ pub(super) const COPIES_OF_EXTENTS: &str = concat!(
     version_is_there!(),
 );
 
-/// How backends are given up. Held until the end: whoever takes a drain back waits, and sees all that was let go.
+/// How backends are given up. Held until the end: whoever takes a drain back waits, and sees all that was let go. While
+/// somebody changes it none is given up, and a batch with others in it need not wait. None is in the recovery mode.
 pub(super) const REMOVALS: &str = "
-    SELECT id, removal, removal_accepts_losses FROM backends
-    WHERE id = ANY ($1::int[]) AND state = 'draining' AND removal IS NOT NULL ORDER BY id FOR SHARE";
+    SELECT id, removal, removal_losses_upto FROM backends
+    WHERE id = ANY ($1::int[]) AND state = 'draining' AND removal IS NOT NULL
+      AND NOT EXISTS (SELECT FROM settings WHERE name = 'recovery')
+    ORDER BY id FOR SHARE SKIP LOCKED";
 
 /// The copies of the next 64 extents of a version, with the state of their backends.
 pub(crate) const COPIES_AFTER: &str = concat!(

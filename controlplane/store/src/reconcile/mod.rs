@@ -6,6 +6,8 @@ mod found;
 mod rows;
 mod runs;
 
+pub(crate) use runs::begin;
+
 use async_trait::async_trait;
 use s3o_core::call::Refusal;
 use s3o_core::cleanup::Claim;

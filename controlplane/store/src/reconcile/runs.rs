@@ -47,18 +47,35 @@ const BEGIN: &str = "
     WHERE reconcile_runs.state <> 'running'";
 
 /// One that was asked for by an operator counts too.
-const BEGIN_DUE: &str = "
-    INSERT INTO reconcile_runs (backend, kind, dry_run, accept_losses, last_reconcile)
-    SELECT b.id, 'reconcile', false, false, now() FROM backends b
-    WHERE b.state = 'active' AND b.attached AND NOT EXISTS (
+/// Begins a run of the backends that `$where` names, unless it has one.
+macro_rules! begin {
+    ($where:literal) => {
+        concat!(
+            "INSERT INTO reconcile_runs (backend, kind, dry_run, accept_losses, last_reconcile)
+            SELECT b.id, 'reconcile', false, false, now() FROM backends b WHERE ",
+            $where,
+            "
+            ON CONFLICT (backend) DO UPDATE SET id = DEFAULT,
+                kind = excluded.kind, bucket = NULL, prefix = '', dry_run = false, accept_losses = false, state = 'running',
+                phase = 'plain', cursor = '', expected = 0, tally = '{}', error = NULL, begun = now(), ended = NULL,
+                claimed_by = NULL, claimed_until = NULL, last_reconcile = now()
+            WHERE reconcile_runs.state <> 'running'
+            RETURNING 1"
+        )
+    };
+}
+
+const BEGIN_DUE: &str = begin!(
+    "b.state = 'active' AND b.attached AND NOT EXISTS (
         SELECT FROM reconcile_runs r WHERE r.backend = b.id
-        AND (r.state = 'running' OR r.last_reconcile > now() - $1::bigint * interval '1 microsecond'))
-    ON CONFLICT (backend) DO UPDATE SET id = DEFAULT,
-        kind = excluded.kind, bucket = NULL, prefix = '', dry_run = false, accept_losses = false, state = 'running',
-        phase = 'plain', cursor = '', expected = 0, tally = '{}', error = NULL, begun = now(), ended = NULL,
-        claimed_by = NULL, claimed_until = NULL, last_reconcile = now()
-    WHERE reconcile_runs.state <> 'running'
-    RETURNING 1";
+        AND (r.state = 'running' OR r.last_reconcile > now() - $1::bigint * interval '1 microsecond'))"
+);
+
+/// Begins a run of a backend, whenever its last one was.
+pub(crate) async fn begin(transaction: &Transaction<'_>, backend: i32) -> Result<(), Failure> {
+    transaction.execute(begin!("b.id = $1::int"), &[&backend]).await?;
+    Ok(())
+}
 
 /// The first claim counts what to expect, and forgets what an earlier run has gathered. A process has one run at a time:
 /// what it still has a claim on is what a tick that failed has left.

@@ -8,7 +8,7 @@ use s3o_core::config::{
 use s3o_core::removal::Removal;
 use s3o_types::{
     BackendId, BackendSpec, BucketId, BucketName, CorsRule, Credentials, EtagProof, LifecycleRule, Place,
-    Quirks, Rights, Scope, Secret,
+    Quirks, Rights, Scope, Secret, Seq,
 };
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
@@ -117,7 +117,8 @@ fn backend(cells: Cells<'_>) -> Result<BackendConfig, String> {
 pub(crate) fn removal(cells: Cells<'_>) -> Result<Option<Removal>, String> {
     let mode: Option<String> = cells.get("removal")?;
     let Some(mode) = mode else { return Ok(None) };
-    Ok(Some(Removal { mode: mode.parse()?, accepts_losses: cells.get("removal_accepts_losses")? }))
+    let losses_upto = cells.get::<Option<i64>>("removal_losses_upto")?.map(Seq);
+    Ok(Some(Removal { mode: mode.parse()?, losses_upto }))
 }
 
 fn bucket(cells: Cells<'_>) -> Result<BucketConfig, String> {

@@ -1,9 +1,11 @@
 //! Looks whether stored files are still there, and whole.
 //!
-//! Invariants: an absence is believed only where the backend's marker is ours after it; what is found to be gone or wrong
-//! has no row any more, so that its other copy is copied again; a file of which no copy is left asks for a snapshot.
+//! Invariants: nothing is believed but what two looks have seen, with the backend's marker ours after them; what is gone or
+//! wrong counts no more, so that its other copy is copied again, to another backend.
 
-use s3o_backend::BackendErrorKind;
+use std::sync::Arc;
+
+use s3o_backend::{Backend, BackendErrorKind};
 use s3o_blob::journal::JournalFile;
 use s3o_core::journal::StoredFile;
 use s3o_core::worker::Counts;
@@ -23,15 +25,14 @@ enum Bad {
 }
 
 impl Files {
-    /// Looks at some; says whether one is lost of which there is no other copy.
-    pub(super) async fn check(&self, counts: &mut Counts) -> Result<bool, String> {
-        let mut is_lost = false;
+    /// Looks at some.
+    pub(super) async fn check(&self, counts: &mut Counts) -> Result<(), String> {
         for file in self.journal.journal_checks(EVERY_US, AT_ONCE).await.map_err(text)? {
             match self.look(&file).await {
                 Ok(None) => *counts.entry("checked".to_owned()).or_default() += 1,
                 Ok(Some(bad)) => {
                     *counts.entry("bad".to_owned()).or_default() += 1;
-                    is_lost |= self.forget(&file, bad).await?;
+                    self.forget(&file, bad).await?;
                 }
                 // It counts as looked at: a backend that is down for a week is the operator's to see.
                 Err(error) => {
@@ -43,26 +44,31 @@ impl Files {
                 }
             }
         }
-        Ok(is_lost)
+        Ok(())
     }
 
-    /// What is wrong with a file. `Err`: not known.
+    /// What is wrong with a file, if two looks say the same. `Err`: not known.
     async fn look(&self, file: &StoredFile) -> Result<Option<Bad>, String> {
         let backend = self.gate.open(file.backend).await?;
+        let Some(bad) = self.look_once(&backend, file).await? else { return Ok(None) };
+        if self.look_once(&backend, file).await?.is_none() {
+            return Ok(None);
+        }
+        self.gate.confirm(&backend).await?;
+        Ok(Some(bad))
+    }
+
+    async fn look_once(&self, backend: &Arc<Backend>, file: &StoredFile) -> Result<Option<Bad>, String> {
         match backend.head(&file.storage_key).await {
             Ok(_) => {}
-            Err(error) if error.kind == BackendErrorKind::NotFound => {
-                self.gate.confirm(&backend).await?;
-                return Ok(Some(Bad::Gone));
-            }
+            Err(error) if error.kind == BackendErrorKind::NotFound => return Ok(Some(Bad::Gone)),
             Err(error) => return Err(error.to_string()),
         }
-        let bytes = read_file(&backend, &file.storage_key).await?;
+        let bytes = read_file(backend, &file.storage_key).await?;
         Ok(JournalFile::read(&bytes).err().map(|error| Bad::Rotten(error.to_string())))
     }
 
-    /// Whether it was the last copy.
-    async fn forget(&self, file: &StoredFile, bad: Bad) -> Result<bool, String> {
+    async fn forget(&self, file: &StoredFile, bad: Bad) -> Result<(), String> {
         let (backend, key) = (file.backend.0, file.storage_key.as_str());
         let why = match &bad {
             Bad::Gone => "it is gone",
@@ -71,9 +77,9 @@ impl Files {
         tracing::error!(backend, key, why, "a file of the journal is not what was stored");
         audit!("journal.file_bad", backend, key, why);
         match bad {
-            Bad::Gone => self.journal.journal_file_gone(file.backend, key).await.map_err(text)?,
-            Bad::Rotten(_) => self.delete(file).await?,
+            Bad::Gone => self.journal.journal_file_gone(file.backend, key).await.map_err(text),
+            // Not deleted at once: it is among the chores, when it has not counted for a while.
+            Bad::Rotten(_) => self.journal.journal_file_bad(file.backend, key).await.map_err(text),
         }
-        Ok(self.journal.journal_holders(key).await.map_err(text)?.is_empty())
     }
 }

@@ -86,7 +86,8 @@ impl Files {
         let named = |error: s3o_backend::BackendError| format!("{}: {error}", backend.name());
         let put = put.map_err(named)?;
         backend.verify_put(key, &put, &digests).await.map_err(named)?;
-        self.journal.journal_file_stored(row.backend, key).await.map_err(text)
+        let known = self.journal.journal_file_stored(row.backend, key).await.map_err(text)?;
+        if known { Ok(()) } else { Err(format!("{}: it is given up", backend.name())) }
     }
 
     fn up(&self, id: BackendId) -> Result<Arc<Backend>, String> {
@@ -120,7 +121,7 @@ impl Files {
         Ok(())
     }
 
-    pub(super) async fn delete(&self, file: &StoredFile) -> Result<(), String> {
+    async fn delete(&self, file: &StoredFile) -> Result<(), String> {
         let backend = self.up(file.backend)?;
         backend.delete(&file.storage_key, None).await.map_err(|error| error.to_string())?;
         self.journal.journal_file_gone(file.backend, &file.storage_key).await.map_err(text)

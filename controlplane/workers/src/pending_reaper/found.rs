@@ -1,7 +1,7 @@
 //! What stands at the targets of expired intents, by HEAD.
 //!
 //! Invariant: `Found::Nothing` is said only by a backend whose marker was ours before and after the
-//! 404, or of one that is given up; what a blob's headers do not prove is left out of [`Found::Blob`], and then the ledger drops
+//! 404, or of one that is forgotten and cannot be asked; what a blob's headers do not prove is left out of [`Found::Blob`], and then the ledger drops
 //! the write, which was never acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -22,6 +22,9 @@ pub(crate) struct Held {
     pub(crate) targets: Vec<BackendId>,
     pub(crate) noted: Vec<StoredFile>,
     pub(crate) stored: Vec<(BackendId, String)>,
+    /// Files that were found not to be whole.
+    pub(crate) bad: Vec<(BackendId, String)>,
+    pub(crate) hole: Option<u64>,
     pub(crate) chores: JournalChores,
     /// Files that are to be looked at.
     pub(crate) checks: Vec<StoredFile>,
@@ -43,6 +46,8 @@ impl Default for FakeJournal {
             targets: vec![BackendId(1), BackendId(2)],
             noted: Vec::new(),
             stored: Vec::new(),
+            bad: Vec::new(),
+            hole: None,
             chores: JournalChores::default(),
             checks: Vec::new(),
             steps: Vec::new(),
@@ -141,9 +146,18 @@ impl Journal for FakeJournal {
         Ok(())
     }
 
-    async fn journal_file_stored(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError> {
+    async fn journal_file_stored(&self, backend: BackendId, storage_key: &str) -> Result<bool, PortError> {
         self.lock().stored.push((backend, storage_key.to_owned()));
+        Ok(true)
+    }
+
+    async fn journal_file_bad(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError> {
+        self.lock().bad.push((backend, storage_key.to_owned()));
         Ok(())
+    }
+
+    async fn journal_hole(&self) -> Result<Option<u64>, PortError> {
+        Ok(self.lock().hole)
     }
 
     async fn journal_file_gone(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError> {

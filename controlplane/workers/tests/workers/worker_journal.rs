@@ -169,7 +169,7 @@ async fn what_is_old_is_deleted_and_what_lacks_copies_is_copied() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_or_rotten_is_copied_again_and_a_lost_one_asks_for_a_snapshot() {
+async fn a_file_that_is_gone_or_rotten_counts_no_more() {
     let (one, two, fixture) = two().await;
     {
         let mut held = fixture.journal.lock();
@@ -191,19 +191,60 @@ async fn a_file_that_is_gone_or_rotten_is_copied_again_and_a_lost_one_asks_for_a
     let counts = run(&fixture).await.expect("a tick");
     assert_eq!((counts["bad"], counts["checked"]), (2, noted.len() as u64 - 2));
     let left = fixture.journal.lock().noted.clone();
-    assert_eq!(left.len(), noted.len() - 2);
-    assert!(!left.contains(&gone) && !left.contains(&rotten));
+    assert!(!left.contains(&gone), "it counts no more");
+    assert_eq!(fixture.journal.lock().bad, [(BackendId(2), rotten.storage_key.clone())]);
+    assert!(two.blob(&rotten.storage_key).is_some(), "not deleted by one look");
     assert!(!counts.contains_key("snapshot_files"), "there is another copy of each");
 
-    // A backend without its marker is not believed.
+    // A backend without its marker is not believed, nor one that says it once only.
     let last = of("segment", 2);
+    let bytes = two.blob(&last.storage_key).expect("a file").bytes;
     two.remove(&last.storage_key);
     two.remove(".s3o/backend");
     fixture.journal.lock().checks = vec![last.clone()];
     run(&fixture).await.expect("a tick");
     assert!(fixture.journal.lock().noted.contains(&last));
     mark(&two, 2);
+    two.plant(&last.storage_key, bytes);
+    two.inject(Rule::new(Fault::Status(404)).on(Operation::Head).key_contains("segment").times(1));
     fixture.journal.lock().checks = vec![last.clone()];
+    assert_eq!(run(&fixture).await.expect("a tick").get("bad"), None);
+    assert!(fixture.journal.lock().noted.contains(&last));
+}
+
+#[tokio::test]
+async fn a_hole_asks_for_a_snapshot_whatever_is_under_way() {
+    let (_one, _two, fixture) = two().await;
+    {
+        let mut held = fixture.journal.lock();
+        held.changes = (1..=3).map(change).collect();
+        let place = RowPlace { bucket: 1, key: "k".to_owned(), seq: 3 };
+        held.rows = vec![(place, "{\"k\":\"version\"}".to_owned())];
+    }
+    let first = run(&fixture).await.expect("a tick");
+    assert_eq!(first["snapshot_files"], 1);
+    let begun = |fixture: &Fixture| {
+        fixture.journal.lock().steps.iter().filter(|step| **step == JournalStep::SnapshotBegun).count()
+    };
+    fixture.journal.lock().hole = Some(1);
     let counts = run(&fixture).await.expect("a tick");
-    assert_eq!((counts["bad"], counts["snapshot_files"]), (1, 1), "nobody has the segment any more");
+    assert_eq!((counts["snapshot_files"], begun(&fixture)), (1, 2));
+    // One that is open, and needs what is lost, begins anew; one that is newer goes on.
+    let open = |number| s3o_core::journal::OpenSnapshot {
+        number,
+        files: vec!["first".to_owned()],
+        upto: RowPlace::start(),
+        is_read: true,
+    };
+    let segment = fixture.journal.lock().state.segment;
+    for (number, wanted) in [(segment, 3), (segment + 1, 3)] {
+        {
+            let mut held = fixture.journal.lock();
+            held.state.segment = segment + 1;
+            held.state.snapshot = Some(open(number));
+            held.hole = Some(segment);
+        }
+        run(&fixture).await.expect("a tick");
+        assert_eq!(begun(&fixture), wanted);
+    }
 }

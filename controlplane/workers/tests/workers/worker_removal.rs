@@ -5,7 +5,7 @@ use s3o_core::call::{ExtentOf, GiveUp, Outcome, Refusal};
 use s3o_core::ports::{PortError, Removals, WorkerControl as _};
 use s3o_core::removal::{HeldCopy, NotRemoved, Removal, RemovalMode, RemovalOrder, RemovalPreview};
 use s3o_core::upload::UploadRow;
-use s3o_types::{BackendId, BucketId, ErrorCode, Extent, Gen, VersionId};
+use s3o_types::{BackendId, BucketId, ErrorCode, Extent, Gen, Seq, VersionId};
 
 use crate::fakes::{Fixture, Ports, State};
 
@@ -38,7 +38,7 @@ impl Removals for Ports {
         unreachable!("operators ask for it")
     }
 
-    async fn remove(&self, _: RemovalOrder) -> Result<Result<(), NotRemoved>, PortError> {
+    async fn remove(&self, _: &str, _: RemovalOrder) -> Result<Result<(), NotRemoved>, PortError> {
         unreachable!("operators ask for it")
     }
 
@@ -84,7 +84,7 @@ fn held(n: u64) -> HeldCopy {
 async fn giving_up(accepts_losses: bool, copies: u64) -> Fixture {
     let fixture = Fixture::start(Vec::new(), State::default());
     fixture.run("removal").await;
-    let removal = Removal { mode: RemovalMode::Forget, accepts_losses };
+    let removal = Removal { mode: RemovalMode::Forget, losses_upto: accepts_losses.then_some(Seq(9)) };
     fixture.state().removals = RemovalState {
         removals: vec![(BACKEND, removal)],
         held: (1..=copies).map(held).collect(),
@@ -115,13 +115,14 @@ async fn every_copy_is_proposed_once_a_tick_and_what_was_queued_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_failure_fails_the_tick() {
-    let fixture = giving_up(true, 3).await;
+async fn one_that_fails_fails_the_tick_and_does_not_hold_up_the_others() {
+    let fixture = giving_up(true, 600).await;
     let busy = Refusal::new(ErrorCode::ServiceUnavailable, "the database is away").into();
     fixture.state().removals.outcomes = vec![("k2".to_owned(), busy)];
     let error = fixture.workers.run("removal").await.unwrap_err().unwrap();
     assert!(error.contains("the database is away"), "{error}");
-    assert_eq!(fixture.state().removals.queued, 1200, "to be gone on with");
+    assert_eq!(fixture.state().removals.given_up.len(), 600);
+    assert_eq!(fixture.state().removals.queued, 0);
     fixture.end().await;
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
 use crate::report::{align, write};
-use crate::stack::{ControlOptions, Stack, StackArgs};
+use crate::stack::{ControlOptions, DataOptions, Stack, StackArgs};
 
 /// `s3o-bench list`.
 #[derive(Debug, Clone, clap::Args)]
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: ListArgs) -> Result<()> {
     let machine = Machine::look();
     let mut stack = Stack::start(&args.stack).await?;
     let control = stack.add_control_plane(&ControlOptions::default()).await?;
-    let target = stack.add_data_planes("ours", 1, &[control]).await?;
+    let target = stack.add_data_planes("ours", 1, &[control], &DataOptions::default()).await?;
     let interval = Duration::from_secs_f64(args.seconds);
     let aged_interval = Duration::from_secs_f64(args.aged_seconds);
     let mut report = Report { machine, lists: Vec::new(), aged: Vec::new() };

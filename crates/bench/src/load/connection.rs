@@ -111,8 +111,8 @@ impl Connection {
             }
             length += chunk.len();
         }
-        if let Some(wanted) = &prepared.expect.body {
-            ensure!(length == wanted.len(), "a body of {length} bytes in place of {}", wanted.len());
+        if let Some(wanted) = prepared.expect.length() {
+            ensure!(length == wanted, "a body of {length} bytes in place of {wanted}");
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ mod request;
 pub(crate) use connection::{Connection, connect_all};
 pub(crate) use failures::Failed;
 pub(crate) use feed::Feed;
-pub(crate) use payload::{Payload, Payloads};
+pub(crate) use payload::{Payload, Payloads, Upload};
 pub(crate) use request::Workshop;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use md5::{Digest as _, Md5};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::body::Sliced;
 use super::payload::Upload;
@@ -19,17 +20,27 @@ const SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const UNSIGNED: HeaderValue = HeaderValue::from_static("UNSIGNED-PAYLOAD");
 
+/// All that signatures want escaped in a query.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// What the answer must be.
 #[derive(Debug, Clone)]
 pub(crate) struct Expect {
     pub(crate) status: u16,
     /// The body: its length always, its bytes when content is verified.
     pub(crate) body: Option<Bytes>,
+    /// The body's length, where its bytes are not at hand.
+    length: Option<usize>,
 }
 
 impl Expect {
     pub(crate) const fn status(status: u16) -> Self {
-        Self { status, body: None }
+        Self { status, body: None, length: None }
+    }
+
+    /// What the body's length must be, if anything was said of it.
+    pub(crate) fn length(&self) -> Option<usize> {
+        self.body.as_ref().map(Bytes::len).or(self.length)
     }
 }
 
@@ -122,7 +133,12 @@ impl Workshop {
     }
 
     pub(crate) fn get(&self, key: &str, body: Bytes) -> Result<Prepared> {
-        self.bodiless(Method::GET, key, "", Expect { status: 200, body: Some(body) })
+        self.bodiless(Method::GET, key, "", Expect { body: Some(body), ..Expect::status(200) })
+    }
+
+    /// A GET of which only the length of the answer is looked at.
+    pub(crate) fn get_sized(&self, key: &str, length: usize) -> Result<Prepared> {
+        self.bodiless(Method::GET, key, "", Expect { length: Some(length), ..Expect::status(200) })
     }
 
     pub(crate) fn head(&self, key: &str) -> Result<Prepared> {
@@ -159,5 +175,44 @@ impl Workshop {
         ];
         let sha256 = HeaderValue::try_from(sha256(&wire))?;
         self.prepare(Method::POST, "", "delete=", Upload { wire, sha256, headers }, Expect::status(200))
+    }
+
+    /// `CreateMultipartUpload`.
+    pub(crate) fn create_upload(&self, key: &str) -> Result<Prepared> {
+        self.bodiless(Method::POST, key, "uploads=", Expect::status(200))
+    }
+
+    /// `UploadPart`; numbers count from 1.
+    pub(crate) fn part(&self, key: &str, id: &str, number: usize, upload: &Upload) -> Result<Prepared> {
+        let query = format!("partNumber={number}&{}", upload_query(id));
+        self.prepare(Method::PUT, key, &query, upload.clone(), Expect::status(200))
+    }
+
+    /// `CompleteMultipartUpload` with its document.
+    pub(crate) fn complete_upload(&self, key: &str, id: &str, wire: Bytes) -> Result<Prepared> {
+        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/xml"))];
+        let sha256 = HeaderValue::try_from(sha256(&wire))?;
+        let upload = Upload { wire, sha256, headers };
+        self.prepare(Method::POST, key, &upload_query(id), upload, Expect::status(200))
+    }
+
+    /// `AbortMultipartUpload`.
+    pub(crate) fn abort_upload(&self, key: &str, id: &str) -> Result<Prepared> {
+        self.bodiless(Method::DELETE, key, &upload_query(id), Expect::status(204))
+    }
+}
+
+/// An upload by its id, which may be anything.
+fn upload_query(id: &str) -> String {
+    format!("uploadId={}", utf8_percent_encode(id, ESCAPED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_escaped_as_they_are_signed() {
+        assert_eq!(upload_query("aZ9-._~/+=é"), "uploadId=aZ9-._~%2F%2B%3D%C3%A9");
     }
 }

@@ -3,13 +3,16 @@
 //!
 //! It speaks path style over HTTP/1.1, looks at no signature, makes buckets as they are named, and knows
 //! `PutObject`, `GetObject` (Range), `HeadObject`, `DeleteObject`, `DeleteObjects`, `ListObjectsV2`,
-//! `HeadBucket` and `CreateBucket`. A body in `aws-chunked` framing is taken
+//! `HeadBucket` and `CreateBucket`, and of multipart uploads `CreateMultipartUpload`, `UploadPart`,
+//! `CompleteMultipartUpload` (no part is too small) and `AbortMultipartUpload`. A body in `aws-chunked` framing is taken
 //! with an unsigned CRC-64/NVME behind it, which is compared and answered; any other framing is refused with 501.
 //! Beside S3: `POST /-/clear?bucket=…&prefix=…` forgets objects, `GET /-/requests` counts requests.
 //!
 //! Invariant: a PUT is stored only when its body arrived whole; what is read is what was written.
 
 mod bodies;
+mod content;
+mod multipart;
 mod objects;
 mod serve;
 mod xml;

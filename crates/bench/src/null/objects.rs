@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use http::{HeaderName, HeaderValue};
 
-use super::bodies::Body;
+use super::content::Content;
 
 /// More than cores that a machine for measuring has.
 const SHARDS: usize = 32;
@@ -18,7 +18,7 @@ const SHARDS: usize = 32;
 /// An object.
 #[derive(Debug, Clone)]
 pub(super) struct Object {
-    pub(super) body: Arc<Body>,
+    pub(super) content: Content,
     /// What the PUT said and a GET repeats: metadata and content headers.
     pub(super) headers: Arc<[(HeaderName, HeaderValue)]>,
     /// HTTP date.

@@ -14,7 +14,7 @@ use http::header::{
     CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED, RANGE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -23,10 +23,15 @@ use s3o_testkit::aws_chunked::{CRC64NVME, Decoder};
 use tokio::net::TcpStream;
 
 use super::bodies::{Bodies, Body, Intake};
+use super::content::{Content, Pieces};
+use super::multipart::{self, Uploads};
 use super::objects::{Bucket, Buckets, Object};
 use super::xml;
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Pieces>;
+
+/// Status, code and message of a request that is not carried out.
+pub(super) type Refusal = (StatusCode, &'static str, &'static str);
 
 /// Content headers that a GET repeats, besides the metadata.
 const KEPT: [HeaderName; 6] =
@@ -43,6 +48,7 @@ const ITSELF: &str = "-";
 pub(super) struct Server {
     bodies: Bodies,
     buckets: Buckets,
+    pub(super) uploads: Uploads,
     /// Second and its HTTP date.
     now: Mutex<(u64, Option<HeaderValue>)>,
     requests: AtomicU64,
@@ -76,7 +82,10 @@ impl Server {
         }
         self.requests.fetch_add(1, Ordering::Relaxed);
         let bucket_name = bucket;
-        let bucket = self.buckets.get(bucket);
+        if !key.is_empty() && multipart::concerns(query) {
+            return self.multipart(&parts, bucket_name, key, body).await;
+        }
+        let bucket = self.bucket(bucket);
         match (&parts.method, key.is_empty()) {
             (&Method::PUT, false) => self.put(&bucket, key, &parts.headers, body).await,
             (&Method::GET, false) => Ok(get(&bucket, key, &parts.headers)),
@@ -96,35 +105,45 @@ impl Server {
         }
     }
 
+    pub(super) fn bucket(&self, name: &str) -> Arc<Bucket> {
+        self.buckets.get(name)
+    }
+
     fn about_itself(&self, what: &str, query: &str) -> Answer {
         if what == "clear" {
             let bucket = parameter(query, "bucket").unwrap_or_default();
-            self.buckets.get(&bucket).clear(&parameter(query, "prefix").unwrap_or_default());
+            self.bucket(&bucket).clear(&parameter(query, "prefix").unwrap_or_default());
             return empty(StatusCode::OK);
         }
         let requests = Requests { requests: self.requests.load(Ordering::Relaxed) };
-        Response::new(Full::from(serde_json::to_vec(&requests).unwrap_or_default()))
+        Response::new(Pieces::from(Bytes::from(serde_json::to_vec(&requests).unwrap_or_default())))
     }
 
-    async fn put(
+    async fn put(&self, bucket: &Bucket, key: &str, headers: &HeaderMap, body: Incoming) -> Result<Answer> {
+        let body = match self.take(headers, body).await? {
+            Ok(body) => body,
+            Err(refusal) => return Ok(refuse(refusal)),
+        };
+        let answer = stored(&body, headers);
+        let content = Content::Whole(body);
+        bucket.put(key.to_owned(), Object { content, headers: kept(headers), modified: self.http_date() });
+        Ok(answer)
+    }
+
+    /// The body of an object or part, whole.
+    pub(super) async fn take(
         &self,
-        bucket: &Bucket,
-        key: &str,
         headers: &HeaderMap,
         mut body: Incoming,
-    ) -> Result<Answer> {
-        let with_trailer = has(headers, "x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")
-            && has(headers, "x-amz-trailer", CRC64NVME);
+    ) -> Result<Result<Arc<Body>, Refusal>> {
+        let with_trailer = has_trailer(headers);
         if is_chunked(headers) && !with_trailer {
             let why = "The null backend takes bodies as they are, or in aws-chunked with a CRC-64/NVME behind them.";
-            return Ok(error(StatusCode::NOT_IMPLEMENTED, "NotImplemented", why));
+            return Ok(Err((StatusCode::NOT_IMPLEMENTED, "NotImplemented", why)));
         }
         if headers.contains_key("x-amz-copy-source") {
-            return Ok(error(
-                StatusCode::NOT_IMPLEMENTED,
-                "NotImplemented",
-                "The null backend does not copy.",
-            ));
+            let why = "The null backend does not copy.";
+            return Ok(Err((StatusCode::NOT_IMPLEMENTED, "NotImplemented", why)));
         }
         let name = if with_trailer { DECODED_LENGTH } else { CONTENT_LENGTH };
         let length = headers.get(name).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -141,21 +160,13 @@ impl Server {
         if let Some(decoder) = decoder
             && body.crc64nvme != decoder.end()?
         {
-            return Ok(error(StatusCode::BAD_REQUEST, "BadDigest", "The checksum is another."));
+            return Ok(Err((StatusCode::BAD_REQUEST, "BadDigest", "The checksum is another.")));
         }
-        let (etag, crc64nvme) = (body.etag.clone(), body.crc64nvme.clone());
-        let object = Object { body, headers: kept(headers), modified: self.http_date() };
-        bucket.put(key.to_owned(), object);
-        let mut answer = empty(StatusCode::OK);
-        answer.headers_mut().insert(ETAG, etag);
-        if with_trailer {
-            answer.headers_mut().insert(HeaderName::from_static(CRC64NVME), crc64nvme);
-        }
-        Ok(answer)
+        Ok(Ok(body))
     }
 
     /// Made once a second.
-    fn http_date(&self) -> HeaderValue {
+    pub(super) fn http_date(&self) -> HeaderValue {
         let second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         if let (true, Some(text)) = (now.0 == second, &now.1) {
@@ -168,12 +179,27 @@ impl Server {
 }
 
 /// Copies: what hyper hands out are slices of its buffer, which would be kept as long as the object.
-fn kept(headers: &HeaderMap) -> Arc<[(HeaderName, HeaderValue)]> {
+pub(super) fn kept(headers: &HeaderMap) -> Arc<[(HeaderName, HeaderValue)]> {
     let kept =
         headers.iter().filter(|(name, _)| name.as_str().starts_with("x-amz-meta-") || KEPT.contains(name));
     kept.filter(|(_, value)| *value != "aws-chunked")
         .filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?)))
         .collect()
+}
+
+/// The answer to a body that was taken.
+pub(super) fn stored(body: &Body, headers: &HeaderMap) -> Answer {
+    let mut answer = empty(StatusCode::OK);
+    answer.headers_mut().insert(ETAG, body.etag.clone());
+    if has_trailer(headers) {
+        answer.headers_mut().insert(HeaderName::from_static(CRC64NVME), body.crc64nvme.clone());
+    }
+    answer
+}
+
+fn has_trailer(headers: &HeaderMap) -> bool {
+    has(headers, "x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")
+        && has(headers, "x-amz-trailer", CRC64NVME)
 }
 
 fn is_chunked(headers: &HeaderMap) -> bool {
@@ -189,24 +215,24 @@ fn describe(object: &Object, headers: &mut HeaderMap) {
     for (name, value) in object.headers.iter() {
         headers.append(name.clone(), value.clone());
     }
-    headers.insert(ETAG, object.body.etag.clone());
+    headers.insert(ETAG, object.content.etag().clone());
     headers.insert(LAST_MODIFIED, object.modified.clone());
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
 }
 
 fn get(bucket: &Bucket, key: &str, headers: &HeaderMap) -> Answer {
     let Some(object) = bucket.get(key) else { return not_found() };
-    let Body { bytes, .. } = &*object.body;
+    let size = object.content.size();
     let range = headers.get(RANGE).and_then(|value| value.to_str().ok());
-    let mut answer = match range.map(|range| resolve(range, bytes.len())) {
-        None => Response::new(Full::new(bytes.clone())),
+    let mut answer = match range.map(|range| resolve(range, size)) {
+        None => Response::new(object.content.slice(0, size)),
         Some(None) => {
             return error(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", "The range cannot be served.");
         }
         Some(Some((first, last))) => {
-            let mut answer = Response::new(Full::new(bytes.slice(first..=last)));
+            let mut answer = Response::new(object.content.slice(first, last + 1));
             *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
-            if let Ok(value) = HeaderValue::try_from(format!("bytes {first}-{last}/{}", bytes.len())) {
+            if let Ok(value) = HeaderValue::try_from(format!("bytes {first}-{last}/{size}")) {
                 answer.headers_mut().insert(CONTENT_RANGE, value);
             }
             answer
@@ -231,7 +257,7 @@ fn resolve(range: &str, size: usize) -> Option<(usize, usize)> {
 fn head(bucket: &Bucket, key: &str) -> Answer {
     let Some(object) = bucket.get(key) else { return empty(StatusCode::NOT_FOUND) };
     let mut answer = empty(StatusCode::OK);
-    answer.headers_mut().insert(CONTENT_LENGTH, object.body.bytes.len().into());
+    answer.headers_mut().insert(CONTENT_LENGTH, object.content.size().into());
     describe(&object, answer.headers_mut());
     answer
 }
@@ -254,14 +280,14 @@ async fn delete_many(bucket: &Bucket, body: Incoming) -> Result<Answer> {
     Ok(document(StatusCode::OK, xml::deleted(&keys)))
 }
 
-fn empty(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Full::default());
+pub(super) fn empty(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Pieces::default());
     *answer.status_mut() = status;
     answer
 }
 
-fn document(status: StatusCode, text: String) -> Answer {
-    let mut answer = Response::new(Full::from(text));
+pub(super) fn document(status: StatusCode, text: String) -> Answer {
+    let mut answer = Response::new(Pieces::from(Bytes::from(text)));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     answer
@@ -269,6 +295,10 @@ fn document(status: StatusCode, text: String) -> Answer {
 
 fn error(status: StatusCode, code: &str, message: &str) -> Answer {
     document(status, xml::error(code, message))
+}
+
+pub(super) fn refuse((status, code, message): Refusal) -> Answer {
+    error(status, code, message)
 }
 
 fn not_found() -> Answer {
@@ -279,7 +309,7 @@ fn decode(text: &str) -> Cow<'_, str> {
     percent_decode_str(text).decode_utf8_lossy()
 }
 
-fn parameter(query: &str, name: &str) -> Option<String> {
+pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
     let value = query.split('&').find_map(|pair| pair.split_once('=').filter(|(found, _)| *found == name))?.1;
     Some(decode(&value.replace('+', " ")).into_owned())
 }

@@ -119,3 +119,90 @@ async fn aws_chunked_bodies_are_refused() {
     assert_eq!(ask(&mut s, "PUT", "/b/k", &headers, b"1\r\nx\r\n0\r\n\r\n").await.0, 501);
     assert_eq!(ask(&mut s, "PUT", "/b/k", &[("content-encoding", "aws-chunked")], b"").await.0, 501);
 }
+
+/// Opens an upload and puts parts of these bodies. Its id.
+async fn upload(s: &mut Sender, path: &str, headers: &[(&str, &str)], parts: &[(u16, &[u8])]) -> String {
+    let (status, _, opened) = ask(s, "POST", &format!("{path}?uploads"), headers, &[]).await;
+    let opened = String::from_utf8(opened).expect("text");
+    let id = opened.split_once("<UploadId>").and_then(|(_, rest)| rest.split_once('<')).expect("an id").0;
+    assert_eq!(status, 200);
+    for (number, body) in parts {
+        let part = format!("{path}?partNumber={number}&uploadId={id}");
+        let (status, headers, _) = ask(s, "PUT", &part, &[], body).await;
+        assert_eq!((status, headers["etag"].to_str().expect("text")), (200, quoted_md5(body).as_str()));
+    }
+    id.to_owned()
+}
+
+fn quoted_md5(body: &[u8]) -> String {
+    format!("\"{}\"", hex::encode(Md5::digest(body)))
+}
+
+fn completion(parts: &[(u16, String)]) -> String {
+    let part = |(number, etag): &(u16, String)| {
+        format!("<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag></Part>", etag.replace('"', "&quot;"))
+    };
+    let parts: Vec<String> = parts.iter().map(part).collect();
+    format!("<CompleteMultipartUpload>{}</CompleteMultipartUpload>", parts.concat())
+}
+
+#[tokio::test]
+async fn an_upload_is_an_object_of_its_parts() {
+    let mut s = connect().await;
+    let bodies: [&[u8]; 3] = [b"01234", b"567", b"89"];
+    let id = upload(
+        &mut s,
+        "/b/k",
+        &[("x-amz-meta-a", "1")],
+        &[(7, &b"later replaced"[..]), (2, bodies[0]), (9, bodies[2]), (7, bodies[1])],
+    )
+    .await;
+    assert_eq!(ask(&mut s, "GET", "/b/k", &[], &[]).await.0, 404, "not yet");
+    let listed: Vec<_> = [2, 7, 9].into_iter().zip(bodies.map(quoted_md5)).collect();
+    let complete = format!("/b/k?uploadId={id}");
+    let (status, _, answer) = ask(&mut s, "POST", &complete, &[], completion(&listed).as_bytes()).await;
+    let digests: Vec<u8> = bodies.iter().flat_map(|body| Md5::digest(body).to_vec()).collect();
+    let etag = format!("\"{}-3\"", hex::encode(Md5::digest(&digests)));
+    let answer = String::from_utf8(answer).expect("text");
+    assert_eq!(status, 200);
+    assert!(answer.contains(&format!("<ETag>{}</ETag>", etag.replace('"', "&quot;"))), "{answer}");
+    let (status, headers, read) = ask(&mut s, "GET", "/b/k", &[], &[]).await;
+    assert_eq!((status, read), (200, b"0123456789".to_vec()));
+    assert_eq!((&headers["etag"], &headers["x-amz-meta-a"]), (&etag.parse().unwrap(), &"1".parse().unwrap()));
+    for (range, part) in
+        [("bytes=0-4", "01234"), ("bytes=4-8", "45678"), ("bytes=5-7", "567"), ("bytes=-3", "789")]
+    {
+        let (status, headers, body) = ask(&mut s, "GET", "/b/k", &[("range", range)], &[]).await;
+        assert_eq!((status, body), (206, part.as_bytes().to_vec()), "{range}");
+        assert_eq!(headers["content-length"], part.len().to_string());
+    }
+    let (_, headers, _) = ask(&mut s, "HEAD", "/b/k", &[], &[]).await;
+    assert_eq!(headers["content-length"], "10");
+    assert_eq!(ask(&mut s, "POST", &complete, &[], completion(&listed).as_bytes()).await.0, 404, "closed");
+}
+
+#[tokio::test]
+async fn an_upload_that_is_not_right_is_no_object() {
+    let mut s = connect().await;
+    let id = upload(&mut s, "/b/k", &[], &[(1, &b"a"[..]), (2, &b"b"[..])]).await;
+    let (a, b) = (quoted_md5(b"a"), quoted_md5(b"b"));
+    for (listed, code) in [
+        (vec![], "MalformedXML"),
+        (vec![(2, b.clone()), (1, a.clone())], "InvalidPartOrder"),
+        (vec![(1, b.clone())], "InvalidPart"),
+        (vec![(1, a), (3, b)], "InvalidPart"),
+    ] {
+        let path = format!("/b/k?uploadId={id}");
+        let (status, _, answer) = ask(&mut s, "POST", &path, &[], completion(&listed).as_bytes()).await;
+        let wanted = format!("<Code>{code}</Code>");
+        assert!(status == 400 && String::from_utf8_lossy(&answer).contains(&wanted), "{listed:?}");
+    }
+    for number in ["0", "10001", "x"] {
+        let path = format!("/b/k?partNumber={number}&uploadId={id}");
+        assert_eq!(ask(&mut s, "PUT", &path, &[], b"c").await.0, 400, "{number}");
+    }
+    assert_eq!(ask(&mut s, "DELETE", &format!("/b/other?uploadId={id}"), &[], &[]).await.0, 404);
+    assert_eq!(ask(&mut s, "DELETE", &format!("/b/k?uploadId={id}"), &[], &[]).await.0, 204);
+    assert_eq!(ask(&mut s, "PUT", &format!("/b/k?partNumber=1&uploadId={id}"), &[], b"a").await.0, 404);
+    assert_eq!(ask(&mut s, "GET", "/b/k", &[], &[]).await.0, 404);
+}

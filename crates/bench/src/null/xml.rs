@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use http::HeaderValue;
+
 use super::objects::Object;
 
 fn escape(text: &str) -> String {
@@ -14,6 +16,11 @@ fn unescape(text: &str) -> String {
         .replace("&quot;", "\"")
         .replace("&apos;", "'")
         .replace("&amp;", "&")
+}
+
+/// An `ETag` with its quotation marks.
+fn quoted(etag: &HeaderValue) -> String {
+    etag.to_str().unwrap_or_default().replace('"', "&quot;")
 }
 
 /// A page of `ListObjectsV2`.
@@ -39,8 +46,8 @@ pub(super) fn list(
             "<Contents><Key>{}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>{}</ETag>\
              <Size>{}</Size><StorageClass>STANDARD</StorageClass></Contents>",
             escape(key),
-            object.body.etag.to_str().unwrap_or_default().replace('"', "&quot;"),
-            object.body.bytes.len()
+            quoted(object.content.etag()),
+            object.content.size()
         );
     }
     if let (true, Some((last, _))) = (more, page.last()) {
@@ -74,4 +81,40 @@ pub(super) fn deleted(keys: &[String]) -> String {
     }
     out.push_str("</DeleteResult>");
     out
+}
+
+/// What is between the first `<tag>` and its end.
+fn inner<'a>(text: &'a str, tag: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(&format!("<{tag}>"))?;
+    Some(rest.split_once(&format!("</{tag}>"))?.0)
+}
+
+/// Numbers and `ETag`s of a `CompleteMultipartUpload` request; what is no part is left out.
+pub(super) fn parts(request: &str) -> Vec<(u16, String)> {
+    let part = |text: &str| {
+        let number = inner(text, "PartNumber")?.trim().parse::<u16>().ok()?;
+        Some((number, unescape(inner(text, "ETag")?.trim())))
+    };
+    request.split("<Part>").skip(1).filter_map(part).collect()
+}
+
+/// The answer to `CreateMultipartUpload`.
+pub(super) fn opened(bucket: &str, key: &str, id: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<InitiateMultipartUploadResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+         <Bucket>{}</Bucket><Key>{}</Key><UploadId>{id}</UploadId></InitiateMultipartUploadResult>",
+        escape(bucket),
+        escape(key)
+    )
+}
+
+/// The answer to `CompleteMultipartUpload`.
+pub(super) fn completed(bucket: &str, key: &str, etag: &HeaderValue) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<CompleteMultipartUploadResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+         <Bucket>{}</Bucket><Key>{}</Key><ETag>{}</ETag></CompleteMultipartUploadResult>",
+        escape(bucket),
+        escape(key),
+        quoted(etag)
+    )
 }

@@ -24,6 +24,13 @@ pub(crate) struct ControlOptions {
     pub(crate) acks: Vec<AckLevel>,
 }
 
+/// How a data plane differs from the default.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DataOptions {
+    /// `limits.min_part`, in bytes.
+    pub(crate) min_part: Option<u64>,
+}
+
 /// What PUT waits for in a bucket of several copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum AckLevel {
@@ -103,13 +110,18 @@ pub(super) fn data_plane(
     http: SocketAddr,
     control: &[SocketAddr],
     snapshot: &Path,
+    options: &DataOptions,
 ) -> Value {
-    json!({
+    let mut file = json!({
         "name": name,
         "s3": {"listen": s3},
         "http": {"listen": http},
         "control_planes": control.iter().map(|address| format!("http://{address}")).collect::<Vec<_>>(),
         "token": TOKEN,
         "snapshot_path": snapshot,
-    })
+    });
+    if let Some(bytes) = options.min_part {
+        file["limits"] = json!({"min_part": bytes});
+    }
+    file
 }

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use crate::procs::{Child, Groups, wait_for_port};
 use crate::target::Target;
 
-pub(crate) use config::{AckLevel, BUCKET, ControlOptions, TOKEN};
+pub(crate) use config::{AckLevel, BUCKET, ControlOptions, DataOptions, TOKEN};
 pub(crate) use services::{ControlPlane, in_bucket};
 
 /// Where things come from and go to.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::{BUCKET, ControlOptions, Stack, config, http};
+use super::{BUCKET, ControlOptions, DataOptions, Stack, config, http};
 use crate::procs::{Child, Groups, binary, free_port};
 use crate::target::Target;
 
@@ -82,6 +82,7 @@ impl Stack {
         name: &str,
         count: usize,
         control: &[usize],
+        options: &DataOptions,
     ) -> Result<Target> {
         let chosen = || control.iter().filter_map(|index| self.control_planes.get(*index));
         let grpc: Vec<SocketAddr> = chosen().map(|plane| plane.grpc).collect();
@@ -99,7 +100,7 @@ impl Stack {
             let process = self.start_service(
                 &name,
                 "s3o-dataplane",
-                &config::data_plane(&name, s3, http, &grpc, &snapshot),
+                &config::data_plane(&name, s3, http, &grpc, &snapshot, options),
             )?;
             wait_ready(http, &process).await?;
             groups.front.push(process.pid());

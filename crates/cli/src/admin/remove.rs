@@ -12,7 +12,7 @@ use crate::say;
 pub(crate) struct RemoveArgs {
     /// A drained backend's name, as in `s3o drains`
     name: String,
-    /// Delete the bytes there; without it they stay where they are, and nothing is asked of the backend any more
+    /// Delete the bytes there; without it they stay where they are, and the backend may be gone already
     #[arg(long)]
     purge: bool,
     /// Let versions go of which no other backend has a good copy

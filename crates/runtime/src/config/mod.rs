@@ -122,4 +122,7 @@ fn deserialize<T: DeserializeOwned>(document: &Document) -> Result<T, Problem> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests;

@@ -30,12 +30,17 @@ impl LifecycleDate {
         self.0
     }
 
-    /// The day that begins at this time; `None`: none does.
+    /// The day that begins at this time; `None`: none does, or its year has not four digits.
     pub fn beginning(at: Timestamp) -> Option<Self> {
         if at.0 % DAY_US != 0 {
             return None;
         }
-        i32::try_from(at.0 / DAY_US).ok().map(Self)
+        i32::try_from(at.0 / DAY_US).ok().map(Self).filter(|date| date.can_be_written())
+    }
+
+    /// Whether its year has four digits, as in all that is written of it.
+    pub fn can_be_written(self) -> bool {
+        (0..=9999).contains(&self.civil().0)
     }
 
     /// When it begins.

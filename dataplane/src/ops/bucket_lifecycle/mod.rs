@@ -66,4 +66,7 @@ async fn set<T: Sync>(plane: &Arc<Plane>, req: &S3Request<T>, rules: &[Lifecycle
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests;

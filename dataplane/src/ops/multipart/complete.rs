@@ -239,6 +239,9 @@ fn repeated(listed: &[ListedPart], upload: Upload) -> S3Result<Object> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use s3o_types::Timestamp;
 

@@ -189,6 +189,9 @@ fn shown(upload: &Upload, encoder: &Encoder) -> MultipartUpload {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -45,6 +45,9 @@ fn storage_class(class: String) -> String {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

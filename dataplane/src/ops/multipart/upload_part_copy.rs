@@ -117,6 +117,9 @@ fn parse_range(text: &str) -> S3Result<Slice> {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -1,4 +1,4 @@
-//! UploadPartCopy: parts of an upload that are objects, or ranges of objects, of this client.
+//! `UploadPartCopy`: parts of an upload that are objects, or ranges of objects, of this client.
 //!
 //! Invariant: the source is stored before, and deleted after, by this client alone: what the part contains is known.
 

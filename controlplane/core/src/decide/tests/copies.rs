@@ -43,12 +43,12 @@ impl World {
         self.run(request(n, commit_call(replica(key, size, version, targets), 1)))
     }
 
-    fn copy(&mut self, n: u128, key: &str) -> Outcome {
+    pub(super) fn copy(&mut self, n: u128, key: &str) -> Outcome {
         let begun = self.begin_copy(n, key);
         self.commit_copy(n, key, begun)
     }
 
-    fn copies_of(&self, key: &str) -> Vec<CopyRow> {
+    pub(super) fn copies_of(&self, key: &str) -> Vec<CopyRow> {
         self.copies.iter().filter(|copy| copy.key == key).cloned().collect()
     }
 }

@@ -1,6 +1,6 @@
 //! Copies on backends that are given up: those with a good one elsewhere go, and the last ones only by leave.
 
-use s3o_types::{BackendId, ErrorCode, Extent, VersionId, Versioning};
+use s3o_types::{BackendId, Conditions, ErrorCode, Extent, Seq, VersionId, Versioning};
 
 use super::*;
 use crate::call::{CopyChange, ExtentOf, GiveUp};
@@ -16,9 +16,11 @@ fn given_up(copy: &CopyRow) -> Call {
 }
 
 impl World {
+    /// Losses are accepted of what is there now.
     fn give_up_backend(&mut self, backend: BackendId, accepts_losses: bool) {
         self.draining.insert(backend);
-        self.removals.insert(backend, Removal { mode: RemovalMode::Purge, accepts_losses });
+        let losses_upto = accepts_losses.then_some(Seq(self.drawn));
+        self.removals.insert(backend, Removal { mode: RemovalMode::Purge, losses_upto });
     }
 
     fn only_copy(&self, version: VersionId) -> CopyRow {
@@ -61,7 +63,7 @@ fn the_last_one_goes_only_by_leave_and_its_version_with_it() {
     world.give_up_backend(copy.backend, false);
     let outcome = world.run(request(2, given_up(&copy)));
     assert_eq!(refused(&outcome), Some(ErrorCode::PreconditionFailed));
-    assert_eq!(world.copies_of("k"), [copy.clone()]);
+    assert_eq!(world.copies_of("k"), std::slice::from_ref(&copy));
     world.give_up_backend(copy.backend, true);
     assert_eq!(world.run(request(3, given_up(&copy))), GONE);
     assert!(world.objects.is_empty() && world.copies.is_empty());
@@ -99,17 +101,46 @@ fn a_doubtful_copy_elsewhere_keeps_the_version() {
     world.audit();
 }
 
+/// One of them may be dead: what is said to be there is nothing to rely on.
 #[test]
-fn two_backends_given_up_at_once_leave_the_last_copy() {
+fn a_copy_on_another_backend_that_is_drained_counts_for_nothing() {
     let mut world = World { more_copies: 1, ..World::default() };
     world.put(1, "k", 10);
     world.copy(2, "k");
     let copies = world.copies_of("k");
     copies.iter().for_each(|copy| world.give_up_backend(copy.backend, false));
-    assert_eq!(world.run(request(3, given_up(&copies[0]))), Outcome::CopyChanged);
-    let outcome = world.run(request(4, given_up(&copies[1])));
+    for (n, copy) in (3..).zip(&copies) {
+        let outcome = world.run(request(n, given_up(copy)));
+        assert_eq!(refused(&outcome), Some(ErrorCode::PreconditionFailed));
+    }
+    assert_eq!(world.copies_of("k").len(), 2);
+    // By leave one goes, and then the other with its version.
+    copies.iter().for_each(|copy| world.give_up_backend(copy.backend, true));
+    assert_eq!(world.run(request(5, given_up(&copies[0]))), Outcome::CopyChanged);
+    assert_eq!(world.run(request(6, given_up(&copies[1]))), GONE);
+    world.audit();
+}
+
+#[test]
+fn what_is_newer_than_the_preview_stays() {
+    let mut world = World::default();
+    world.put(1, "old", 10);
+    let old = world.only_copy(world.objects["old"].version);
+    let begun = world.begin(2, "late", 10, Conditions::default());
+    world.give_up_backend(old.backend, true);
+    let Outcome::Begun { version, targets, .. } = begun else { panic!("{begun:?}") };
+    for id in [1, 2, 3] {
+        let removal = world.removals[&old.backend];
+        world.draining.insert(BackendId(id));
+        world.removals.insert(BackendId(id), removal);
+    }
+    let committed = world.run(request(2, commit_call(carried("late", 10, version, targets), 1)));
+    assert!(matches!(committed, Outcome::Committed { .. }), "it stands: {committed:?}");
+    let late = world.only_copy(version);
+    let outcome = world.run(request(3, given_up(&late)));
     assert_eq!(refused(&outcome), Some(ErrorCode::PreconditionFailed));
-    assert_eq!(world.copies_of("k").len(), 1);
+    assert_eq!(world.run(request(4, given_up(&old))), GONE);
+    assert!(world.objects.contains_key("late") && world.objects.len() == 1);
     world.audit();
 }
 

@@ -1,0 +1,144 @@
+//! Headers that are read before `s3s` reads them, and those by which a request is let in.
+
+use std::net::SocketAddr;
+
+use http::header::{AUTHORIZATION, HOST, ORIGIN, RANGE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use proptest::prelude::*;
+use s3o_fuzz::{check, texts};
+use s3s::dto::Range;
+
+use super::request::{RequestInfo, host};
+use super::{cors, ranges};
+use crate::access::signs;
+use crate::host::{Domains, is_domain};
+use crate::snapshot::Snapshot;
+
+fn with(method: Method, name: HeaderName, value: &str) -> Option<Request<()>> {
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    request.headers_mut().insert(name, HeaderValue::try_from(value).ok()?);
+    Some(request)
+}
+
+#[test]
+fn range_headers() {
+    let number = || prop_oneof![0..30_u64, any::<u64>()];
+    let valid = (number(), number(), 0..4_u8).prop_map(|(first, last, form)| match form {
+        0 => format!("bytes={first}-{last}"),
+        1 => format!("Bytes= {first} - {last} "),
+        2 => format!("bytes={first}-"),
+        _ => format!("bytes=-{last}"),
+    });
+    check(&texts(valid, &["bytes", "=", "-", ",", " ", "\t", "+", "99999999999999999999", "é"]), |text| {
+        let Some(mut request) = with(Method::GET, RANGE, &text) else { return Ok(()) };
+        ranges::settle(&mut request);
+        if let Some(settled) = request.headers().get(RANGE) {
+            let settled = settled.to_str().unwrap_or_default().to_owned();
+            prop_assert!(Range::parse(&settled).is_ok(), "S3 answers no range with 400: {settled}");
+            // Once more changes nothing.
+            ranges::settle(&mut request);
+            prop_assert_eq!(request.headers()[RANGE].to_str().ok(), Some(settled.as_str()));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn request_ids() {
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    check(&texts("[a-zA-Z0-9-]{1,20}|[a-z]{126,130}", &["\"", "<", "&", "\t", "é", "=", "/", ":"]), |text| {
+        let mut headers = HeaderMap::new();
+        let Ok(value) = HeaderValue::try_from(&text) else { return Ok(()) };
+        headers.insert("x-request-id", value.clone());
+        headers.insert("traceparent", value);
+        let info = RequestInfo::new(&headers, address);
+        prop_assert!((1..=128).contains(&info.id.len()));
+        prop_assert!(!info.id.contains(['<', '>', '&', '"', '\'', ' ', '\n']), "it goes into XML and logs");
+        prop_assert!(info.traceparent.is_empty() || info.traceparent == text);
+        Ok(())
+    });
+}
+
+#[test]
+fn hosts() {
+    let domains = ["s3.example.com", "example.com", "localhost"];
+    let known = Domains::new(&domains.map(str::to_owned));
+    let valid = "([a-z]{1,4}\\.){0,2}(s3\\.example\\.com|Example\\.Com|localhost|[a-z]{2}\\.org|\\[::1\\]|127\\.0\\.0\\.1)\\.?(:[0-9]{1,5})?";
+    check(
+        &texts(valid, &[".", "..", ":", "example.com", "localhost", "[", "]", "@", "é", "\0"]),
+        move |text| {
+            if let Some(bucket) = known.bucket(&text) {
+                let lower = text.to_ascii_lowercase();
+                prop_assert!(!bucket.is_empty() && lower.starts_with(&bucket));
+                let named = |domain: &str| lower[bucket.len()..].starts_with(&format!(".{domain}"));
+                prop_assert!(domains.iter().any(|domain| named(domain)), "{bucket:?}");
+            }
+            if let Some(request) = with(Method::GET, HOST, &text) {
+                prop_assert!(host(&request).is_none_or(|host| host == text));
+            }
+            // What may be a domain has itself for no bucket.
+            if is_domain(&text) {
+                prop_assert_eq!(Domains::new(std::slice::from_ref(&text)).bucket(&text), None);
+            }
+            Ok(())
+        },
+    );
+}
+
+#[test]
+fn signed_headers() {
+    let list = "SignedHeaders=(host;)?(range;)?(x-amz-date)?(;Host)?";
+    let header = (list, "[ ,]{1,2}").prop_map(|(list, joint)| {
+        format!("AWS4-HMAC-SHA256 Credential=a/20260131/r/s3/aws4_request{joint}{list}{joint}Signature=00")
+    });
+    let query =
+        "(a=b&)?X-Amz-SignedHeaders=(host|host%3Brange|range)(&X-Amz-SignedHeaders=host)?&X-Amz-Signature=00";
+    let header = texts(header, &["SignedHeaders=", "host", ";", ",", " ", "range", "é"]);
+    let query = texts(query, &["X-Amz-SignedHeaders=host", "X-Amz-Signature=", "&", "=", "%", "%3B", "%FF"]);
+    check(&(prop::option::of(header), prop::option::of(query)), |(header, query)| {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = header.as_deref().and_then(|header| HeaderValue::try_from(header).ok()) {
+            headers.insert(AUTHORIZATION, value);
+        }
+        for name in ["host", "range"] {
+            if signs(name, &headers, query.as_deref()) {
+                let said = format!(
+                    "{}{}",
+                    header.as_deref().unwrap_or_default(),
+                    query.as_deref().unwrap_or_default()
+                );
+                let said =
+                    percent_encoding::percent_decode_str(&said).decode_utf8_lossy().to_ascii_lowercase();
+                prop_assert!(said.contains("signedheaders") && said.contains(name), "{said}");
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn preflights() {
+    let values = || {
+        texts(
+            "https://[a-z]{1,4}\\.org|GET|x-[a-z]{1,4}(, ?x-[a-z]{1,4}){0,3}",
+            &["*", ",", "null", "é", "\t"],
+        )
+    };
+    let (domains, snapshot) = (Domains::new(&[]), Snapshot::default());
+    check(&(values(), values(), values()), move |(origin, method, headers)| {
+        let Some(mut request) = with(Method::OPTIONS, ORIGIN, &origin) else { return Ok(()) };
+        let others = [("access-control-request-method", method), ("access-control-request-headers", headers)];
+        for (name, value) in others {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                request.headers_mut().insert(name, value);
+            }
+        }
+        let answer = cors::preflight(&request, &domains, &snapshot);
+        // There is no rule that could allow anything.
+        let Some(answer) = answer else { return Err(TestCaseError::fail("no answer")) };
+        prop_assert!(answer.status().is_client_error());
+        prop_assert!(!answer.headers().contains_key("access-control-allow-origin"));
+        Ok(())
+    });
+}
