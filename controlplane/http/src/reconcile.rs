@@ -78,7 +78,8 @@ impl From<v1::RunProgress> for Progress {
     }
 }
 
-fn query<T: DeserializeOwned>(request: &HttpRequest, id: &RequestId) -> Result<T, Failure> {
+/// A query, or what is wrong with it, as every failure is said.
+pub(crate) fn query<T: DeserializeOwned>(request: &HttpRequest, id: &RequestId) -> Result<T, Failure> {
     let read = web::Query::<T>::from_query(request.query_string());
     read.map(web::Query::into_inner).map_err(|error| Failure::new(400, error.to_string(), id))
 }

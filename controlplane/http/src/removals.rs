@@ -8,12 +8,13 @@ use crate::admin::{Answer, asked};
 use crate::drains::accepted;
 use crate::edge::RequestId;
 use crate::failure::Failure;
+use crate::reconcile::query;
 use crate::server::State;
 
 /// What is to become of the bytes there.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Wish {
+struct Wish {
     mode: String,
     #[serde(default)]
     accept_losses: bool,
@@ -70,10 +71,10 @@ pub(crate) async fn preview(
     state: web::Data<State>,
     id: RequestId,
     name: web::Path<String>,
-    query: web::Query<Wish>,
+    request: HttpRequest,
 ) -> Answer {
     let mut admin = state.deps.admin.clone();
-    let Wish { mode, accept_losses } = query.into_inner();
+    let Wish { mode, accept_losses } = query(&request, &id)?;
     let request = v1::PreviewRemovalRequest { name: name.into_inner(), mode, accept_losses };
     // It counts for as long as the backend has objects.
     let preview = admin.preview_removal(request).await.map_err(|error| Failure::of_status(&error, &id))?;

@@ -223,7 +223,6 @@ async fn a_backend_is_lost_only_when_all_replicas_say_so() {
     assert!(say(three, Some(900 * SECOND)).await.is_empty(), "a data plane reaches it");
     world.store.note_views(plane, views(Some(0))).await.unwrap();
     assert_eq!(say(three, Some(900 * SECOND)).await, [lost]);
-    assert!(say(three, Some(SECOND)).await.is_empty(), "not for long enough");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
