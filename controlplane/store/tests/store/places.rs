@@ -1,16 +1,13 @@
 //! Backends that are moved, removed and declared again: where blobs count, against a real database.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::time::Duration;
 
+use crate::support::{World, begun, declared, eventually, op, raw};
 use s3o_core::call::{Call, Found, Outcome, Resolution, Resolve, Retarget};
 use s3o_core::cleanup::Claim;
 use s3o_core::config::{Declared, MarkerPlace, MarkerSeen};
 use s3o_core::ports::{Configs, Ledger, Queues, Sessions};
 use s3o_types::{BackendId, BackendState, ErrorCode, Etag, EtagProof, ObjectAttributes, Place};
-use support::{World, begun, declared, eventually, op, raw};
 use uuid::Uuid;
 
 const BACKENDS: [Option<u64>; 2] = [None, None];

@@ -1,17 +1,14 @@
 //! Listings of versions against a naive model, and their cost where keys have many.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::collections::BTreeMap;
 
+use crate::support::World;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use s3o_core::ports::Versions;
 use s3o_core::versions::{VersionAfter, VersionEntry, VersionsPage, VersionsQuery};
 use s3o_types::{BucketId, Seq, VersionRef};
-use support::World;
 
 fn text(max: usize) -> impl Strategy<Value = String> {
     let chars = ['a', 'b', '/', '-', 'é', '\u{1}', '\u{E000}', '\u{10FFFF}'];

@@ -1,14 +1,10 @@
 //! A data plane between a real S3 client, a control plane in memory and backends that fail on purpose.
 
-#![allow(clippy::unwrap_used, clippy::pedantic)]
-
-mod fake;
-
+use crate::fake::{BEGIN, COMMIT, Fake, client};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{Delete, MetadataDirective, ObjectIdentifier};
-use fake::{BEGIN, COMMIT, Fake, client};
 use s3o_dataplane::{DataPlane, DataPlaneConfig};
 use s3o_proto::v1;
 use s3o_runtime::Shutdown;

@@ -1,12 +1,9 @@
 //! The audit of the counters on a real database: what is wrong is told and put right, beside writers.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::collections::BTreeMap;
 
+use crate::support::{World, op};
 use s3o_core::ports::Reconciliation;
-use support::{World, op};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_audit_finds_what_is_wrong_and_puts_it_right() {

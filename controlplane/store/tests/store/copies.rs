@@ -1,10 +1,8 @@
 //! Several copies of a version on a real database: the queue, the workers' calls, and their races.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::sync::Arc;
 
+use crate::support::{World, begun, op};
 use s3o_core::call::{
     BeginCopy, Call, ChangeCopy, Commit, CompleteUpload, CopyChange, CreateUpload, ExtentOf, Outcome, PartOf,
     Refusal, Request,
@@ -16,12 +14,10 @@ use s3o_core::ports::{Ledger, Replication, Sessions};
 use s3o_core::replication::{
     CopiesPage, CopiesQuery, CopyTask, ReplicationEntry, ReplicationItem, ReplicationResult,
 };
-use s3o_core::session::Hello;
 use s3o_types::{
     AckLevel, Checksums, Conditions, Digest, ErrorCode, Etag, Extent, Gen, ObjectAttributes, UploadId,
     VersionId,
 };
-use support::{World, begun, op};
 use tokio::sync::Barrier;
 use uuid::Uuid;
 
@@ -35,14 +31,6 @@ const fn claim(owner: Uuid) -> Claim {
 }
 
 impl World {
-    /// A worker process with a lease.
-    async fn owner(&self) -> Uuid {
-        let session = Uuid::new_v4();
-        let (name, version, features) = ("workers".to_owned(), "1".to_owned(), vec![]);
-        self.store.open(Hello { session, name, version, features }).await.unwrap();
-        session
-    }
-
     async fn claimed(&self, owner: Uuid, task: CopyTask) -> Vec<ReplicationItem> {
         self.store.claim_versions(task, claim(owner)).await.unwrap()
     }

@@ -1,17 +1,14 @@
 //! What the queues do with rows that were not even tried, with sessions that are not there yet, and when a
 //! backend is full.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::collections::BTreeMap;
 
+use crate::support::{World, eventually, op};
 use s3o_core::call::{Call, Found, Outcome, Resolution, Resolve};
 use s3o_core::cleanup::{Claim, CleanupResult, CleanupTimes};
 use s3o_core::ports::{Ledger, Queues};
 use s3o_store::{Store, StoreOptions};
 use s3o_types::{ErrorCode, Etag, ObjectAttributes};
-use support::{World, eventually, op};
 use uuid::Uuid;
 
 fn claim(owner: Uuid) -> Claim {
@@ -107,7 +104,7 @@ async fn pressure_never_shortens_the_delay_for_restores() {
     let store =
         Store::connect(StoreOptions { cleanup_times, ..StoreOptions::new(&world.url) }).await.unwrap();
     let first = op();
-    let a = support::begun(store.submit(world.begin(first, "k", 90)).await);
+    let a = crate::support::begun(store.submit(world.begin(first, "k", 90)).await);
     store.submit(world.commit(first, "k", 90, &a)).await;
     store.submit(world.delete(op(), "k")).await;
     assert!(is_full(&store.submit(world.begin(op(), "new", 50)).await));

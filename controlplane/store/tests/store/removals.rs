@@ -1,15 +1,12 @@
 //! Backends that are given up: what a preview counts, when an order is taken, and what goes.
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
+use crate::support::{World, declared, op};
 use s3o_core::call::{Call, GiveUp, Outcome};
 use s3o_core::journal::StoredFile;
 use s3o_core::ports::{Drains, Journal, Ledger, Maintenance, Queues, Recovery, Removals};
 use s3o_core::removal::{NotRemoved, Removal, RemovalMode, RemovalOrder, RemovalPreview, RemovalSeen};
 use s3o_core::{cleanup::Claim, removal::HeldCopy};
 use s3o_types::{AckLevel, BackendId, ErrorCode, Place, Seq};
-use support::{World, declared, op};
 use uuid::Uuid;
 
 const B0: BackendId = BackendId(1);

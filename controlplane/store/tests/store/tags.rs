@@ -1,14 +1,11 @@
 //! `SetTags` against a real database: one column of one row, in the transaction that logs it.
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
+use crate::support::{World, op};
 use futures::future::join_all;
 use s3o_core::call::{Call, Outcome, Request, SetTags};
 use s3o_core::object::{Locate, Want};
 use s3o_core::ports::Ledger;
 use s3o_types::{ErrorCode, Op};
-use support::{World, op};
 
 fn set(world: &World, op: Op, key: &str, tags: &[(&str, &str)]) -> Request {
     let tags = tags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

@@ -1,17 +1,14 @@
 //! Listings against a naive model, and their cost at 200,000 keys.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::collections::BTreeSet;
 
+use crate::support::World;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use s3o_core::listing::{ListEntry, ListQuery, Page};
 use s3o_core::ports::Ledger;
 use s3o_types::BucketId;
-use support::World;
 
 /// Characters around what UTF-8, and the code points it leaves out, make difficult.
 fn text(max: usize) -> impl Strategy<Value = String> {

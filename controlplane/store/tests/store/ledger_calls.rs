@@ -1,8 +1,6 @@
 //! Calls against a real database: first outcomes, repeats, batches that contain a bad item.
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
+use crate::support::{World, begun, op};
 use futures::future::join_all;
 use s3o_core::call::{Call, Outcome, Retarget};
 use s3o_core::cleanup::Reason;
@@ -10,7 +8,6 @@ use s3o_core::intent::TargetEnd;
 use s3o_core::object::{Locate, Lookup, Want};
 use s3o_core::ports::Ledger;
 use s3o_types::{Conditions, ErrorCode};
-use support::{World, begun, op};
 
 fn code(outcome: &Outcome) -> ErrorCode {
     match outcome {
@@ -102,7 +99,7 @@ async fn an_aborted_write_stays_aborted_and_counts_once() {
     assert_eq!(world.store.submit(world.commit(op, "k", 60, &a)).await, Outcome::Aborted);
     assert_eq!(world.count("SELECT count(*) FROM cleanup_queue WHERE uncertain").await, 1);
     // Its bytes count until they are gone.
-    let refused = world.store.submit(world.begin(support::op(), "k", 41)).await;
+    let refused = world.store.submit(world.begin(crate::support::op(), "k", 41)).await;
     assert_eq!(code(&refused), ErrorCode::InsufficientStorage);
     world.audit().await;
 }
@@ -250,6 +247,6 @@ async fn hot_lookups_use_indexes_without_statistics() {
     // A backend reports what it has counted when it ends.
     world.store.close().await;
     let used = format!("SELECT COALESCE(min(idx_scan), 0)::bigint FROM pg_stat_user_tables WHERE {tables}");
-    support::eventually("counted", || async { world.count(&used).await > 0 }).await;
+    crate::support::eventually("counted", || async { world.count(&used).await > 0 }).await;
     assert_eq!(world.count(&scans).await, before);
 }

@@ -1,14 +1,10 @@
 //! Reads while nothing can be decided: from what the data plane remembers, or from the backends; and back again.
 
-#![allow(clippy::unwrap_used, clippy::pedantic)]
-
-mod fake;
-
+use crate::fake::{Fake, client};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
-use fake::{Fake, client};
 use s3o_dataplane::{DataPlane, DataPlaneConfig};
 use s3o_proto::v1;
 use s3o_runtime::Shutdown;

@@ -121,6 +121,14 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// A worker process with a lease.
+    pub(crate) async fn owner(&self) -> Uuid {
+        let session = Uuid::new_v4();
+        let (name, version, features) = ("workers".to_owned(), "1".to_owned(), vec![]);
+        self.store.open(Hello { session, name, version, features }).await.unwrap();
+        session
+    }
+
     pub(crate) async fn new(quotas: &[Option<u64>]) -> Self {
         Self::on(database().await, quotas).await
     }

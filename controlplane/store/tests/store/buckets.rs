@@ -1,15 +1,12 @@
 //! Buckets that clients make, change and delete, against a real database.
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
+use crate::support::{KEY, World, declared, op};
 use s3o_core::bucket::{BucketChange, Wanted};
 use s3o_core::call::Outcome;
 use s3o_core::config::{BucketConfig, DeclaredBucket, DeclaredCredential};
 use s3o_core::ports::{Buckets, Configs, Ledger};
 use s3o_store::StoreError;
 use s3o_types::{AckLevel, CorsRule, DegradedReads, ErrorCode, Right, Rights, Scope, Secret};
-use support::{KEY, World, declared, op};
 use uuid::Uuid;
 
 fn change(name: &str, wanted: Wanted) -> BucketChange {

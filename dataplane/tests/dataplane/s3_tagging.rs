@@ -1,13 +1,9 @@
 //! Tags through a data plane: there and back, and what a control plane of before tagging means for a client.
 
-#![allow(clippy::unwrap_used, clippy::pedantic)]
-
-mod fake;
-
+use crate::fake::{Fake, client};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_s3::types::{Tag, Tagging};
-use fake::{Fake, client};
 use s3o_dataplane::{DataPlane, DataPlaneConfig};
 use s3o_proto::v1;
 use s3o_runtime::Shutdown;

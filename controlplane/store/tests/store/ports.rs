@@ -1,10 +1,8 @@
 //! Schema, configuration, sessions, queues, maintenance and overview against a real database.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::collections::BTreeMap;
 
+use crate::support::{World, declared, empty_database, op, raw};
 use s3o_core::call::{Call, Found, Outcome, Resolution, Resolve};
 use s3o_core::cleanup::{Claim, CleanupResult, MAX_ATTEMPTS};
 use s3o_core::config::{MarkerPlace, MarkerSeen};
@@ -13,7 +11,6 @@ use s3o_core::ports::{Configs, Ledger, Maintenance, Overview, Queues, Sessions};
 use s3o_core::session::{BackendUsage, UsageReport};
 use s3o_store::{Store, StoreError, StoreOptions};
 use s3o_types::{BackendState, ErrorCode, Etag, EtagProof, ObjectAttributes};
-use support::{World, declared, empty_database, op, raw};
 use uuid::Uuid;
 
 const ATTACHED: &str = "SELECT count(*) FROM backends WHERE attached";

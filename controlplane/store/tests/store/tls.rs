@@ -1,18 +1,15 @@
 //! PostgreSQL over TLS: each `sslmode` against a server that has it, wants it, or has it not.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
+use crate::support::{eventually, raw, scratch};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
     SerialNumber,
 };
 use s3o_localpg::{LocalPostgres, Options};
 use s3o_store::{Store, StoreOptions};
-use support::{eventually, raw, scratch};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 

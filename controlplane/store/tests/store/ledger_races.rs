@@ -1,12 +1,10 @@
 //! Many writers, several replicas, a server that dies.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::{World, op, scratch};
 use futures::future::join_all;
 use s3o_core::call::{Outcome, Refusal};
 use s3o_core::object::{Locate, Want};
@@ -14,7 +12,6 @@ use s3o_core::ports::Ledger;
 use s3o_localpg::{LocalPostgres, Options};
 use s3o_store::Store;
 use s3o_types::ErrorCode;
-use support::{World, op, scratch};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_begins_never_overshoot_a_quota() {
@@ -42,7 +39,7 @@ async fn two_hundred_writers_on_one_key_leave_the_greatest_seq() {
         let world = &world;
         async move {
             let op = op();
-            let a = support::begun(store.submit(world.begin(op, "hot", 7)).await);
+            let a = crate::support::begun(store.submit(world.begin(op, "hot", 7)).await);
             match store.submit(world.commit(op, "hot", 7, &a)).await {
                 Outcome::Committed { seq, .. } => (seq, a.0),
                 other => panic!("{other:?}"),
@@ -88,7 +85,8 @@ async fn a_held_call_holds_up_only_itself() {
         let held = world.store.submit(world.commit(op, "held", 3, &a));
         let others = async {
             for round in 0..3 {
-                let all = (0..30).map(|n| world.store.submit(world.delete(support::op(), &format!("k{n}"))));
+                let all =
+                    (0..30).map(|n| world.store.submit(world.delete(crate::support::op(), &format!("k{n}"))));
                 let deleted = |outcome: &Outcome| {
                     *outcome == Outcome::Deleted { existed: false, version: None, delete_marker: false }
                 };

@@ -1,8 +1,6 @@
 //! Reconcile on a real database: rows in the order of their storage keys, what names a blob, runs, imports.
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
+use crate::support::{World, op};
 use s3o_core::call::{
     BlobFate, Call, ChangeCopy, CopyChange, ExtentOf, Import, Outcome, Refusal, SettleBlob,
 };
@@ -13,13 +11,10 @@ use s3o_core::reconcile::{
     AskRun, Candidate, CandidateKind, KeyRange, KnownCopy, LostCopy, Order, OrderStep, RowsQuery, Run,
     RunKind, RunPhase, RunState, Stray, StrayKind, prefixes,
 };
-use s3o_core::session::Hello;
 use s3o_types::{
     AckLevel, BackendId, BlobName, Encoding, ErrorCode, Etag, Extent, Gen, ObjectAttributes, StorageKey,
     Timestamp, VersionId,
 };
-use support::{World, op};
-use uuid::Uuid;
 
 fn code(outcome: &Outcome) -> ErrorCode {
     let Outcome::Refused(Refusal { code, .. }) = outcome else { panic!("{outcome:?}") };
@@ -39,11 +34,8 @@ impl World {
         self.store.newest().await.unwrap().backends[0].spec.id
     }
 
-    async fn owner(&self) -> Claim {
-        let session = Uuid::new_v4();
-        let (name, version, features) = ("workers".to_owned(), "1".to_owned(), vec![]);
-        self.store.open(Hello { session, name, version, features }).await.unwrap();
-        Claim { owner: session, lasts_us: 60_000_000, limit: 1, due_for_us: 0 }
+    async fn one_run(&self) -> Claim {
+        Claim { owner: self.owner().await, lasts_us: 60_000_000, limit: 1, due_for_us: 0 }
     }
 
     fn query(&self, backend: BackendId, keys: KeyRange, per_key: u16) -> RowsQuery {
@@ -235,7 +227,7 @@ async fn a_blob_is_attached_queued_or_kept() {
     assert_eq!(world.count("SELECT count(*) FROM objects").await, 1);
     world.audit().await;
     world.make_everything_due().await;
-    let claim = world.owner().await;
+    let claim = world.one_run().await;
     let items = world.store.claim_cleanup(Claim { limit: 10, ..claim }).await.unwrap();
     assert_eq!(items.iter().filter(|item| item.entry.storage_key == storage_key("gone", gone)).count(), 1);
 }
@@ -307,7 +299,7 @@ async fn a_backend_has_one_run_which_is_carried_on_when_its_owner_dies() {
     let import = RunKind::Import { bucket: world.bucket, prefix: String::new() };
     assert_eq!(world.ask(import.clone(), false).await.unwrap_err().code, ErrorCode::OperationAborted);
     assert_eq!(world.ask(RunKind::Reconcile, true).await.unwrap_err().code, ErrorCode::OperationAborted);
-    let (one, two) = (world.owner().await, world.owner().await);
+    let (one, two) = (world.one_run().await, world.one_run().await);
     let mut claimed = world.store.claim_run(one).await.unwrap().unwrap();
     assert_eq!((claimed.id, claimed.expected), (run.id, 1));
     assert_eq!(world.store.claim_run(two).await.unwrap(), None);

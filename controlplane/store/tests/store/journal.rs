@@ -1,11 +1,9 @@
 //! The journal on a real database: what is read for it, and that a database made from it is the one that was.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::support::{KEY, World, database, op, raw};
 use s3o_core::call::{Call, Delete, Outcome, SetTags};
 use s3o_core::cleanup::Claim;
 use s3o_core::journal::{JournalStep, LogPlace, RowPlace, StoredFile};
@@ -15,7 +13,6 @@ use s3o_core::session::Hello;
 use s3o_core::versions::SetVersioning;
 use s3o_store::{Store, StoreOptions};
 use s3o_types::{BackendId, Conditions, VersionId, VersionRef, Versioning};
-use support::{KEY, World, database, op, raw};
 use tokio_postgres::Client;
 use uuid::Uuid;
 

@@ -1,27 +1,16 @@
 //! The scrubber's rounds and the rebalancer's runs on a real database: whose turn it is, how much, where it goes on.
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
+use crate::support::World;
 use s3o_core::cleanup::Claim;
 use s3o_core::ports::{Rebalances, Scrubs, Sessions};
 use s3o_core::rebalance::Transfer;
 use s3o_core::scrub::{SCRUB_BATCH, ScrubBatch, ScrubPace, ScrubProgress};
-use s3o_core::session::Hello;
 use s3o_types::{AckLevel, BackendId, Extent, VersionId};
-use support::World;
 use uuid::Uuid;
 
 const ALL: ScrubPace = ScrubPace { bytes_per_hour: 1 << 40, rest_s: 0 };
 
 impl World {
-    async fn owner(&self) -> Uuid {
-        let session = Uuid::new_v4();
-        let (name, version, features) = ("workers".to_owned(), "1".to_owned(), vec![]);
-        self.store.open(Hello { session, name, version, features }).await.unwrap();
-        session
-    }
-
     async fn claim(&self, owner: Uuid, pace: ScrubPace) -> Option<ScrubBatch> {
         let claim = Claim { owner, lasts_us: 60_000_000, limit: SCRUB_BATCH, due_for_us: 0 };
         self.store.claim_scrub(claim, pace).await.unwrap()

@@ -1,12 +1,8 @@
 //! Bytes that went wrong on a backend never reach a client whole.
 
-#![allow(clippy::unwrap_used, clippy::pedantic)]
-
-mod fake;
-
+use crate::fake::{Fake, client};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
-use fake::{Fake, client};
 use s3o_dataplane::{DataPlane, DataPlaneConfig};
 use s3o_runtime::Shutdown;
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};

@@ -1,11 +1,9 @@
 //! Versioned buckets on a real database: which rows stand where, what readers find by which name, and that a bucket's
 //! state changes between writes and never within one.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::sync::Arc;
 
+use crate::support::{KEY, World, declared, op};
 use futures::future::join_all;
 use s3o_core::call::{Call, Delete, Outcome, Request, SetTags};
 use s3o_core::object::{Locate, Located, Lookup, Want};
@@ -13,7 +11,6 @@ use s3o_core::ports::{Configs, Ledger, Sessions, Versions};
 use s3o_core::session::{Hello, VERSIONS_FEATURE};
 use s3o_core::versions::{MarkerSeen, SetVersioning};
 use s3o_types::{Conditions, ErrorCode, Op, VersionRef, Versioning};
-use support::{KEY, World, declared, op};
 use uuid::Uuid;
 
 fn set(world: &World, op: Op, wanted: Versioning) -> SetVersioning {
@@ -254,7 +251,7 @@ async fn no_write_straddles_a_change() {
                     store.submit(delete(&world, op, &key, None)).await;
                     continue;
                 }
-                let begun = support::begun(store.submit(world.begin(op, &key, 1)).await);
+                let begun = crate::support::begun(store.submit(world.begin(op, &key, 1)).await);
                 let outcome = store.submit(world.commit(op, &key, 1, &begun)).await;
                 assert!(matches!(outcome, Outcome::Committed { version: Some(_), .. }), "{outcome:?}");
             }

@@ -1,8 +1,6 @@
 //! Multipart uploads on a real database: what a crash forgets, pages, extents by range, versions of many extents.
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
+use crate::support::{World, begun, op};
 use s3o_core::call::{AbortUpload, Begin, Call, CompleteUpload, CreateUpload, Outcome, PartOf, Refusal};
 use s3o_core::cleanup::Claim;
 use s3o_core::intent::WriteKind;
@@ -10,7 +8,6 @@ use s3o_core::object::{Locate, Located, Want};
 use s3o_core::ports::{Ledger, Queues, Uploads};
 use s3o_core::upload::{PartsQuery, UploadChecksum, UploadState, UploadsQuery};
 use s3o_types::{Checksums, Conditions, ErrorCode, Etag, Extent, Gen, ObjectAttributes, Op, UploadId};
-use support::{World, begun, op};
 use uuid::Uuid;
 
 fn number(n: u16) -> Extent {
@@ -326,7 +323,7 @@ async fn quota_pressure_reaches_versions_of_many_extents() {
     assert_eq!(world.count("SELECT count(*) FROM cleanup_queue WHERE not_before <= now()").await, 0);
     let full = world.store.submit(world.begin(op(), "new", 50)).await;
     assert_eq!(code(&full), ErrorCode::InsufficientStorage);
-    support::eventually("pulled forward", || async {
+    crate::support::eventually("pulled forward", || async {
         world.count("SELECT count(*) FROM cleanup_queue WHERE kind = 'version' AND not_before <= now()").await
             == 1
     })

@@ -1,13 +1,10 @@
 //! What a call costs the database: transactions and round trips, which do not depend on the machine.
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
+use crate::support::{World, begun, op};
 use futures::future::join_all;
 use s3o_core::object::{Locate, Want};
 use s3o_core::ports::Ledger;
 use s3o_store::Store;
-use support::{World, begun, op};
 
 /// Transactions and round trips of all lanes so far.
 fn spent(store: &Store) -> (u64, u64) {

@@ -1,9 +1,7 @@
 //! Expiry on a real database: which rows a page finds, that the ledger decides of rows and rules as they are by then, and
 //! how passes are claimed, saved and carried on.
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
+use crate::support::{KEY, World, declared, op};
 use s3o_core::bucket::{BucketChange, Wanted};
 use s3o_core::call::{Call, CreateUpload, Expire, Expiring, Outcome, SetTags};
 use s3o_core::cleanup::Claim;
@@ -11,7 +9,6 @@ use s3o_core::lifecycle::{Phase, Place};
 use s3o_core::ports::{Buckets, Configs, Ledger, Lifecycle, Sessions};
 use s3o_core::session::Hello;
 use s3o_types::{ErrorCode, LifecycleRule, ObjectAttributes};
-use support::{KEY, World, declared, op};
 use uuid::Uuid;
 
 fn days(prefix: &str, days: u32) -> LifecycleRule {

@@ -1,13 +1,10 @@
 //! Backends that are emptied, factors that change, backends that are lost: which versions are queued.
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
+use crate::support::{World, declared, op};
 use s3o_core::call::{BeginCopy, Call, ExtentOf, Outcome};
 use s3o_core::ports::{Drains, Ledger, Replication};
 use s3o_core::replication::{CopiesQuery, CopyTask, Drain, ReplicationEntry};
 use s3o_types::{AckLevel, BackendId, BackendState, Extent};
-use support::{World, declared, op};
 use uuid::Uuid;
 
 const SECOND: i64 = 1_000_000;
@@ -80,7 +77,7 @@ async fn versions_that_are_not_current_are_copied_too() {
         let of = ExtentOf { bucket: world.bucket, key: "k".to_owned(), version, extent: Extent::ZERO };
         let begin = Call::BeginCopy(BeginCopy { of, down: vec![] });
         let op = op();
-        let begun = support::begun(world.store.submit(world.request(op, begin)).await);
+        let begun = crate::support::begun(world.store.submit(world.request(op, begin)).await);
         let mut commit = world.commit(op, "k", size, &begun);
         let Call::Commit(call) = &mut commit.call else { unreachable!() };
         call.intent.replica = true;

@@ -1,18 +1,14 @@
 //! Writes that go to several backends at once: what is on each of them, and what the control plane hears.
 
-#![allow(clippy::unwrap_used, clippy::pedantic)]
-
-mod fake;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::fake::{Fake, client};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumAlgorithm;
-use fake::{Fake, client};
 use s3o_dataplane::{DataPlane, DataPlaneConfig};
 use s3o_proto::v1;
 use s3o_proto::v1::TargetEnd::{Cut, NotSent, Stored, Unknown};

@@ -1,16 +1,12 @@
 //! Bodies that are not what their headers say, signed by hand: the right error, and nothing left behind.
 
-#![allow(clippy::unwrap_used, clippy::pedantic)]
-
-mod fake;
-
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use crate::fake::Fake;
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use fake::Fake;
 use s3o_dataplane::{DataPlane, DataPlaneConfig};
 use s3o_runtime::Shutdown;
 use s3o_testkit::s3server::FaultyBackend;

@@ -1,0 +1,26 @@
+//! The ledger, the queues and the rest of the SQL against a PostgreSQL of their own. One module a concern.
+
+#![allow(clippy::unwrap_used, reason = "helpers of a test may fail as tests do")]
+
+mod buckets;
+mod copies;
+mod costs;
+mod drains;
+mod journal;
+mod ledger_calls;
+mod ledger_races;
+mod lifecycle;
+mod listing;
+mod places;
+mod ports;
+mod queues;
+mod quota_audit;
+mod reconcile;
+mod removals;
+mod scrubs;
+mod support;
+mod tags;
+mod tls;
+mod uploads;
+mod versions;
+mod versions_listing;
