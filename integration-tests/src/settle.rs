@@ -82,7 +82,8 @@ async fn describe(cluster: &Cluster) -> Result<String> {
     let sql = cluster.sql().await?;
     let rows = sql
         .query(
-            "SELECT 'intent ' || i::text FROM intents i
+            "SELECT 'nothing is deleted in the recovery mode: ' || value::text FROM settings WHERE name = 'recovery'
+             UNION ALL SELECT 'intent ' || i::text FROM intents i
              UNION ALL SELECT 'queued ' || q::text FROM cleanup_queue q
              UNION ALL SELECT 'lacks copies ' || r::text FROM replication_queue r LIMIT 20",
             &[],

@@ -67,6 +67,9 @@ impl JournalSettings {
     }
 }
 
+/// What a process says that finds that it has the journal no more.
+const TAKEN_OVER: &str = "another process has taken the journal over";
+
 pub(crate) struct JournalWorker {
     journal: Arc<dyn Journal>,
     reconciliation: Arc<dyn Reconciliation>,
@@ -116,7 +119,7 @@ impl JournalWorker {
 
     async fn step(&self, state: &JournalState, step: JournalStep) -> Result<(), String> {
         let taken = self.journal.journal_step(self.owner, state.segment, step).await.map_err(text)?;
-        if taken { Ok(()) } else { Err("another process has taken the journal over".to_owned()) }
+        if taken { Ok(()) } else { Err(TAKEN_OVER.to_owned()) }
     }
 
     /// Ships what there is, segment after segment.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures::future::{Either, select};
 use s3o_backend::{BackendError, BackendErrorKind, Certainty, DownloadBody};
 
-use super::read::get;
+use super::extent::get;
 use crate::control::{LocatedCopy, LocatedExtent};
 use crate::plane::Plane;
 

@@ -5,8 +5,10 @@
 //! memory beyond a chunk or two, but for small ones in the bounded replay pool, and for 1 MiB at most where
 //! several targets take it at their own pace.
 
+mod ahead;
 pub(crate) mod audit;
 pub(crate) mod body;
+mod extent;
 mod fanout;
 pub(crate) mod faults;
 pub(crate) mod hedge;

@@ -5,44 +5,25 @@
 //! the offset reached. Of an extent that is read whole the last chunk leaves only when all of it is what was written.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use s3o_backend::{BackendError, BackendErrorKind, ByteRange, Certainty, DownloadBody};
-use s3o_types::{BucketId, ErrorCode, Etag, VersionId};
+use s3o_backend::DownloadBody;
 
+use super::ahead::{Ahead, Pace};
 use super::body::ByteStream;
-use super::hedge::first_of;
+use super::extent::{Opened, Opener, covering};
 use super::verify::{ExtentCheck, Wrong};
 use super::{BoxError, audit};
-use crate::control::{Caller, Failure, Located, LocatedCopy, LocatedExtent, Want};
+use crate::control::{Located, LocatedCopy, LocatedExtent};
 use crate::ops::range::Slice;
 use crate::plane::Plane;
 
+pub(crate) use super::extent::{ReadError, Source};
+
 /// Bytes after which earlier failures are forgotten: a long download may meet many.
 const FORGIVEN_AFTER: u64 = 8 * 1024 * 1024;
-/// The pause before the same copy is tried again.
-const SAME_COPY_PAUSE: Duration = Duration::from_millis(200);
-/// How quickly all copies must have failed for them to be asked once more.
-const WORTH_ANOTHER_ROUND: Duration = Duration::from_secs(1);
-
-/// Why no byte could be read.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum ReadError {
-    /// Every copy is gone: the version may have been replaced since it was located.
-    Gone,
-    /// No copy could be read now.
-    Unavailable,
-}
-
-/// What is read, and on whose behalf: a version of many extents is located piece by piece.
-#[derive(Clone)]
-pub(crate) struct Source {
-    pub caller: Caller,
-    pub bucket: BucketId,
-    pub key: String,
-}
 
 /// Opens `slice` of a located version: the stream has its first answer from a backend.
 pub(crate) async fn open(
@@ -55,8 +36,9 @@ pub(crate) async fn open(
     if slice.len() > 0 {
         reader.connect().await?;
     }
-    if let Some((_, copy, _)) = &reader.open {
-        audit::read(plane, &reader.source.caller, &reader.source.key, copy, slice.len());
+    if let Some(open) = &reader.open {
+        let Source { caller, key, .. } = &reader.opener.source;
+        audit::read(plane, caller, key, &open.copy, slice.len());
     }
     Ok(Box::pin(futures::stream::unfold(reader, |mut reader| async move {
         let item = reader.next().await?;
@@ -73,17 +55,25 @@ pub(crate) fn lazily(plane: Arc<Plane>, source: Source, located: &Located, slice
     }))
 }
 
+/// What gives bytes now.
+struct Open {
+    body: DownloadBody,
+    copy: LocatedCopy,
+    /// Where in the object what it gives ends.
+    until: u64,
+    pace: Pace,
+}
+
 struct Reader {
-    plane: Arc<Plane>,
-    source: Source,
-    version: VersionId,
+    opener: Arc<Opener>,
     /// Those that cover what comes next, as far as they were located.
-    extents: Vec<LocatedExtent>,
+    extents: Arc<[LocatedExtent]>,
     /// The next byte of the object.
     at: u64,
     end: u64,
-    /// What gives bytes now: the copy, and where in the object what it gives ends.
-    open: Option<(DownloadBody, LocatedCopy, u64)>,
+    open: Option<Open>,
+    /// What comes behind that.
+    ahead: Ahead,
     /// The extent that is being read, where all of it is and its digest is known.
     check: Option<ExtentCheck>,
     /// Known to be right, and next to leave.
@@ -98,13 +88,12 @@ struct Reader {
 impl Reader {
     fn new(plane: Arc<Plane>, source: Source, located: &Located, slice: Slice) -> Self {
         Self {
-            plane,
-            source,
-            version: located.version,
-            extents: located.extents.clone(),
+            opener: Arc::new(Opener { plane, source, version: located.version }),
+            extents: located.extents.as_slice().into(),
             at: slice.start,
             end: slice.end,
             open: None,
+            ahead: Ahead::Nothing,
             check: None,
             ready: None,
             failed: None,
@@ -125,13 +114,15 @@ impl Reader {
                 self.done = true;
                 return Some(Err(format!("no copy gives byte {}: {error:?}", self.at).into()));
             }
-            let Some((body, copy, until)) = &mut self.open else { continue };
-            match body.next().await {
+            self.look_ahead();
+            let Some(open) = &mut self.open else { continue };
+            match self.ahead.beside(open.body.next()).await {
                 Some(Ok(chunk)) => {
                     let length = chunk.len() as u64;
+                    open.pace.read(length);
                     self.at += length;
                     self.since_failure += length;
-                    let is_last = self.at >= *until;
+                    let is_last = self.at >= open.until;
                     let held_before = match &mut self.check {
                         Some(check) => check.take(chunk),
                         None => Some(chunk),
@@ -144,8 +135,8 @@ impl Reader {
                 // The body of a download never ends early without an error; if it does, it failed.
                 ended => {
                     let error = ended.and_then(Result::err);
+                    let copy = open.copy.clone();
                     tracing::warn!(backend = copy.backend.0, at = self.at, ?error, "a copy broke off");
-                    let copy = copy.clone();
                     self.open = None;
                     if !self.may_go_on(copy) {
                         self.done = true;
@@ -160,14 +151,14 @@ impl Reader {
     /// All bytes of an extent, or of what is wanted of it, were read; `before` may leave. What was held may leave after
     /// it, if the bytes are right. `None`: another copy is to be read.
     fn end_of_extent(&mut self, before: Option<Bytes>) -> Option<Result<Bytes, BoxError>> {
-        let (_, copy, until) = self.open.take()?;
+        let Open { copy, until, .. } = self.open.take()?;
         let Some(check) = self.check.take() else {
             // The next extent has copies of its own.
             self.failures = 0;
             return before.map(Ok);
         };
         let concluded = check.conclude();
-        self.plane.metrics.verified(concluded.is_ok());
+        self.opener.plane.metrics.verified(concluded.is_ok());
         match concluded {
             Ok(last) => {
                 self.failures = 0;
@@ -195,11 +186,12 @@ impl Reader {
     /// A worker is told of the copy, once; until it has looked, other copies are read first.
     fn is_wrong(&self, copy: &LocatedCopy) {
         tracing::error!(backend = copy.backend.0, key = copy.storage_key, "a copy gave wrong bytes");
-        if !self.plane.suspects.note(copy, Instant::now()) {
+        let Opener { plane, source, version } = &*self.opener;
+        if !plane.suspects.note(copy, Instant::now()) {
             return;
         }
-        let (source, version) = (self.source.clone(), self.version);
-        self.plane.shutdown.spawn(async move {
+        let (source, version) = (source.clone(), *version);
+        plane.shutdown.spawn(async move {
             let Source { caller, bucket, key } = source;
             if let Err(failure) = caller.anew().report_corruption(bucket, &key, version).await {
                 tracing::warn!(?failure, key, "wrong bytes could not be told of");
@@ -215,124 +207,37 @@ impl Reader {
         self.since_failure = 0;
         self.failures += 1;
         self.failed = Some(copy);
-        let copies = self.extent().map_or(0, |extent| extent.copies.len());
+        let copies = covering(&self.extents, self.at).map_or(0, |extent| extent.copies.len());
         self.failures <= copies
     }
 
-    fn extent(&self) -> Option<&LocatedExtent> {
-        self.extents.iter().find(|extent| (extent.offset..extent.offset + extent.size).contains(&self.at))
-    }
-
-    /// Asks the copies of the current extent, best first, until one answers.
+    /// What was opened ahead, else whichever copy of the current extent answers.
     async fn connect(&mut self) -> Result<(), ReadError> {
-        if self.extent().is_none() {
-            self.locate_more().await?;
+        let opened = match self.ahead.take(self.at).await {
+            Some(opened) => opened,
+            None => self.opener.open(&self.extents, (self.at, self.end), self.failed.as_ref()).await?,
+        };
+        if opened.is_whole() && self.opener.plane.verifies_reads() {
+            self.check = opened.extent.digest.map(ExtentCheck::new);
         }
-        let Some(extent) = self.extent().cloned() else { return Err(ReadError::Unavailable) };
-        let until = (extent.offset + extent.size).min(self.end);
-        if self.at == extent.offset && until == extent.offset + extent.size && self.plane.verifies_reads() {
-            self.check = extent.digest.map(ExtentCheck::new);
+        let Opened { body, copy, until, located, .. } = opened;
+        if let Some(located) = located {
+            self.extents = located;
         }
-        let copies = self.in_order(&extent);
-        let started = Instant::now();
-        match self.ask(&extent, &copies, until).await {
-            // A connection that was just closed is no reason to fail a reader; a backend that keeps it waiting is.
-            Err(ReadError::Unavailable) if started.elapsed() < WORTH_ANOTHER_ROUND => {
-                tokio::time::sleep(SAME_COPY_PAUSE).await;
-                self.ask(&extent, &copies, until).await
-            }
-            decided => decided,
-        }
+        self.open = Some(Open { body, copy, until, pace: Pace::begin(Instant::now()) });
+        Ok(())
     }
 
-    /// One round over the copies.
-    async fn ask(
-        &mut self,
-        extent: &LocatedExtent,
-        copies: &[LocatedCopy],
-        until: u64,
-    ) -> Result<(), ReadError> {
-        let mut gone = 0;
-        for (n, copy) in copies.iter().enumerate() {
-            if self.failed.as_ref().is_some_and(|failed| same(failed, copy)) {
-                tokio::time::sleep(SAME_COPY_PAUSE).await;
-            }
-            match first_of(&self.plane, &copies[n..], extent, self.at, until).await {
-                Ok((body, copy)) => {
-                    self.open = Some((body, copy.clone(), until));
-                    return Ok(());
-                }
-                Err(error) => {
-                    gone += usize::from(error.kind == BackendErrorKind::NotFound);
-                    tracing::warn!(backend = copy.backend.0, key = copy.storage_key, %error, "a copy cannot be read");
-                }
-            }
+    /// Begins with the next extent, once it is needed soon.
+    fn look_ahead(&mut self) {
+        let Some(Open { copy, until, pace, .. }) = &self.open else { return };
+        if *until >= self.end || self.ahead.is_for(*until) {
+            return;
         }
-        // All copies must say so, those that this release cannot read included.
-        Err(if gone == extent.copies.len() && gone > 0 { ReadError::Gone } else { ReadError::Unavailable })
-    }
-
-    /// The next extents of the same version, which may have been replaced meanwhile: then they are there for as
-    /// long as displaced blobs are.
-    async fn locate_more(&mut self) -> Result<(), ReadError> {
-        let Source { caller, bucket, key } = &self.source;
-        let want = Want::Of(self.version, self.at, self.end);
-        match caller.anew().locate(*bucket, (key, None), want).await {
-            Ok(located) if located.version == self.version => {
-                self.extents = located.extents;
-                Ok(())
-            }
-            // Gone; or a control plane of before this call answers with the current version, whichever that is.
-            Ok(_) | Err(Failure::Refused { code: ErrorCode::NoSuchKey, .. } | Failure::Marker { .. }) => {
-                Err(ReadError::Gone)
-            }
-            Err(failure) => {
-                tracing::warn!(?failure, at = self.at, "the next extents cannot be located");
-                Err(ReadError::Unavailable)
-            }
+        let backend = self.opener.plane.backends.get(copy.backend);
+        let first_byte = backend.and_then(|backend| backend.health().latency());
+        if pace.is_soon(*until - self.at, first_byte, Instant::now()) {
+            self.ahead.begin(&self.opener, &self.extents, (*until, self.end));
         }
     }
-
-    /// The copies this release can read: verified before uncertain, up before down, fast before slow,
-    /// and what just failed last.
-    fn in_order(&self, extent: &LocatedExtent) -> Vec<LocatedCopy> {
-        let now = Instant::now();
-        let mut copies: Vec<_> =
-            extent.copies.iter().filter(|copy| copy.encoding.is_plain()).cloned().collect();
-        copies.sort_by_cached_key(|copy| {
-            let backend = self.plane.backends.get(copy.backend);
-            let is_up = backend.as_ref().is_some_and(|backend| backend.health().is_readable(now));
-            let latency = backend.and_then(|backend| backend.health().latency()).unwrap_or_default();
-            let failed = self.failed.as_ref().is_some_and(|failed| same(failed, copy));
-            let is_suspect = self.plane.suspects.contains(copy, now);
-            (failed, is_suspect, copy.uncertain, !is_up, latency)
-        });
-        copies
-    }
-}
-
-/// Bytes `at..until` of the object from one copy of the extent that they are in.
-pub(super) async fn get(
-    plane: &Plane,
-    copy: &LocatedCopy,
-    extent: &LocatedExtent,
-    at: u64,
-    until: u64,
-) -> Result<DownloadBody, BackendError> {
-    let unusable = |kind, message: &str| BackendError::new(kind, Certainty::NotSent, message);
-    let backend = plane.backends.get(copy.backend);
-    let backend =
-        backend.ok_or_else(|| unusable(BackendErrorKind::Connection, "not in this configuration"))?;
-    let range = ByteRange { first: at - extent.offset, last: until - extent.offset - 1 };
-    let whole = range.first == 0 && range.length() == extent.size;
-    let if_match = (copy.foreign_key && !copy.backend_etag.is_empty()).then(|| Etag::new(&copy.backend_etag));
-    let got = backend.get(&copy.storage_key, (!whole).then_some(range), if_match.as_ref()).await?;
-    if got.content_length != range.length() || got.size != extent.size {
-        return Err(unusable(BackendErrorKind::Mismatch, "the blob has another size than it should"));
-    }
-    Ok(got.body)
-}
-
-fn same(a: &LocatedCopy, b: &LocatedCopy) -> bool {
-    a.backend == b.backend && a.storage_key == b.storage_key
 }

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use s3o_integration_tests::config::{BUCKET, OTHER, READER};
 use s3o_integration_tests::multipart::Upload;
 use s3o_integration_tests::s3::{self, Failure, body, md5};
-use s3o_integration_tests::{Cluster, Options};
+use s3o_integration_tests::{Cluster, Options, wait};
+use s3o_testkit::s3server::{Fault, Operation, Rule};
 
 fn is(status: u16, code: &str) -> Failure {
     Failure::Answer { status, code: code.to_owned() }
@@ -125,6 +126,29 @@ async fn ranges_and_parts(client: &Client) -> Result<()> {
     let attributes = attributes.object_attributes(ObjectAttributes::ObjectParts).send().await?;
     assert_eq!(attributes.object_parts().and_then(GetObjectAttributesParts::total_parts_count), Some(4));
     Ok(())
+}
+
+/// The next part is asked for before this one has come: a stall in the first one keeps nobody waiting for the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_part_is_asked_for_ahead() -> Result<()> {
+    let cluster = Cluster::start(Options::default()).await?;
+    let client = cluster.s3(0);
+    made(&client, "ahead", &[200_000, 100_000, 100_000]).await;
+    let server = &cluster.backends[0].server;
+    let extent = |n: u32| {
+        let end = format!("{n:03}000");
+        server.keys().into_iter().find(|key| key.contains("ahead~") && key.ends_with(&end)).expect("a part")
+    };
+    server.inject(Rule::new(Fault::StallSending { after: 1000 }).on(Operation::Get).key_contains(&extent(1)));
+    let asked = server.count(Operation::Get);
+    let reading = client.get_object().bucket(BUCKET).key("ahead").send().await?;
+    wait::until("a request for the second part", || async { Ok(server.count(Operation::Get) == asked + 2) })
+        .await?;
+    drop(reading);
+    server.heal();
+    let (_, bytes) = s3::get(&client, BUCKET, "ahead").await.expect("get").expect("it is there");
+    assert_eq!(bytes.len(), 400_000);
+    cluster.finish().await
 }
 
 async fn wrong_lists(client: &Client) {

@@ -1,8 +1,8 @@
 //! Whether a backend's journal is ahead of the database: then the database was restored to an earlier point, or failed over
 //! without its last commits.
 //!
-//! Invariant: what is believed is a file whose number the database has not given out yet; a backend that does not answer says
-//! nothing.
+//! Invariants: what is believed is a file whose number the database has not given out yet, which is looked at after the file
+//! was seen: a process that has taken the journal over ships meanwhile. A backend that does not answer says nothing.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use s3o_blob::journal::{JournalFile, JournalName, JournalPart};
 use s3o_core::journal::JournalState;
 use s3o_types::storage_key::JOURNAL_PREFIX;
 
-use super::{JournalWorker, read_file, text};
+use super::{JournalWorker, TAKEN_OVER, read_file, text};
 
 /// How long a listing may take that a tick waits for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,11 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl JournalWorker {
     /// Turns the recovery mode on where the journal has more than the database knows of.
     pub(super) async fn look_ahead(&self, state: &JournalState) -> Result<(), String> {
-        let known = self.journal.journal_keys(state.segment).await.map_err(text)?;
         let all = self.files.backends();
-        let looks = all.iter().map(|backend| newest_behind(backend, state.segment, &known));
-        for (backend, found) in all.iter().zip(join_all(looks).await) {
-            let Some(newest) = found else { continue };
+        let listed = join_all(all.iter().map(|backend| segments_from(backend, state.segment))).await;
+        // Their rows come before they do, so that what is not known by now is none of this database's.
+        let known = self.journal.journal_keys(state.segment).await.map_err(text)?;
+        for (backend, keys) in all.iter().zip(listed) {
+            let Some(newest) = newest_unknown(&keys, &known) else { continue };
+            self.is_still(state).await?;
             let (name, next, number) = (backend.name(), state.segment, newest.number);
             let why = format!(
                 "{name} has segment {number} of the journal, and the database would ship {next} next"
@@ -38,16 +40,28 @@ impl JournalWorker {
         }
         Ok(())
     }
+
+    /// Whether the journal is where it was, and ours: rows of files that were shipped and let go meanwhile may be gone.
+    async fn is_still(&self, state: &JournalState) -> Result<(), String> {
+        let now = self.claim().await?;
+        let is_still = now.is_some_and(|now| now.segment == state.segment);
+        if is_still { Ok(()) } else { Err(TAKEN_OVER.to_owned()) }
+    }
 }
 
-/// The last segment from `segment` on that is not known; `None`: there is none, or nobody can say. A process that died between
-/// a PUT and its step left the file's row.
-async fn newest_behind(backend: &Backend, segment: u64, known: &[String]) -> Option<JournalName> {
+/// The keys of the segments from `segment` on; none where nobody can say.
+async fn segments_from(backend: &Backend, segment: u64) -> Vec<String> {
     // Names sort by their numbers: what comes before is not asked for.
     let before = format!("{JOURNAL_PREFIX}segment-{:012}~", segment.saturating_sub(1));
     let prefix = format!("{JOURNAL_PREFIX}segment-");
-    let page = tokio::time::timeout(PATIENCE, backend.list(&prefix, Some(&before), 1000)).await.ok()?.ok()?;
-    let unknown = page.entries.iter().filter(|entry| !known.contains(&entry.key));
-    let names = unknown.filter_map(|entry| JournalName::parse(&entry.key));
+    let page = tokio::time::timeout(PATIENCE, backend.list(&prefix, Some(&before), 1000)).await;
+    let Ok(Ok(page)) = page else { return Vec::new() };
+    page.entries.into_iter().map(|entry| entry.key).collect()
+}
+
+/// The last segment that is not known. A process that died between a PUT and its step left the file's row.
+fn newest_unknown(keys: &[String], known: &[String]) -> Option<JournalName> {
+    let unknown = keys.iter().filter(|key| !known.contains(key));
+    let names = unknown.filter_map(|key| JournalName::parse(key));
     names.filter(|name| name.part == JournalPart::Segment).max()
 }

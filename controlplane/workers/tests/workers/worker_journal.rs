@@ -1,5 +1,7 @@
 //! The journal's worker: segments, snapshots, and what happens when a backend or the claim is lost half-way.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use s3o_blob::journal::{JournalFile, JournalName, JournalPart, JournalWriter};
 use s3o_core::journal::{JournalChores, JournalStep, LogPlace, RowPlace, StoredFile};
@@ -116,6 +118,30 @@ async fn a_snapshot_that_was_begun_goes_on_where_it_was() {
     assert_eq!(all[0].1.records, ["{\"seq\":2}", "{\"seq\":3}"]);
     assert_eq!(all[1].1.records, ["first".to_owned(), all[0].0.to_string()]);
     assert_eq!(fixture.journal.lock().state.complete.map(|(number, _)| number), Some(4));
+}
+
+/// A process that was slow between its claim and its look: another one has taken the journal over and ships.
+#[tokio::test]
+async fn what_another_process_ships_meanwhile_is_no_other_history() {
+    for is_known in [true, false] {
+        let (one, _two, fixture) = two().await;
+        let lists = one.count(Operation::List);
+        one.inject(Rule::new(Fault::Latency(Duration::from_millis(300))).on(Operation::List));
+        let (ran, ()) = tokio::join!(run(&fixture), async {
+            while one.count(Operation::List) == lists {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let name = JournalName { number: 1, part: JournalPart::Segment, tag: 7 }.to_string();
+            one.plant(&name, JournalWriter::new("{}").and_then(JournalWriter::finish).unwrap());
+            let mut held = fixture.journal.lock();
+            held.state.segment = 2;
+            if is_known {
+                held.noted.push(StoredFile { backend: BackendId(1), storage_key: name, number: 1, bytes: 9 });
+            }
+        });
+        assert_eq!(fixture.journal.lock().recovery, None, "{is_known}: {ran:?}");
+        assert_eq!(files(&one).len(), 1, "nothing is shipped over it");
+    }
 }
 
 #[tokio::test]
