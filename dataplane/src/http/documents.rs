@@ -3,7 +3,7 @@
 //! Why: keys may hold control characters, and `s3s` writes all but carriage returns as they are. A parser may take
 //! line feeds and tabs for white space, and stops at most of the others. As references, which is how S3 sends them,
 //! the former come back whole, and lenient parsers read the rest; what none can read is what `encoding-type=url`
-//! is for.
+//! is for. And the entries of a listing are written where they are made ([`Elements`]): they go into the document's end.
 
 use std::fmt::Write as _;
 
@@ -11,27 +11,44 @@ use http::Response;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use s3s::Body;
 
+use crate::ops::elements::Elements;
+
 /// Whether the body is a document.
 pub(super) fn is_xml(response: &Response<Body>) -> bool {
     response.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().ends_with(b"xml"))
 }
 
-/// Writes control characters as references. Bodies that stream are objects, whatever their type says.
-pub(super) fn escape_controls(response: &mut Response<Body>) {
+/// Puts the operation's own elements in, and writes control characters as references. Bodies that stream are objects,
+/// whatever their type says.
+pub(super) fn finish(response: &mut Response<Body>) {
+    let entries = response.extensions_mut().remove::<Elements>();
     if !is_xml(response) {
         return;
     }
-    let Some(escaped) = response.body().bytes().and_then(|xml| escaped(&xml)) else { return };
-    response.headers_mut().remove(CONTENT_LENGTH);
-    *response.body_mut() = Body::from(escaped);
+    let Some(xml) = response.body().bytes() else { return };
+    let Ok(text) = std::str::from_utf8(&xml) else { return };
+    let escaped = escaped(text);
+    let finished = match entries {
+        Some(entries) => with_entries(escaped.as_deref().unwrap_or(text), entries.as_str()),
+        None => escaped,
+    };
+    if let Some(finished) = finished {
+        response.headers_mut().remove(CONTENT_LENGTH);
+        *response.body_mut() = Body::from(finished);
+    }
+}
+
+/// Before the end of the outermost element. `None`: it has none.
+fn with_entries(text: &str, entries: &str) -> Option<String> {
+    let (head, end) = text.split_at(text.rfind("</")?);
+    Some([head, entries, end].concat())
 }
 
 /// `None` where there is nothing to do. `s3s` puts no white space between elements.
-fn escaped(xml: &[u8]) -> Option<String> {
-    if !xml.iter().any(u8::is_ascii_control) {
+fn escaped(text: &str) -> Option<String> {
+    if !text.bytes().any(|byte| byte.is_ascii_control()) {
         return None;
     }
-    let text = std::str::from_utf8(xml).ok()?;
     let mut escaped = String::with_capacity(text.len() + 64);
     for c in text.chars() {
         if c.is_ascii_control() {
@@ -52,22 +69,38 @@ mod tests {
 
     #[test]
     fn controls_become_references() {
-        assert_eq!(
-            escaped("<Key>a\rb\n\u{1}ü</Key>".as_bytes()).as_deref(),
-            Some("<Key>a&#13;b&#10;&#1;ü</Key>")
+        assert_eq!(escaped("<Key>a\rb\n\u{1}ü</Key>").as_deref(), Some("<Key>a&#13;b&#10;&#1;ü</Key>"));
+        assert_eq!(escaped("<Key>ü</Key>"), None);
+    }
+
+    fn finished(kind: &'static str, body: &str, entries: Option<Elements>) -> bytes::Bytes {
+        let mut response = Response::new(Body::from(body.to_owned()));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        response.extensions_mut().extend(
+            entries
+                .map(|entries| {
+                    let mut extensions = http::Extensions::new();
+                    extensions.insert(entries);
+                    extensions
+                })
+                .unwrap_or_default(),
         );
-        assert_eq!(escaped("<Key>ü</Key>".as_bytes()), None);
+        finish(&mut response);
+        response.body().bytes().expect("whole")
     }
 
     #[test]
     fn only_documents_are_changed() {
-        let of = |kind: &'static str| {
-            let mut response = Response::new(Body::from("a\tb".to_owned()));
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-            escape_controls(&mut response);
-            response.body().bytes().expect("whole")
-        };
-        assert_eq!(of("application/xml"), "a&#9;b");
-        assert_eq!(of("text/plain"), "a\tb");
+        assert_eq!(finished("application/xml", "a\tb", None), "a&#9;b");
+        assert_eq!(finished("text/plain", "a\tb", None), "a\tb");
+    }
+
+    #[test]
+    fn entries_go_into_the_end() {
+        let mut entries = Elements::default();
+        entries.text("K", "x\n");
+        let of = |kind, body| finished(kind, body, Some(entries.clone()));
+        assert_eq!(of("application/xml", "<R><A>\t</A></R>"), "<R><A>&#9;</A><K>x&#10;</K></R>");
+        assert_eq!(of("text/plain", "<R></R>"), "<R></R>");
     }
 }

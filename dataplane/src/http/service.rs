@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 use super::cors::{self, Page};
-use super::documents::escape_controls;
+use super::documents;
 use super::drain::{Draining, Idle, SmallBody};
 use super::errors;
 use super::external;
@@ -98,7 +98,7 @@ impl Service {
         if info.is_degraded() {
             response.headers_mut().insert(degraded::HEADER, HeaderValue::from_static("true"));
         }
-        escape_controls(&mut response);
+        documents::finish(&mut response);
         errors::stamp(&mut response, &info.id, &host);
         accounting.status = response.status().as_u16();
         response.map(|body| Accounted::new(body, accounting))

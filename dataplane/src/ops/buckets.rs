@@ -20,8 +20,11 @@ const MAX_BUCKETS: usize = 10_000;
 const DEFAULT_REGION: &str = "us-east-1";
 
 /// Whoever owns everything: there are no accounts.
+pub(super) const OWNER: &str = "s3o";
+
+/// The same for `s3s`.
 pub(super) fn owner() -> Owner {
-    Owner { display_name: None, id: Some("s3o".to_owned()) }
+    Owner { display_name: None, id: Some(OWNER.to_owned()) }
 }
 
 /// ListBuckets: those the key has a grant for.

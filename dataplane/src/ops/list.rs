@@ -5,13 +5,12 @@ use std::sync::Arc;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3o_types::Right;
 use s3s::dto::{
-    ChecksumAlgorithm, ChecksumType, CommonPrefix, ETag, EncodingType, ListObjectsInput, ListObjectsOutput,
-    ListObjectsV2Input, ListObjectsV2Output, Object, ObjectStorageClass,
+    ChecksumType, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output,
 };
 use s3s::{S3Request, S3Response, S3Result};
 
-use super::buckets::owner;
-use super::headers::timestamp;
+use super::buckets::OWNER;
+use super::elements::Elements;
 use super::{Answer, bucket_of, token};
 use crate::access::allowed;
 use crate::control::{Caller, ListQuery, Listed, ListedObject, Page};
@@ -21,6 +20,8 @@ use crate::snapshot::Bucket;
 
 /// S3's page.
 const MAX_KEYS: i32 = 1000;
+/// About what an entry takes in the document.
+pub(super) const ENTRY_BYTES: usize = 256;
 /// What stands as it is in a URL-encoded key: RFC 3986's unreserved characters and the slash.
 const ESCAPED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/').remove(b'*');
@@ -43,22 +44,24 @@ pub(super) async fn v2(
     let page =
         page(&caller, &bucket, input.prefix.as_deref(), input.delimiter.as_deref(), after, max_keys).await?;
     let next = page.next.as_deref().map(token::encode);
-    let (contents, common_prefixes) = encoder.split(page.entries, input.fetch_owner.unwrap_or(false));
-    Ok(S3Response::new(ListObjectsV2Output {
+    let mut response = S3Response::new(ListObjectsV2Output {
         name: Some(bucket.name),
         prefix: Some(encoder.text(input.prefix.as_deref().unwrap_or_default())),
         max_keys: Some(max_keys),
-        key_count: i32::try_from(contents.len() + common_prefixes.len()).ok(),
+        key_count: i32::try_from(page.entries.len()).ok(),
         continuation_token: input.continuation_token,
         is_truncated: Some(next.is_some()),
         next_continuation_token: next,
-        contents: Some(contents),
-        common_prefixes: Some(common_prefixes),
+        // They are written by themselves.
+        contents: None,
+        common_prefixes: None,
         delimiter: input.delimiter.map(|delimiter| encoder.text(&delimiter)),
         encoding_type: input.encoding_type,
         start_after: input.start_after.map(|after| encoder.text(&after)),
         request_charged: None,
-    }))
+    });
+    response.extensions.insert(encoder.entries(&page.entries, input.fetch_owner.unwrap_or(false)));
+    Ok(response)
 }
 
 /// ListObjects.
@@ -75,20 +78,22 @@ pub(super) async fn v1(plane: &Arc<Plane>, req: S3Request<ListObjectsInput>) -> 
     // S3 says it only where a client could not know it: the last entry may be a common prefix.
     let with_delimiter = input.delimiter.as_deref().is_some_and(|delimiter| !delimiter.is_empty());
     let next_marker = page.next.filter(|_| with_delimiter).map(|next| encoder.text(&next));
-    let (contents, common_prefixes) = encoder.split(page.entries, true);
-    Ok(S3Response::new(ListObjectsOutput {
+    let mut response = S3Response::new(ListObjectsOutput {
         name: Some(bucket.name),
         prefix: Some(encoder.text(input.prefix.as_deref().unwrap_or_default())),
         marker: Some(encoder.text(input.marker.as_deref().unwrap_or_default())),
         max_keys: Some(max_keys),
         is_truncated: Some(is_truncated),
-        contents: Some(contents),
-        common_prefixes: Some(common_prefixes),
+        // They are written by themselves.
+        contents: None,
+        common_prefixes: None,
         delimiter: input.delimiter.map(|delimiter| encoder.text(&delimiter)),
         next_marker,
         encoding_type: input.encoding_type,
         request_charged: None,
-    }))
+    });
+    response.extensions.insert(encoder.entries(&page.entries, true));
+    Ok(response)
 }
 
 pub(super) fn max_keys(asked: Option<i32>) -> S3Result<i32> {
@@ -141,54 +146,57 @@ impl Encoder {
         if self.url { utf8_percent_encode(text, ESCAPED).to_string() } else { text.to_owned() }
     }
 
-    fn split(&self, entries: Vec<Listed>, with_owner: bool) -> (Vec<Object>, Vec<CommonPrefix>) {
-        let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
+    /// A text of a page, as the client wants it.
+    pub(super) fn write(&self, elements: &mut Elements, name: &str, text: &str) {
+        if self.url {
+            elements.plain(name, utf8_percent_encode(text, ESCAPED));
+        } else {
+            elements.text(name, text);
+        }
+    }
+
+    /// The entries of a page: objects first, as S3 has them.
+    fn entries(&self, entries: &[Listed], with_owner: bool) -> Elements {
+        let mut elements = Elements::with_capacity(entries.len() * ENTRY_BYTES);
         for entry in entries {
-            match entry {
-                Listed::CommonPrefix(prefix) => {
-                    prefixes.push(CommonPrefix { prefix: Some(self.text(&prefix)) });
-                }
-                Listed::Object(object) => {
-                    let Said { algorithms, kind, storage_class } = Said::of(&object);
-                    objects.push(Object {
-                        checksum_algorithm: algorithms,
-                        checksum_type: kind,
-                        e_tag: Some(ETag::Strong(object.etag)),
-                        key: Some(self.text(&object.key)),
-                        last_modified: timestamp(object.modified),
-                        owner: with_owner.then(owner),
-                        restore_status: None,
-                        size: i64::try_from(object.size).ok(),
-                        storage_class: Some(ObjectStorageClass::from(storage_class)),
-                    });
-                }
+            if let Listed::Object(object) = entry {
+                elements.element("Contents", |elements| {
+                    self.write(elements, "Key", &object.key);
+                    elements.time("LastModified", object.modified);
+                    object_facts(elements, object);
+                    if with_owner {
+                        owner(elements);
+                    }
+                });
             }
         }
-        (objects, prefixes)
-    }
-}
-
-/// What a listing says of checksums and storage class.
-pub(super) struct Said {
-    pub algorithms: Option<Vec<ChecksumAlgorithm>>,
-    pub kind: Option<ChecksumType>,
-    pub storage_class: String,
-}
-
-impl Said {
-    pub(super) fn of(object: &ListedObject) -> Self {
-        let names = object.checksum_algorithms.iter();
-        let algorithms: Vec<_> =
-            names.map(|name| ChecksumAlgorithm::from(name.to_ascii_uppercase())).collect();
-        let class = object.storage_class.as_str();
-        Self {
-            // Of an object that came in parts it is not known here which one.
-            kind: (!algorithms.is_empty() && !object.etag.contains('-'))
-                .then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT)),
-            algorithms: (!algorithms.is_empty()).then_some(algorithms),
-            storage_class: if class.is_empty() { "STANDARD" } else { class }.to_owned(),
+        for entry in entries {
+            if let Listed::CommonPrefix(prefix) = entry {
+                elements.element("CommonPrefixes", |elements| self.write(elements, "Prefix", prefix));
+            }
         }
+        elements
     }
+}
+
+/// Whoever owns everything.
+pub(super) fn owner(elements: &mut Elements) {
+    elements.element("Owner", |elements| elements.plain("ID", OWNER));
+}
+
+/// What a listing says of an object's bytes.
+pub(super) fn object_facts(elements: &mut Elements, object: &ListedObject) {
+    elements.element("ETag", |elements| elements.quoted(&object.etag));
+    for name in &object.checksum_algorithms {
+        elements.text("ChecksumAlgorithm", &name.to_ascii_uppercase());
+    }
+    // Of an object that came in parts it is not known here which one.
+    if !object.checksum_algorithms.is_empty() && !object.etag.contains('-') {
+        elements.plain("ChecksumType", ChecksumType::FULL_OBJECT);
+    }
+    elements.plain("Size", object.size);
+    let class = object.storage_class.as_str();
+    elements.text("StorageClass", if class.is_empty() { "STANDARD" } else { class });
 }
 
 #[cfg(test)]

@@ -5,15 +5,11 @@
 use std::sync::Arc;
 
 use s3o_types::{Right, VersionRef};
-use s3s::dto::{
-    CommonPrefix, DeleteMarkerEntry, ETag, ListObjectVersionsInput, ListObjectVersionsOutput, ObjectVersion,
-    ObjectVersionStorageClass,
-};
+use s3s::dto::{ListObjectVersionsInput, ListObjectVersionsOutput};
 use s3s::{S3Request, S3Response, S3Result};
 
-use super::buckets::owner;
-use super::headers::timestamp;
-use super::list::{Encoder, Said, max_keys};
+use super::elements::Elements;
+use super::list::{ENTRY_BYTES, Encoder, max_keys, object_facts, owner};
 use super::{Answer, bucket_of};
 use crate::access::allowed;
 use crate::control::{ListedVersion, VersionEntry, VersionsPage, VersionsQuery};
@@ -39,7 +35,7 @@ pub(super) async fn answer(
     };
     let next = page.entries.last().filter(|_| page.truncated).map(position);
     let (next_key, next_version) = next.map_or((None, None), |(key, version)| (Some(key), version));
-    let mut output = ListObjectVersionsOutput {
+    let mut response = S3Response::new(ListObjectVersionsOutput {
         name: Some(bucket.name),
         prefix: Some(encoder.text(&query.prefix)),
         key_marker: Some(encoder.text(&query.key_after)),
@@ -51,11 +47,9 @@ pub(super) async fn answer(
         delimiter: input.delimiter.map(|delimiter| encoder.text(&delimiter)),
         encoding_type: input.encoding_type,
         ..Default::default()
-    };
-    for entry in page.entries {
-        add(&mut output, &encoder, entry);
-    }
-    Ok(S3Response::new(output))
+    });
+    response.extensions.insert(entries(&page.entries, &encoder));
+    Ok(response)
 }
 
 fn query(input: &ListObjectVersionsInput, max_keys: i32) -> S3Result<VersionsQuery> {
@@ -98,38 +92,37 @@ fn position(entry: &VersionEntry) -> (String, Option<String>) {
     }
 }
 
-fn add(output: &mut ListObjectVersionsOutput, encoder: &Encoder, entry: VersionEntry) {
-    match entry {
-        VersionEntry::CommonPrefix(prefix) => {
-            let prefix = Some(encoder.text(&prefix));
-            output.common_prefixes.get_or_insert_default().push(CommonPrefix { prefix });
-        }
-        VersionEntry::Marker(ListedVersion { object, seq: _, version_id, is_latest }) => {
-            output.delete_markers.get_or_insert_default().push(DeleteMarkerEntry {
-                is_latest: Some(is_latest),
-                key: Some(encoder.text(&object.key)),
-                last_modified: timestamp(object.modified),
-                owner: Some(owner()),
-                version_id: Some(version_id),
-            });
-        }
-        VersionEntry::Version(ListedVersion { object, seq: _, version_id, is_latest }) => {
-            let Said { algorithms, kind, storage_class } = Said::of(&object);
-            output.versions.get_or_insert_default().push(ObjectVersion {
-                checksum_algorithm: algorithms,
-                checksum_type: kind,
-                e_tag: Some(ETag::Strong(object.etag)),
-                is_latest: Some(is_latest),
-                key: Some(encoder.text(&object.key)),
-                last_modified: timestamp(object.modified),
-                owner: Some(owner()),
-                restore_status: None,
-                size: i64::try_from(object.size).ok(),
-                storage_class: Some(ObjectVersionStorageClass::from(storage_class)),
-                version_id: Some(version_id),
-            });
+/// Versions and markers in one order, keys ascending and the newest first; then the common prefixes.
+fn entries(entries: &[VersionEntry], encoder: &Encoder) -> Elements {
+    let mut elements = Elements::with_capacity(entries.len() * ENTRY_BYTES);
+    for entry in entries {
+        match entry {
+            VersionEntry::CommonPrefix(_) => {}
+            VersionEntry::Marker(marker) => {
+                elements.element("DeleteMarker", |elements| facts(elements, encoder, marker));
+            }
+            VersionEntry::Version(version) => elements.element("Version", |elements| {
+                facts(elements, encoder, version);
+                object_facts(elements, &version.object);
+            }),
         }
     }
+    for entry in entries {
+        if let VersionEntry::CommonPrefix(prefix) = entry {
+            elements.element("CommonPrefixes", |elements| encoder.write(elements, "Prefix", prefix));
+        }
+    }
+    elements
+}
+
+/// What versions and markers have.
+fn facts(elements: &mut Elements, encoder: &Encoder, of: &ListedVersion) {
+    let ListedVersion { object, seq: _, version_id, is_latest } = of;
+    encoder.write(elements, "Key", &object.key);
+    elements.text("VersionId", version_id);
+    elements.plain("IsLatest", is_latest);
+    elements.time("LastModified", object.modified);
+    owner(elements);
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod delete_bucket;
 mod delete_object;
 mod delete_objects;
 pub(crate) mod document;
+pub(crate) mod elements;
 mod get_object;
 mod get_object_attributes;
 mod head_object;

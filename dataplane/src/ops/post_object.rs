@@ -17,6 +17,7 @@ use s3s::dto::{
 use s3s::xml::{Deserialize as _, Deserializer};
 use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
 
+use super::elements::Elements;
 use super::{put_object, tags};
 use crate::access::{Tenant, writable};
 use crate::form::{FilePart, Form, boundary};
@@ -224,11 +225,9 @@ impl Success {
             *response.status_mut() = StatusCode::SEE_OTHER;
         } else if self.status == StatusCode::CREATED {
             let texts = [("Location", &*location), ("Bucket", bucket), ("Key", key), ("ETag", &*etag)];
-            let elements = texts.map(|(name, text)| format!("<{name}>{}</{name}>", escaped(text)));
-            let elements = elements.concat();
-            let xml = format!(
-                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<PostResponse>{elements}</PostResponse>"
-            );
+            let mut xml = Elements::default();
+            xml.element("PostResponse", |xml| texts.iter().for_each(|(name, text)| xml.text(name, text)));
+            let xml = ["<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n", xml.as_str()].concat();
             *response.body_mut() = Body::from(xml);
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         }
@@ -244,10 +243,6 @@ impl Success {
 fn is_url(text: &str) -> bool {
     let uri = text.parse::<Uri>().ok();
     uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// The bucket's URL, as the client has it.

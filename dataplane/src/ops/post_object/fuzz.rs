@@ -8,8 +8,9 @@ use s3o_types::ObjectAttributes;
 use s3s::S3Result;
 use s3s::dto::PutObjectInput;
 
-use super::{escaped, input, is_url, tagging};
+use super::{input, is_url, tagging};
 use crate::ops::attributes::object_attributes;
+use crate::ops::elements::Elements;
 use crate::ops::fuzz::refused;
 use crate::ops::tags;
 
@@ -61,11 +62,14 @@ fn fields() {
 fn tag_fields() {
     let tag = ("[a-z &;<é]{1,5}", "[a-zA-Z0-9 +=._:/@-]{0,5}");
     let valid = prop::collection::vec(tag, 0..4).prop_map(|tags| {
-        let tags: Vec<String> = tags
-            .into_iter()
-            .map(|(key, value)| format!("<Tag><Key>{}</Key><Value>{value}</Value></Tag>", escaped(&key)))
-            .collect();
-        format!("<Tagging><TagSet>{}</TagSet></Tagging>", tags.concat())
+        let mut xml = Elements::default();
+        for (key, value) in &tags {
+            xml.element("Tag", |xml| {
+                xml.text("Key", key);
+                xml.text("Value", value);
+            });
+        }
+        format!("<Tagging><TagSet>{}</TagSet></Tagging>", xml.as_str())
     });
     check(&texts(valid, &["<Tag>", "</Tag>", "<Key>", "<Value/>", "&#0;", "é", "%", "&amp;"]), |text| {
         let read = tagging(&text);

@@ -1,0 +1,145 @@
+//! The long part of a listing: its entries, written as XML where they are made.
+//!
+//! Why beside `s3s`: a page has a thousand of them, and by its way each becomes a structure of a dozen owned texts first
+//! and a series of events then, which was most of what a data plane spends on a page (docs/performance.md). The head of
+//! the document is `s3s`'s; what is here goes into its end (`http/documents.rs`).
+//!
+//! Invariant: texts come back from any parser as they were, control characters as references.
+
+use std::fmt::Write as _;
+
+use s3o_types::Timestamp;
+use time::OffsetDateTime;
+
+/// Elements, one behind the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Elements(String);
+
+impl Elements {
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self(String::with_capacity(bytes))
+    }
+
+    /// An element with others in it.
+    pub(crate) fn element(&mut self, name: &str, content: impl FnOnce(&mut Self)) {
+        self.tag("<", name);
+        content(self);
+        self.tag("</", name);
+    }
+
+    /// An element with a text.
+    pub(crate) fn text(&mut self, name: &str, text: &str) {
+        self.element(name, |elements| elements.escape(text));
+    }
+
+    /// A text between quotes.
+    pub(super) fn quoted(&mut self, text: &str) {
+        self.0.push_str("&quot;");
+        self.escape(text);
+        self.0.push_str("&quot;");
+    }
+
+    /// An element with what needs no escaping: numbers, words of ours.
+    pub(super) fn plain(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.element(name, |elements| {
+            // Writing to a string cannot fail.
+            let _ = write!(elements.0, "{value}");
+        });
+    }
+
+    /// An element with a point in time, as S3 writes it: ISO 8601 with milliseconds, in UTC. Nothing for one beyond the
+    /// calendar.
+    pub(super) fn time(&mut self, name: &str, timestamp: Timestamp) {
+        let Ok(at) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(timestamp.0) * 1000) else {
+            return;
+        };
+        let (date, time) = (at.date(), at.time());
+        self.element(name, |Self(xml)| {
+            for (number, digits, end) in [
+                (date.year().unsigned_abs(), 4, '-'),
+                (u32::from(u8::from(date.month())), 2, '-'),
+                (u32::from(date.day()), 2, 'T'),
+                (u32::from(time.hour()), 2, ':'),
+                (u32::from(time.minute()), 2, ':'),
+                (u32::from(time.second()), 2, '.'),
+                (u32::from(time.millisecond()), 3, 'Z'),
+            ] {
+                push_number(xml, number, digits);
+                xml.push(end);
+            }
+        });
+    }
+
+    /// What was written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn tag(&mut self, open: &str, name: &str) {
+        self.0.push_str(open);
+        self.0.push_str(name);
+        self.0.push('>');
+    }
+
+    fn escape(&mut self, text: &str) {
+        let mut rest = text;
+        while let Some(at) = rest.bytes().position(is_special) {
+            self.0.push_str(&rest[..at]);
+            match rest.as_bytes()[at] {
+                b'&' => self.0.push_str("&amp;"),
+                b'<' => self.0.push_str("&lt;"),
+                b'>' => self.0.push_str("&gt;"),
+                b'"' => self.0.push_str("&quot;"),
+                control => {
+                    // Writing to a string cannot fail.
+                    let _ = write!(self.0, "&#{control};");
+                }
+            }
+            rest = &rest[at + 1..];
+        }
+        self.0.push_str(rest);
+    }
+}
+
+/// Bytes that do not stand as they are. All are ASCII, so that what is between two is text.
+const fn is_special(byte: u8) -> bool {
+    matches!(byte, b'&' | b'<' | b'>' | b'"') || byte.is_ascii_control()
+}
+
+/// The last `digits` digits, with zeros before.
+fn push_number(xml: &mut String, number: u32, digits: u32) {
+    for place in (0..digits).rev() {
+        let digit = number / 10_u32.pow(place) % 10;
+        xml.push(char::from_digit(digit, 10).unwrap_or('0'));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_escaped() {
+        let mut xml = Elements::default();
+        xml.element("A", |xml| {
+            xml.text("B", "a&b<c>\"ü\r\n\u{1}\u{7f}");
+            xml.text("C", "");
+            xml.plain("D", 17);
+        });
+        let wanted = "<A><B>a&amp;b&lt;c&gt;&quot;ü&#13;&#10;&#1;&#127;</B><C></C><D>17</D></A>";
+        assert_eq!(xml.as_str(), wanted);
+    }
+
+    #[test]
+    fn times_are_those_of_s3() {
+        let of = |us: i64| {
+            let mut xml = Elements::default();
+            xml.time("T", Timestamp(us));
+            xml.as_str().to_owned()
+        };
+        assert_eq!(of(0), "<T>1970-01-01T00:00:00.000Z</T>");
+        assert_eq!(of(1_709_210_096_789_999), "<T>2024-02-29T12:34:56.789Z</T>");
+        assert_eq!(of(-1), "<T>1969-12-31T23:59:59.999Z</T>");
+        assert_eq!(of(i64::MAX), "");
+    }
+}
