@@ -1,6 +1,7 @@
 //! A backend's listing, page after page.
 //!
-//! Invariant: a page that does not come is an error, after some tries; it is never taken for an empty one.
+//! Invariants: a page that does not come is an error, after some tries; it is never taken for an empty one. Each page goes on
+//! behind the one before it, or the listing ends with an error: a backend that does not know `start-after` would be listed for ever.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,12 @@ impl Listing {
             };
         };
         let mut entries = page.entries;
+        if let Some(after) = self.after.as_ref().filter(|after| **after >= last) {
+            let name = self.backend.name();
+            return Err(format!(
+                "{name} was asked for what is behind `{after}`, and its page ends with `{last}`"
+            ));
+        }
         self.after = Some(last);
         if self.skips_reserved {
             if self.after.as_ref().is_some_and(|after| after.starts_with(RESERVED_PREFIX)) {

@@ -320,7 +320,7 @@ fn check_range(headers: &HeaderMap, range: ByteRange, content_length: u64) -> Re
     let (first, last) = span.split_once('-').ok_or_else(wrong)?;
     let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
     let (first, last, size) = (number(first)?, number(last)?, number(size)?);
-    let ends_well = last == range.last.min(size.saturating_sub(1));
+    let ends_well = size.checked_sub(1).is_some_and(|greatest| last == range.last.min(greatest));
     if first != range.first || !ends_well || last < first || last - first + 1 != content_length {
         return Err(wrong());
     }

@@ -37,6 +37,12 @@ fn content_ranges() {
 }
 
 #[test]
+fn an_empty_blob_has_no_range() {
+    let (answer, asked) = (with(&CONTENT_RANGE, "bytes 0-0/0"), ByteRange { first: 0, last: 0 });
+    assert!(check_range(&answer, asked, 1).is_err());
+}
+
+#[test]
 fn lengths_and_etags() {
     let valid = prop_oneof![position().prop_map(|n| n.to_string()), "\"[0-9a-f]{32}(-[0-9]{1,4})?\""];
     check(&texts(valid, &["\"", "W/\"", "+", "-", " ", "18446744073709551616"]), |text| {

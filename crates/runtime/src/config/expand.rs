@@ -19,6 +19,9 @@ pub(super) struct Document {
     secrets: Vec<String>,
 }
 
+/// What stands in messages for a value of the environment.
+const REDACTED: &str = "${…}";
+
 /// Where the walk over the document is.
 enum Frame {
     Sequence { next: usize },
@@ -132,7 +135,10 @@ impl Document {
 
     /// Takes values of the environment out of a message.
     pub(super) fn redact(&self, message: String) -> String {
-        self.secrets.iter().fold(message, |text, secret| text.replace(secret.as_str(), "${…}"))
+        // Messages show values as they are, or as Rust writes them between quotes.
+        self.secrets.iter().fold(message, |text, secret| {
+            text.replace(secret.as_str(), REDACTED).replace(&secret.escape_debug().to_string(), REDACTED)
+        })
     }
 
     fn substitute(
@@ -187,10 +193,23 @@ fn reference(text: &str) -> Option<(&str, Option<&str>, &str)> {
 fn replaced(source: &str, range: Range<usize>, style: ScalarStyle) -> (usize, usize) {
     let end = range.start + source[range.clone()].trim_end().len();
     let start = match style {
-        ScalarStyle::Literal | ScalarStyle::Folded => source[..range.start].rfind(['|', '>']),
+        ScalarStyle::Literal | ScalarStyle::Folded => indicator(&source[..range.start]),
         _ => None,
     };
     (start.unwrap_or(range.start), end)
+}
+
+/// Where the `|` or `>` is that the text before a block scalar ends with: behind it come digits and signs at most, and a
+/// comment, which may have others in it (YAML 1.2, 8.1.1).
+fn indicator(before: &str) -> Option<usize> {
+    let before = before.trim_end();
+    let line = before.rfind('\n').map_or(0, |end| end + 1);
+    let is_header = |behind: &str| {
+        let rest = behind.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-'));
+        rest.trim().is_empty() || (rest.starts_with([' ', '\t']) && rest.trim_start().starts_with('#'))
+    };
+    let mut places = before[line..].match_indices(['|', '>']).map(|(at, _)| line + at);
+    places.find(|at| is_header(&before[at + 1..]))
 }
 
 /// The value as a scalar that means itself. A plain one that came out empty is null, as it would be

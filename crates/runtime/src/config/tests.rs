@@ -117,6 +117,16 @@ fn wrong_types_and_unknown_fields_are_named() {
     assert!(error.problems()[0].line.is_some(), "{error}");
     let error = read("port: ${WORD}\nname: a\n").unwrap_err().to_string();
     assert!(!error.contains("verysecret"), "{error}");
+    let error = read("port: ${SECRET}\nname: a\n").unwrap_err().to_string();
+    assert!(!error.contains("a: b"), "as Rust writes it between quotes: {error}");
+}
+
+#[test]
+fn a_comment_behind_a_block_s_indicator_is_none() {
+    let sample =
+        read("name: a\nwords:\n  block: |- # neither > nor |\n    x ${PORT}\n  c|d: >2\n\n     y $$\n")
+            .unwrap();
+    assert_eq!((&*sample.words["block"], &*sample.words["c|d"]), ("x 9000", "\n y $\n"));
 }
 
 #[test]
