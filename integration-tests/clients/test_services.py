@@ -40,13 +40,19 @@ def test_status_and_workers(cluster):
     assert "database reachable" in status
     for name in [backend.name for backend in cluster.backends] + [cluster.bucket, "data-plane"]:
         assert name in status
-    workers = s3o("workers", environment=environment)
-    name = workers.strip().splitlines()[1].split()[0]
-    s3o("run-worker", name, environment=environment)
-    assert "s3o:" in s3o("run-worker", "no-such-worker", environment=environment, ok=False)
-    assert "BACKEND" in s3o("drains", environment=environment)
+    workers = s3o("admin", "workers", environment=environment)
+    assert "LAST SUCCESS" in workers and "ERROR" in workers
+    for name in {line.split()[0] for line in workers.strip().splitlines()[1:]}:
+        s3o("admin", "run", name, environment=environment)
+    assert "s3o:" in s3o("admin", "run", "no-such-worker", environment=environment, ok=False)
+    for command in (
+        "replicate", "over-replication", "rebalance", "reconcile", "scrub", "lifecycle", "cleanup", "reap", "stale-uploads",
+        "quota-audit", "journal", "runs",
+    ):
+        s3o("admin", command, environment=environment)
+    assert "BACKEND" in s3o("admin", "drains", environment=environment)
     for command in ("drain", "undrain"):
-        assert "nowhere" in s3o(command, "nowhere", environment=environment, ok=False)
+        assert "nowhere" in s3o("admin", command, "nowhere", environment=environment, ok=False)
     assert "token" in s3o("status", "--token", "wrong", environment=environment, ok=False)
     assert "no control plane answers" in s3o("status", "--endpoint", "http://127.0.0.1:1", environment=environment, ok=False)
 

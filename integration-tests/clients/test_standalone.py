@@ -107,7 +107,7 @@ def test_a_lost_database_is_made_again(standalone):
         s3.put_object(Bucket=bucket, Key=key, Body=body, Metadata={"n": key})
     s3.delete_object(Bucket=bucket, Key="k0")
     del objects["k0"]
-    cli(ready, "run-worker", "journal")
+    cli(ready, "admin", "journal")
     # After the journal's last segment: known by their blobs alone.
     s3.put_object(Bucket=bucket, Key="late", Body=b"late")
     objects["late"] = b"late"

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result};
-use s3o_proto::v1::RunWorkerRequest;
+use s3o_proto::v1::{RunWorkerRequest, WorkerProgress};
 
 use crate::cluster::Cluster;
 use crate::wait;
@@ -31,17 +31,23 @@ pub const JOURNAL: &str = "journal";
 pub async fn run_worker(cluster: &Cluster, name: &str) -> Result<HashMap<String, u64>> {
     let mut last = None;
     for index in 0..cluster.control.len() {
-        let attempt = async {
-            let mut admin = cluster.admin(index).await?;
-            let reply = admin.run_worker(RunWorkerRequest { name: name.to_owned() }).await?;
-            anyhow::Ok(reply.into_inner().counts)
-        };
-        match attempt.await {
+        match run_worker_on(cluster, index, name).await {
             Ok(counts) => return Ok(counts),
             Err(error) => last = Some(error),
         }
     }
     Err(last.context("no control plane")?).with_context(|| format!("running {name}"))
+}
+
+/// Runs one tick of a worker on a control plane.
+pub async fn run_worker_on(cluster: &Cluster, index: usize, name: &str) -> Result<HashMap<String, u64>> {
+    let mut admin = cluster.admin(index).await?;
+    let mut told = admin.run_worker(RunWorkerRequest { name: name.to_owned() }).await?.into_inner();
+    let mut counts = HashMap::new();
+    while let Some(WorkerProgress { waiting: _, done }) = told.message().await? {
+        counts.extend(done.into_iter().flat_map(|done| done.counts));
+    }
+    Ok(counts)
 }
 
 /// Ends every lease, as if all data planes had been silent for an hour. The living renew theirs.

@@ -434,6 +434,8 @@ pub trait Overview: Send + Sync {
     ) -> Result<(), PortError>;
     /// All workers of all replicas.
     async fn workers(&self) -> Result<Vec<WorkerStatus>, PortError>;
+    /// What waits for the named worker in its queue; `Ok(None)`: it has none. A store may stop counting at 100,001.
+    async fn waiting(&self, worker: &str) -> Result<Option<u64>, PortError>;
 }
 
 /// Moves copies on demand; implemented by the workers, called by the admin service.

@@ -11,11 +11,11 @@ use s3o_proto::v1::admin_server::Admin;
 use s3o_types::{BackendId, Timestamp};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
-use crate::status::{about_field, bad_request, port_failed};
+use crate::status::port_failed;
 use crate::wiring::{Ports, Wiring};
-use crate::{drains, probe, rebalance, recover, removals, runs, scrub};
+use crate::{drains, probe, rebalance, recover, removals, runs, scrub, ticks};
 
 /// The one admin surface. REST and dashboard call it in process, the command line over gRPC.
 #[derive(Clone)]
@@ -75,27 +75,14 @@ impl Admin for AdminService {
         Ok(Response::new(v1::ListWorkersReply { workers }))
     }
 
+    type RunWorkerStream = ticks::Progress;
+
     async fn run_worker(
         &self,
         request: Request<v1::RunWorkerRequest>,
-    ) -> Result<Response<v1::RunWorkerReply>, Status> {
+    ) -> Result<Response<Self::RunWorkerStream>, Status> {
         let v1::RunWorkerRequest { name } = request.into_inner();
-        if name.is_empty() {
-            return Err(bad_request("name", "is empty"));
-        }
-        let workers = &self.wiring.ports()?.workers;
-        match workers.run(&name).await {
-            Ok(counts) => Ok(Response::new(v1::RunWorkerReply { counts: counts.into_iter().collect() })),
-            Err(None) => {
-                let known = workers.names().join(", ");
-                Err(about_field(
-                    Code::NotFound,
-                    "name",
-                    &format!("there is no worker `{name}`, only {known}"),
-                ))
-            }
-            Err(Some(why)) => Err(Status::internal(format!("the tick of {name} failed: {why}"))),
-        }
+        Ok(Response::new(ticks::run(self.wiring.ports()?, name)?))
     }
 
     type DrainBackendStream = drains::Progress;

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::status::bad_request;
 
 /// Keeps these signatures apart from whatever else the secret may sign.
-const PURPOSE: &str = "s3o remove backend 1";
+const PURPOSE: &str = "s3o admin remove backend 1";
 
 pub(crate) struct Confirmations {
     key: Key,

@@ -26,6 +26,7 @@ mod scrub;
 mod server;
 mod session;
 mod status;
+mod ticks;
 mod uploads;
 mod versions;
 mod wiring;

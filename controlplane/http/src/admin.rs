@@ -46,9 +46,13 @@ pub(crate) async fn workers(state: web::Data<State>, id: RequestId) -> Answer {
 pub(crate) async fn run_worker(state: web::Data<State>, id: RequestId, name: web::Path<String>) -> Answer {
     let mut admin = state.deps.admin.clone();
     let request = v1::RunWorkerRequest { name: name.into_inner() };
-    let reply = admin.run_worker(request).await.map_err(|error| Failure::of_status(&error, &id))?;
-    let v1::RunWorkerReply { counts } = reply.into_inner();
-    Ok(HttpResponse::Ok().json(counts.into_iter().collect::<BTreeMap<_, _>>()))
+    let mut progress = asked(admin.run_worker(request), &id).await?;
+    let mut counts = BTreeMap::new();
+    let ended = |error: tonic::Status| Failure::of_status(&error, &id);
+    while let Some(v1::WorkerProgress { waiting: _, done }) = progress.message().await.map_err(ended)? {
+        counts.extend(done.into_iter().flat_map(|done| done.counts));
+    }
+    Ok(HttpResponse::Ok().json(counts))
 }
 
 #[derive(Serialize)]

@@ -55,14 +55,18 @@ impl Admin for KnownAdmin {
         Ok(Response::new(v1::ListWorkersReply { workers: vec![good, bad] }))
     }
 
+    type RunWorkerStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::WorkerProgress, Status>>>;
+
     async fn run_worker(
         &self,
         request: Request<v1::RunWorkerRequest>,
-    ) -> Result<Response<v1::RunWorkerReply>, Status> {
+    ) -> Result<Response<Self::RunWorkerStream>, Status> {
         match request.into_inner().name.as_str() {
             "cleanup_queue" => {
                 let counts = [("success".to_owned(), 4), ("retry".to_owned(), 1)].into();
-                Ok(Response::new(v1::RunWorkerReply { counts }))
+                let waits = v1::WorkerProgress { waiting: Some(5), done: None };
+                let ended = v1::WorkerProgress { waiting: None, done: Some(v1::WorkerCounts { counts }) };
+                Ok(Response::new(tokio_stream::iter(vec![Ok(waits), Ok(ended)])))
             }
             "away" => Err(Status::unavailable("no worker pool here")),
             name => Err(Status::not_found(format!("there is no worker `{name}`"))),

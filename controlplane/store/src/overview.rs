@@ -90,6 +90,20 @@ impl Store {
     }
 }
 
+/// Of workers that have a queue, by their names (`s3o-workers` has the list): rows that are due. Counting stops at 100,001, as
+/// that of the queues' depths does.
+const WAITING: &str = "
+    SELECT CASE $1::text
+        WHEN 'cleanup_queue' THEN (SELECT count(*) FROM (
+            SELECT FROM cleanup_queue WHERE kind = 'blob' AND not_before <= now() LIMIT 100001) AS q)
+        WHEN 'replicator' THEN (SELECT count(*) FROM (
+            SELECT FROM replication_queue WHERE task = 'add' AND not_before <= now() LIMIT 100001) AS q)
+        WHEN 'over_replication' THEN (SELECT count(*) FROM (
+            SELECT FROM replication_queue WHERE task = 'trim' AND not_before <= now() LIMIT 100001) AS q)
+        WHEN 'copy_scan' THEN (SELECT count(*) FROM copy_scans WHERE NOT finished)
+        WHEN 'reconciler' THEN (SELECT count(*) FROM reconcile_runs WHERE state = 'running')
+    END AS waiting";
+
 #[async_trait]
 impl Overview for Store {
     async fn backend_usage(&self) -> Result<Vec<(BackendId, Usage, BackendUsage)>, PortError> {
@@ -134,5 +148,12 @@ impl Overview for Store {
         rows.iter()
             .map(|row| Ok(worker(Cells(row)).map_err(|why| corrupt("worker_status", "?", why))?))
             .collect()
+    }
+
+    async fn waiting(&self, worker: &str) -> Result<Option<u64>, PortError> {
+        let rows = self.inner.general.run(WAITING, &[&worker]).await?;
+        let read = |row| Cells(row).optional_unsigned("waiting");
+        let waiting = rows.first().map_or(Ok(None), read);
+        Ok(waiting.map_err(|why| corrupt("worker_status", worker, why))?)
     }
 }

@@ -1,4 +1,4 @@
-//! `s3o status`, `workers`, `run-worker`: clients of the Admin service.
+//! `s3o status` and `s3o admin …`: clients of the Admin service.
 //!
 //! Invariant: what is shown is what the service said; nothing is computed here but units.
 
@@ -15,6 +15,7 @@ use tonic::{Code, Request, Status};
 
 use crate::say;
 
+mod command;
 mod drains;
 mod probe;
 mod rebalance;
@@ -23,14 +24,11 @@ mod remove;
 mod runs;
 mod scrub;
 mod table;
+mod workers;
 
-pub(crate) use drains::{drain, drains, undrain};
+pub(crate) use command::{Command, run};
 pub(crate) use probe::{BackendCommand, backend};
-pub(crate) use rebalance::{RebalanceArgs, rebalance};
 pub(crate) use recover::recover;
-pub(crate) use remove::{RemoveArgs, remove};
-pub(crate) use runs::{ReconcileArgs, SyncArgs, reconcile, runs, sync};
-pub(crate) use scrub::{ScrubArgs, scrub};
 use table::{Table, bytes, percent};
 
 /// For the whole answer; a worker's tick may take a while.
@@ -49,24 +47,6 @@ pub(crate) struct Connection {
     /// Who signed the certificate, for https: a PEM file
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-}
-
-/// Flags of `run-worker`.
-#[derive(clap::Args)]
-pub(crate) struct RunWorkerArgs {
-    /// A name that `s3o workers` lists
-    name: String,
-    #[command(flatten)]
-    connection: Connection,
-}
-
-/// Flags of `drain` and `undrain`.
-#[derive(clap::Args)]
-pub(crate) struct DrainArgs {
-    /// A backend's name, as in `s3o status`
-    name: String,
-    #[command(flatten)]
-    connection: Connection,
 }
 
 /// Puts the token on each call.
@@ -186,42 +166,4 @@ fn show_backends(backends: Vec<v1::BackendStatus>) {
         ]);
     }
     say(table);
-}
-
-/// Shows what is known of each worker.
-pub(crate) async fn workers(connection: &Connection) -> anyhow::Result<()> {
-    let mut client = connect(connection).await?;
-    let reply = client.list_workers(v1::ListWorkersRequest {}).await.map_err(|status| refused(&status))?;
-    let mut table = Table::new(["WORKER", "REPLICA", "LAST SUCCESS", "LAST FAILURE", "FAILURES", "ERROR"]);
-    for worker in reply.into_inner().workers {
-        let v1::Worker { name, instance, last_success, last_failure, last_error, consecutive_failures } =
-            worker;
-        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-        table.row([
-            name,
-            instance,
-            or_dash(last_success),
-            or_dash(last_failure),
-            consecutive_failures.to_string(),
-            or_dash(last_error),
-        ]);
-    }
-    say(table);
-    Ok(())
-}
-
-/// Runs a tick and shows what it did.
-pub(crate) async fn run_worker(args: &RunWorkerArgs) -> anyhow::Result<()> {
-    let mut client = connect(&args.connection).await?;
-    let request = v1::RunWorkerRequest { name: args.name.clone() };
-    let reply = client.run_worker(request).await.map_err(|status| refused(&status))?.into_inner();
-    let mut counts: Vec<_> = reply.counts.into_iter().collect();
-    counts.sort();
-    if counts.is_empty() {
-        say(format_args!("{}: nothing to do", args.name));
-    }
-    for (what, count) in counts {
-        say(format_args!("{what}: {count}"));
-    }
-    Ok(())
 }

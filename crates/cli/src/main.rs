@@ -38,31 +38,12 @@ enum Command {
     Init(init::Args),
     /// Backends, buckets, data planes and queues
     Status(admin::Connection),
-    /// Background workers, by replica
-    Workers(admin::Connection),
-    /// Run one tick of a worker now
-    RunWorker(admin::RunWorkerArgs),
     /// Ask a backend what it can do and what it needs
     #[command(subcommand)]
     Backend(admin::BackendCommand),
-    /// Empty a backend: copy what is there elsewhere, then delete it there
-    Drain(admin::DrainArgs),
-    /// Take a drain back
-    Undrain(admin::DrainArgs),
-    /// Give a drained backend up: let go what is there instead of moving it
-    Remove(admin::RemoveArgs),
-    /// Backends that are being emptied
-    Drains(admin::Connection),
-    /// Move copies until backends are as full as the strategy wants them
-    Rebalance(admin::RebalanceArgs),
-    /// Read all copies of an object now, and say of each what it is
-    Scrub(admin::ScrubArgs),
-    /// Compare backends with the tables: find what is lost, attach or delete what nothing names
-    Reconcile(admin::ReconcileArgs),
-    /// Import what others wrote to a backend into a bucket; the bytes stay where they are
-    Sync(admin::SyncArgs),
-    /// Each backend's last reconcile or import
-    Runs(admin::Connection),
+    /// Have something done, and see how the workers do
+    #[command(subcommand)]
+    Admin(admin::Command),
     /// Merge what the backends have newer than the database, and end the recovery mode
     Recover(admin::Connection),
     /// Serve one folder as an S3 backend, for tests
@@ -91,18 +72,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Validate(args) => validate::run(&args),
         Command::Init(args) => init::run(args),
         Command::Status(connection) => admin::status(&connection).await,
-        Command::Workers(connection) => admin::workers(&connection).await,
-        Command::RunWorker(args) => admin::run_worker(&args).await,
         Command::Backend(command) => admin::backend(&command).await,
-        Command::Drain(args) => admin::drain(&args).await,
-        Command::Undrain(args) => admin::undrain(&args).await,
-        Command::Remove(args) => admin::remove(&args).await,
-        Command::Drains(connection) => admin::drains(&connection).await,
-        Command::Rebalance(args) => admin::rebalance(&args).await,
-        Command::Scrub(args) => admin::scrub(&args).await,
-        Command::Reconcile(args) => admin::reconcile(&args).await,
-        Command::Sync(args) => admin::sync(&args).await,
-        Command::Runs(connection) => admin::runs(&connection).await,
+        Command::Admin(command) => admin::run(&command).await,
         Command::Recover(connection) => admin::recover(&connection).await,
         Command::FolderBackend(args) => dev::folder_backend(args).await,
         Command::DevPostgres(args) => dev::postgres(args).await,

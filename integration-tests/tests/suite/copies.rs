@@ -5,7 +5,9 @@ use s3o_integration_tests::backend::Backend;
 use s3o_integration_tests::config::BUCKET;
 use s3o_integration_tests::multipart::Upload;
 use s3o_integration_tests::s3::{self, body};
-use s3o_integration_tests::settle::{COPY_SCAN, OVER_REPLICATION, REPLICATOR, run_worker, settle};
+use s3o_integration_tests::settle::{
+    COPY_SCAN, OVER_REPLICATION, REPLICATOR, run_worker, run_worker_on, settle,
+};
 use s3o_integration_tests::{Cluster, Options, wait};
 use s3o_testkit::s3server::{Fault, Operation, Rule};
 
@@ -96,8 +98,10 @@ async fn a_control_plane_that_dies_while_it_copies_leaves_nothing_behind() -> Re
     cluster.backends[1].server.inject(Rule::new(Fault::HangReply).on(Operation::Put).key_contains("data/"));
     let mut admin = cluster.admin(0).await?;
     let running = tokio::spawn(async move {
-        let name = REPLICATOR.to_owned();
-        let _ = admin.run_worker(s3o_proto::v1::RunWorkerRequest { name }).await;
+        let request = s3o_proto::v1::RunWorkerRequest { name: REPLICATOR.to_owned() };
+        let Ok(told) = admin.run_worker(request).await else { return };
+        let mut told = told.into_inner();
+        while let Ok(Some(_)) = told.message().await {}
     });
     wait::until("a blob whose answer is missing", || async { Ok(blobs(&cluster)[1] > 0) }).await?;
     ensure!(cluster.intents().await? > 0);
@@ -117,14 +121,7 @@ async fn two_replicas_share_the_work_and_make_each_copy_once() -> Result<()> {
     for n in 0..40 {
         s3::put(&cluster.s3(0), BUCKET, &format!("k{n}"), body("k", 1000)).await.expect("put");
     }
-    let ticks = (0..2).map(|index| {
-        let cluster = &cluster;
-        async move {
-            let mut admin = cluster.admin(index).await?;
-            let request = s3o_proto::v1::RunWorkerRequest { name: REPLICATOR.to_owned() };
-            anyhow::Ok(admin.run_worker(request).await?.into_inner().counts)
-        }
-    });
+    let ticks = (0..2).map(|index| run_worker_on(&cluster, index, REPLICATOR));
     let done: u64 = futures::future::try_join_all(ticks)
         .await?
         .iter()

@@ -38,7 +38,7 @@ fn corrupt(cluster: &Cluster, backend: usize, key: &str) {
     }
 }
 
-/// What the copies of an object are, by backend, as `s3o scrub` shows them.
+/// What the copies of an object are, by backend, as `s3o admin scrub` shows them.
 async fn scrub(cluster: &Cluster, key: &str) -> Result<BTreeMap<String, Vec<String>>> {
     let mut admin = cluster.admin(0).await?;
     let (bucket, key) = (BUCKET.to_owned(), key.to_owned());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use s3o_integration_tests::config::{BUCKET, OTHER};
 use s3o_integration_tests::s3::{self, body};
-use s3o_integration_tests::settle::{REPLICATOR, run_worker, settle};
+use s3o_integration_tests::settle::{REPLICATOR, run_worker, run_worker_on, settle};
 use s3o_integration_tests::{Cluster, Options, wait};
 use s3o_proto::v1::{ImportRequest, ListRunsRequest, ReconcileRequest, RunProgress};
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
@@ -300,10 +300,4 @@ async fn a_run_survives_the_replica_that_began_it() -> Result<()> {
     .await?;
     cluster.start_control_plane(0).await?;
     cluster.finish().await
-}
-
-async fn run_worker_on(cluster: &Cluster, index: usize, name: &str) -> Result<()> {
-    let request = s3o_proto::v1::RunWorkerRequest { name: name.to_owned() };
-    cluster.admin(index).await?.run_worker(request).await?;
-    Ok(())
 }

@@ -69,8 +69,17 @@ async fn workers_are_listed_and_run() {
     let seen = workers.iter().find(|worker| worker.instance == "replica-2").unwrap();
     assert_eq!(seen.last_success.as_deref(), Some("1970-01-01T00:00:01Z"));
     assert_eq!(workers.iter().filter(|worker| worker.instance == "replica-1").count(), 2);
-    let mut run = async |name: &str| client.run_worker(v1::RunWorkerRequest { name: name.into() }).await;
-    assert_eq!(run("cleanup_queue").await.unwrap().into_inner().counts["success"], 2);
+    let mut run = async |name: &str| {
+        let mut progress = client.run_worker(v1::RunWorkerRequest { name: name.into() }).await?.into_inner();
+        let (mut waiting, mut counts) = (None, None);
+        while let Some(told) = progress.message().await? {
+            assert_eq!(counts, None, "the last message is the last one");
+            (waiting, counts) = (waiting.or(told.waiting), told.done.map(|done| done.counts));
+        }
+        Ok::<_, tonic::Status>((waiting, counts.expect("how it ended")))
+    };
+    let (waiting, counts) = run("cleanup_queue").await.unwrap();
+    assert_eq!((waiting, counts["success"]), (Some(5), 2));
     let status = run("nobody").await.unwrap_err();
     assert_eq!((status.code(), fields(&status)), (Code::NotFound, vec!["name".to_owned()]));
     assert_eq!(run("broken").await.unwrap_err().code(), Code::Internal);

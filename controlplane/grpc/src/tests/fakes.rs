@@ -311,6 +311,10 @@ impl Overview for Fakes {
             consecutive_failures: 0,
         }])
     }
+
+    async fn waiting(&self, worker: &str) -> Result<Option<u64>, PortError> {
+        Ok((worker == "cleanup_queue").then_some(5))
+    }
 }
 
 #[async_trait]

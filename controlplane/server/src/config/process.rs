@@ -172,7 +172,7 @@ impl IntegritySection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RebalanceSection {
-    /// Whether it runs by itself; `s3o rebalance` runs it anyway.
+    /// Whether it runs by itself; `s3o admin rebalance` runs it anyway.
     pub enabled: bool,
     /// How often.
     pub interval: HumanDuration,

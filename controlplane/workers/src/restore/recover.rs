@@ -83,7 +83,7 @@ impl Recoverer {
             let ask = AskRun { backend: backend.id(), kind, dry_run: false, accept_losses: false };
             let asked = self.deps.reconciliation.ask(ask).await;
             if !matches!(asked, Ok(Ok(_))) {
-                tracing::warn!(backend = backend.name(), ?asked, "ask for it yourself: s3o reconcile");
+                tracing::warn!(backend = backend.name(), ?asked, "ask for it yourself: s3o admin reconcile");
             }
         }
     }

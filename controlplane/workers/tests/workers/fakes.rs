@@ -396,6 +396,10 @@ impl Overview for Ports {
     async fn workers(&self) -> Result<Vec<WorkerStatus>, PortError> {
         Ok(Vec::new())
     }
+
+    async fn waiting(&self, _: &str) -> Result<Option<u64>, PortError> {
+        Ok(None)
+    }
 }
 
 #[async_trait]

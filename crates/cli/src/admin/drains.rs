@@ -1,12 +1,21 @@
-//! `s3o drain`, `undrain`, `drains`: backends that are emptied.
+//! `s3o admin drain`, `undrain`, `drains`: backends that are emptied.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use s3o_proto::v1;
 use tonic::Streaming;
 
 use super::table::{Table, bytes};
-use super::{Connection, DrainArgs, connect, refused};
+use super::{Connection, connect, refused};
 use crate::say;
+
+/// Flags of `drain` and `undrain`.
+#[derive(clap::Args)]
+pub(crate) struct DrainArgs {
+    /// A backend's name, as in `s3o status`
+    name: String,
+    #[command(flatten)]
+    connection: Connection,
+}
 
 /// Begins a drain and shows how far it is; to interrupt it stops the showing only.
 pub(crate) async fn drain(args: &DrainArgs) -> anyhow::Result<()> {
@@ -36,10 +45,10 @@ pub(crate) async fn follow(mut progress: Streaming<v1::DrainProgress>, name: &st
             return Ok(());
         }
     }
-    anyhow::bail!("the control plane ended; the drain goes on: see `s3o drains`")
+    anyhow::bail!("the control plane ended; the drain goes on: see `s3o admin drains`")
 }
 
-fn bar_of(length: u64) -> ProgressBar {
+pub(super) fn bar_of(length: u64) -> ProgressBar {
     let bar = ProgressBar::new(length);
     let style = ProgressStyle::with_template("{bar:30} {percent}%  {msg}");
     if let Ok(style) = style {

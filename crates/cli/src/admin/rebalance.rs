@@ -1,4 +1,4 @@
-//! `s3o rebalance`: copies that are moved to fill backends as wanted.
+//! `s3o admin rebalance`: copies that are moved to fill backends as wanted.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use s3o_proto::v1;

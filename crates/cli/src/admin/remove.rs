@@ -1,4 +1,4 @@
-//! `s3o remove`: a backend that is given up. First what it would do, then, with the confirmation, the deed.
+//! `s3o admin remove`: a backend that is given up. First what it would do, then, with the confirmation, the deed.
 
 use s3o_proto::v1;
 
@@ -10,7 +10,7 @@ use crate::say;
 /// Flags of `remove`.
 #[derive(clap::Args)]
 pub(crate) struct RemoveArgs {
-    /// A drained backend's name, as in `s3o drains`
+    /// A drained backend's name, as in `s3o admin drains`
     name: String,
     /// Delete the bytes there; without it they stay where they are, and the backend may be gone already
     #[arg(long)]
@@ -70,5 +70,5 @@ fn show(preview: v1::RemovalPreview) {
         let fate = if accept_losses { "given up" } else { "waited for" };
         say(format_args!("{uploads} multipart uploads have parts there, and will be {fate}"));
     }
-    say(format_args!("within {confirm_within_s} s: s3o remove {name} --confirm {confirmation}"));
+    say(format_args!("within {confirm_within_s} s: s3o admin remove {name} --confirm {confirmation}"));
 }

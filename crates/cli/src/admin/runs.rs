@@ -1,4 +1,4 @@
-//! `s3o reconcile`, `sync`, `runs`: runs over backends.
+//! `s3o admin reconcile`, `sync`, `runs`: runs over backends.
 
 use std::collections::BTreeMap;
 
@@ -85,7 +85,7 @@ async fn show(mut progress: Streaming<v1::RunProgress>) -> anyhow::Result<()> {
         }
     }
     if ended.len() < bars.len() || ended.is_empty() {
-        anyhow::bail!("the control plane ended; the run goes on: see `s3o runs`");
+        anyhow::bail!("the control plane ended; the run goes on: see `s3o admin runs`");
     }
     let failed = ended.values().any(|run| run.state == "failed");
     table(ended.into_values());

@@ -16,13 +16,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use s3o_proto::v1::RunWorkerRequest;
 use s3o_testkit::s3server::{FaultyBackend, Operation};
 
 use super::Violation;
 use crate::campaign::buckets::BUCKETS;
 use crate::campaign::field::Field;
 use crate::s3;
+use crate::settle::run_worker_on;
 use crate::wait;
 
 /// Seen by the backend minus recorded, by backend and what is counted.
@@ -103,8 +103,7 @@ async fn burst(field: &Field) -> Result<()> {
 
 async fn differences(field: &Field) -> Result<Differences> {
     for index in 0..field.cluster.control.len() {
-        let request = RunWorkerRequest { name: "usage".to_owned() };
-        field.cluster.admin(index).await?.run_worker(request).await?;
+        run_worker_on(&field.cluster, index, "usage").await?;
     }
     let sql = field.cluster.sql().await?;
     let query = "SELECT k.name, u.api_class, u.requests, u.ingress_bytes, u.egress_bytes
