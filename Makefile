@@ -39,10 +39,10 @@ test-units: ## Units and integration tests.
 	$(RUN_TESTS)
 
 # docs/testing.md has what it does. Both can be set in the environment.
-MINUTES ?= 3
+MINUTES ?= 5
 SEED ?= 1
 
-campaign: ## A whole system under load and faults: MINUTES=3 SEED=1 ARGS="--faults kill,cut".
+campaign: ## A whole system under load and faults: MINUTES=5 SEED=1 ARGS="--faults kill,cut".
 	@scripts/setup.sh demo
 	$(CARGO) build --locked $(FLAGS) $(UNDER_TEST) --bins
 	S3O_TEST_BINARIES=$(abspath $(TARGET))/debug $(TARGET)/debug/s3o-campaign --minutes $(MINUTES) --seed $(SEED) $(ARGS)

@@ -16,6 +16,8 @@ pub struct Binaries {
     pub control_plane: PathBuf,
     /// `s3o-dataplane`, with the feature `failpoints`.
     pub data_plane: PathBuf,
+    /// `s3o`.
+    pub cli: PathBuf,
 }
 
 /// Builds them on first use. `S3O_TEST_BINARIES` names a folder that has them already.
@@ -36,7 +38,11 @@ fn find() -> Result<Binaries> {
         let path = folder.join(name);
         if path.is_file() { Ok(path) } else { bail!("{} is not there after the build", path.display()) }
     };
-    Ok(Binaries { control_plane: binary("s3o-controlplane")?, data_plane: binary("s3o-dataplane")? })
+    Ok(Binaries {
+        control_plane: binary("s3o-controlplane")?,
+        data_plane: binary("s3o-dataplane")?,
+        cli: binary("s3o")?,
+    })
 }
 
 fn build() -> Result<PathBuf> {

@@ -1,4 +1,4 @@
-//! `s3o-controlplane rebuild`, as an operator runs it.
+//! `s3o rebuild`, as an operator runs it.
 //!
 //! Invariant: it runs beside this process's own work: the backends that it reads may be served from here.
 
@@ -11,8 +11,8 @@ use crate::binaries::binaries;
 
 /// Runs it on a control plane's file, whose database is empty. What it reports.
 pub async fn rebuild(config: &Path) -> Result<String> {
-    let mut command = Command::new(&binaries()?.control_plane);
-    command.arg("--config").arg(config).arg("rebuild").kill_on_drop(true);
+    let mut command = Command::new(&binaries()?.cli);
+    command.arg("rebuild").arg("--config").arg(config).kill_on_drop(true);
     let output = command.output().await?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));

@@ -25,13 +25,6 @@ struct Args {
 enum Command {
     /// Brings the database's schema up to date and ends.
     Migrate,
-    /// Fills an empty database from the backends that the file declares: from their journal, and from the blobs that are
-    /// newer. Nothing is deleted until `s3o recover`.
-    Rebuild {
-        /// A backend that is lost: what only it held is lost with it
-        #[arg(long, value_name = "BACKEND")]
-        without: Vec<String>,
-    },
 }
 
 #[tokio::main]
@@ -49,14 +42,8 @@ async fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<()> {
     let config: ControlPlaneConfig = config::load(&args.config)?;
     let log = telemetry::init(&config.log)?;
-    match args.command {
-        Some(Command::Migrate) => return s3o_controlplane::migrate(&config).await,
-        Some(Command::Rebuild { without }) => {
-            let report = s3o_controlplane::rebuild(&config, &without).await?;
-            s3o_controlplane::describe(&report).iter().for_each(|line| println!("{line}"));
-            return Ok(());
-        }
-        None => {}
+    if let Some(Command::Migrate) = args.command {
+        return s3o_controlplane::migrate(&config).await;
     }
     let (shutdown, reload) = (Shutdown::new(), Reload::new());
     let grace = config.shutdown_grace.get();

@@ -1,4 +1,4 @@
-//! `s3o-controlplane rebuild`: an empty database is filled from the backends that the file declares.
+//! `s3o rebuild`: an empty database is filled from the backends that the file declares.
 
 use std::sync::Arc;
 

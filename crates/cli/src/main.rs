@@ -6,6 +6,7 @@
 mod admin;
 mod dev;
 mod init;
+mod rebuild;
 mod standalone;
 mod validate;
 
@@ -44,6 +45,9 @@ enum Command {
     /// Have something done, and see how the workers do
     #[command(subcommand)]
     Admin(admin::Command),
+    /// Fill an empty database from the backends: from their journal, and from the blobs that are newer. Nothing is deleted
+    /// until `s3o recover`
+    Rebuild(rebuild::Args),
     /// Merge what the backends have newer than the database, and end the recovery mode
     Recover(admin::Connection),
     /// Serve one folder as an S3 backend, for tests
@@ -74,6 +78,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Status(connection) => admin::status(&connection).await,
         Command::Backend(command) => admin::backend(&command).await,
         Command::Admin(command) => admin::run(&command).await,
+        Command::Rebuild(args) => rebuild::run(&args).await,
         Command::Recover(connection) => admin::recover(&connection).await,
         Command::FolderBackend(args) => dev::folder_backend(args).await,
         Command::DevPostgres(args) => dev::postgres(args).await,

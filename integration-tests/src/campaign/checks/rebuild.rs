@@ -64,7 +64,7 @@ struct Known {
 pub(super) async fn check(field: &Field) -> Result<Rebuilt> {
     let database = &field.cluster.database;
     database.make_anew(DATABASE).await.context("a second database")?;
-    let report = again(field).await.context("s3o-controlplane rebuild")?;
+    let report = again(field).await.context("s3o rebuild")?;
     let live = known(&database.connect().await?, false).await?;
     let made = known(&database.connect_to(DATABASE).await?, true).await?;
     let versions = live.versions.values().map(Vec::len).sum();
