@@ -1,7 +1,7 @@
 //! Listings: answered by the database alone, a page at a time.
 
 use s3o_proto::v1;
-use s3o_types::{BucketId, ErrorCode, Etag, Timestamp};
+use s3o_types::{BucketId, ErrorCode, Timestamp};
 use tokio::time::Instant;
 
 use super::lane::Client;
@@ -121,8 +121,7 @@ fn entry_of(entry: v1::ListEntry) -> Option<Listed> {
 
 pub(super) fn object_of(object: v1::ListedObject) -> ListedObject {
     let v1::ListedObject { key, size, etag, modified_us, storage_class, checksum_algorithms } = object;
-    let (etag, modified) = (Etag::new(&etag).as_str().to_owned(), Timestamp(modified_us));
-    ListedObject { key, size, etag, modified, storage_class, checksum_algorithms }
+    ListedObject { key, size, etag, modified: Timestamp(modified_us), storage_class, checksum_algorithms }
 }
 
 fn is_worth_repeating(status: &tonic::Status) -> bool {

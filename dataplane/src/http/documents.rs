@@ -46,7 +46,7 @@ fn with_entries(text: &str, entries: &str) -> Option<String> {
 
 /// `None` where there is nothing to do. `s3s` puts no white space between elements.
 fn escaped(text: &str) -> Option<String> {
-    if !text.bytes().any(|byte| byte.is_ascii_control()) {
+    if !text.bytes().fold(false, |any, byte| any | byte.is_ascii_control()) {
         return None;
     }
     let mut escaped = String::with_capacity(text.len() + 64);

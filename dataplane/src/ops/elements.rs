@@ -50,10 +50,8 @@ impl Elements {
     /// An element with a point in time, as S3 writes it: ISO 8601 with milliseconds, in UTC. Nothing for one beyond the
     /// calendar.
     pub(super) fn time(&mut self, name: &str, timestamp: Timestamp) {
-        let Ok(at) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(timestamp.0) * 1000) else {
-            return;
-        };
-        let (date, time) = (at.date(), at.time());
+        let Ok(at) = OffsetDateTime::from_unix_timestamp(timestamp.seconds()) else { return };
+        let (date, time, us) = (at.date(), at.time(), timestamp.0.rem_euclid(1_000_000));
         self.element(name, |Self(xml)| {
             for (number, digits, end) in [
                 (date.year().unsigned_abs(), 4, '-'),
@@ -62,7 +60,7 @@ impl Elements {
                 (u32::from(time.hour()), 2, ':'),
                 (u32::from(time.minute()), 2, ':'),
                 (u32::from(time.second()), 2, '.'),
-                (u32::from(time.millisecond()), 3, 'Z'),
+                (u32::try_from(us / 1000).unwrap_or_default(), 3, 'Z'),
             ] {
                 push_number(xml, number, digits);
                 xml.push(end);
@@ -82,6 +80,11 @@ impl Elements {
     }
 
     fn escape(&mut self, text: &str) {
+        // All of it at once: a loop that may end early is run byte by byte.
+        if !text.bytes().fold(false, |any, byte| any | is_special(byte)) {
+            self.0.push_str(text);
+            return;
+        }
         let mut rest = text;
         while let Some(at) = rest.bytes().position(is_special) {
             self.0.push_str(&rest[..at]);
@@ -107,10 +110,11 @@ const fn is_special(byte: u8) -> bool {
 }
 
 /// The last `digits` digits, with zeros before.
-fn push_number(xml: &mut String, number: u32, digits: u32) {
-    for place in (0..digits).rev() {
-        let digit = number / 10_u32.pow(place) % 10;
-        xml.push(char::from_digit(digit, 10).unwrap_or('0'));
+fn push_number(xml: &mut String, number: u32, digits: usize) {
+    const DIGITS: &str = "0123456789";
+    for place in [1000, 100, 10, 1].into_iter().skip(4 - digits) {
+        let digit = (number / place % 10) as usize;
+        xml.push_str(&DIGITS[digit..=digit]);
     }
 }
 
