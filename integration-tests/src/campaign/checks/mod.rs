@@ -9,6 +9,7 @@
 //! | every object is whole on as many copies as its bucket wants | each copy's bytes against what was written |
 //! | no blob without a row, no row without a blob; counters agree with rows | the audit of every integration test |
 //! | nothing is reserved | sums of `backend_usage` |
+//! | nobody took the database for an earlier one | the recovery mode is off: no database was restored |
 //! | usage counters | [`usage`] |
 //! | the journal and the backends have everything | [`rebuild()`]: a second database, made again from them, against the one that there is |
 //! | no process ended by itself, no request was refused without a reason | what was noted meanwhile |
@@ -64,6 +65,7 @@ pub async fn all(field: &Field) -> Result<Vec<Violation>> {
         found.push(Violation::new("accounting", format!("{error:#}")));
     }
     found.extend(nothing_reserved(field).await?);
+    found.extend(recovery_mode(field).await?);
     found.extend(field.ended.iter().map(|ended| Violation::new("processes", ended)));
     let refusals = field.board.refusals();
     found.extend(refusals.iter().map(|(kind, what)| Violation::new("refusals", format!("{kind}: {what}"))));
@@ -85,6 +87,12 @@ pub async fn unrepaired(field: &Field) -> Result<Unrepaired> {
     let named = audit::copy_keys(&field.cluster).await?;
     let damage = field.board.damage().into_iter().map(|damage| (damage.backend, damage.storage_key));
     Ok(damage.filter(|place| named.contains(place)).collect())
+}
+
+async fn recovery_mode(field: &Field) -> Result<Option<Violation>> {
+    let sql = field.cluster.sql().await?;
+    let on = sql.query_opt("SELECT value ->> 'why' FROM settings WHERE name = 'recovery'", &[]).await?;
+    Ok(on.map(|row| Violation::new("recovery mode", row.get::<_, String>(0))))
 }
 
 async fn nothing_reserved(field: &Field) -> Result<Vec<Violation>> {
