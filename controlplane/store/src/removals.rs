@@ -17,8 +17,9 @@ use uuid::Uuid;
 use crate::Store;
 use crate::configs::mint;
 use crate::error::Failure;
-use crate::queues::readable;
 use crate::rows::{Cells, UploadRecord, corrupt, fifteen_bits, removal, small};
+use crate::schema::LOCK_REMOVALS;
+use crate::scrubs::place;
 use crate::uploads::columns;
 
 /// How long a look at millions of copies may take.
@@ -78,6 +79,7 @@ const UPLOADS: &str = concat!(
     "
     FROM uploads u
     WHERE u.state = 'open' AND u.id IN (SELECT p.upload FROM part_copies p WHERE p.backend = $1)
+      AND u.id > $3
     ORDER BY u.id LIMIT $2"
 );
 
@@ -222,7 +224,7 @@ impl Removals for Store {
 
     async fn removals(&self) -> Result<Vec<(BackendId, Removal)>, PortError> {
         let rows = self.inner.general.run(REMOVALS, &[]).await?;
-        Ok(readable(&rows, "backends", given_up).into_iter().flatten().collect())
+        Ok(self.inner.unreadable.pass(&rows, "backends", given_up).into_iter().flatten().collect())
     }
 
     async fn held_copies(
@@ -231,17 +233,33 @@ impl Removals for Store {
         after: Option<(VersionId, Extent)>,
         limit: u32,
     ) -> Result<Vec<HeldCopy>, PortError> {
-        let version = after.map_or(Uuid::nil(), |(version, _)| version.to_uuid());
-        let extent = after.map_or(-1, |(_, extent)| fifteen_bits(extent.get()));
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-            [&backend.0, &version, &extent, &i64::from(limit)];
-        let rows = self.inner.general.run(HELD, &params).await?;
-        Ok(readable(&rows, "copies", held))
+        let mut after = after;
+        loop {
+            let version = after.map_or(Uuid::nil(), |(version, _)| version.to_uuid());
+            let extent = after.map_or(-1, |(_, extent)| fifteen_bits(extent.get()));
+            let params: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+                [&backend.0, &version, &extent, &i64::from(limit)];
+            let rows = self.inner.general.run(HELD, &params).await?;
+            let copies = self.inner.unreadable.pass(&rows, "copies", held);
+            // None that can be read: it is gone on behind them.
+            if rows.is_empty() || !copies.is_empty() {
+                return Ok(copies);
+            }
+            after = place(&rows);
+        }
     }
 
     async fn uploads_on(&self, backend: BackendId, limit: u32) -> Result<Vec<UploadRow>, PortError> {
-        let rows = self.inner.general.run(UPLOADS, &[&backend.0, &i64::from(limit)]).await?;
-        Ok(readable(&rows, "uploads", |cells| UploadRow::try_from(UploadRecord(cells))))
+        let mut after = Uuid::nil();
+        loop {
+            let rows = self.inner.general.run(UPLOADS, &[&backend.0, &i64::from(limit), &after]).await?;
+            let read = |cells: Cells<'_>| UploadRow::try_from(UploadRecord(cells));
+            let uploads = self.inner.unreadable.pass(&rows, "uploads", read);
+            match rows.last() {
+                Some(last) if uploads.is_empty() => after = last.get("id"),
+                _ => return Ok(uploads),
+            }
+        }
     }
 
     async fn forget_queued(&self, backend: BackendId, limit: u32) -> Result<u64, PortError> {

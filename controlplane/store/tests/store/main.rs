@@ -21,6 +21,7 @@ mod scrubs;
 mod support;
 mod tags;
 mod tls;
+mod unreadable;
 mod uploads;
 mod versions;
 mod versions_listing;
