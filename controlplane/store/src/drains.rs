@@ -36,7 +36,11 @@ const DRAINS: &str = "
     ) AS u
     WHERE b.state = 'draining' ORDER BY b.name";
 
-const END_REMOVAL: &str = "UPDATE backends SET removal = NULL, removal_losses_upto = NULL WHERE id = $1";
+/// To take a drain back ends what it was for.
+const SET: &str = "
+    UPDATE backends SET asked_to_drain = $2, state = $3, removal = CASE WHEN $2 THEN removal END,
+        removal_losses_upto = CASE WHEN $2 THEN removal_losses_upto END
+    WHERE id = $1";
 
 async fn set_drain(transaction: &Transaction<'_>, name: &str, wish: bool) -> Result<bool, Failure> {
     let Some(row) = transaction.query_opt(LOCK, &[&name]).await? else { return Ok(false) };
@@ -44,20 +48,15 @@ async fn set_drain(transaction: &Transaction<'_>, name: &str, wish: bool) -> Res
     let Some(row) = transaction.query_opt(LOCKED, &[&id]).await? else { return Ok(false) };
     let (declared, asked): (bool, bool) = (row.get(0), row.get(1));
     let removal: Option<&str> = row.get(2);
-    if !wish && removal.is_some() {
-        transaction.execute(END_REMOVAL, &[&id]).await?;
-        mint(transaction).await?;
-    }
-    if asked == wish {
+    if asked == wish && (wish || removal.is_none()) {
         // To ask twice changes nothing; to take back what nobody asked for is a mistake.
-        return Ok(wish || removal.is_some());
+        return Ok(wish);
     }
     let state = if wish || !declared { "draining" } else { "active" };
-    let sql = "UPDATE backends SET asked_to_drain = $2, state = $3 WHERE id = $1";
-    transaction.execute(sql, &[&id, &wish, &state]).await?;
+    transaction.execute(SET, &[&id, &wish, &state]).await?;
     if wish {
         scan::begin(transaction, Scan::Drain, id).await?;
-    } else if declared {
+    } else if asked && declared {
         scan::end(transaction, Scan::Drain, id).await?;
         // Versions that were copied elsewhere have one copy too many now.
         scan::begin(transaction, Scan::Returned, id).await?;

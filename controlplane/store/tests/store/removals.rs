@@ -68,7 +68,10 @@ async fn an_order_is_taken_for_a_drained_backend_and_in_time() {
     assert!(world.store.drain("b0").await.unwrap(), "to ask for the drain again changes nothing");
     assert_eq!(world.store.removals().await.unwrap().len(), 1);
     // The drain is taken back, and asked for again: what was confirmed once is not.
+    let generation = "SELECT value::bigint FROM settings WHERE name = 'generation'";
+    let before = world.count(generation).await;
     assert!(world.store.undrain("b0").await.unwrap());
+    assert_eq!(world.count(generation).await, before + 1, "one change");
     assert!(world.store.removals().await.unwrap().is_empty());
     assert!(world.store.drain("b0").await.unwrap());
     assert!(world.store.removals().await.unwrap().is_empty());
