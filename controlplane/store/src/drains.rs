@@ -12,6 +12,7 @@ use crate::Store;
 use crate::configs::{mint, retire_empty};
 use crate::error::Failure;
 use crate::reconcile;
+use crate::removals::lock_removal;
 use crate::rows::{Cells, corrupt, removal};
 use crate::scan::{self, Scan};
 
@@ -36,6 +37,8 @@ const DRAINS: &str = "
     ) AS u
     WHERE b.state = 'draining' ORDER BY b.name";
 
+const NAMED: &str = "SELECT id FROM backends WHERE name = $1 AND state <> 'removed'";
+
 /// To take a drain back ends what it was for.
 const SET: &str = "
     UPDATE backends SET asked_to_drain = $2, state = $3, removal = CASE WHEN $2 THEN removal END,
@@ -43,6 +46,8 @@ const SET: &str = "
     WHERE id = $1";
 
 async fn set_drain(transaction: &Transaction<'_>, name: &str, wish: bool) -> Result<bool, Failure> {
+    let Some(row) = transaction.query_opt(NAMED, &[&name]).await? else { return Ok(false) };
+    lock_removal(transaction, row.get(0)).await?;
     let Some(row) = transaction.query_opt(LOCK, &[&name]).await? else { return Ok(false) };
     let id: i32 = row.get(0);
     let Some(row) = transaction.query_opt(LOCKED, &[&id]).await? else { return Ok(false) };

@@ -83,11 +83,12 @@ const UPLOADS: &str = concat!(
     ORDER BY u.id LIMIT $2"
 );
 
-/// $1 backend, $2 rows of each kind, $3 slot.
+/// $1 backend, $2 rows of each kind, $3 slot. 1932750598 = `schema::LOCK_REMOVALS`.
 const FORGET: &str = "
     WITH given_up AS (
         SELECT id FROM backends WHERE id = $1 AND state = 'draining' AND removal = 'forget'
-          AND NOT EXISTS (SELECT FROM settings WHERE name = 'recovery') FOR SHARE
+          AND NOT EXISTS (SELECT FROM settings WHERE name = 'recovery')
+          AND pg_try_advisory_xact_lock_shared(1932750598, id) FOR SHARE
     ),
     due AS MATERIALIZED (
         SELECT q.id FROM cleanup_queue q JOIN given_up g ON g.id = q.backend
@@ -137,6 +138,15 @@ const TRY_AGAIN: &str = "
            now() FROM dead
     RETURNING 1";
 
+/// For who changes how a backend is given up. Taken first: while it is waited for no Begin is held up, and it is waited for as
+/// long as what lets something go takes that began before.
+pub(crate) async fn lock_removal(transaction: &Transaction<'_>, backend: i32) -> Result<(), Failure> {
+    transaction
+        .execute("SELECT pg_advisory_xact_lock($1::int, $2::int)", &[&LOCK_REMOVALS, &backend])
+        .await?;
+    Ok(())
+}
+
 /// `None`: not any more.
 fn given_up(cells: Cells<'_>) -> Result<Option<(BackendId, Removal)>, String> {
     let id = BackendId(cells.get("id")?);
@@ -178,6 +188,7 @@ async fn order(
 ) -> Result<Result<(), NotRemoved>, Failure> {
     let RemovalOrder { backend, removal: Removal { mode, losses_upto }, drained_us, place, until_us } = order;
     let (mode, upto) = (mode.as_str(), losses_upto.map(|seq| seq.0));
+    lock_removal(transaction, backend.0).await?;
     transaction.query(LOCK, &[&backend.0]).await?;
     let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
         [&backend.0, &mode, &upto, &name, &place.number(), &until_us, &drained_us];
@@ -269,5 +280,15 @@ impl Removals for Store {
         let forgotten: i64 = forgotten.first().map_or(0, |row| row.get("n"));
         let again = pool.run(TRY_AGAIN, &[&backend.0, &limit]).await?.len();
         Ok(u64::try_from(forgotten).unwrap_or(0) + again as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_the_text_are_those_of_the_code() {
+        assert!(FORGET.contains(&LOCK_REMOVALS.to_string()));
     }
 }
