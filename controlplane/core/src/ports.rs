@@ -334,6 +334,14 @@ pub trait Journal: Send + Sync {
     async fn journal_file_bad(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError>;
     /// The greatest number of a file that the newest snapshot needs and of which no copy is left.
     async fn journal_hole(&self) -> Result<Option<u64>, PortError>;
+    /// Before its deletion: it counts no more. `Ok(false)`: it is needed, or the journal is not the owner's any more, or the
+    /// recovery mode is on; then it is not to be deleted.
+    async fn condemn_journal_file(
+        &self,
+        owner: Uuid,
+        backend: BackendId,
+        storage_key: &str,
+    ) -> Result<bool, PortError>;
     /// It is deleted, or was never stored.
     async fn journal_file_gone(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError>;
     /// Backends that hold a file, may, or did.

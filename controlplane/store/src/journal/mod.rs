@@ -215,6 +215,15 @@ impl Journal for Store {
         Ok(())
     }
 
+    async fn condemn_journal_file(
+        &self,
+        owner: Uuid,
+        backend: BackendId,
+        storage_key: &str,
+    ) -> Result<bool, PortError> {
+        Ok(!self.inner.general.run(files::CONDEMN, &[&owner, &backend.0, &storage_key]).await?.is_empty())
+    }
+
     async fn journal_holders(&self, storage_key: &str) -> Result<Vec<BackendId>, PortError> {
         let rows = self.inner.general.run(files::HOLDERS, &[&storage_key]).await?;
         Ok(rows.iter().map(|row| BackendId(row.get(0))).collect())

@@ -166,6 +166,11 @@ impl Journal for FakeJournal {
         Ok(())
     }
 
+    async fn condemn_journal_file(&self, _: Uuid, _: BackendId, _: &str) -> Result<bool, PortError> {
+        let held = self.lock();
+        Ok(!held.is_taken_over && held.recovery.is_none())
+    }
+
     async fn journal_holders(&self, storage_key: &str) -> Result<Vec<BackendId>, PortError> {
         let held = self.lock();
         let holders = held.noted.iter().filter(|file| file.storage_key == storage_key);
