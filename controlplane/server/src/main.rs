@@ -53,7 +53,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         Some(Command::Migrate) => return s3o_controlplane::migrate(&config).await,
         Some(Command::Rebuild { without }) => {
             let report = s3o_controlplane::rebuild(&config, &without).await?;
-            s3o_controlplane::describe(&report).iter().for_each(|line| println!("{line}"));
+            report.lines().iter().for_each(|line| println!("{line}"));
             return Ok(());
         }
         None => {}

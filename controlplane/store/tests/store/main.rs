@@ -17,6 +17,7 @@ mod queues;
 mod quota_audit;
 mod reconcile;
 mod removals;
+mod restore_buckets;
 mod scrubs;
 mod support;
 mod tags;
