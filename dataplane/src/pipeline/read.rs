@@ -231,7 +231,7 @@ impl Reader {
         let Some(extent) = self.extent().cloned() else { return Err(ReadError::Unavailable) };
         let until = (extent.offset + extent.size).min(self.end);
         if self.at == extent.offset && until == extent.offset + extent.size && self.plane.verifies_reads() {
-            self.check = extent.digest.map(ExtentCheck::new);
+            self.check = extent.proof().map(ExtentCheck::new);
         }
         let copies = self.in_order(&extent);
         let started = Instant::now();
