@@ -40,6 +40,18 @@ pub enum Wanted {
     Lifecycle(Vec<LifecycleRule>),
 }
 
+impl Wanted {
+    /// The word in the change log.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Create => "created",
+            Self::Delete => "deleted",
+            Self::Cors(_) => "cors",
+            Self::Lifecycle(_) => "lifecycle",
+        }
+    }
+}
+
 /// What a change is decided from, read in its transaction under the lock that all changes of the configuration take.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
@@ -99,6 +111,21 @@ pub struct Contents {
     pub uploads: bool,
     /// Writes under way.
     pub intents: bool,
+}
+
+impl Contents {
+    /// What there is, in words; `None`: nothing.
+    pub fn named(self) -> Option<String> {
+        let Self { objects, versions, uploads, intents } = self;
+        let named = [
+            (objects, "objects"),
+            (versions, "noncurrent versions or delete markers"),
+            (uploads, "multipart uploads that are not completed"),
+            (intents, "writes under way"),
+        ];
+        let has: Vec<&str> = named.into_iter().filter_map(|(there, what)| there.then_some(what)).collect();
+        (!has.is_empty()).then(|| has.join(", "))
+    }
 }
 
 /// Decides.
@@ -186,18 +213,8 @@ fn denied(why: &str) -> Refusal {
 
 /// Whether a bucket with these contents may be deleted.
 pub fn empty(contents: Contents) -> Result<(), Refusal> {
-    let Contents { objects, versions, uploads, intents } = contents;
-    let named = [
-        (objects, "objects"),
-        (versions, "noncurrent versions or delete markers"),
-        (uploads, "multipart uploads that are not completed"),
-        (intents, "writes under way"),
-    ];
-    let has: Vec<&str> = named.into_iter().filter_map(|(there, what)| there.then_some(what)).collect();
-    if has.is_empty() {
-        return Ok(());
-    }
-    let why = format!("The bucket you tried to delete is not empty: it has {}.", has.join(", "));
+    let Some(has) = contents.named() else { return Ok(()) };
+    let why = format!("The bucket you tried to delete is not empty: it has {has}.");
     Err(Refusal::new(ErrorCode::BucketNotEmpty, why))
 }
 

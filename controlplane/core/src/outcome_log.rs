@@ -60,6 +60,8 @@ pub enum Logged {
     MarkerDeleted,
     /// The bucket's versioning was enabled or suspended.
     VersioningSet,
+    /// The bucket was made, deleted or set otherwise by a client.
+    BucketChanged,
     /// A blob that no row named became a copy, or a missing copy was found again.
     CopyAttached,
     /// A blob that no row named was queued for deletion.
@@ -69,7 +71,8 @@ pub enum Logged {
 }
 
 impl Logged {
-    const ALL: [Self; 28] = [
+    /// All of them.
+    pub const ALL: [Self; 29] = [
         Self::Committed,
         Self::Promoted,
         Self::Deleted,
@@ -95,6 +98,7 @@ impl Logged {
         Self::VersionDeleted,
         Self::MarkerDeleted,
         Self::VersioningSet,
+        Self::BucketChanged,
         Self::CopyAttached,
         Self::BlobOrphaned,
         Self::Imported,
@@ -128,6 +132,7 @@ impl Logged {
             Self::VersionDeleted => 31,
             Self::MarkerDeleted => 32,
             Self::VersioningSet => 33,
+            Self::BucketChanged => 34,
             Self::CopyAttached => 40,
             Self::BlobOrphaned => 41,
             Self::Imported => 42,
@@ -193,7 +198,7 @@ impl LoggedOutcome {
                 lost("the write was given up before it was committed")
             }
             // Operations are named at random: no call finds that of a bucket's own setting.
-            Logged::VersioningSet => {
+            Logged::VersioningSet | Logged::BucketChanged => {
                 Refusal::new(ErrorCode::InvalidArgument, "the operation id is that of another call").into()
             }
             Logged::ConditionFailed => Refusal::new(

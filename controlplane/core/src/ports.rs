@@ -25,7 +25,8 @@ use crate::replication::{
     CopiesPage, CopiesQuery, CopyTask, Drain, ReplicationEntry, ReplicationItem, ReplicationResult,
 };
 use crate::restore::{
-    Applied, FoundKey, FoundObject, KeyPlace, KnownBackend, LostVersion, RestoreReport, UnnamedBlob,
+    Applied, FoundKey, FoundObject, KeyPlace, KnownBackend, LostVersions, MergedBuckets, RestoreReport,
+    UnnamedBlob,
 };
 use crate::scrub::{ScrubBatch, ScrubObject, ScrubPace, ScrubProgress, ScrubRound, ScrubbedCopy};
 use crate::session::{BackendUsage, Hello, UsageReport};
@@ -334,6 +335,14 @@ pub trait Journal: Send + Sync {
     async fn journal_file_bad(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError>;
     /// The greatest number of a file that the newest snapshot needs and of which no copy is left.
     async fn journal_hole(&self) -> Result<Option<u64>, PortError>;
+    /// Before its deletion: it counts no more. `Ok(false)`: it is needed, or the journal is not the owner's any more, or the
+    /// recovery mode is on; then it is not to be deleted.
+    async fn condemn_journal_file(
+        &self,
+        owner: Uuid,
+        backend: BackendId,
+        storage_key: &str,
+    ) -> Result<bool, PortError>;
     /// It is deleted, or was never stored.
     async fn journal_file_gone(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError>;
     /// Backends that hold a file, may, or did.
@@ -388,16 +397,23 @@ pub trait Restore: Send + Sync {
     /// Stages an object that a blob describes, as the newest of its key. `false`: its bucket is not known, or the key has
     /// a newer one.
     async fn restore_revive(&self, found: FoundObject) -> Result<bool, PortError>;
-    /// Versions of which bytes are nowhere.
-    async fn restore_lost(&self, limit: u32) -> Result<Vec<LostVersion>, PortError>;
+    /// Versions of which bytes are nowhere: how many, and the first of them.
+    async fn restore_lost(&self, limit: u32) -> Result<LostVersions, PortError>;
     /// An empty database becomes that of a file's header. `Ok(Err)`: it is not empty.
     async fn restore_identity(
         &self,
         header: &str,
         backends: Vec<KnownBackend>,
     ) -> Result<Result<(), String>, PortError>;
-    /// All records and blobs are staged: buckets that are lacking are made, numbers are made good.
-    async fn restore_staged(&self, header: &str) -> Result<(), PortError>;
+    /// All records and blobs are staged: buckets that are lacking are made, others are set as they were, numbers are made
+    /// good. `own`: the last record that is the database's own. `Ok(Err)`: it cannot go on; nothing was changed.
+    async fn restore_staged(
+        &self,
+        header: &str,
+        own: i64,
+    ) -> Result<Result<MergedBuckets, String>, PortError>;
+    /// All keys are as they should be: buckets that were deleted are deleted, where nothing is in them.
+    async fn restore_buckets_end(&self, header: &str) -> Result<MergedBuckets, PortError>;
     /// Takes the journal's files over and forgets what was staged. `open`: blobs from there on may be of no file.
     async fn restore_end(&self, open: VersionId, files: Vec<StoredFile>) -> Result<(), PortError>;
 }

@@ -1,45 +1,7 @@
 //! What a backend can do and what it needs, as it is found out on demand.
 
 use async_trait::async_trait;
-use s3o_types::EtagProof;
-
-/// What a thing that was asked came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ProbeVerdict {
-    /// As it is configured, it works.
-    Ok,
-    /// It works only with the setting that is named.
-    Needs,
-    /// It does not work, and no setting helps.
-    Unsupported,
-    /// It could not be seen.
-    Unknown,
-}
-
-impl ProbeVerdict {
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Needs => "needs",
-            Self::Unsupported => "unsupported",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// One thing that was asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProbeFinding {
-    /// What: the setting's name, where there is one.
-    pub name: String,
-    /// What it came to.
-    pub verdict: ProbeVerdict,
-    /// For people.
-    pub detail: String,
-    /// A line for the backend's declaration in YAML, where another one than now is needed or better.
-    pub setting: Option<String>,
-}
+use s3o_types::{EtagProof, ProbeFinding};
 
 /// What became of the wish to store what was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

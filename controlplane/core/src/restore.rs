@@ -3,6 +3,8 @@
 //! Invariants: of a key's versions and markers the same rows stay as a database would have that was never lost: those that no
 //! record removes, and of null ones the newest; nothing is deleted from any backend.
 
+use std::fmt;
+
 use s3o_types::{BackendId, Etag, VersionId};
 
 /// A backend as its marker and its declaration say.
@@ -99,10 +101,49 @@ pub struct LostVersion {
     pub version: VersionId,
 }
 
-/// What was found, and what is not known.
+impl fmt::Display for LostVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bucket_name, key, version } = self;
+        write!(f, "{bucket_name}/{key} {version}")
+    }
+}
+
+/// Versions of which bytes are nowhere, current ones and others; delete markers have none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LostVersions {
+    /// How many.
+    pub count: u64,
+    /// The first of them, by their ids.
+    pub first: Vec<LostVersion>,
+}
+
+/// What buckets came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MergedBuckets {
+    /// Made, since the database lacked them.
+    pub made: u64,
+    /// Set otherwise: CORS or lifecycle rules, versioning.
+    pub changed: u64,
+    /// Deleted, as they were in the time that was lost.
+    pub deleted: u64,
+    /// Deleted once, and not now; a line each, with the reason.
+    pub kept: Vec<String>,
+}
+
+impl std::ops::AddAssign for MergedBuckets {
+    fn add_assign(&mut self, other: Self) {
+        let Self { made, changed, deleted, kept } = other;
+        self.made += made;
+        self.changed += changed;
+        self.deleted += deleted;
+        self.kept.extend(kept);
+    }
+}
+
+/// What was found, and what is not known. [`RestoreReport::lines`] puts it into words.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RestoreReport {
-    /// Files of the journal that were read, and records in them.
+    /// Files of the journal that were read.
     pub files: u64,
     /// Records in them.
     pub records: u64,
@@ -112,20 +153,86 @@ pub struct RestoreReport {
     pub missing: Vec<u64>,
     /// Files that are not whole, and why.
     pub unreadable: Vec<String>,
-    /// Keys on the backends.
+    /// Keys on the backends: each copy is one.
     pub blobs: u64,
     /// What keys came to.
     pub applied: Applied,
-    /// Objects made of blobs that no record names: they were written after the journal's end, some perhaps never
+    /// What buckets came to.
+    pub buckets: MergedBuckets,
+    /// Versions made of blobs that no record names: they were written after the journal's end, some perhaps never
     /// acknowledged; such an object may also have been deleted since.
     pub revived: u64,
-    /// Blobs of which it is not known what they are.
-    pub unknown_blobs: u64,
-    /// The first of them, and why.
+    /// Versions of which there are blobs, and of which it is not known what they are.
+    pub unknown_versions: u64,
+    /// A blob of each of the first of them, and why.
     pub unknown: Vec<String>,
-    /// Versions of which bytes are on no backend, the first of them.
-    pub lost: Vec<LostVersion>,
+    /// Versions of which bytes are on no backend.
+    pub lost: LostVersions,
+}
+
+impl RestoreReport {
+    /// As operators read it, a fact a line; of what there may be many, the first ones by name. The only place that puts it
+    /// into words.
+    pub fn lines(&self) -> Vec<String> {
+        let Self { files, records, snapshot, missing, unreadable, blobs, applied, buckets, .. } = self;
+        let Applied { keys, added, removed, copies } = applied;
+        let MergedBuckets { made, changed, deleted, kept } = buckets;
+        let base = snapshot.map_or_else(|| "no snapshot".to_owned(), |number| format!("snapshot {number}"));
+        let mut lines = vec![
+            format!("journal: {files} files, {records} records, {base}"),
+            format!("backends: {blobs} keys"),
+            format!(
+                "{keys} keys looked at: {added} versions and delete markers added, {removed} removed, {copies} copies attached"
+            ),
+            format!("buckets: {made} made, {changed} set otherwise, {deleted} deleted"),
+            format!("of after the journal's end, by their blobs alone: {} objects", self.revived),
+            format!("versions whose blobs do not say what they are: {}", self.unknown_versions),
+            format!("versions of which bytes are on no backend: {}", self.lost.count),
+        ];
+        lines.extend(missing.iter().map(|number| format!("missing: segment {number} of the journal")));
+        lines.extend(unreadable.iter().map(|why| format!("unreadable: {why}")));
+        lines.extend(kept.iter().map(|why| format!("kept: bucket {why}")));
+        lines.extend(self.unknown.iter().map(|blob| format!("unknown: {blob}")));
+        lines.extend(self.lost.first.iter().map(|version| format!("lost: {version}")));
+        lines
+    }
 }
 
 /// Where keys are gone on with.
 pub type KeyPlace = (i32, String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_counts_versions_and_names_the_first() {
+        let lost = |n: u64| LostVersion {
+            bucket_name: "photos".to_owned(),
+            key: format!("k{n}"),
+            version: VersionId::mint(n, 1),
+        };
+        let report = RestoreReport {
+            missing: vec![7],
+            buckets: MergedBuckets {
+                kept: vec!["b: it was deleted, and it has objects".into()],
+                ..Default::default()
+            },
+            lost: LostVersions { count: 1234, first: vec![lost(1), lost(2)] },
+            unknown_versions: 2,
+            unknown: vec!["photos/x: why".to_owned()],
+            ..RestoreReport::default()
+        };
+        let lines = report.lines();
+        for line in [
+            "versions of which bytes are on no backend: 1234",
+            "versions whose blobs do not say what they are: 2",
+            "missing: segment 7 of the journal",
+            "kept: bucket b: it was deleted, and it has objects",
+            "unknown: photos/x: why",
+        ] {
+            assert!(lines.iter().any(|other| other == line), "{line} in {lines:#?}");
+        }
+        assert!(lines.iter().any(|line| line.starts_with("lost: photos/k2 ")), "{lines:#?}");
+    }
+}

@@ -27,6 +27,9 @@ pub struct ScrubBatch {
     pub backend: BackendId,
     /// In their order.
     pub copies: Vec<CopyItem>,
+    /// Where the next batch begins when all of them were read: rows that could not be read are passed with them. `None`: behind
+    /// the last of them.
+    pub upto: Option<(VersionId, Extent)>,
     /// Nothing comes behind them: the round begins anew.
     pub is_last: bool,
 }

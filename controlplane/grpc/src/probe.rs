@@ -1,9 +1,9 @@
 //! Backends that are asked what they can do.
 
-use s3o_core::probe::{NotProbed, ProbeFinding, ProbeReport, ProbeStored};
+use s3o_core::probe::{NotProbed, ProbeReport, ProbeStored};
 use s3o_proto::v1;
 use s3o_runtime::audit;
-use s3o_types::EtagProof;
+use s3o_types::{EtagProof, ProbeFinding};
 use tonic::{Code, Status};
 
 use crate::status::{about_field, bad_request};
@@ -49,7 +49,7 @@ fn to_wire(report: ProbeReport) -> v1::ProbeBackendReply {
 fn finding(finding: ProbeFinding) -> v1::ProbeFinding {
     let ProbeFinding { name, verdict, detail, setting } = finding;
     let setting = setting.unwrap_or_default();
-    v1::ProbeFinding { name, verdict: verdict.as_str().to_owned(), detail, setting }
+    v1::ProbeFinding { name: name.to_owned(), verdict: verdict.as_str().to_owned(), detail, setting }
 }
 
 /// As YAML has it.

@@ -1,6 +1,6 @@
 //! The end of the recovery mode.
 
-use s3o_core::restore::{Applied, LostVersion, RestoreReport};
+use s3o_core::restore::{Applied, LostVersions, MergedBuckets, RestoreReport};
 use s3o_proto::v1;
 use tonic::Status;
 
@@ -21,6 +21,7 @@ pub(crate) async fn recover(ports: &Ports) -> Result<v1::RecoverReply, Status> {
 }
 
 fn to_wire(report: RestoreReport) -> v1::RecoverReply {
+    let words = report.lines();
     let RestoreReport {
         files,
         records,
@@ -29,12 +30,12 @@ fn to_wire(report: RestoreReport) -> v1::RecoverReply {
         unreadable,
         blobs,
         applied: Applied { keys: _, added, removed, copies },
+        buckets: MergedBuckets { made, changed, deleted, kept },
         revived,
-        unknown_blobs,
+        unknown_versions,
         unknown,
-        lost,
+        lost: LostVersions { count, first },
     } = report;
-    let name = |LostVersion { bucket_name, key, version }| format!("{bucket_name}/{key} {version}");
     v1::RecoverReply {
         files,
         records,
@@ -45,8 +46,39 @@ fn to_wire(report: RestoreReport) -> v1::RecoverReply {
         removed,
         copies,
         revived,
-        unknown_blobs,
+        unknown_versions,
         unknown,
-        lost: lost.into_iter().map(name).collect(),
+        lost: first.iter().map(ToString::to_string).collect(),
+        lost_versions: count,
+        buckets_made: made,
+        buckets_changed: changed,
+        buckets_deleted: deleted,
+        buckets_kept: kept,
+        words,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use s3o_core::restore::LostVersion;
+    use s3o_types::VersionId;
+
+    use super::*;
+
+    #[test]
+    fn what_is_told_by_numbers_is_told_in_words() {
+        let version = VersionId::mint(1, 1);
+        let lost = LostVersion { bucket_name: "photos".to_owned(), key: "k".to_owned(), version };
+        let kept = vec!["full: it was deleted, and it has objects".to_owned()];
+        let report = RestoreReport {
+            lost: LostVersions { count: 700, first: vec![lost] },
+            buckets: MergedBuckets { made: 1, changed: 2, deleted: 3, kept },
+            ..RestoreReport::default()
+        };
+        let reply = to_wire(report.clone());
+        assert_eq!(reply.words, report.lines());
+        assert_eq!((reply.lost_versions, reply.lost), (700, vec![format!("photos/k {version}")]));
+        assert_eq!((reply.buckets_made, reply.buckets_changed, reply.buckets_deleted), (1, 2, 3));
+        assert_eq!(reply.buckets_kept, report.buckets.kept);
     }
 }

@@ -21,13 +21,21 @@ pub(crate) async fn recover(state: web::Data<State>, id: RequestId) -> Answer {
         removed,
         copies,
         revived,
-        unknown_blobs,
+        unknown_versions,
         unknown,
         lost,
+        lost_versions,
+        buckets_made,
+        buckets_changed,
+        buckets_deleted,
+        buckets_kept,
+        words,
     } = asked(admin.recover(v1::RecoverRequest {}), &id).await?;
     Ok(HttpResponse::Ok().json(json!({
         "status": "ok", "files": files, "records": records, "missing_segments": missing_segments,
         "unreadable": unreadable, "blobs": blobs, "added": added, "removed": removed, "copies": copies,
-        "revived": revived, "unknown_blobs": unknown_blobs, "unknown": unknown, "lost": lost,
+        "revived": revived, "unknown_versions": unknown_versions, "unknown": unknown, "lost_versions": lost_versions,
+        "lost": lost, "buckets_made": buckets_made, "buckets_changed": buckets_changed,
+        "buckets_deleted": buckets_deleted, "buckets_kept": buckets_kept, "words": words,
     })))
 }

@@ -15,7 +15,7 @@ mod store_meters;
 use anyhow::Context;
 
 pub use config::ControlPlaneConfig;
-pub use rebuild::{describe, rebuild};
+pub use rebuild::rebuild;
 pub use start::{ControlPlane, Phase, Running};
 
 /// Brings the database's schema up to date.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use s3o_core::config::DeclaredBackend;
-use s3o_core::restore::{Applied, LostVersion, RestoreReport};
+use s3o_core::restore::RestoreReport;
 use s3o_store::{Store, StoreOptions};
 use s3o_types::{BackendId, BackendSpec, Place};
 use s3o_workers::RestoreDeps;
@@ -46,38 +46,4 @@ fn spec(declared: &DeclaredBackend) -> BackendSpec {
         credentials: declared.credentials.clone(),
         quirks: declared.quirks.clone(),
     }
-}
-
-/// As operators read it, a fact a line.
-pub fn describe(report: &RestoreReport) -> Vec<String> {
-    let RestoreReport {
-        files,
-        records,
-        snapshot,
-        missing,
-        unreadable,
-        blobs,
-        applied: Applied { keys, added, removed: _, copies },
-        revived,
-        unknown_blobs,
-        unknown,
-        lost,
-    } = report;
-    let base = snapshot.map_or_else(|| "no snapshot".to_owned(), |number| format!("snapshot {number}"));
-    let mut lines = vec![
-        format!("journal: {files} files, {records} records, {base}"),
-        format!("backends: {blobs} keys"),
-        format!("restored: {keys} keys, {added} versions and delete markers, {copies} copies"),
-        format!("of after the journal's end, by their blobs alone: {revived} objects"),
-        format!("blobs of which it is not known what they are: {unknown_blobs}"),
-        format!("versions of which bytes are on no backend: {}", lost.len()),
-    ];
-    lines.extend(missing.iter().map(|number| format!("missing: segment {number} of the journal")));
-    lines.extend(unreadable.iter().map(|why| format!("unreadable: {why}")));
-    lines.extend(unknown.iter().map(|blob| format!("unknown: {blob}")));
-    let name = |LostVersion { bucket_name, key, version }: &LostVersion| {
-        format!("lost: {bucket_name}/{key} {version}")
-    };
-    lines.extend(lost.iter().map(name));
-    lines
 }

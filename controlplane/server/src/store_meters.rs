@@ -41,8 +41,14 @@ impl fmt::Debug for StoreMeters {
 
 impl Collector for StoreMeters {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let StoreStats { lanes, writes, database_reachable: _ } = self.store.stats();
+        let StoreStats { lanes, writes, unreadable, database_reachable: _ } = self.store.stats();
         self.writes(&mut encoder, &writes)?;
+        let help = "Rows passed over since this release cannot read them";
+        let mut family =
+            encoder.encode_descriptor("store_unreadable_rows", help, None, MetricType::Counter)?;
+        for (table, n) in unreadable {
+            ConstCounter::new(n).encode(family.encode_family(&[("table", table)])?)?;
+        }
         for (name, help, read) in METERS {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for lane in &lanes {

@@ -12,6 +12,7 @@ use crate::Store;
 use crate::configs::{mint, retire_empty};
 use crate::error::Failure;
 use crate::reconcile;
+use crate::removals::lock_removal;
 use crate::rows::{Cells, corrupt, removal};
 use crate::scan::{self, Scan};
 
@@ -36,28 +37,31 @@ const DRAINS: &str = "
     ) AS u
     WHERE b.state = 'draining' ORDER BY b.name";
 
-const END_REMOVAL: &str = "UPDATE backends SET removal = NULL, removal_losses_upto = NULL WHERE id = $1";
+const NAMED: &str = "SELECT id FROM backends WHERE name = $1 AND state <> 'removed'";
+
+/// To take a drain back ends what it was for.
+const SET: &str = "
+    UPDATE backends SET asked_to_drain = $2, state = $3, removal = CASE WHEN $2 THEN removal END,
+        removal_losses_upto = CASE WHEN $2 THEN removal_losses_upto END
+    WHERE id = $1";
 
 async fn set_drain(transaction: &Transaction<'_>, name: &str, wish: bool) -> Result<bool, Failure> {
+    let Some(row) = transaction.query_opt(NAMED, &[&name]).await? else { return Ok(false) };
+    lock_removal(transaction, row.get(0)).await?;
     let Some(row) = transaction.query_opt(LOCK, &[&name]).await? else { return Ok(false) };
     let id: i32 = row.get(0);
     let Some(row) = transaction.query_opt(LOCKED, &[&id]).await? else { return Ok(false) };
     let (declared, asked): (bool, bool) = (row.get(0), row.get(1));
     let removal: Option<&str> = row.get(2);
-    if !wish && removal.is_some() {
-        transaction.execute(END_REMOVAL, &[&id]).await?;
-        mint(transaction).await?;
-    }
-    if asked == wish {
+    if asked == wish && (wish || removal.is_none()) {
         // To ask twice changes nothing; to take back what nobody asked for is a mistake.
-        return Ok(wish || removal.is_some());
+        return Ok(wish);
     }
     let state = if wish || !declared { "draining" } else { "active" };
-    let sql = "UPDATE backends SET asked_to_drain = $2, state = $3 WHERE id = $1";
-    transaction.execute(sql, &[&id, &wish, &state]).await?;
+    transaction.execute(SET, &[&id, &wish, &state]).await?;
     if wish {
         scan::begin(transaction, Scan::Drain, id).await?;
-    } else if declared {
+    } else if asked && declared {
         scan::end(transaction, Scan::Drain, id).await?;
         // Versions that were copied elsewhere have one copy too many now.
         scan::begin(transaction, Scan::Returned, id).await?;

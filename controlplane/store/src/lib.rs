@@ -35,6 +35,7 @@ mod sessions;
 mod slots;
 mod stats;
 mod tls;
+mod unreadable;
 mod uploads;
 mod versions;
 
@@ -56,6 +57,7 @@ use crate::ledger::Lanes;
 use crate::pool::Pool;
 use crate::slots::Slots;
 use crate::stats::Breaker;
+use crate::unreadable::Unreadable;
 
 /// Says what is wrong with a database URL and the files that it names, without connecting.
 pub fn check_url(url: &str) -> Result<(), String> {
@@ -87,6 +89,7 @@ struct Inner {
     /// Wakes the watcher of generations.
     wake_config: Arc<Notify>,
     breaker: Arc<Breaker>,
+    unreadable: Unreadable,
     cleanup_times: CleanupTimes,
     slots: Slots,
     /// Lanes, connections, the watcher.
@@ -133,6 +136,7 @@ impl Store {
             config,
             wake_config,
             breaker,
+            unreadable: Unreadable::default(),
             cleanup_times,
             slots,
             tasks,
@@ -158,7 +162,8 @@ impl Store {
         let mut lanes = self.inner.lanes.stats();
         lanes.push(self.inner.lookup.stats("lookup"));
         let writes = self.inner.lanes.writes();
-        StoreStats { lanes, writes, database_reachable: self.inner.breaker.is_closed() }
+        let unreadable = self.inner.unreadable.counts();
+        StoreStats { lanes, writes, unreadable, database_reachable: self.inner.breaker.is_closed() }
     }
 }
 

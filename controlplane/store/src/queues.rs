@@ -12,11 +12,12 @@ use s3o_core::ports::{PortError, Queues};
 use s3o_core::session::{LEASE_SECONDS, UNLISTED_SECONDS};
 use s3o_core::worker::Counts;
 use s3o_types::Op;
-use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::Store;
-use crate::rows::{Cells, CleanupRecord, IntentRecord, corrupt};
+use crate::error::Failure;
+use crate::rows::{Cells, CleanupRecord, IntentRecord};
 use crate::versions;
 
 /// Nothing, while the recovery mode is on; nor what stays on a backend that is given up.
@@ -123,14 +124,24 @@ const DEPTHS: &str = "
            (SELECT count(*) FROM (SELECT FROM cleanup_dlq LIMIT 100001) AS q) AS dead,
            (SELECT count(*) FROM (SELECT FROM intents LIMIT 100001) AS q) AS intents";
 
-/// A row that this release cannot read stays claimed until its claim ends; the others go on.
-pub(crate) fn readable<T>(
-    rows: &[Row],
-    table: &str,
-    read: impl Fn(Cells<'_>) -> Result<T, String>,
-) -> Vec<T> {
-    let log = |why: String| tracing::error!(error = %corrupt(table, "claimed", why), "left alone");
-    rows.iter().filter_map(|row| read(Cells(row)).map_err(log).ok()).collect()
+impl Store {
+    /// Claims until something is there that this release can read, or nothing is due: a row that it cannot read stays claimed
+    /// until its claim ends, and the others go on.
+    pub(crate) async fn claimed<T>(
+        &self,
+        sql: &'static str,
+        params: &[&(dyn ToSql + Sync)],
+        table: &'static str,
+        read: impl Fn(Cells<'_>) -> Result<T, String>,
+    ) -> Result<Vec<T>, Failure> {
+        loop {
+            let rows = self.inner.general.run(sql, params).await?;
+            let items = self.inner.unreadable.pass(&rows, table, &read);
+            if rows.is_empty() || !items.is_empty() {
+                return Ok(items);
+            }
+        }
+    }
 }
 
 /// Error texts come from backends: as long as an operator reads, and nothing PostgreSQL refuses.
@@ -154,8 +165,8 @@ impl Queues for Store {
         self.inner.general.retried(|| versions::expand(&self.inner.general)).await?;
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
             [&owner, &lasts_us, &i64::from(limit), &due_for_us];
-        let rows = self.inner.general.run(CLAIM_CLEANUP, &params).await?;
-        Ok(readable(&rows, "cleanup_queue", |cells| CleanupItem::try_from(CleanupRecord(cells))))
+        let read = |cells: Cells<'_>| CleanupItem::try_from(CleanupRecord(cells));
+        Ok(self.claimed(CLAIM_CLEANUP, &params, "cleanup_queue", read).await?)
     }
 
     async fn finish_cleanup(
@@ -193,8 +204,8 @@ impl Queues for Store {
         let lease = i64::from(LEASE_SECONDS);
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
             [&owner, &lasts_us, &i64::from(limit), &unlisted, &lease];
-        let rows = self.inner.general.run(CLAIM_INTENTS, &params).await?;
-        Ok(readable(&rows, "intents", |cells| Intent::try_from(IntentRecord(cells))))
+        let read = |cells: Cells<'_>| Intent::try_from(IntentRecord(cells));
+        Ok(self.claimed(CLAIM_INTENTS, &params, "intents", read).await?)
     }
 
     async fn release_intents(&self, owner: Uuid, ops: Vec<Op>) -> Result<(), PortError> {

@@ -9,9 +9,8 @@ use s3o_types::{Extent, VersionId};
 use uuid::Uuid;
 
 use crate::Store;
-use crate::queues::readable;
 use crate::rows::fifteen_bits;
-use crate::scrubs::item;
+use crate::scrubs::{item, place};
 
 /// Copies looked at at once.
 const PAGE: usize = 1000;
@@ -52,10 +51,9 @@ impl Rebalances for Store {
             [&from.0, &to.0, &version, &extent, &limit];
         let rows = self.inner.general.run(CANDIDATES, &params).await?;
         let found: Vec<(CopyItem, bool)> =
-            readable(&rows, "copies", |cells| Ok((item(cells)?, cells.get("may_move")?)));
-        let last = found.last().map(|(copy, _)| (copy.entry.version, copy.extent));
+            self.inner.unreadable.pass(&rows, "copies", |cells| Ok((item(cells)?, cells.get("may_move")?)));
         Ok(CandidatePage {
-            next: last.filter(|_| rows.len() == PAGE),
+            next: place(&rows).filter(|_| rows.len() == PAGE),
             copies: found.into_iter().filter(|(_, may)| *may).map(|(copy, _)| copy).collect(),
         })
     }

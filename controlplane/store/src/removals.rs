@@ -17,8 +17,9 @@ use uuid::Uuid;
 use crate::Store;
 use crate::configs::mint;
 use crate::error::Failure;
-use crate::queues::readable;
 use crate::rows::{Cells, UploadRecord, corrupt, fifteen_bits, removal, small};
+use crate::schema::LOCK_REMOVALS;
+use crate::scrubs::place;
 use crate::uploads::columns;
 
 /// How long a look at millions of copies may take.
@@ -78,14 +79,16 @@ const UPLOADS: &str = concat!(
     "
     FROM uploads u
     WHERE u.state = 'open' AND u.id IN (SELECT p.upload FROM part_copies p WHERE p.backend = $1)
+      AND u.id > $3
     ORDER BY u.id LIMIT $2"
 );
 
-/// $1 backend, $2 rows of each kind, $3 slot.
+/// $1 backend, $2 rows of each kind, $3 slot. 1932750598 = `schema::LOCK_REMOVALS`.
 const FORGET: &str = "
     WITH given_up AS (
         SELECT id FROM backends WHERE id = $1 AND state = 'draining' AND removal = 'forget'
-          AND NOT EXISTS (SELECT FROM settings WHERE name = 'recovery') FOR SHARE
+          AND NOT EXISTS (SELECT FROM settings WHERE name = 'recovery')
+          AND pg_try_advisory_xact_lock_shared(1932750598, id) FOR SHARE
     ),
     due AS MATERIALIZED (
         SELECT q.id FROM cleanup_queue q JOIN given_up g ON g.id = q.backend
@@ -135,6 +138,15 @@ const TRY_AGAIN: &str = "
            now() FROM dead
     RETURNING 1";
 
+/// For who changes how a backend is given up. Taken first: while it is waited for no Begin is held up, and it is waited for as
+/// long as what lets something go takes that began before.
+pub(crate) async fn lock_removal(transaction: &Transaction<'_>, backend: i32) -> Result<(), Failure> {
+    transaction
+        .execute("SELECT pg_advisory_xact_lock($1::int, $2::int)", &[&LOCK_REMOVALS, &backend])
+        .await?;
+    Ok(())
+}
+
 /// `None`: not any more.
 fn given_up(cells: Cells<'_>) -> Result<Option<(BackendId, Removal)>, String> {
     let id = BackendId(cells.get("id")?);
@@ -176,6 +188,7 @@ async fn order(
 ) -> Result<Result<(), NotRemoved>, Failure> {
     let RemovalOrder { backend, removal: Removal { mode, losses_upto }, drained_us, place, until_us } = order;
     let (mode, upto) = (mode.as_str(), losses_upto.map(|seq| seq.0));
+    lock_removal(transaction, backend.0).await?;
     transaction.query(LOCK, &[&backend.0]).await?;
     let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
         [&backend.0, &mode, &upto, &name, &place.number(), &until_us, &drained_us];
@@ -222,7 +235,7 @@ impl Removals for Store {
 
     async fn removals(&self) -> Result<Vec<(BackendId, Removal)>, PortError> {
         let rows = self.inner.general.run(REMOVALS, &[]).await?;
-        Ok(readable(&rows, "backends", given_up).into_iter().flatten().collect())
+        Ok(self.inner.unreadable.pass(&rows, "backends", given_up).into_iter().flatten().collect())
     }
 
     async fn held_copies(
@@ -231,17 +244,33 @@ impl Removals for Store {
         after: Option<(VersionId, Extent)>,
         limit: u32,
     ) -> Result<Vec<HeldCopy>, PortError> {
-        let version = after.map_or(Uuid::nil(), |(version, _)| version.to_uuid());
-        let extent = after.map_or(-1, |(_, extent)| fifteen_bits(extent.get()));
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-            [&backend.0, &version, &extent, &i64::from(limit)];
-        let rows = self.inner.general.run(HELD, &params).await?;
-        Ok(readable(&rows, "copies", held))
+        let mut after = after;
+        loop {
+            let version = after.map_or(Uuid::nil(), |(version, _)| version.to_uuid());
+            let extent = after.map_or(-1, |(_, extent)| fifteen_bits(extent.get()));
+            let params: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+                [&backend.0, &version, &extent, &i64::from(limit)];
+            let rows = self.inner.general.run(HELD, &params).await?;
+            let copies = self.inner.unreadable.pass(&rows, "copies", held);
+            // None that can be read: it is gone on behind them.
+            if rows.is_empty() || !copies.is_empty() {
+                return Ok(copies);
+            }
+            after = place(&rows);
+        }
     }
 
     async fn uploads_on(&self, backend: BackendId, limit: u32) -> Result<Vec<UploadRow>, PortError> {
-        let rows = self.inner.general.run(UPLOADS, &[&backend.0, &i64::from(limit)]).await?;
-        Ok(readable(&rows, "uploads", |cells| UploadRow::try_from(UploadRecord(cells))))
+        let mut after = Uuid::nil();
+        loop {
+            let rows = self.inner.general.run(UPLOADS, &[&backend.0, &i64::from(limit), &after]).await?;
+            let read = |cells: Cells<'_>| UploadRow::try_from(UploadRecord(cells));
+            let uploads = self.inner.unreadable.pass(&rows, "uploads", read);
+            match rows.last() {
+                Some(last) if uploads.is_empty() => after = last.get("id"),
+                _ => return Ok(uploads),
+            }
+        }
     }
 
     async fn forget_queued(&self, backend: BackendId, limit: u32) -> Result<u64, PortError> {
@@ -251,5 +280,15 @@ impl Removals for Store {
         let forgotten: i64 = forgotten.first().map_or(0, |row| row.get("n"));
         let again = pool.run(TRY_AGAIN, &[&backend.0, &limit]).await?.len();
         Ok(u64::try_from(forgotten).unwrap_or(0) + again as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_the_text_are_those_of_the_code() {
+        assert!(FORGET.contains(&LOCK_REMOVALS.to_string()));
     }
 }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::Store;
 use crate::error::Failure;
 use crate::ledger::{ADD_REPLICATION, COPIES_AFTER, VERSION, queued};
-use crate::queues::{printable, readable};
+use crate::queues::printable;
 use crate::rows::{Cells, CopyRecord, ObjectRecord, corrupt, fifteen_bits};
 use crate::scan;
 
@@ -96,8 +96,7 @@ impl Replication for Store {
         let Claim { owner, lasts_us, limit, due_for_us } = claim;
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
             [&owner, &lasts_us, &i64::from(limit), &task.as_str(), &due_for_us];
-        let rows = self.inner.general.run(CLAIM, &params).await?;
-        Ok(readable(&rows, "replication_queue", item))
+        Ok(self.claimed(CLAIM, &params, "replication_queue", item).await?)
     }
 
     async fn finish_versions(

@@ -29,6 +29,12 @@ pub(crate) const LOCK_PARTITIONS: i32 = 0x7333_6F02;
 /// Where backends are: shared by those who decide by it, exclusive for who moves one.
 pub(crate) const LOCK_PLACES: i32 = 0x7333_6F03;
 
+/// How a backend, its second half, is given up: shared by those who let something of it go, exclusive for who changes that.
+/// What counts is the backend's row, which both lock too; but those who share a row overtake whoever waits to change it, and
+/// this lock's queue is fair. Before slot 0 of any usage. Whoever shares it tries only, and waits never.
+/// `ledger/reads.rs` and `removals.rs` have it in their texts.
+pub(crate) const LOCK_REMOVALS: i32 = 0x7333_6F06;
+
 /// Repairing counters.
 pub(crate) const LOCK_AUDIT: i32 = 0x7333_6F04;
 

@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::Store;
 use crate::error::Failure;
-use crate::queues::readable;
 use crate::rows::{Cells, fifteen_bits, small};
+use crate::unreadable::Unreadable;
 
 /// Backends that are new.
 const MAKE: &str = "
@@ -78,28 +78,42 @@ pub(crate) fn item(cells: Cells<'_>) -> Result<CopyItem, String> {
     })
 }
 
+/// Behind which a page by blob ends, whatever else is in its last row.
+pub(crate) fn place(rows: &[Row]) -> Option<(VersionId, Extent)> {
+    let last = rows.last()?;
+    // Extents are counted in 15 bits; one below is none of ours, and is passed with the first.
+    let extent = u16::try_from(last.get::<_, i16>("extent")).ok().and_then(Extent::new);
+    Some((VersionId::from_uuid(last.get("version")), extent.unwrap_or(Extent::ZERO)))
+}
+
 /// The row that was claimed, and what it may read.
-async fn batch(transaction: &Transaction<'_>, claimed: &Row) -> Result<ScrubBatch, Failure> {
+async fn batch(
+    transaction: &Transaction<'_>,
+    claimed: &Row,
+    unreadable: &Unreadable,
+) -> Result<ScrubBatch, Failure> {
     let (backend, allowance): (i32, i64) = (claimed.get("backend"), claimed.get("allowance"));
     let (version, extent): (Uuid, i16) = (claimed.get("after_version"), claimed.get("after_extent"));
     let rows = transaction.query(NEXT, &[&backend, &version, &extent, &i64::from(SCRUB_BATCH)]).await?;
-    let mut copies = readable(&rows, "copies", item);
+    let mut copies = unreadable.pass(&rows, "copies", item);
     let begun = affordable(allowance, copies.iter().map(|copy| copy.size));
-    let is_last = rows.len() < SCRUB_BATCH as usize && begun == copies.len();
+    let is_all = begun == copies.len();
+    let is_last = rows.len() < SCRUB_BATCH as usize && is_all;
     copies.truncate(begun);
-    Ok(ScrubBatch { backend: BackendId(backend), copies, is_last })
+    let upto = place(&rows).filter(|_| is_all);
+    Ok(ScrubBatch { backend: BackendId(backend), copies, upto, is_last })
 }
 
 async fn claim(
     transaction: &Transaction<'_>,
-    claim: Claim,
-    pace: ScrubPace,
+    (claim, pace): (Claim, ScrubPace),
+    unreadable: &Unreadable,
 ) -> Result<Option<ScrubBatch>, Failure> {
     transaction.execute(MAKE, &[]).await?;
     let rate = signed(pace.bytes_per_hour);
     let claimed = transaction.query_opt(CLAIM, &[&claim.owner, &claim.lasts_us, &rate, &pace.rest_s]).await?;
     match claimed {
-        Some(row) => Ok(Some(batch(transaction, &row).await?)),
+        Some(row) => Ok(Some(batch(transaction, &row, unreadable).await?)),
         None => Ok(None),
     }
 }
@@ -107,8 +121,9 @@ async fn claim(
 #[async_trait]
 impl Scrubs for Store {
     async fn claim_scrub(&self, wanted: Claim, pace: ScrubPace) -> Result<Option<ScrubBatch>, PortError> {
-        let pool = &self.inner.general;
-        let work = || pool.transact_once(async |transaction| claim(transaction, wanted, pace).await);
+        let (pool, unreadable) = (&self.inner.general, &self.inner.unreadable);
+        let work =
+            || pool.transact_once(async |transaction| claim(transaction, (wanted, pace), unreadable).await);
         Ok(pool.retried(work).await?)
     }
 
@@ -124,7 +139,7 @@ impl Scrubs for Store {
 
     async fn scrub_rounds(&self) -> Result<Vec<ScrubRound>, PortError> {
         let rows = self.inner.general.run(ROUNDS, &[]).await?;
-        Ok(readable(&rows, "scrub_cursors", |cells| {
+        Ok(self.inner.unreadable.pass(&rows, "scrub_cursors", |cells| {
             Ok(ScrubRound {
                 backend: BackendId(cells.get("backend")?),
                 copies: cells.unsigned("copies")?,

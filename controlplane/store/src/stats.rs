@@ -1,5 +1,6 @@
 //! What the store counts about itself, and whether the database answers.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use s3o_core::cleanup::Reason;
@@ -111,6 +112,8 @@ pub struct StoreStats {
     pub lanes: Vec<LaneStats>,
     /// Of all lanes together.
     pub writes: WriteStats,
+    /// Rows that this release could not read, by table.
+    pub unreadable: BTreeMap<&'static str, u64>,
     /// Whether the database has answered lately: the circuit breaker `database`.
     pub database_reachable: bool,
 }

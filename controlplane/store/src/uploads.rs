@@ -56,13 +56,15 @@ const UPLOADS: &str = concat!(
     ORDER BY u.key, u.id LIMIT $6::bigint"
 );
 
+/// $1 age in microseconds, $2 rows, $3 and $4 when the last one was begun, in microseconds since 1970, and which it is.
 const STALE: &str = concat!(
     "SELECT ",
     columns!(),
-    "
+    ", (extract(epoch FROM u.initiated) * 1000000)::bigint AS initiated_us
     FROM uploads u
     WHERE u.state = 'open' AND u.initiated < now() - $1::bigint * interval '1 microsecond'
-    ORDER BY u.initiated LIMIT $2::bigint"
+      AND (u.initiated, u.id) > (to_timestamp(0) + $3::bigint * interval '1 microsecond', $4::uuid)
+    ORDER BY u.initiated, u.id LIMIT $2::bigint"
 );
 
 /// A completed upload is remembered for a day, for repeats of its Complete, and so is an aborted one, for the
@@ -133,10 +135,18 @@ impl Uploads for Store {
     }
 
     async fn stale_uploads(&self, age_us: i64, limit: u32) -> Result<Vec<UploadRow>, PortError> {
-        let rows = self.inner.general.run(STALE, &[&age_us, &i64::from(limit)]).await?;
-        // One that this release cannot read is another's to give up.
-        let log = |failure: Failure| tracing::error!(%failure, "left alone");
-        Ok(rows.iter().filter_map(|row| upload(row).map_err(log).ok()).collect())
+        let mut after = (0_i64, Uuid::nil());
+        loop {
+            let rows =
+                self.inner.general.run(STALE, &[&age_us, &i64::from(limit), &after.0, &after.1]).await?;
+            // One that this release cannot read is another's to give up.
+            let read = |cells: Cells<'_>| UploadRow::try_from(UploadRecord(cells));
+            let uploads = self.inner.unreadable.pass(&rows, "uploads", read);
+            match rows.last() {
+                Some(last) if uploads.is_empty() => after = (last.get("initiated_us"), last.get("id")),
+                _ => return Ok(uploads),
+            }
+        }
     }
 
     async fn prune_uploads(&self) -> Result<Counts, PortError> {

@@ -9,16 +9,17 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use s3o_backend::{Backend, BackendErrorKind, DownloadBody};
 use s3o_blob::{BodyFault, Expected, Guard};
-use s3o_core::call::{Call, ChangeCopy, CopyChange, ExtentOf, Outcome, Request};
+use s3o_core::call::{Call, ChangeCopy, CopyChange, ExtentOf, Outcome};
 use s3o_core::object::{CopyRow, CopyState};
 use s3o_core::ports::{Configs, Ledger};
 use s3o_core::replication::CopiesPage;
 use s3o_core::scrub::Verdict;
-use s3o_types::{BackendId, Checksums, Digest, DigestKind, Etag, EtagProof, Op};
+use s3o_types::{BackendId, Checksums, Digest, DigestKind, Etag, EtagProof};
 use uuid::Uuid;
 
 use crate::Deps;
 use crate::backends::Backends;
+use crate::harness::{new_op, request};
 use crate::marker_gate::MarkerGate;
 
 /// Reads copies and tells the ledger what they are.
@@ -160,16 +161,9 @@ impl Checker {
             version: copy.blob.version,
             extent: copy.blob.extent,
         };
-        let op = Op { id: Uuid::now_v7(), item: 0 };
-        let request = Request {
-            op,
-            session: self.session,
-            access_key: String::new(),
-            source: self.source.to_owned(),
-            request_id: format!("{}-{op}", self.source),
-            bulk: true,
-            call: Call::ChangeCopy(ChangeCopy { of, backend: copy.backend, r#gen: copy.blob.r#gen, change }),
-        };
+        let op = new_op();
+        let call = Call::ChangeCopy(ChangeCopy { of, backend: copy.backend, r#gen: copy.blob.r#gen, change });
+        let request = request(self.session, self.source, op, format!("{}-{op}", self.source), call);
         match self.ledger.submit(request).await {
             Outcome::CopyChanged => Ok(()),
             Outcome::Refused(refusal) => Err(refusal.message),

@@ -12,16 +12,20 @@ use futures::FutureExt as _;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use s3o_core::call::Refusal;
-use s3o_core::ports::{BackendProbing, ObjectScrub, Overview, Rebalancing, Recovering, WorkerControl};
+use s3o_core::call::{Call, Refusal, Request};
+use s3o_core::ports::{
+    BackendProbing, ObjectScrub, Overview, Rebalancing, Recovering, Recovery, WorkerControl,
+};
 use s3o_core::probe::{NotProbed, ProbeReport};
 use s3o_core::rebalance::{Move, RebalanceTotals, RebalanceWish};
 use s3o_core::restore::RestoreReport;
 use s3o_core::scrub::{ScrubObject, ScrubbedCopy};
 use s3o_core::worker::Counts;
 use s3o_runtime::{Metrics, Shutdown};
+use s3o_types::Op;
 use tokio::sync::{Mutex, Notify};
 use tracing::warn;
+use uuid::Uuid;
 
 use crate::backends::Backends;
 use crate::{Deps, OnDemand};
@@ -31,6 +35,24 @@ use crate::{Deps, OnDemand};
 pub(crate) trait Worker: Send + Sync {
     /// Does what is due and says what was done. An error is for operators.
     async fn tick(&self) -> Result<Counts, String>;
+}
+
+/// A worker's call to the ledger: of its process's session, in the lane for bulk calls, where no client waits for it.
+pub(crate) fn request(session: Uuid, worker: &str, op: Op, request_id: String, call: Call) -> Request {
+    Request {
+        op,
+        session,
+        access_key: String::new(),
+        source: worker.to_owned(),
+        request_id,
+        bulk: true,
+        call,
+    }
+}
+
+/// An operation that nobody has named yet.
+pub(crate) fn new_op() -> Op {
+    Op { id: Uuid::now_v7(), item: 0 }
 }
 
 /// When a tick began: what becomes due in its course is the next one's.
@@ -52,13 +74,20 @@ pub(crate) struct Entry {
     name: &'static str,
     interval: Duration,
     worker: Box<dyn Worker>,
+    is_held: bool,
     wake: Notify,
     ticking: Mutex<()>,
 }
 
 impl Entry {
     pub(crate) fn new(name: &'static str, interval: Duration, worker: impl Worker + 'static) -> Self {
-        Self { name, interval, worker: Box::new(worker), wake: Notify::new(), ticking: Mutex::new(()) }
+        let (wake, ticking) = (Notify::new(), Mutex::new(()));
+        Self { name, interval, worker: Box::new(worker), is_held: false, wake, ticking }
+    }
+
+    /// It does nothing in the recovery mode: what it goes by may be what the database has lost.
+    pub(crate) fn held_in_recovery(self) -> Self {
+        Self { is_held: true, ..self }
     }
 
     /// Between half and one and a half intervals, so that replicas drift apart.
@@ -107,6 +136,7 @@ impl TickMetrics {
 pub struct Workers {
     entries: Vec<Arc<Entry>>,
     overview: Arc<dyn Overview>,
+    recovery: Arc<dyn Recovery>,
     instance: String,
     metrics: TickMetrics,
     shutdown: Shutdown,
@@ -122,13 +152,14 @@ pub(crate) fn start(
     backends: &Arc<Backends>,
     on_demand: OnDemand,
 ) -> Arc<Workers> {
-    let Deps { overview, instance, metrics, shutdown, .. } = deps;
+    let Deps { overview, recovery, instance, metrics, shutdown, .. } = deps;
     let workers = Arc::new_cyclic(|me| Workers {
         me: me.clone(),
         shutdown: shutdown.clone(),
         on_demand,
         entries: entries.into_iter().map(Arc::new).collect(),
         overview,
+        recovery,
         instance,
         metrics: TickMetrics::new(&metrics),
     });
@@ -162,7 +193,7 @@ impl Workers {
 
     async fn tick(&self, entry: &Entry) -> Result<Counts, String> {
         let _one_at_a_time = entry.ticking.lock().await;
-        let tick = AssertUnwindSafe(entry.worker.tick()).catch_unwind();
+        let tick = AssertUnwindSafe(self.unless_held(entry)).catch_unwind();
         let result = tick.await.unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(&*panic))));
         if let Err(error) = &result {
             warn!(worker = entry.name, %error, "a worker's tick failed");
@@ -173,6 +204,15 @@ impl Workers {
             warn!(worker = entry.name, %error, "a worker's tick was not recorded");
         }
         result
+    }
+}
+
+impl Workers {
+    async fn unless_held(&self, entry: &Entry) -> Result<Counts, String> {
+        if entry.is_held && self.recovery.recovery().await.map_err(|error| error.to_string())?.is_some() {
+            return Ok(Counts::from([("held".to_owned(), 1)]));
+        }
+        entry.worker.tick().await
     }
 }
 

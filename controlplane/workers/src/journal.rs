@@ -104,7 +104,7 @@ impl JournalWorker {
             journal: deps.journal.clone(),
             reconciliation: deps.reconciliation.clone(),
             recovery: deps.recovery.clone(),
-            files: Files::new(deps, backends),
+            files: Files::new(deps, backends, owner),
             settings: deps.settings.journal,
             owner,
             shutdown: deps.shutdown.clone(),

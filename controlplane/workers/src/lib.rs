@@ -28,6 +28,8 @@
 //! | `bucket_retirer` | 1 min | none, one statement | on demand | next tick |
 //! | `session_pruner` | 1 h | none, one statement | on demand | next tick |
 //!
+//! In the recovery mode `reconciler`, `lifecycle` and `removal` do nothing (`held_in_recovery`), and the store gives out no deletion.
+//!
 //! To add one: a file, a line in [`list`], a line in this table.
 
 mod backends;
@@ -287,7 +289,8 @@ fn list(
             "reconciler",
             settings.reconcile.interval,
             reconciler::Reconciler::new(deps, backends.clone(), owner),
-        ),
+        )
+        .held_in_recovery(),
         Entry::new("quota_audit", Duration::from_hours(24), quota_audit::QuotaAudit::new(deps)),
         Entry::new(
             "usage",
@@ -296,8 +299,9 @@ fn list(
         ),
         Entry::new("gauges", Duration::from_secs(30), gauges::Gauges::new(deps)),
         Entry::new("stale_multipart", TEN_MINUTES, stale_multipart::StaleMultipart::new(deps, owner)),
-        Entry::new("lifecycle", settings.lifecycle.interval, lifecycle::Lifecycle::new(deps, owner)),
-        Entry::new("removal", Duration::from_mins(1), removal::Remover::new(deps, owner)),
+        Entry::new("lifecycle", settings.lifecycle.interval, lifecycle::Lifecycle::new(deps, owner))
+            .held_in_recovery(),
+        Entry::new("removal", Duration::from_mins(1), removal::Remover::new(deps, owner)).held_in_recovery(),
         Entry::new("copy_attempts", HOUR, copy_attempts::CopyAttempts::new(deps.maintenance.clone())),
         Entry::new(
             "bucket_retirer",

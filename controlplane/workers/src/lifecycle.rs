@@ -12,18 +12,18 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use s3o_core::call::{Call, Expire, Expiring, Outcome, Request};
+use s3o_core::call::{Call, Expire, Expiring, Outcome};
 use s3o_core::cleanup::Claim;
 use s3o_core::config::BucketState;
 use s3o_core::lifecycle::Place;
-use s3o_core::ports::{Configs, Ledger, Lifecycle as Passes, PortError, Recovery};
+use s3o_core::ports::{Configs, Ledger, Lifecycle as Passes, PortError};
 use s3o_core::worker::Counts;
 use s3o_runtime::{Shutdown, audit};
-use s3o_types::{BucketId, ErrorCode, Op};
+use s3o_types::{BucketId, ErrorCode};
 use uuid::Uuid;
 
 use crate::Deps;
-use crate::harness::Worker;
+use crate::harness::{Worker, new_op, request};
 
 /// Longer than a page of which every call takes all its patience; each page renews it.
 const CLAIM_US: i64 = 60 * 60 * 1_000_000;
@@ -79,7 +79,6 @@ enum End {
 pub(crate) struct Lifecycle {
     passes: Arc<dyn Passes>,
     ledger: Arc<dyn Ledger>,
-    recovery: Arc<dyn Recovery>,
     configs: Arc<dyn Configs>,
     owner: Uuid,
     batch: u32,
@@ -92,7 +91,6 @@ impl Lifecycle {
         Self {
             passes: deps.lifecycle.clone(),
             ledger: deps.ledger.clone(),
-            recovery: deps.recovery.clone(),
             configs: deps.configs.clone(),
             owner,
             batch: deps.settings.lifecycle.batch,
@@ -168,17 +166,9 @@ impl Lifecycle {
     }
 
     async fn expire(&self, bucket: &str, expire: Expire) -> End {
-        let op = Op { id: Uuid::now_v7(), item: 0 };
+        let op = new_op();
         let (key, what, request_id) = (expire.key.clone(), expire.what, format!("lifecycle-{op}"));
-        let request = Request {
-            op,
-            session: self.owner,
-            access_key: String::new(),
-            source: "lifecycle".to_owned(),
-            request_id: request_id.clone(),
-            bulk: true,
-            call: Call::Expire(expire),
-        };
+        let request = request(self.owner, "lifecycle", op, request_id.clone(), Call::Expire(expire));
         match self.ledger.submit(request).await {
             Outcome::Deleted { .. } => {
                 let version = match what {
@@ -224,10 +214,6 @@ impl Lifecycle {
 #[async_trait]
 impl Worker for Lifecycle {
     async fn tick(&self) -> Result<Counts, String> {
-        if self.recovery.recovery().await.map_err(|error| error.to_string())?.is_some() {
-            // What seems to be due may have been overwritten in the time that the database has lost.
-            return Ok(Counts::from([("held".to_owned(), 1)]));
-        }
         let ran = self.run().await;
         let status = if ran.is_ok() { "success" } else { "error" };
         self.metrics.runs.get_or_create(&[("status", status)]).inc();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use prometheus_client::metrics::counter::Counter;
-use s3o_core::call::{Call, ChangeCopy, CopyChange, ExtentOf, Outcome, Request};
+use s3o_core::call::{Call, ChangeCopy, CopyChange, ExtentOf, Outcome};
 use s3o_core::object::CopyRow;
 use s3o_core::ports::{Configs, Ledger, Replication};
 use s3o_core::replication::{
@@ -15,12 +15,12 @@ use s3o_core::replication::{
 };
 use s3o_core::worker::Counts;
 use s3o_runtime::{Shutdown, audit};
-use s3o_types::{BackendState, ErrorCode, Op};
+use s3o_types::{BackendState, ErrorCode};
 use uuid::Uuid;
 
 use crate::Deps;
 use crate::backends::Backends;
-use crate::harness::{Run, Worker};
+use crate::harness::{Run, Worker, new_op, request};
 use crate::standing::Observer;
 use crate::version_queue::VersionQueue;
 
@@ -141,16 +141,8 @@ impl OverReplication {
         };
         let change =
             ChangeCopy { of, backend: victim.backend, r#gen: victim.blob.r#gen, change: CopyChange::Drop };
-        let op = Op { id: Uuid::now_v7(), item: 0 };
-        let request = Request {
-            op,
-            session: self.owner,
-            access_key: String::new(),
-            source: "over_replication".to_owned(),
-            request_id: format!("trim-{}", item.entry.version),
-            bulk: true,
-            call: Call::ChangeCopy(change),
-        };
+        let (op, id) = (new_op(), format!("trim-{}", item.entry.version));
+        let request = request(self.owner, "over_replication", op, id, Call::ChangeCopy(change));
         match self.ledger.submit(request).await {
             Outcome::CopyChanged => {
                 self.count(victim);

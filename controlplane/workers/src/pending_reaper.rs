@@ -20,7 +20,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use crate::backends::Backends;
-use crate::harness::Worker;
+use crate::harness::{Worker, request};
 use crate::marker_gate::MarkerGate;
 use crate::{Deps, IntentsResolved};
 
@@ -62,16 +62,9 @@ impl PendingReaper {
     }
 
     fn request(&self, intent: &Intent, found: Vec<(TargetId, Found)>) -> Request {
-        Request {
-            op: intent.op,
-            session: intent.session,
-            access_key: String::new(),
-            source: "pending_reaper".to_owned(),
-            request_id: format!("reap-{}", intent.op),
-            // Its look into the log may take long: not in a lane that clients wait for.
-            bulk: true,
-            call: Call::Resolve(Box::new(Resolve { intent: intent.clone(), owner: self.owner, found })),
-        }
+        let call = Call::Resolve(Box::new(Resolve { intent: intent.clone(), owner: self.owner, found }));
+        let id = format!("reap-{}", intent.op);
+        request(intent.session, "pending_reaper", intent.op, id, call)
     }
 
     fn count(&self, intent: &Intent, resolution: Resolution) -> &'static str {

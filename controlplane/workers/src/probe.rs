@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use s3o_backend::{Backend, Finding, Survey, Verdict, survey};
+use s3o_backend::{Backend, Survey, survey};
 use s3o_core::config::{BackendConfig, MarkerPlace, MarkerSeen};
 use s3o_core::ports::Configs;
-use s3o_core::probe::{NotProbed, ProbeFinding, ProbeReport, ProbeStored, ProbeVerdict};
+use s3o_core::probe::{NotProbed, ProbeReport, ProbeStored};
 use s3o_runtime::Shutdown;
 use s3o_types::{BackendId, EtagProof};
 use tokio::sync::Mutex;
@@ -59,7 +59,6 @@ impl Prober {
         let Survey { findings, proof, requests, left } =
             survey(&backend, &tag, &|| self.shutdown.is_stopping()).await;
         let stored = if store { self.store(&row, &backend, proof).await } else { ProbeStored::NotAsked };
-        let findings = findings.into_iter().map(finding).collect();
         Ok(ProbeReport { findings, etag: proof, requests, left, stored })
     }
 
@@ -115,15 +114,4 @@ impl Prober {
         }
         Err("its declaration says something else in `etag`, and that stays".to_owned())
     }
-}
-
-fn finding(finding: Finding) -> ProbeFinding {
-    let Finding { name, verdict, detail, setting } = finding;
-    let verdict = match verdict {
-        Verdict::Ok => ProbeVerdict::Ok,
-        Verdict::Needs => ProbeVerdict::Needs,
-        Verdict::Unsupported => ProbeVerdict::Unsupported,
-        Verdict::Unknown => ProbeVerdict::Unknown,
-    };
-    ProbeFinding { name: name.to_owned(), verdict, detail, setting }
 }

@@ -18,19 +18,18 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use s3o_backend::Backend;
-use s3o_core::call::{Call, Outcome, Request};
+use s3o_core::call::{Call, Outcome};
 use s3o_core::cleanup::Claim;
-use s3o_core::ports::{Configs, Ledger, Overview, PortError, Reconciliation, Recovery};
+use s3o_core::ports::{Configs, Ledger, Overview, PortError, Reconciliation};
 use s3o_core::reconcile::{Run, RunKind, RunPhase, RunState};
 use s3o_core::usage::signed;
 use s3o_core::worker::Counts;
 use s3o_runtime::{Shutdown, audit};
-use s3o_types::Op;
 use uuid::Uuid;
 
 use crate::Deps;
 use crate::backends::Backends;
-use crate::harness::Worker;
+use crate::harness::{Worker, new_op, request};
 use crate::marker_gate::MarkerGate;
 
 /// Longer than a page of which every look takes all its patience; each page renews it.
@@ -110,7 +109,6 @@ impl Metrics {
 
 pub(crate) struct Reconciler {
     store: Arc<dyn Reconciliation>,
-    recovery: Arc<dyn Recovery>,
     ledger: Arc<dyn Ledger>,
     configs: Arc<dyn Configs>,
     overview: Arc<dyn Overview>,
@@ -129,7 +127,6 @@ impl Reconciler {
     pub(crate) fn new(deps: &Deps, backends: Arc<Backends>, owner: Uuid) -> Self {
         Self {
             store: deps.reconciliation.clone(),
-            recovery: deps.recovery.clone(),
             ledger: deps.ledger.clone(),
             configs: deps.configs.clone(),
             overview: deps.overview.clone(),
@@ -259,17 +256,8 @@ impl Reconciler {
     }
 
     async fn submit(&self, call: Call) -> Outcome {
-        let op = Op { id: Uuid::now_v7(), item: 0 };
-        let request = Request {
-            op,
-            session: self.owner,
-            access_key: String::new(),
-            source: "reconciler".to_owned(),
-            request_id: format!("reconcile-{op}"),
-            bulk: true,
-            call,
-        };
-        self.ledger.submit(request).await
+        let op = new_op();
+        self.ledger.submit(request(self.owner, "reconciler", op, format!("reconcile-{op}"), call)).await
     }
 
     async fn run_due(&self) -> Result<Counts, PortError> {
@@ -286,10 +274,6 @@ impl Reconciler {
 #[async_trait]
 impl Worker for Reconciler {
     async fn tick(&self) -> Result<Counts, String> {
-        if self.recovery.recovery().await.map_err(|error| error.to_string())?.is_some() {
-            // What no row names may be what the database has lost.
-            return Ok(Counts::from([("held".to_owned(), 1)]));
-        }
         let mut counts = self.run_due().await.map_err(|error| error.to_string())?;
         while !self.shutdown.is_stopping() {
             let claimed = self.store.claim_run(self.claim()).await.map_err(|error| error.to_string())?;

@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use s3o_core::call::{Call, GiveUp, Outcome, Request};
-use s3o_core::ports::{Ledger, Recovery, Removals};
+use s3o_core::call::{Call, GiveUp, Outcome};
+use s3o_core::ports::{Ledger, Removals};
 use s3o_core::removal::{HeldCopy, Removal};
 use s3o_core::worker::Counts;
 use s3o_runtime::{Shutdown, audit};
-use s3o_types::{BackendId, ErrorCode, Extent, Op, VersionId};
+use s3o_types::{BackendId, ErrorCode, Extent, VersionId};
 use uuid::Uuid;
 
 use crate::Deps;
-use crate::harness::Worker;
+use crate::harness::{Worker, new_op, request};
 use crate::stale_multipart::abort;
 
 /// Copies looked up at once.
@@ -30,7 +30,6 @@ const AT_ONCE: usize = 64;
 pub(crate) struct Remover {
     ledger: Arc<dyn Ledger>,
     removals: Arc<dyn Removals>,
-    recovery: Arc<dyn Recovery>,
     owner: Uuid,
     /// Where this process's look has come to; another one looks by itself, and twice is as good as once.
     places: Mutex<HashMap<BackendId, Place>>,
@@ -45,7 +44,6 @@ impl Remover {
         Self {
             ledger: deps.ledger.clone(),
             removals: deps.removals.clone(),
-            recovery: deps.recovery.clone(),
             owner,
             places: Mutex::default(),
             shutdown: deps.shutdown.clone(),
@@ -54,17 +52,10 @@ impl Remover {
 
     async fn give_up(&self, backend: BackendId, copy: HeldCopy) -> Result<&'static str, String> {
         let HeldCopy { of, r#gen } = copy;
-        let (op, bucket, key) = (Op { id: Uuid::now_v7(), item: 0 }, of.bucket.0, of.key.clone());
+        let (op, bucket, key) = (new_op(), of.bucket.0, of.key.clone());
         let version = of.version.to_string();
-        let request = Request {
-            op,
-            session: self.owner,
-            access_key: String::new(),
-            source: "removal".to_owned(),
-            request_id: format!("give-up-{version}"),
-            bulk: true,
-            call: Call::GiveUp(GiveUp { of, backend, r#gen }),
-        };
+        let call = Call::GiveUp(GiveUp { of, backend, r#gen });
+        let request = request(self.owner, "removal", op, format!("give-up-{version}"), call);
         match self.ledger.submit(request).await {
             Outcome::CopyChanged => Ok("let_go"),
             Outcome::Deleted { .. } => {
@@ -162,9 +153,6 @@ impl Worker for Remover {
         let removals = self.removals.removals().await.map_err(|error| error.to_string())?;
         if removals.is_empty() {
             return Ok(counts);
-        }
-        if let Some(why) = self.recovery.recovery().await.map_err(|error| error.to_string())? {
-            return Err(format!("nothing is let go in the recovery mode: {why}"));
         }
         let mut first_error = None;
         for (backend, removal) in removals {

@@ -24,7 +24,7 @@ use plan::Holders;
 pub(crate) use recover::Recoverer;
 
 /// How many lost versions are told by name.
-const TOLD: u32 = 1000;
+const TOLD: u32 = 500;
 
 /// What a database is made from, and by.
 #[derive(Clone)]
@@ -127,7 +127,7 @@ impl Restorer {
             .await
             .map_err(text)?;
         self.restore.restore_begin().await.map_err(text)?;
-        self.merge(&files, &plan, &header).await
+        self.merge(&files, &plan, &header, 0).await
     }
 
     async fn recover(mut self, own: Own) -> Result<RestoreReport, String> {
@@ -138,12 +138,14 @@ impl Restorer {
             plan = self.whole_plan(&files).await.0;
         }
         self.restore.restore_begin().await.map_err(text)?;
-        let newest = self.newest_end(&files).await?;
+        // One of before says nothing that the database does not know better.
+        let newest = if plan::is_beyond(&files, own.next) { self.newest_end(&files).await? } else { None };
         let header = newest.map_or_else(|| bare_header(Uuid::nil(), &[]), |ended| ended.header);
         for lines in own.records.chunks(1000) {
             self.restore.restore_records(lines.to_vec()).await.map_err(text)?;
         }
-        self.merge(&files, &plan, &header).await
+        let own = self.restore.restore_last_record().await.map_err(text)?;
+        self.merge(&files, &plan, &header, own).await
     }
 
     async fn merge(
@@ -151,10 +153,11 @@ impl Restorer {
         files: &Holders,
         plan: &plan::Plan,
         header: &str,
+        own: i64,
     ) -> Result<RestoreReport, String> {
         let ended = self.stage(files, plan).await?;
         self.stage_blobs().await?;
-        self.restore.restore_staged(header).await.map_err(text)?;
+        self.report.buckets += self.restore.restore_staged(header, own).await.map_err(text)??;
         self.apply(0).await?;
         let named = self.restore.restore_last_record().await.map_err(text)?;
         // Without a journal every blob may be an object; where nothing of it was to be read, its end says from where on.
@@ -166,6 +169,7 @@ impl Restorer {
         };
         self.revive(open).await?;
         self.apply(named).await?;
+        self.report.buckets += self.restore.restore_buckets_end(header).await.map_err(text)?;
         self.report.lost = self.restore.restore_lost(TOLD).await.map_err(text)?;
         let stored = std::mem::take(&mut self.stored);
         self.restore.restore_end(open, stored).await.map_err(text)?;

@@ -198,7 +198,7 @@ impl Scrubber {
     }
 
     async fn read(&self, batch: ScrubBatch, counts: &mut Counts) -> ScrubProgress {
-        let ScrubBatch { backend, copies, is_last } = batch;
+        let ScrubBatch { backend, copies, upto, is_last } = batch;
         let mut progress = ScrubProgress { backend, after: None, copies: 0, bytes: 0, is_last: false };
         for item in copies {
             if self.shutdown.is_stopping() {
@@ -220,7 +220,7 @@ impl Scrubber {
             progress.copies += 1;
             progress.after = Some((item.entry.version, item.extent));
         }
-        ScrubProgress { is_last, ..progress }
+        ScrubProgress { after: upto.or(progress.after), is_last, ..progress }
     }
 
     /// `Ok(None)`: the copy is gone by now, with its version or by itself.

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use s3o_core::call::{AbortUpload, Call, Outcome, Request};
+use s3o_core::call::{AbortUpload, Call, Outcome};
 use s3o_core::ports::{Ledger, Uploads};
 use s3o_core::upload::UploadRow;
 use s3o_core::worker::Counts;
 use s3o_runtime::{Shutdown, audit};
-use s3o_types::{ErrorCode, Op};
+use s3o_types::ErrorCode;
 use uuid::Uuid;
 
 use crate::Deps;
-use crate::harness::Worker;
+use crate::harness::{Worker, new_op, request};
 
 /// Uploads looked up at once.
 const BATCH: u32 = 100;
@@ -49,16 +49,8 @@ pub(crate) async fn abort(
     upload: &UploadRow,
 ) -> Result<&'static str, String> {
     let UploadRow { id, bucket, key, .. } = upload;
-    let request = Request {
-        op: Op { id: Uuid::now_v7(), item: 0 },
-        session: owner,
-        access_key: String::new(),
-        source: worker.to_owned(),
-        request_id: format!("stale-{id}"),
-        bulk: true,
-        call: Call::AbortUpload(AbortUpload { bucket: *bucket, key: key.clone(), upload: *id, stale: true }),
-    };
-    match ledger.submit(request).await {
+    let call = Call::AbortUpload(AbortUpload { bucket: *bucket, key: key.clone(), upload: *id, stale: true });
+    match ledger.submit(request(owner, worker, new_op(), format!("stale-{id}"), call)).await {
         Outcome::UploadAborted => {
             audit!("storage.MultipartCleanup", request_id = %id, bucket = bucket.0, key);
             Ok("aborted")

@@ -38,7 +38,7 @@ pub use meter::{ApiClass, BackendMetrics, Meters, Operation, UsageSink};
 pub use pool::{HttpPool, Timeouts};
 pub use probe::probe_puts;
 pub use set::{Backend, BackendSet};
-pub use survey::{Finding, Survey, Verdict, survey};
+pub use survey::{Survey, survey};
 pub use upload::UploadWatch;
 pub use verify::verify_put;
 

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use s3o_backend::{Backend, BreakerConfig, Finding, HttpPool, Meters, Survey, Timeouts, Verdict, survey};
+use s3o_backend::{Backend, BreakerConfig, HttpPool, Meters, Survey, Timeouts, survey};
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
-use s3o_types::{ChecksumMode, EtagProof, Quirks};
+use s3o_types::{ChecksumMode, EtagProof, ProbeFinding, ProbeVerdict, Quirks};
 
 const SHORT: Timeouts = Timeouts {
     connect: Duration::from_secs(2),
@@ -33,7 +33,7 @@ async fn of(fault: Fault) -> Survey {
     found
 }
 
-fn finding<'a>(survey: &'a Survey, name: &str) -> &'a Finding {
+fn finding<'a>(survey: &'a Survey, name: &str) -> &'a ProbeFinding {
     survey
         .findings
         .iter()
@@ -41,14 +41,14 @@ fn finding<'a>(survey: &'a Survey, name: &str) -> &'a Finding {
         .unwrap_or_else(|| panic!("{name}: {survey:?}"))
 }
 
-fn said<'a>(survey: &'a Survey, name: &str) -> (Verdict, Option<&'a str>) {
+fn said<'a>(survey: &'a Survey, name: &str) -> (ProbeVerdict, Option<&'a str>) {
     let finding = finding(survey, name);
     (finding.verdict, finding.setting.as_deref())
 }
 
 /// Those that are not as they should be.
 fn complaints(survey: &Survey) -> Vec<&'static str> {
-    let bad = survey.findings.iter().filter(|finding| finding.verdict != Verdict::Ok);
+    let bad = survey.findings.iter().filter(|finding| finding.verdict != ProbeVerdict::Ok);
     bad.map(|finding| finding.name).collect()
 }
 
@@ -78,7 +78,7 @@ async fn an_honest_backend_needs_nothing() {
     ];
     assert_eq!(names, all);
     assert_eq!(found.proof, Some(EtagProof::Md5Trailer));
-    assert_eq!(said(&found, "etag"), (Verdict::Ok, Some("etag: md5_trailer")));
+    assert_eq!(said(&found, "etag"), (ProbeVerdict::Ok, Some("etag: md5_trailer")));
     assert!(server.keys().is_empty() && found.left.is_empty(), "{:?}", server.keys());
     let (writes, reads) = ([Operation::Put, Operation::Copy], [Operation::Get, Operation::Head]);
     let others = [Operation::Delete, Operation::List];
@@ -91,11 +91,11 @@ async fn an_honest_backend_needs_nothing() {
 async fn etags_that_are_no_md5s() {
     let found = of(Fault::OpaqueEtag).await;
     assert_eq!(found.proof, Some(EtagProof::Opaque));
-    assert_eq!(said(&found, "etag"), (Verdict::Ok, Some("etag: opaque")));
+    assert_eq!(said(&found, "etag"), (ProbeVerdict::Ok, Some("etag: opaque")));
     let server = FaultyBackend::start().await.unwrap();
     server.inject(Rule::new(Fault::WrongEtag).on(Operation::Put));
     let found = asked(&server, Quirks { etag: EtagProof::Md5, ..Quirks::default() }).await;
-    assert_eq!(said(&found, "etag"), (Verdict::Needs, Some("etag: opaque")));
+    assert_eq!(said(&found, "etag"), (ProbeVerdict::Needs, Some("etag: opaque")));
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn checksums_behind_the_body_that_are_not_known_or_not_compared() {
     for fault in [Fault::Refuses { header, value }, Fault::IgnoresTrailer, Fault::WrongChecksum] {
         let found = of(fault.clone()).await;
         assert_eq!(found.proof, Some(EtagProof::Md5), "{fault:?}");
-        assert_eq!(said(&found, "etag"), (Verdict::Ok, Some("etag: md5")), "{fault:?}");
+        assert_eq!(said(&found, "etag"), (ProbeVerdict::Ok, Some("etag: md5")), "{fault:?}");
         assert_eq!(complaints(&found), [""; 0], "{fault:?}");
     }
 }
@@ -113,20 +113,23 @@ async fn checksums_behind_the_body_that_are_not_known_or_not_compared() {
 async fn payloads_that_must_or_must_not_be_signed() {
     let value = "UNSIGNED-PAYLOAD";
     let found = of(Fault::Refuses { header: "x-amz-content-sha256", value }).await;
-    assert_eq!(said(&found, "unsigned_payload"), (Verdict::Unsupported, Some("unsigned_payload: false")));
+    assert_eq!(
+        said(&found, "unsigned_payload"),
+        (ProbeVerdict::Unsupported, Some("unsigned_payload: false"))
+    );
     assert_eq!(complaints(&found), ["unsigned_payload"]);
 }
 
 #[tokio::test]
 async fn content_md5_where_it_is_refused() {
     let found = of(Fault::Refuses { header: "content-md5", value: "" }).await;
-    assert_eq!(said(&found, "checksum"), (Verdict::Ok, None));
+    assert_eq!(said(&found, "checksum"), (ProbeVerdict::Ok, None));
     assert!(finding(&found, "checksum").detail.contains("refused"));
     let server = FaultyBackend::start().await.unwrap();
     server.inject(Rule::new(Fault::Refuses { header: "content-md5", value: "" }));
     let quirks = Quirks { checksum: ChecksumMode::ContentMd5, ..Quirks::default() };
     let found = asked(&server, quirks).await;
-    assert_eq!(said(&found, "checksum"), (Verdict::Needs, Some("checksum: none")));
+    assert_eq!(said(&found, "checksum"), (ProbeVerdict::Needs, Some("checksum: none")));
     assert_eq!(complaints(&found), ["checksum"]);
 }
 
@@ -139,11 +142,11 @@ async fn headers_that_are_refused_are_named() {
     }
     let found = asked(&server, Quirks::default()).await;
     let setting = Some("strip_headers: [cache-control, expires]");
-    assert_eq!(said(&found, "strip_headers"), (Verdict::Needs, setting));
-    assert_eq!(said(&found, "kept_headers").0, Verdict::Ok);
+    assert_eq!(said(&found, "strip_headers"), (ProbeVerdict::Needs, setting));
+    assert_eq!(said(&found, "kept_headers").0, ProbeVerdict::Ok);
     let strip_headers = vec!["cache-control".to_owned(), "expires".to_owned()];
     let found = asked(&server, Quirks { strip_headers, ..Quirks::default() }).await;
-    assert_eq!(said(&found, "strip_headers"), (Verdict::Ok, None));
+    assert_eq!(said(&found, "strip_headers"), (ProbeVerdict::Ok, None));
 }
 
 #[tokio::test]
@@ -152,7 +155,7 @@ async fn parts_that_are_not_those_asked_for() {
     server.inject(Rule::new(Fault::Truncated { keep: 1 }).on(Operation::Get).key_contains("/read").times(1));
     let found = asked(&server, Quirks::default()).await;
     assert_eq!(complaints(&found), ["range"]);
-    assert_eq!(finding(&found, "range").verdict, Verdict::Unsupported);
+    assert_eq!(finding(&found, "range").verdict, ProbeVerdict::Unsupported);
 }
 
 #[tokio::test]
@@ -174,7 +177,7 @@ async fn a_step_that_fails_leaves_nothing_and_stops_no_other() {
     server.inject(Rule::new(Fault::Status(403)).on(Operation::List));
     let found = asked(&server, Quirks::default()).await;
     assert_eq!(complaints(&found), ["metadata", "odd_keys", "long_keys", "listing"]);
-    assert!(found.findings.iter().all(|finding| finding.verdict != Verdict::Unsupported), "{found:?}");
+    assert!(found.findings.iter().all(|finding| finding.verdict != ProbeVerdict::Unsupported), "{found:?}");
     assert!(server.keys().is_empty() && found.left.is_empty());
 }
 

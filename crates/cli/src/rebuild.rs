@@ -26,6 +26,6 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     let config: ControlPlaneConfig = config::load(&args.config)?;
     telemetry::init(&config.log)?;
     let report = s3o_controlplane::rebuild(&config, &args.without).await?;
-    s3o_controlplane::describe(&report).iter().for_each(say);
+    report.lines().iter().for_each(say);
     Ok(())
 }

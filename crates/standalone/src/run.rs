@@ -137,7 +137,7 @@ async fn serve(
 /// What is found is told at once: a start that fails after this must not hide it.
 async fn rebuild(config: &ControlPlaneConfig) -> anyhow::Result<()> {
     let report = s3o_controlplane::rebuild(config, &[]).await?;
-    for line in s3o_controlplane::describe(&report) {
+    for line in report.lines() {
         say(&line);
     }
     say("nothing is deleted until `s3o recover`");

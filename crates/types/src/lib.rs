@@ -12,6 +12,7 @@ pub mod etag;
 pub mod ids;
 pub mod lifecycle;
 pub mod object;
+mod probe;
 pub mod rights;
 mod secret;
 pub mod storage_key;
@@ -29,6 +30,7 @@ pub use lifecycle::{
     LifecycleDate, LifecycleRule, MAX_LIFECYCLE_RULES, MAX_NEWER_VERSIONS, lifecycle_problem,
 };
 pub use object::{Checksums, Conditions, ContentHeaders, Encoding, ObjectAttributes};
+pub use probe::{ProbeFinding, ProbeVerdict};
 pub use rights::{Right, Rights, Scope};
 pub use secret::Secret;
 pub use storage_key::{BlobName, StorageKey};

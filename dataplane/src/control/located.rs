@@ -50,8 +50,26 @@ pub(crate) struct LocatedExtent {
     pub offset: u64,
     pub size: u64,
     pub copies: Vec<LocatedCopy>,
-    /// What all of its bytes are compared with, where it is known.
+    /// What was kept of all of its bytes when it was written, where it is known.
     pub digest: Option<Digest>,
+    /// Their MD5, where somebody else vouches for it and nothing was kept.
+    pub md5: Option<[u8; 16]>,
+}
+
+/// What all bytes of an extent are compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// What was kept of them.
+    Digest(Digest),
+    /// Raw. It costs a reader far more than the other (ADR 0016).
+    Md5([u8; 16]),
+}
+
+impl LocatedExtent {
+    /// `None`: they can be compared with nothing.
+    pub(crate) fn proof(&self) -> Option<Proof> {
+        self.digest.map(Proof::Digest).or(self.md5.map(Proof::Md5))
+    }
 }
 
 /// A blob that holds a piece.
@@ -99,7 +117,7 @@ fn extent_of(extent: v1::LocatedExtent) -> LocatedExtent {
     let v1::LocatedExtent { extent: _, offset, size, copies, digest } = extent;
     // One of a later release cannot be compared with.
     let digest = Digest::from_bytes(&digest).ok().flatten();
-    LocatedExtent { offset, size, copies: copies.into_iter().map(copy_of).collect(), digest }
+    LocatedExtent { offset, size, copies: copies.into_iter().map(copy_of).collect(), digest, md5: None }
 }
 
 fn copy_of(copy: v1::LocatedCopy) -> LocatedCopy {

@@ -39,7 +39,7 @@ pub(crate) use convert::{Committed, Deleted, End, Finished, Intent, StoredCopy, 
 pub(crate) use database::Database;
 pub(crate) use lanes::Dialer;
 pub(crate) use listing::{ListQuery, Listed, ListedObject, Page};
-pub(crate) use located::{Located, LocatedCopy, LocatedExtent};
+pub(crate) use located::{Located, LocatedCopy, LocatedExtent, Proof};
 pub(crate) use session::{SessionContext, run as run_session};
 pub(crate) use uploads::{CompleteRequest, NewUpload, Parts, StoredPart, Upload, UploadState, UploadsQuery};
 pub(crate) use usage::UsageLedger;

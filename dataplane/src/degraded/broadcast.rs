@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use s3o_backend::{Backend, BackendErrorKind, HeadDone, ListEntry};
 use s3o_blob::{BlobKind, StoredBlob, from_blob_headers};
-use s3o_types::{Checksums, EtagProof, StorageKey, Timestamp, VersionId};
+use s3o_types::{Checksums, Etag, EtagProof, StorageKey, Timestamp, VersionId};
 
 use super::choose::{Answer, Choice, Known, Seen, blob_of, choose, plain_names};
 use crate::control::{Located, LocatedCopy, LocatedExtent};
@@ -33,7 +33,7 @@ pub(super) async fn find(plane: &Plane, bucket: &Bucket, key: &str, known: Known
         Choice::Found { version, size, etag, copies } => {
             let described = describe(plane, (bucket, key), size, &copies).await;
             let (blob, modified) = described.map_err(Choice::Unknown)?;
-            let extents = vec![extent((bucket, key), size, &copies)];
+            let extents = vec![extent((bucket, key), size, &etag, &copies)];
             let attributes = blob.attributes;
             let (etag, checksums) = (etag.as_str().to_owned(), Checksums::default());
             Ok(located(version, size, (etag, checksums), modified, attributes, extents))
@@ -143,7 +143,9 @@ fn timestamp(time: std::time::SystemTime) -> Timestamp {
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-fn extent((bucket, key): (&Bucket, &str), size: u64, copies: &[Seen]) -> LocatedExtent {
+/// Of digests nothing is known here. The ETag is what a backend has computed when the bytes came, so that what has changed on
+/// its disks since is found, on this copy or on another.
+fn extent((bucket, key): (&Bucket, &str), size: u64, etag: &Etag, copies: &[Seen]) -> LocatedExtent {
     let copy = |seen: &Seen| LocatedCopy {
         backend: seen.backend,
         storage_key: StorageKey::format(&bucket.name, key, seen.blob),
@@ -152,7 +154,8 @@ fn extent((bucket, key): (&Bucket, &str), size: u64, copies: &[Seen]) -> Located
         uncertain: false,
         foreign_key: false,
     };
-    LocatedExtent { offset: 0, size, copies: copies.iter().map(copy).collect(), digest: None }
+    let copies = copies.iter().map(copy).collect();
+    LocatedExtent { offset: 0, size, copies, digest: None, md5: etag.md5() }
 }
 
 fn located(

@@ -195,7 +195,7 @@ mod tests {
         let mut offset = 0;
         let mut extent = |size: &u64| {
             offset += size;
-            LocatedExtent { offset: offset - size, size: *size, copies: Vec::new(), digest: None }
+            LocatedExtent { offset: offset - size, size: *size, copies: Vec::new(), digest: None, md5: None }
         };
         let extents: Vec<_> = sizes.iter().map(&mut extent).collect();
         Arc::new(Located {

@@ -218,7 +218,7 @@ fn remember(
         modified,
         attributes,
         checksums: checksums.clone(),
-        extents: vec![LocatedExtent { offset: 0, size, copies, digest }],
+        extents: vec![LocatedExtent { offset: 0, size, copies, digest, md5: None }],
         parts: None,
         version_id,
     };

@@ -218,7 +218,7 @@ impl Reader {
             None => self.opener.open(&self.extents, (self.at, self.end), self.failed.as_ref()).await?,
         };
         if opened.is_whole() && self.opener.plane.verifies_reads() {
-            self.check = opened.extent.digest.map(ExtentCheck::new);
+            self.check = opened.extent.proof().map(ExtentCheck::new);
         }
         let Opened { body, copy, until, located, .. } = opened;
         if let Some(located) = located {

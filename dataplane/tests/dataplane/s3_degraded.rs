@@ -175,6 +175,44 @@ async fn backends_are_asked_for_what_is_not_remembered() {
     assert!(metrics.contains("s3o_degraded_cache_hits_total 0"), "{metrics}");
 }
 
+/// Nothing is known of a digest; the ETag is the MD5 of what was written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_rotted_is_never_given_whole() {
+    let world = World::start(FORGETFUL).await;
+    world.fake.with(|model| model.level = Some((2, 2)));
+    let large: Vec<u8> = (0..5_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    for key in ["one", "other", "both"] {
+        world.put(key, b"0123456789").await;
+    }
+    world.put("large", &large).await;
+    let corrupt = |backend: usize, key: &str| {
+        let stored = world.backends[backend].keys().into_iter().find(|stored| stored.contains(key));
+        assert!(world.backends[backend].corrupt(&stored.unwrap()));
+    };
+    for (backend, key) in [(0, "one"), (1, "other"), (0, "both"), (1, "both"), (0, "large"), (1, "large")] {
+        corrupt(backend, key);
+    }
+    world.outage().await;
+    // Whichever copy is read first: of one chunk nothing has left, and the other copy is read.
+    for key in ["one", "other"] {
+        for _ in 0..4 {
+            assert_eq!(world.get(key).await, Ok(b"0123456789".to_vec()), "{key}");
+        }
+    }
+    for key in ["both", "large"] {
+        let got = world.send(key).await;
+        let whole = match got {
+            Ok(got) => got.body.collect().await.is_ok(),
+            Err(_) => false,
+        };
+        assert!(!whole, "{key}");
+    }
+    // A piece of it cannot be compared.
+    let range =
+        world.client.get_object().bucket("photos").key("both").range("bytes=0-1").send().await.unwrap();
+    assert_eq!(range.body.collect().await.unwrap().to_vec().len(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_told_is_not_told() {
     let world = World::start(FORGETFUL).await;

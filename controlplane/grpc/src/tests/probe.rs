@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use s3o_core::ports::BackendProbing;
-use s3o_core::probe::{NotProbed, ProbeFinding, ProbeReport, ProbeStored, ProbeVerdict};
+use s3o_core::probe::{NotProbed, ProbeReport, ProbeStored};
 use s3o_proto::v1;
-use s3o_types::EtagProof;
+use s3o_types::{EtagProof, ProbeFinding, ProbeVerdict};
 use tonic::Code;
 
 use super::Plane;
@@ -20,12 +20,7 @@ impl BackendProbing for Fakes {
             "busy" => return Err(NotProbed::Refused("busy is being reconfigured".into())),
             _ => return Err(NotProbed::Unknown),
         }
-        let finding = |name: &str, verdict, setting| ProbeFinding {
-            name: name.into(),
-            verdict,
-            detail: "so".into(),
-            setting,
-        };
+        let finding = |name, verdict, setting| ProbeFinding { name, verdict, detail: "so".into(), setting };
         Ok(ProbeReport {
             findings: vec![
                 finding("range", ProbeVerdict::Ok, None),

@@ -7,10 +7,12 @@
 use async_trait::async_trait;
 use s3o_core::bucket::{BucketChange, Contents, Facts, Named, Step, Wanted, decide, empty};
 use s3o_core::call::Refusal;
+use s3o_core::outcome_log::Logged;
 use s3o_core::ports::{Buckets, PortError};
 use s3o_core::worker::Counts;
 use s3o_types::{BucketId, Right, Rights};
 use tokio_postgres::{Row, Transaction};
+use uuid::Uuid;
 
 use super::{GENERATION, mint};
 use crate::Store;
@@ -40,6 +42,13 @@ const CREATE: &str = "
     )
     INSERT INTO scoped_grants (access_key_id, bucket, prefix, rights) SELECT $2::text, id, '', $4::smallint FROM made";
 
+/// A row without a key, as that of versioning: the journal ships the bucket as it is then, and `s3o recover` tells by it what
+/// was changed since. $1 operation, $2 outcome, $3 what, $4 the bucket's name.
+const LOG: &str = "
+    INSERT INTO changes (n, op, item, outcome, bucket, key, object)
+    SELECT nextval('change_seq'), $1::uuid, 0, $2::smallint, id, '', jsonb_build_object('bucket', $3::text)
+    FROM buckets WHERE name = $4::text AND state <> 'gone'";
+
 const CONTENTS: &str = "
     SELECT EXISTS (SELECT FROM objects WHERE bucket = $1::int) AS objects,
            EXISTS (SELECT FROM object_versions WHERE bucket = $1::int) AS versions,
@@ -63,7 +72,8 @@ const LIFECYCLE: &str = "
 
 /// Nobody may write to a bucket that is being deleted, so that nothing is added to what is found missing here. Whose
 /// the hashed storage keys in the queue are cannot be told: they hold every bucket up until they are deleted. A
-/// dead letter may stay for ever, so that only those with the bucket's name count.
+/// dead letter may stay for ever, so that only those with the bucket's name count. In the recovery mode what is in a bucket
+/// is not known.
 const RETIRE: &str = "
     UPDATE buckets b SET state = 'gone'
     WHERE b.state = 'deleting'
@@ -74,6 +84,7 @@ const RETIRE: &str = "
       AND NOT EXISTS (SELECT FROM cleanup_queue q WHERE starts_with(q.storage_key, b.name || '/')
                                                      OR starts_with(q.storage_key, '.s3o/long/'))
       AND NOT EXISTS (SELECT FROM cleanup_dlq d WHERE starts_with(d.storage_key, b.name || '/'))
+      AND NOT EXISTS (SELECT FROM settings WHERE name = 'recovery')
     RETURNING b.id";
 
 #[async_trait]
@@ -107,7 +118,11 @@ async fn make(transaction: &Transaction<'_>, change: &BucketChange) -> Result<Re
         Err(refusal) => return Ok(Err(refusal)),
     };
     match write(transaction, change, step).await? {
-        Ok(true) => mint(transaction).await.map(Ok),
+        Ok(true) => {
+            let (outcome, what) = (Logged::BucketChanged.code(), change.wanted.as_str());
+            transaction.execute(LOG, &[&change.op, &outcome, &what, &change.name.as_str()]).await?;
+            mint(transaction).await.map(Ok)
+        }
         Ok(false) => Ok(Ok(transaction.query_one(GENERATION, &[]).await?.get(0))),
         Err(refusal) => Ok(Err(refusal)),
     }
@@ -154,17 +169,10 @@ async fn write(
             transaction.execute(CREATE, &[&name.as_str(), access_key, op, &all]).await?;
             Ok(Ok(true))
         }
-        Step::Delete(id) => {
-            let lock = format!("SELECT pg_advisory_xact_lock({LOCK_BUCKET}, {})", id.0);
-            transaction.batch_execute(&lock).await?;
-            // A new statement: it sees what those that held the lock have written.
-            let contents = contents(&transaction.query_one(CONTENTS, &[&id.0]).await?);
-            if let Err(refusal) = empty(contents) {
-                return Ok(Err(refusal));
-            }
-            transaction.execute(DELETE, &[&id.0, op]).await?;
-            Ok(Ok(true))
-        }
+        Step::Delete(id) => match empty(delete_empty(transaction, id.0, Some(*op)).await?) {
+            Ok(()) => Ok(Ok(true)),
+            Err(refusal) => Ok(Err(refusal)),
+        },
         Step::Cors(id) => {
             let rules = stored_rules(name.as_str(), wanted)?;
             Ok(Ok(transaction.execute(CORS, &[&id.0, &rules]).await? > 0))
@@ -174,6 +182,22 @@ async fn write(
             Ok(Ok(transaction.execute(LIFECYCLE, &[&id.0, &rules]).await? > 0))
         }
     }
+}
+
+/// Deletes a bucket if there is nothing in it. What there is, found under its lock.
+pub(crate) async fn delete_empty(
+    transaction: &Transaction<'_>,
+    id: i32,
+    op: Option<Uuid>,
+) -> Result<Contents, Failure> {
+    let lock = format!("SELECT pg_advisory_xact_lock({LOCK_BUCKET}, {id})");
+    transaction.batch_execute(&lock).await?;
+    // A new statement: it sees what those that held the lock have written.
+    let contents = contents(&transaction.query_one(CONTENTS, &[&id]).await?);
+    if contents == Contents::default() {
+        transaction.execute(DELETE, &[&id, &op]).await?;
+    }
+    Ok(contents)
 }
 
 fn stored_rules(bucket: &str, wanted: &Wanted) -> Result<Option<String>, Failure> {

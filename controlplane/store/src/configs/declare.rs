@@ -13,6 +13,7 @@ use tokio_postgres::Transaction;
 use super::{mint, versioning};
 use crate::Store;
 use crate::error::{Failure, StoreError};
+use crate::removals::lock_removal;
 use crate::rows::{rules_json, spec_json};
 use crate::scan::{self, Scan};
 use crate::schema::{LOCK_BUCKET, LOCK_MIGRATION, LOCK_PLACES};
@@ -175,6 +176,11 @@ async fn take_up_again(
 
 async fn backends(transaction: &Transaction<'_>, declared: &[DeclaredBackend]) -> Result<(), Failure> {
     lock_places(transaction, declared).await?;
+    // What is let go of a backend that is given up is let go before, or after what is written here.
+    let drained = "SELECT id FROM backends WHERE state = 'draining' ORDER BY id";
+    for row in transaction.query(drained, &[]).await? {
+        lock_removal(transaction, row.get("id")).await?;
+    }
     // A Begin that is placing on one of them finishes first, and the next sees what is written here.
     let lock = "SELECT backend FROM backend_usage WHERE slot = 0 ORDER BY backend FOR UPDATE";
     transaction.query(lock, &[]).await?;

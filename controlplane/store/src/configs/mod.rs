@@ -7,6 +7,7 @@ mod buckets;
 mod declare;
 mod versioning;
 
+pub(crate) use buckets::delete_empty;
 pub(crate) use declare::retire_empty;
 
 use std::sync::Arc;

@@ -51,16 +51,37 @@ pub(super) const HOLE: &str = "
            AND NOT bool_or(f.stored AND b.state <> 'removed' AND b.removal IS DISTINCT FROM 'forget')
     ) AS holes";
 
-/// A PUT that was not verified within the hour is not waited for any more.
-pub(super) const DELETE: &str = "
-    SELECT f.backend, f.storage_key, f.number, f.bytes
-    FROM journal_files f LEFT JOIN backends b ON b.id = f.backend
-    WHERE NOT f.gone AND (f.number < (SELECT complete_before FROM journal)
-       OR (NOT f.stored AND f.noted < now() - interval '1 hour')
-       OR (b.state = 'draining' AND f.stored AND EXISTS (
-           SELECT FROM journal_files o JOIN backends a ON a.id = o.backend
-           WHERE o.storage_key = f.storage_key AND o.stored AND a.state = 'active')))
-    ORDER BY f.number LIMIT 1000";
+/// Whether `f` is not needed: it is of before the second newest snapshot, or its PUT was not verified within the hour and is
+/// not waited for any more, or its backend is drained and another one has it.
+macro_rules! unneeded {
+    () => {
+        "NOT f.gone AND (f.number < (SELECT complete_before FROM journal)
+           OR (NOT f.stored AND f.noted < now() - interval '1 hour')
+           OR (f.stored AND EXISTS (SELECT FROM backends b WHERE b.id = f.backend AND b.state = 'draining')
+               AND EXISTS (
+                   SELECT FROM journal_files o JOIN backends a ON a.id = o.backend
+                   WHERE o.storage_key = f.storage_key AND o.stored AND a.state = 'active')))"
+    };
+}
+
+pub(super) const DELETE: &str = concat!(
+    "SELECT f.backend, f.storage_key, f.number, f.bytes FROM journal_files f WHERE ",
+    unneeded!(),
+    " ORDER BY f.number LIMIT 1000"
+);
+
+/// From then on nobody counts on the file, and whoever has the journal deletes it. Only for the claim's owner, whose row is
+/// held meanwhile, and not in the recovery mode. $1 owner.
+pub(super) const CONDEMN: &str = concat!(
+    "WITH ours AS MATERIALIZED (
+         SELECT one FROM journal
+         WHERE claimed_by = $1 AND NOT EXISTS (SELECT FROM settings WHERE name = 'recovery') FOR SHARE
+     )
+     UPDATE journal_files f SET lost = f.lost OR f.stored, stored = false, noted = '-infinity'
+     FROM ours WHERE f.backend = $2 AND f.storage_key = $3 AND ",
+    unneeded!(),
+    " RETURNING 1"
+);
 
 /// Stored files of which nothing was seen for `$1` microseconds, `$2` at most.
 pub(super) const CHECK: &str = "

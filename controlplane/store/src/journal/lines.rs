@@ -8,8 +8,13 @@
 //! | `gone` | a version or a marker was removed for good: `v` |
 //! | `cleared` | a key of a bucket that keeps no versions has none any more: `b`, `key`, `seq` of the change, `v` if there was one |
 //! | `dead` | a write was given up, or refused when it was committed: `v` |
+//! | `bucket` | a bucket was made, deleted or set otherwise: `b`, `seq` of the change. What it is then is in the file's header, so that the record only lets a file be written |
 //!
 //! Invariant: the form is stored data. Words may be added, which an older release passes over; none changes what it means.
+
+use std::sync::LazyLock;
+
+use s3o_core::outcome_log::Logged;
 
 /// Of the copies of the version `p.version`: they are where what has no change of its own stands.
 macro_rules! copies_of {
@@ -23,34 +28,99 @@ macro_rules! copies_of {
     };
 }
 
-/// The changes behind a place, below the oldest transaction that still runs: none can come before them any more. The
-/// numbers are those of `s3o_core::outcome_log::Logged::code`.
-pub(super) const CHANGES: &str = concat!(
+/// What an outcome of the change log is for the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Version,
+    Marker,
+    Tags,
+    Gone,
+    Cleared,
+    /// The same, if the bucket keeps no versions.
+    Nothing,
+    Dead,
+    Bucket,
+    /// It leaves no record.
+    Silent,
+}
+
+/// A new outcome is to be thought of here.
+const fn kind(logged: Logged) -> Kind {
+    match logged {
+        Logged::Committed | Logged::Promoted | Logged::Imported => Kind::Version,
+        Logged::MarkerMade => Kind::Marker,
+        Logged::TagsSet => Kind::Tags,
+        Logged::VersionDeleted | Logged::MarkerDeleted => Kind::Gone,
+        Logged::Deleted => Kind::Cleared,
+        Logged::DeletedNothing => Kind::Nothing,
+        Logged::Aborted
+        | Logged::Dropped
+        | Logged::Superseded
+        | Logged::Lost
+        | Logged::ConditionFailed
+        | Logged::BucketGone
+        | Logged::TooFewCopies
+        | Logged::MatchMissing
+        | Logged::BackendMoved => Kind::Dead,
+        Logged::VersioningSet | Logged::BucketChanged => Kind::Bucket,
+        Logged::PartStored
+        | Logged::UploadAborted
+        | Logged::UploadGone
+        | Logged::CopyStored
+        | Logged::CopyUnwanted
+        | Logged::CopyDropped
+        | Logged::CopyMarked
+        | Logged::CopyAttached
+        | Logged::BlobOrphaned => Kind::Silent,
+    }
+}
+
+/// The outcomes of a kind, as SQL lists their numbers.
+fn codes(of: Kind) -> String {
+    let codes =
+        Logged::ALL.into_iter().filter(|logged| kind(*logged) == of).map(|logged| logged.code().to_string());
+    codes.collect::<Vec<_>>().join(", ")
+}
+
+/// The changes behind a place, below the oldest transaction that still runs: none can come before them any more.
+pub(super) static CHANGES: LazyLock<String> = LazyLock::new(|| {
+    format!(concat!(
     "SELECT p.xid::text AS xid, p.n, CASE
-        WHEN p.outcome IN (1, 2, 42) AND p.object IS NOT NULL THEN jsonb_build_object(
+        WHEN p.outcome IN ({written}) AND p.object IS NOT NULL THEN jsonb_build_object(
             'k', 'version', 'b', p.bucket, 'key', p.key, 'seq', p.object->'seq', 'v', p.version,
             'size', p.object->'size', 'etag', p.object->'etag', 'm', p.object->'modified',
             'a', (p.object->'attributes') - 'tags', 't', p.object->'attributes'->'tags', 'c', p.object->'checksums',
             'null', p.object->'is_null', 'parts', p.object->'parts', ",
     copies_of!(),
     ")
-        WHEN p.outcome = 30 THEN jsonb_build_object(
+        WHEN p.outcome IN ({marker}) THEN jsonb_build_object(
             'k', 'marker', 'b', p.bucket, 'key', p.key, 'seq', p.n, 'v', p.version,
             'm', (extract(epoch FROM p.at) * 1000000)::bigint, 'null', COALESCE(p.is_null, false))
-        WHEN p.outcome = 13 THEN jsonb_build_object(
+        WHEN p.outcome IN ({tags}) THEN jsonb_build_object(
             'k', 'tags', 'b', p.bucket, 'key', p.key, 'seq', p.n, 'v', p.version, 't', p.object->'attributes'->'tags')
-        WHEN p.outcome = 3 OR (p.outcome = 4 AND EXISTS (
+        WHEN p.outcome IN ({cleared}) OR (p.outcome IN ({nothing}) AND EXISTS (
             SELECT FROM buckets b WHERE b.id = p.bucket AND b.versioning = 'off')) THEN jsonb_build_object(
             'k', 'cleared', 'b', p.bucket, 'key', p.key, 'seq', p.n, 'v', p.version, 'null', true)
-        WHEN p.outcome IN (31, 32) THEN jsonb_build_object('k', 'gone', 'b', p.bucket, 'key', p.key, 'v', p.version)
-        WHEN p.outcome IN (5, 6, 7, 8, 9, 10, 11, 12, 14) AND p.version IS NOT NULL THEN jsonb_build_object(
+        WHEN p.outcome IN ({gone}) THEN jsonb_build_object('k', 'gone', 'b', p.bucket, 'key', p.key, 'v', p.version)
+        WHEN p.outcome IN ({bucket}) THEN jsonb_build_object('k', 'bucket', 'b', p.bucket, 'seq', p.n)
+        WHEN p.outcome IN ({dead}) AND p.version IS NOT NULL THEN jsonb_build_object(
             'k', 'dead', 'b', p.bucket, 'key', p.key, 'v', p.version)
         END::text AS line
      FROM (SELECT * FROM changes
            WHERE (xid, n) > ($1::text::xid8, $2::bigint) AND xid < pg_snapshot_xmin(pg_current_snapshot())
            ORDER BY xid, n LIMIT $3::bigint) AS p
      ORDER BY p.xid, p.n"
-);
+    ),
+    written = codes(Kind::Version),
+    marker = codes(Kind::Marker),
+    tags = codes(Kind::Tags),
+    cleared = codes(Kind::Cleared),
+    nothing = codes(Kind::Nothing),
+    gone = codes(Kind::Gone),
+    bucket = codes(Kind::Bucket),
+    dead = codes(Kind::Dead),
+)
+});
 
 /// Rows of the objects and their versions behind a row, whichever of both tables has them: a version that moves from one to
 /// the other keeps its place.
@@ -84,11 +154,12 @@ pub(super) const ROWS: &str = concat!(
 /// were given up or deleted before; asked for after the changes were read, up to `$1`, `$2`. Versions of parts are no
 /// matter: they are never made objects by their blobs. While no snapshot is complete, what was made again from the
 /// backends is in no file, and the mark stays where it was.
-pub(super) const HEADER: &str = "
+pub(super) static HEADER: LazyLock<String> = LazyLock::new(|| {
+    format!("
     WITH seen AS (
         SELECT least(
             (SELECT version FROM intents WHERE kind IN ('put', 'copy') ORDER BY version LIMIT 1),
-            (SELECT version FROM changes WHERE (xid, n) > ($1::text::xid8, $2::bigint) AND outcome IN (1, 2, 42)
+            (SELECT version FROM changes WHERE (xid, n) > ($1::text::xid8, $2::bigint) AND outcome IN ({written})
              ORDER BY version LIMIT 1),
             COALESCE((SELECT lpad(to_hex(max(sequence)), 16, '0') || repeat('0', 16) FROM version_marks
                       WHERE at <= now() - interval '10 minutes'), repeat('0', 32))::uuid) AS open
@@ -110,4 +181,32 @@ pub(super) const HEADER: &str = "
                      FROM backends),
         'grants', (SELECT COALESCE(jsonb_agg(to_jsonb(g)), '[]') FROM scoped_grants g
                    WHERE bucket IN (SELECT id FROM buckets WHERE owner IS NOT NULL AND state <> 'gone'))
-    )::text AS header";
+    )::text AS header", written = codes(Kind::Version))
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stands in people's databases.
+    #[test]
+    fn outcomes_are_recorded_by_their_numbers() {
+        let all = [
+            (Kind::Version, "1, 2, 42"),
+            (Kind::Marker, "30"),
+            (Kind::Tags, "13"),
+            (Kind::Gone, "31, 32"),
+            (Kind::Cleared, "3"),
+            (Kind::Nothing, "4"),
+            (Kind::Bucket, "33, 34"),
+        ];
+        for (kind, numbers) in all {
+            assert_eq!(codes(kind), numbers, "{kind:?}");
+            assert!(CHANGES.contains(&format!("p.outcome IN ({numbers})")), "{kind:?}");
+        }
+        let mut dead: Vec<i16> = codes(Kind::Dead).split(", ").map(|code| code.parse().unwrap()).collect();
+        dead.sort_unstable();
+        assert_eq!(dead, [5, 6, 7, 8, 9, 10, 11, 12, 14]);
+        assert!(HEADER.contains("outcome IN (1, 2, 42)"));
+    }
+}

@@ -115,7 +115,7 @@ impl Journal for Store {
 
     async fn changes(&self, after: LogPlace, limit: u32) -> Result<LogPage, PortError> {
         let params: [&(dyn ToSql + Sync); 3] = [&after.xid.to_string(), &after.n, &i64::from(limit)];
-        let rows = self.inner.general.run(lines::CHANGES, &params).await?;
+        let rows = self.inner.general.run(&lines::CHANGES, &params).await?;
         let upto = match rows.last() {
             None => after,
             Some(row) => {
@@ -129,7 +129,7 @@ impl Journal for Store {
 
     async fn journal_header(&self, upto: LogPlace) -> Result<String, PortError> {
         let params: [&(dyn ToSql + Sync); 2] = [&upto.xid.to_string(), &upto.n];
-        let rows = self.inner.general.run(lines::HEADER, &params).await?;
+        let rows = self.inner.general.run(&lines::HEADER, &params).await?;
         let header = rows.first().map(|row| row.get("header"));
         Ok(header.ok_or_else(|| corrupt("settings", "a header", "no row"))?)
     }
@@ -213,6 +213,15 @@ impl Journal for Store {
         let slot = self.inner.slots.maintenance();
         self.inner.general.run(files::FORGET, &[&backend.0, &storage_key, &slot]).await?;
         Ok(())
+    }
+
+    async fn condemn_journal_file(
+        &self,
+        owner: Uuid,
+        backend: BackendId,
+        storage_key: &str,
+    ) -> Result<bool, PortError> {
+        Ok(!self.inner.general.run(files::CONDEMN, &[&owner, &backend.0, &storage_key]).await?.is_empty())
     }
 
     async fn journal_holders(&self, storage_key: &str) -> Result<Vec<BackendId>, PortError> {

@@ -287,11 +287,13 @@ pub(super) const COPIES_OF_EXTENTS: &str = concat!(
 );
 
 /// How backends are given up. Held until the end: whoever takes a drain back waits, and sees all that was let go. While
-/// somebody changes it none is given up, and a batch with others in it need not wait. None is in the recovery mode.
+/// somebody changes it, or waits to, none is given up, and a batch with others in it need not wait. None is in the recovery
+/// mode. 1932750598 = `schema::LOCK_REMOVALS`.
 pub(super) const REMOVALS: &str = "
     SELECT id, removal, removal_losses_upto FROM backends
     WHERE id = ANY ($1::int[]) AND state = 'draining' AND removal IS NOT NULL
       AND NOT EXISTS (SELECT FROM settings WHERE name = 'recovery')
+      AND pg_try_advisory_xact_lock_shared(1932750598, id)
     ORDER BY id FOR SHARE SKIP LOCKED";
 
 /// The copies of the next 64 extents of a version, with the state of their backends.
@@ -473,6 +475,7 @@ mod tests {
     fn numbers_in_the_text_are_those_of_the_code() {
         assert!(LOCKS.contains(&crate::schema::LOCK_BUCKET.to_string()));
         assert!(LOCKS.contains(&crate::schema::LOCK_PLACES.to_string()));
+        assert!(REMOVALS.contains(&crate::schema::LOCK_REMOVALS.to_string()));
         let changing: Vec<String> = (0..100)
             .filter(|&code| Logged::from_code(code).is_some_and(Logged::changed_key))
             .map(|code| code.to_string())

@@ -81,7 +81,7 @@ impl Lifecycle for Store {
     }
 
     async fn due(&self, bucket: BucketId, after: &Place, limit: u32) -> Result<DuePage, PortError> {
-        Ok(page::look(&self.inner.general, bucket, after, limit.max(1)).await?)
+        Ok(page::look((&self.inner.general, &self.inner.unreadable), bucket, after, limit.max(1)).await?)
     }
 
     async fn save_pass(

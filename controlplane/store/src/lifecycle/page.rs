@@ -14,6 +14,7 @@ use crate::error::Failure;
 use crate::ledger::beyond;
 use crate::pool::Pool;
 use crate::rows::{Cells, corrupt, lifecycle};
+use crate::unreadable::Unreadable;
 
 const RULES: &str = "
     SELECT lifecycle, stored_lifecycle FROM buckets WHERE id = $1 AND state IN ('active', 'versioned')";
@@ -51,7 +52,7 @@ const UPLOADS: &str = "
 
 /// Rules and rows are read by statements of their own: whatever lies between, the ledger decides of both again.
 pub(super) async fn look(
-    pool: &Pool,
+    (pool, unreadable): (&Pool, &Unreadable),
     bucket: BucketId,
     after: &Place,
     limit: u32,
@@ -63,14 +64,13 @@ pub(super) async fn look(
     let greatest = beyond(prefix);
     let rows = rows(pool, bucket, after, (prefix, &greatest), limit).await?;
     let bad = |why| corrupt(after.phase.as_str(), format!("{}/…", bucket.0), why);
-    let due = rows.iter().filter_map(|row| due(&rules, bucket, after.phase, Cells(row)).transpose());
-    let due = due.collect::<Result<Vec<Expire>, String>>().map_err(bad)?;
+    let due = unreadable.pass(&rows, after.phase.as_str(), |cells| due(&rules, bucket, after.phase, cells));
     let is_full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     let next = match rows.last().filter(|_| is_full) {
         Some(last) => behind(after.phase, Cells(last)).map_err(bad)?,
         None => Place { key: greatest, ..Place::start(after.phase) },
     };
-    Ok(DuePage { due, next: Some(next) })
+    Ok(DuePage { due: due.into_iter().flatten().collect(), next: Some(next) })
 }
 
 async fn rules(pool: &Pool, bucket: BucketId) -> Result<Vec<LifecycleRule>, Failure> {

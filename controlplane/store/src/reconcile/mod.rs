@@ -47,7 +47,7 @@ impl Reconciliation for Store {
     }
 
     async fn rows(&self, query: RowsQuery) -> Result<RowsPage, PortError> {
-        rows::rows(&self.inner.lookup, &query).await
+        rows::rows((&self.inner.lookup, &self.inner.unreadable), &query).await
     }
 
     async fn imported_rows(
@@ -56,7 +56,7 @@ impl Reconciliation for Store {
         after: &str,
         limit: u16,
     ) -> Result<Vec<KnownCopy>, PortError> {
-        rows::imported(&self.inner.lookup, backend, after, limit).await
+        rows::imported((&self.inner.lookup, &self.inner.unreadable), backend, after, limit).await
     }
 
     async fn gather_hashed(&self, run: &Run, rows: Vec<KnownCopy>) -> Result<(), PortError> {
@@ -64,7 +64,7 @@ impl Reconciliation for Store {
     }
 
     async fn hashed_rows(&self, run: &Run, after: &str, limit: u16) -> Result<Vec<KnownCopy>, PortError> {
-        rows::hashed(&self.inner.general, run, after, limit).await
+        rows::hashed((&self.inner.general, &self.inner.unreadable), run, after, limit).await
     }
 
     async fn strays(

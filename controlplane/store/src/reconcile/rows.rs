@@ -2,17 +2,23 @@
 //!
 //! Invariant: every page is a short statement by index, so that a run goes on where the last page ended.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use s3o_core::ports::PortError;
 use s3o_core::reconcile::{KeyRange, KeyRows, KnownCopy, RowsPage, RowsQuery, Run};
 use s3o_core::usage::signed;
 use s3o_types::{BackendId, BlobName, BucketId, Etag, Extent, Gen, StorageKey, VersionId};
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::pool::Pool;
 use crate::rows::{Cells, corrupt, fifteen_bits, small};
+use crate::unreadable::Unreadable;
+
+/// Where rows are from, and where those are counted that cannot be read: they are passed, and the ledger, which is asked
+/// before anything is done to a blob, goes by the table itself.
+type Source<'a> = (&'a Pool, &'a Unreadable);
 
 /// The copies of keys `k` on backend $2, behind a blob ($3, $4), of each key $5 at most: of versions that are there,
 /// current or not, in the order of their storage keys.
@@ -95,7 +101,7 @@ fn known(
     })
 }
 
-pub(super) async fn rows(pool: &Pool, query: &RowsQuery) -> Result<RowsPage, PortError> {
+pub(super) async fn rows((pool, unreadable): Source<'_>, query: &RowsQuery) -> Result<RowsPage, PortError> {
     let RowsQuery { backend, bucket, bucket_name, keys, after, per_key } = query;
     let (version, extent) = match after {
         Some((version, extent)) => (version.to_uuid(), fifteen_bits(extent.get())),
@@ -106,22 +112,28 @@ pub(super) async fn rows(pool: &Pool, query: &RowsQuery) -> Result<RowsPage, Por
     let (rows, asked) = match keys {
         KeyRange::After(key, count) => {
             let count = i64::from(*count);
-            let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+            let params: [&(dyn ToSql + Sync); 7] =
                 [&bucket.0, &backend.0, &version, &extent, &limit, key, &count];
             (pool.run(AFTER, &params).await?, Some(count))
         }
         KeyRange::These(keys) => {
-            let params: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
-                [&bucket.0, &backend.0, &version, &extent, &limit, keys];
+            let params: [&(dyn ToSql + Sync); 6] = [&bucket.0, &backend.0, &version, &extent, &limit, keys];
             (pool.run(THESE, &params).await?, None)
         }
     };
     let mut page = RowsPage::default();
     for row in &rows {
-        take(&mut page, bucket_name, row).map_err(|why| corrupt("copies", "of a run", why))?;
+        take(&mut page, bucket_name, row, unreadable).map_err(|why| corrupt("objects", "of a run", why))?;
+    }
+    let mut found: HashMap<&str, usize> = HashMap::new();
+    for row in &rows {
+        *found.entry(row.get("path")).or_default() += 1;
     }
     for keys in &mut page.keys {
-        keys.more = keys.rows.len() > usize::from(*per_key);
+        let path = keys.path.strip_prefix(bucket_name.as_str()).and_then(|path| path.strip_prefix('/'));
+        let found = path.and_then(|path| found.get(path)).copied().unwrap_or_default();
+        // It is gone on behind the last one that could be read.
+        keys.more = found > usize::from(*per_key) && !keys.rows.is_empty();
         keys.rows.truncate((*per_key).into());
     }
     let found = i64::try_from(page.keys.len()).unwrap_or(i64::MAX);
@@ -130,7 +142,7 @@ pub(super) async fn rows(pool: &Pool, query: &RowsQuery) -> Result<RowsPage, Por
 }
 
 /// One row a copy, or one without for a key that has none there.
-fn take(page: &mut RowsPage, bucket_name: &str, row: &Row) -> Result<(), String> {
+fn take(page: &mut RowsPage, bucket_name: &str, row: &Row, unreadable: &Unreadable) -> Result<(), String> {
     let cells = Cells(row);
     let path = format!("{bucket_name}/{}", cells.get::<&str>("path")?);
     if page.keys.last().is_none_or(|last| last.path != path) {
@@ -140,27 +152,45 @@ fn take(page: &mut RowsPage, bucket_name: &str, row: &Row) -> Result<(), String>
         return Ok(());
     }
     let format = |key: &str, blob| Ok(StorageKey::format(bucket_name, key, blob));
-    let known = known(cells, format, false)?;
-    if let Some(last) = page.keys.last_mut() {
+    let known = unreadable.read(row, "copies", |cells| known(cells, format, false));
+    if let (Some(last), Some(known)) = (page.keys.last_mut(), known) {
         last.rows.push_back((known.storage_key.clone(), known));
     }
     Ok(())
 }
 
-fn stored(rows: &[Row], column: &str, imported: bool) -> Result<Vec<KnownCopy>, PortError> {
-    let read = |row| known(Cells(row), |_, _| Cells(row).get(column), imported);
-    let all: Result<Vec<_>, String> = rows.iter().map(read).collect();
-    Ok(all.map_err(|why| corrupt("copies", "of a run", why))?)
+/// So many rows behind a storage key as are asked for, or all that there are: the caller takes fewer for the end. The last two
+/// parameters of the statement, behind `first`, are the key and how many.
+async fn stored(
+    (pool, unreadable): Source<'_>,
+    (sql, first): (&'static str, &[&(dyn ToSql + Sync)]),
+    (column, imported): (&str, bool),
+    (after, limit): (&str, u16),
+) -> Result<Vec<KnownCopy>, PortError> {
+    let (mut all, mut after) = (Vec::new(), after.to_owned());
+    loop {
+        let wanted = i64::from(limit) - i64::try_from(all.len()).unwrap_or(i64::MAX);
+        let mut params = first.to_vec();
+        params.extend([&after as &(dyn ToSql + Sync), &wanted]);
+        let rows = pool.run(sql, &params).await?;
+        all.extend(rows.iter().filter_map(|row| {
+            unreadable.read(row, "copies", |cells| known(cells, |_, _| cells.get(column), imported))
+        }));
+        let is_full = i64::try_from(rows.len()).is_ok_and(|found| found >= wanted);
+        match rows.last() {
+            Some(last) if is_full && all.len() < usize::from(limit) => after = last.get(column),
+            _ => return Ok(all),
+        }
+    }
 }
 
 pub(super) async fn imported(
-    pool: &Pool,
+    source: Source<'_>,
     backend: BackendId,
     after: &str,
     limit: u16,
 ) -> Result<Vec<KnownCopy>, PortError> {
-    let rows = pool.run(IMPORTED, &[&backend.0, &after, &i64::from(limit)]).await?;
-    stored(&rows, "foreign_key", true)
+    stored(source, (IMPORTED, &[&backend.0]), ("foreign_key", true), (after, limit)).await
 }
 
 pub(super) async fn gather(pool: &Pool, run: &Run, rows: &[KnownCopy]) -> Result<(), PortError> {
@@ -174,7 +204,7 @@ pub(super) async fn gather(pool: &Pool, run: &Run, rows: &[KnownCopy]) -> Result
     let sizes: Vec<i64> = rows.iter().map(|row| signed(row.stored_size)).collect();
     let etags: Vec<Option<&str>> =
         rows.iter().map(|row| row.backend_etag.as_ref().map(Etag::as_str)).collect();
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 11] = [
+    let params: [&(dyn ToSql + Sync); 11] = [
         &run.ask.backend.0,
         &run.id,
         &keys,
@@ -192,11 +222,11 @@ pub(super) async fn gather(pool: &Pool, run: &Run, rows: &[KnownCopy]) -> Result
 }
 
 pub(super) async fn hashed(
-    pool: &Pool,
+    source: Source<'_>,
     run: &Run,
     after: &str,
     limit: u16,
 ) -> Result<Vec<KnownCopy>, PortError> {
-    let rows = pool.run(HASHED, &[&run.ask.backend.0, &run.id, &after, &i64::from(limit)]).await?;
-    stored(&rows, "storage_key", false)
+    let first: [&(dyn ToSql + Sync); 2] = [&run.ask.backend.0, &run.id];
+    stored(source, (HASHED, &first), ("storage_key", false), (after, limit)).await
 }

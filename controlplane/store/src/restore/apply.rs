@@ -5,6 +5,7 @@
 
 use s3o_core::cleanup::{CleanupTimes, Reason};
 use s3o_core::object::CopyRow;
+use s3o_core::outcome_log::Logged;
 use s3o_core::restore::{Applied, KeyPlace};
 use s3o_core::usage::signed;
 use s3o_types::Gen;
@@ -105,14 +106,14 @@ const ADD: &str = "
            (line->>'parts')::int
     FROM alive WHERE line IS NOT NULL";
 
-/// Unless somebody has set others since.
+/// Unless somebody has set others since. $1 the outcome of that.
 const TAG: &str = "
     UPDATE object_versions v SET tags = NULLIF(NULLIF(t.tags, 'null'), '{}')
     FROM (SELECT DISTINCT ON (e.version) e.version, e.line->'t' AS tags, e.seq
           FROM restore_events e JOIN alive a USING (version) WHERE e.kind = 'tags'
           ORDER BY e.version, e.seq DESC) AS t
     WHERE v.version = t.version AND NOT EXISTS (
-        SELECT FROM changes c WHERE c.n > t.seq AND c.outcome = 13 AND c.version = t.version)";
+        SELECT FROM changes c WHERE c.n > t.seq AND c.outcome = $1::smallint AND c.version = t.version)";
 
 /// The newest row of each key, unless it is a marker.
 const PROMOTE: &str = "
@@ -206,7 +207,7 @@ pub(super) async fn apply(
     transaction.execute(GATHER, &[&buckets, &names]).await?;
     let removed = remove(transaction, &buckets, &names, times).await?;
     let added = transaction.execute(ADD, &[]).await?;
-    transaction.execute(TAG, &[]).await?;
+    transaction.execute(TAG, &[&Logged::TagsSet.code()]).await?;
     let copies = transaction.execute(COPIES, &[&md5]).await?;
     transaction.execute(PROMOTE, &[&buckets, &names]).await?;
     transaction.execute(SETTLE, &[]).await?;

@@ -2,13 +2,12 @@
 
 use s3o_core::journal::StoredFile;
 use s3o_core::ports::PortError;
-use s3o_core::restore::KnownBackend;
+use s3o_core::restore::{KnownBackend, MergedBuckets};
 use s3o_core::usage::signed;
 use s3o_types::VersionId;
 use tokio_postgres::Transaction;
 
-use super::PATIENCE;
-use crate::configs::mint;
+use super::{PATIENCE, buckets};
 use crate::pool::Pool;
 use crate::scan::{self, Scan};
 
@@ -20,20 +19,6 @@ const IS_EMPTY: &str = "
 
 const CLUSTER: &str = "
     UPDATE settings SET value = $1::text::jsonb->'cluster' WHERE name = 'cluster'";
-
-/// Columns that the header does not know have their defaults; those that this release does not know are left out.
-const BUCKETS: &str = "
-    INSERT INTO buckets OVERRIDING SYSTEM VALUE
-    SELECT (jsonb_populate_record(jsonb_populate_record(NULL::buckets, jsonb_build_object(
-        'state', 'active', 'ack', 'one', 'replication_factor', 1, 'versioning', 'off', 'versioning_declared', false,
-        'declared', false, 'created', now(), 'degraded_reads', 'allowed')), b)).*
-    FROM jsonb_array_elements($1::text::jsonb->'buckets') AS b
-    WHERE NOT EXISTS (SELECT FROM buckets o WHERE o.id = (b->>'id')::int
-                         OR (o.name = b->>'name' AND o.state <> 'gone' AND b->>'state' <> 'gone'))";
-
-const GRANTS: &str = "
-    INSERT INTO scoped_grants SELECT (jsonb_populate_record(NULL::scoped_grants, g)).*
-    FROM jsonb_array_elements($1::text::jsonb->'grants') AS g ON CONFLICT DO NOTHING";
 
 /// Where they are and were, so that the declaration which follows moves none: data planes go on by the places that they know.
 const BACKENDS: &str = "
@@ -48,11 +33,6 @@ const GENERATION: &str = "
     UPDATE settings SET value = to_jsonb(GREATEST(value::bigint, COALESCE(($1::text::jsonb->>'generation')::bigint, 0)) + 1048576)
     WHERE name = 'generation'";
 
-const IDS: &str = "
-    SELECT setval(pg_get_serial_sequence('buckets', 'id'), GREATEST((SELECT max(id) FROM buckets), 1)),
-           setval(pg_get_serial_sequence('backends', 'id'), GREATEST((SELECT max(id) FROM backends),
-               (SELECT max((b->>'id')::int) FROM jsonb_array_elements($1::text::jsonb->'backends') AS b), 1))";
-
 /// Beyond all that was given out before the journal ended, and after.
 const NUMBERS: &str = "
     SELECT setval('change_seq', GREATEST((SELECT last_value FROM change_seq), ($1::text::jsonb->>'change_seq')::bigint,
@@ -66,13 +46,6 @@ const NUMBERS: &str = "
 const JOURNAL: &str = "
     UPDATE journal SET segment = GREATEST(segment, $1::bigint + 1), snapshot = NULL, snapshot_files = '{}',
                        snapshot_read = false, complete = NULL, open = $2";
-
-/// A bucket that keeps versions by what was lost keeps them: what it has would be overwritten otherwise.
-const VERSIONING: &str = "
-    UPDATE buckets b SET versioning = h.b->>'versioning', state = 'versioned'
-    FROM jsonb_array_elements($1::text::jsonb->'buckets') AS h (b)
-    WHERE b.id = (h.b->>'id')::int AND b.name = h.b->>'name' AND b.state = 'active' AND b.versioning = 'off'
-      AND h.b->>'versioning' <> 'off' AND h.b->>'state' = 'versioned'";
 
 /// While it stands, no control plane starts on the database.
 const REBUILDING: &str =
@@ -99,11 +72,9 @@ pub(super) async fn take(
             return Ok(false);
         }
         transaction.execute(CLUSTER, &[&header]).await?;
-        transaction.execute(BUCKETS, &[&header]).await?;
-        transaction.execute(GRANTS, &[&header]).await?;
         transaction.execute(BACKENDS, &[&ids, &names, &endpoints, &places, &header]).await?;
+        buckets::make(transaction, header).await?;
         transaction.execute(GENERATION, &[&header]).await?;
-        transaction.query(IDS, &[&header]).await?;
         transaction.execute(REBUILDING, &[]).await?;
         Ok(true)
     });
@@ -112,18 +83,22 @@ pub(super) async fn take(
 }
 
 /// Records and blobs are staged: what they refer to is made, and numbers are good before any is drawn.
-pub(super) async fn staged(pool: &Pool, header: &str) -> Result<(), PortError> {
+pub(super) async fn staged(
+    pool: &Pool,
+    header: &str,
+    own: i64,
+) -> Result<Result<MergedBuckets, String>, PortError> {
+    let merged = match buckets::merge(pool, header, own).await? {
+        Ok(merged) => merged,
+        Err(why) => return Ok(Err(why)),
+    };
     let ready = pool.transact_within(PATIENCE, async |transaction: &Transaction<'_>| {
         transaction.batch_execute("ANALYZE restore_events; ANALYZE restore_blobs").await?;
-        transaction.execute(BUCKETS, &[&header]).await?;
-        transaction.execute(GRANTS, &[&header]).await?;
-        transaction.execute(VERSIONING, &[&header]).await?;
-        transaction.query(IDS, &[&header]).await?;
         transaction.query(NUMBERS, &[&header]).await?;
-        mint(transaction).await?;
         Ok(())
     });
-    Ok(ready.await?)
+    ready.await?;
+    Ok(Ok(merged))
 }
 
 /// Leaves the journal, and what is to be looked at, as they should be.

@@ -4,6 +4,7 @@
 //! Invariant: staging changes nothing that anybody else reads.
 
 mod apply;
+mod buckets;
 mod identity;
 
 use std::time::Duration;
@@ -11,7 +12,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use s3o_core::journal::StoredFile;
 use s3o_core::ports::{PortError, Restore};
-use s3o_core::restore::{Applied, FoundKey, FoundObject, KeyPlace, KnownBackend, LostVersion, UnnamedBlob};
+use s3o_core::restore::{
+    Applied, FoundKey, FoundObject, KeyPlace, KnownBackend, LostVersion, LostVersions, MergedBuckets,
+    UnnamedBlob,
+};
 use s3o_core::usage::signed;
 use s3o_types::{BackendId, Etag, StorageKey, VersionId};
 use tokio_postgres::types::ToSql;
@@ -69,8 +73,9 @@ const REVIVE: &str = "
       AND NOT EXISTS (SELECT FROM object_versions o WHERE o.bucket = k.id AND o.key = $2 AND o.version > $3::uuid)
     RETURNING ord";
 
+/// A row a version, and how many there are in all.
 const LOST: &str = "
-    SELECT k.name, v.key, v.version FROM (
+    SELECT k.name, v.key, v.version, count(*) OVER () AS n FROM (
         SELECT bucket, key, version, parts FROM objects
         UNION ALL
         SELECT bucket, key, version, parts FROM object_versions WHERE NOT delete_marker
@@ -197,14 +202,15 @@ impl Restore for Store {
         Ok(self.inner.general.transact_once(revive).await?)
     }
 
-    async fn restore_lost(&self, limit: u32) -> Result<Vec<LostVersion>, PortError> {
+    async fn restore_lost(&self, limit: u32) -> Result<LostVersions, PortError> {
         let rows = self.patiently(LOST, &[&i64::from(limit)]).await?;
+        let count = rows.first().map_or(0, |row| row.get::<_, i64>("n"));
         let lost = |row: &Row| LostVersion {
             bucket_name: row.get("name"),
             key: row.get("key"),
             version: VersionId::from_uuid(row.get("version")),
         };
-        Ok(rows.iter().map(lost).collect())
+        Ok(LostVersions { count: u64::try_from(count).unwrap_or(0), first: rows.iter().map(lost).collect() })
     }
 
     async fn restore_identity(
@@ -215,8 +221,21 @@ impl Restore for Store {
         identity::take(&self.inner.general, header, &backends).await
     }
 
-    async fn restore_staged(&self, header: &str) -> Result<(), PortError> {
-        identity::staged(&self.inner.general, header).await
+    async fn restore_staged(
+        &self,
+        header: &str,
+        own: i64,
+    ) -> Result<Result<MergedBuckets, String>, PortError> {
+        let staged = identity::staged(&self.inner.general, header, own).await;
+        // The change is served at once, not at the next poll.
+        self.inner.wake_config.notify_one();
+        staged
+    }
+
+    async fn restore_buckets_end(&self, header: &str) -> Result<MergedBuckets, PortError> {
+        let ended = buckets::end(&self.inner.general, header).await;
+        self.inner.wake_config.notify_one();
+        ended
     }
 
     async fn restore_end(&self, open: VersionId, files: Vec<StoredFile>) -> Result<(), PortError> {

@@ -126,7 +126,7 @@ async fn rebuilt(header: &str, lines: Vec<String>) -> Vec<String> {
     assert!(store.restore_identity(header, backends).await.unwrap().is_err(), "it is not empty any more");
     store.restore_begin().await.unwrap();
     store.restore_records(lines).await.unwrap();
-    store.restore_staged(header).await.unwrap();
+    store.restore_staged(header, 0).await.unwrap().unwrap();
     let mut after = (0, String::new());
     while let Some((last, _)) = store.restore_keys(&after, 0, &[]).await.unwrap() {
         after = last;
@@ -278,6 +278,49 @@ async fn files_count_as_used_and_old_ones_are_to_be_deleted() {
     assert_eq!(chores.delete, [file(1), file(3)], "one that is too old, and one whose PUT never came back");
     world.store.journal_file_gone(BackendId(1), &file(1).storage_key).await.unwrap();
     assert_eq!(world.count("SELECT sum(used)::bigint FROM backend_usage").await, 20);
+    world.audit().await;
+}
+
+/// A tick that stands still while another process takes the journal over deletes nothing that it looked up before.
+#[tokio::test]
+async fn a_file_is_condemned_by_whoever_has_the_journal() {
+    let world = world().await;
+    let (ours, theirs) = (world.owner().await, world.owner().await);
+    let file = |number: u64| StoredFile {
+        backend: BackendId(1),
+        storage_key: format!(".s3o/journal/{number}"),
+        number,
+        bytes: 10,
+    };
+    for number in 1..4 {
+        world.store.note_journal_file(&file(number)).await.unwrap();
+        world.store.journal_file_stored(BackendId(1), &file(number).storage_key).await.unwrap();
+    }
+    world.sql.batch_execute("UPDATE journal SET complete_before = 3").await.unwrap();
+    world.store.claim_journal(claim(ours)).await.unwrap().unwrap();
+    assert_eq!(world.store.journal_chores(2).await.unwrap().delete, [file(1), file(2)]);
+    let condemn = async |owner, number| {
+        let key = file(number).storage_key;
+        world.store.condemn_journal_file(owner, BackendId(1), &key).await.unwrap()
+    };
+    assert!(condemn(ours, 1).await);
+    Sessions::close(&world.store, ours).await.unwrap();
+    world.store.claim_journal(claim(theirs)).await.unwrap().unwrap();
+    assert!(!condemn(ours, 2).await, "another process has the journal");
+    assert_eq!(world.count("SELECT count(*) FROM journal_files WHERE stored").await, 2);
+    assert!(!condemn(theirs, 3).await, "it is needed");
+    world.store.enter_recovery("a test").await.unwrap();
+    assert!(!condemn(theirs, 2).await, "nothing is deleted in the recovery mode");
+    world.store.end_recovery().await.unwrap();
+    assert!(condemn(theirs, 2).await);
+    // Whose DELETE did not come about is deleted by whoever comes next.
+    assert_eq!(world.store.journal_chores(2).await.unwrap().delete, [file(1), file(2)]);
+    for number in 1..3 {
+        assert!(condemn(theirs, number).await);
+        world.store.journal_file_gone(BackendId(1), &file(number).storage_key).await.unwrap();
+    }
+    assert!(!condemn(theirs, 1).await, "it is gone");
+    assert_eq!(world.count("SELECT sum(used)::bigint FROM backend_usage").await, 10);
     world.audit().await;
 }
 

@@ -1,6 +1,6 @@
 //! Backends that are given up: what a preview counts, when an order is taken, and what goes.
 
-use crate::support::{World, declared, op};
+use crate::support::{World, declared, eventually, op, raw};
 use s3o_core::call::{Call, GiveUp, Outcome};
 use s3o_core::journal::StoredFile;
 use s3o_core::ports::{Drains, Journal, Ledger, Maintenance, Queues, Recovery, Removals};
@@ -68,11 +68,48 @@ async fn an_order_is_taken_for_a_drained_backend_and_in_time() {
     assert!(world.store.drain("b0").await.unwrap(), "to ask for the drain again changes nothing");
     assert_eq!(world.store.removals().await.unwrap().len(), 1);
     // The drain is taken back, and asked for again: what was confirmed once is not.
+    let generation = "SELECT value::bigint FROM settings WHERE name = 'generation'";
+    let before = world.count(generation).await;
     assert!(world.store.undrain("b0").await.unwrap());
+    assert_eq!(world.count(generation).await, before + 1, "one change");
     assert!(world.store.removals().await.unwrap().is_empty());
     assert!(world.store.drain("b0").await.unwrap());
     assert!(world.store.removals().await.unwrap().is_empty());
     assert_eq!(world.store.remove("b0", order).await.unwrap(), Err(NotRemoved::Expired), "of another drain");
+}
+
+/// Whoever lets copies go shares the backend with others who do, one batch after the other: who takes the drain back has its
+/// turn before those that come later, and holds nobody up who writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn to_take_a_drain_back_is_not_overtaken() {
+    let world = World::copied(AckLevel::One, 1).await;
+    world.put("k", 10).await;
+    world.store.drain("b0").await.unwrap();
+    let order = world.order(RemovalMode::Purge, true).await;
+    world.store.remove("b0", order).await.unwrap().unwrap();
+    let held = world.store.held_copies(B0, None, 10).await.unwrap();
+    // As a batch under way: `LOCK_REMOVALS`, and the row.
+    let batch = raw(&world.url).await;
+    batch.batch_execute("BEGIN; SELECT pg_advisory_xact_lock_shared(1932750598, 1)").await.unwrap();
+    batch.batch_execute("SELECT FROM backends WHERE id = 1 FOR SHARE").await.unwrap();
+    let store = world.store.clone();
+    let undrain = tokio::spawn(async move { store.undrain("b0").await });
+    eventually("it waits for its turn", async || {
+        let waits = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                     WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.classid = 1932750598
+                       AND NOT l.granted";
+        world.count(waits).await == 1
+    })
+    .await;
+    let free = "BEGIN; SELECT FROM backend_usage WHERE slot = 0 FOR UPDATE NOWAIT; COMMIT";
+    world.sql.batch_execute(free).await.unwrap();
+    let refused = world.give_up(held[0].clone()).await;
+    assert!(matches!(refused, Outcome::Refused(ref why) if why.code == ErrorCode::PreconditionFailed));
+    assert_eq!(world.store.forget_queued(B0, 10).await.unwrap(), 0);
+    batch.batch_execute("COMMIT").await.unwrap();
+    assert!(undrain.await.unwrap().unwrap());
+    assert!(world.store.removals().await.unwrap().is_empty());
+    assert_eq!(world.count("SELECT count(*) FROM objects").await, 1);
 }
 
 /// One that no file declares is drained by itself: there is no drain to take back, but the removal is.

@@ -8,9 +8,10 @@ use s3o_backend::Backend;
 use s3o_blob::journal::{JournalFile, JournalName, JournalPart, JournalWriter};
 use s3o_blob::{AlgorithmSet, BodyHasher};
 use s3o_core::journal::StoredFile;
-use s3o_core::ports::{Journal, Recovery};
+use s3o_core::ports::Journal;
 use s3o_core::worker::Counts;
 use s3o_types::BackendId;
+use uuid::Uuid;
 
 use super::text;
 use crate::Deps;
@@ -23,14 +24,15 @@ const MAX_FILE_BYTES: usize = 256 << 20;
 pub(super) struct Files {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) gate: MarkerGate,
-    recovery: Arc<dyn Recovery>,
     backends: Arc<Backends>,
+    /// Of the claim.
+    owner: Uuid,
 }
 
 impl Files {
-    pub(super) fn new(deps: &Deps, backends: Arc<Backends>) -> Self {
+    pub(super) fn new(deps: &Deps, backends: Arc<Backends>, owner: Uuid) -> Self {
         let gate = MarkerGate::new(deps.configs.clone(), backends.clone());
-        Self { journal: deps.journal.clone(), gate, recovery: deps.recovery.clone(), backends }
+        Self { journal: deps.journal.clone(), gate, backends, owner }
     }
 
     /// All backends, to be looked at.
@@ -107,12 +109,10 @@ impl Files {
                 }
             }
         }
-        if self.recovery.recovery().await.map_err(text)?.is_some() {
-            return Ok(());
-        }
         for file in &chores.delete {
             match self.delete(file).await {
-                Ok(()) => *counts.entry("deleted".to_owned()).or_default() += 1,
+                Ok(false) => {}
+                Ok(true) => *counts.entry("deleted".to_owned()).or_default() += 1,
                 Err(error) => {
                     tracing::debug!(file = file.storage_key, error, "a file of the journal is deleted later");
                 }
@@ -121,10 +121,17 @@ impl Files {
         Ok(())
     }
 
-    async fn delete(&self, file: &StoredFile) -> Result<(), String> {
+    /// `Ok(false)`: not any more. What the tick began with may be long ago: another process may have the journal, and count on
+    /// the file.
+    async fn delete(&self, file: &StoredFile) -> Result<bool, String> {
         let backend = self.up(file.backend)?;
-        backend.delete(&file.storage_key, None).await.map_err(|error| error.to_string())?;
-        self.journal.journal_file_gone(file.backend, &file.storage_key).await.map_err(text)
+        let (id, key) = (file.backend, &file.storage_key);
+        if !self.journal.condemn_journal_file(self.owner, id, key).await.map_err(text)? {
+            return Ok(false);
+        }
+        backend.delete(key, None).await.map_err(|error| error.to_string())?;
+        self.journal.journal_file_gone(id, key).await.map_err(text)?;
+        Ok(true)
     }
 
     /// To a backend that has not got it and never had a PUT of it.

@@ -11,7 +11,7 @@ use std::time::Instant;
 use s3o_backend::{Backend, BackendErrorKind, Certainty, GetDone, PutDone, UploadWatch};
 use s3o_blob::{BodyDigests, Guard, SelfDescription, to_blob_headers};
 use s3o_core::call::{
-    Abort, BeginCopy, Call, CarriedIntent, Commit, ExtentOf, FinishedTarget, Outcome, Request, StoredCopy,
+    Abort, BeginCopy, Call, CarriedIntent, Commit, ExtentOf, FinishedTarget, Outcome, StoredCopy,
 };
 use s3o_core::intent::{Target, TargetEnd};
 use s3o_core::object::{CopyRow, CopyState, known_digest};
@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::Deps;
 use crate::backends::Backends;
 use crate::check::{Checker, expected, is_corruption, vouches};
+use crate::harness::{new_op, request};
 
 const NO_SOURCE: &str = "no copy can be read";
 
@@ -119,7 +120,7 @@ impl Transfer {
         if self.in_order(extent, standing, tried).is_empty() {
             return Err(NO_SOURCE.to_owned().into());
         }
-        let op = Op { id: Uuid::now_v7(), item: 0 };
+        let op = new_op();
         let _lease = self.open_ops.open(op.id);
         // Before a source is asked, which may cost money, there is a place for the copy.
         let (intent, target) = self.begin(op, page, extent, (standing, tried)).await?;
@@ -335,16 +336,7 @@ impl Transfer {
     }
 
     async fn submit(&self, op: Op, call: Call) -> Outcome {
-        let request = Request {
-            op,
-            session: self.session,
-            access_key: String::new(),
-            source: "replicator".to_owned(),
-            request_id: format!("replicate-{op}"),
-            bulk: true,
-            call,
-        };
-        self.ledger.submit(request).await
+        self.ledger.submit(request(self.session, "replicator", op, format!("replicate-{op}"), call)).await
     }
 }
 

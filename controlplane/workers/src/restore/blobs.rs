@@ -12,10 +12,10 @@ use super::{Restorer, text};
 use crate::journal::read_chunks;
 use crate::listing::Listing;
 
-/// Blobs that are asked for at once.
+/// Versions whose blobs are asked for at once.
 const UNNAMED: u32 = 500;
 /// How many are told by name of what is not known.
-const TOLD: usize = 1000;
+const TOLD: usize = 500;
 
 impl Restorer {
     /// Stages the keys of all backends. A listing that breaks off ends it: what is not seen would count as lost.
@@ -62,7 +62,7 @@ impl Restorer {
     }
 
     fn tell_unknown(&mut self, blob: &UnnamedBlob, why: &str) {
-        self.report.unknown_blobs += 1;
+        self.report.unknown_versions += 1;
         if self.report.unknown.len() < TOLD {
             self.report.unknown.push(format!("{}: {why}", blob.storage_key));
         }

@@ -60,6 +60,12 @@ pub(super) fn newest(files: &Holders) -> Option<&JournalName> {
     files.keys().filter(is_last).max_by_key(|name| (name.number, name.part == JournalPart::Segment))
 }
 
+/// Whether the newest file was written after the database's next segment had its number.
+pub(super) fn is_beyond(files: &Holders, next: u64) -> bool {
+    newest(files)
+        .is_some_and(|name| name.number > next || (name.number == next && name.part == JournalPart::Segment))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +97,8 @@ mod tests {
         let plan = whole(&all, 5, vec![segment(1)]);
         assert_eq!((plan.segments.len(), plan.missing, plan.snapshot), (5, vec![7], vec![segment(1)]));
         assert_eq!(newest(&all), Some(&name(9, JournalPart::SnapshotEnd)));
+        assert!(is_beyond(&all, 8) && !is_beyond(&all, 9), "a snapshot has the number of the next segment");
+        assert!(is_beyond(&files(&[segment(9)]), 9) && !is_beyond(&files(&[]), 0));
     }
 
     #[test]

@@ -65,13 +65,13 @@ impl Recoverer {
         let report = merged?;
         self.deps.recovery.end_recovery().await.map_err(text)?;
         self.compare_all().await;
-        let (applied, lost) = (report.applied, report.lost.len() as u64);
+        let (applied, lost_versions) = (report.applied, report.lost.count);
         audit!(
             "recovery.complete",
             added = applied.added,
             removed = applied.removed,
             revived = report.revived,
-            lost
+            lost_versions
         );
         Ok(report)
     }

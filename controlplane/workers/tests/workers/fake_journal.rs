@@ -8,7 +8,9 @@ use s3o_core::journal::{
     JournalChores, JournalState, JournalStep, LogPage, LogPlace, OpenSnapshot, RowPlace, RowsRead, StoredFile,
 };
 use s3o_core::ports::{Journal, PortError, Recovery, Restore};
-use s3o_core::restore::{Applied, FoundKey, FoundObject, KeyPlace, KnownBackend, LostVersion, UnnamedBlob};
+use s3o_core::restore::{
+    Applied, FoundKey, FoundObject, KeyPlace, KnownBackend, LostVersions, MergedBuckets, UnnamedBlob,
+};
 use s3o_types::{BackendId, VersionId};
 use uuid::Uuid;
 
@@ -166,6 +168,11 @@ impl Journal for FakeJournal {
         Ok(())
     }
 
+    async fn condemn_journal_file(&self, _: Uuid, _: BackendId, _: &str) -> Result<bool, PortError> {
+        let held = self.lock();
+        Ok(!held.is_taken_over && held.recovery.is_none())
+    }
+
     async fn journal_holders(&self, storage_key: &str) -> Result<Vec<BackendId>, PortError> {
         let held = self.lock();
         let holders = held.noted.iter().filter(|file| file.storage_key == storage_key);
@@ -251,16 +258,20 @@ impl Restore for FakeJournal {
         Ok(false)
     }
 
-    async fn restore_lost(&self, _: u32) -> Result<Vec<LostVersion>, PortError> {
-        Ok(Vec::new())
+    async fn restore_lost(&self, _: u32) -> Result<LostVersions, PortError> {
+        Ok(LostVersions::default())
     }
 
     async fn restore_identity(&self, _: &str, _: Vec<KnownBackend>) -> Result<Result<(), String>, PortError> {
         Ok(Ok(()))
     }
 
-    async fn restore_staged(&self, _: &str) -> Result<(), PortError> {
-        Ok(())
+    async fn restore_staged(&self, _: &str, _: i64) -> Result<Result<MergedBuckets, String>, PortError> {
+        Ok(Ok(MergedBuckets::default()))
+    }
+
+    async fn restore_buckets_end(&self, _: &str) -> Result<MergedBuckets, PortError> {
+        Ok(MergedBuckets::default())
     }
 
     async fn restore_end(&self, _: VersionId, _: Vec<StoredFile>) -> Result<(), PortError> {

@@ -188,7 +188,15 @@ async fn what_is_old_is_deleted_and_what_lacks_copies_is_copied() {
     }
     run(&fixture).await.expect("a tick");
     assert!(one.blob(&key).is_some());
-    fixture.journal.lock().recovery = None;
+    // Nor when another process has the journal by now.
+    {
+        let mut held = fixture.journal.lock();
+        held.recovery = None;
+        held.is_taken_over = true;
+    }
+    run(&fixture).await.expect("a tick");
+    assert!(one.blob(&key).is_some());
+    fixture.journal.lock().is_taken_over = false;
     run(&fixture).await.expect("a tick");
     assert!(one.blob(&key).is_none() && two.blob(&key).is_some());
     assert!(matches!(fixture.journal.lock().steps.first(), Some(JournalStep::Shipped(_))));

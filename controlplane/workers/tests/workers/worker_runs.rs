@@ -76,3 +76,17 @@ async fn gauges_show_what_the_tables_say() {
     assert!(!fixture.metrics.encode().contains("s3o_quota_bytes_used{"), "a removed backend has no series");
     fixture.end().await;
 }
+
+#[tokio::test]
+async fn who_goes_by_what_the_database_may_have_lost_waits_for_the_recovery() {
+    let fixture = Fixture::start(Vec::new(), State::default());
+    fixture.journal.lock().recovery = Some("another timeline".to_owned());
+    let (mut waiting, held) = (Vec::new(), [("held".to_owned(), 1)].into());
+    for name in fixture.workers.names() {
+        if fixture.run(name).await == held {
+            waiting.push(name);
+        }
+    }
+    assert_eq!(waiting, ["reconciler", "lifecycle", "removal"]);
+    fixture.end().await;
+}

@@ -171,6 +171,7 @@ async fn a_round_goes_on_behind_what_it_has_read() {
     let (fixture, [one, _two]) = fixture().await;
     assert!(one.corrupt(&key()));
     let due = |backend: i32, extent: u16| ScrubBatch {
+        upto: None,
         backend: BackendId(backend),
         copies: vec![CopyItem {
             entry: item(CopyTask::Verify).entry,
@@ -180,8 +181,10 @@ async fn a_round_goes_on_behind_what_it_has_read() {
         is_last: true,
     };
     let mut copies = CopiesState::waiting(CopyTask::Trim, known(), &[]);
-    // The second one's extent is gone by now.
-    copies.scrubs = vec![due(2, 3), due(1, 0)];
+    // The second one's extent is gone by now. Of the third nothing can be read.
+    let upto = Some((item(CopyTask::Verify).entry.version, Extent::new(7).unwrap()));
+    let unreadable = ScrubBatch { copies: vec![], upto, ..due(3, 0) };
+    copies.scrubs = vec![unreadable, due(2, 3), due(1, 0)];
     fixture.state().copies = copies;
     let counts = fixture.run("scrubber").await;
     assert_eq!((counts.len(), counts["corrupt"]), (1, 1));
@@ -198,6 +201,7 @@ async fn a_round_goes_on_behind_what_it_has_read() {
         bytes,
         is_last: true,
     };
-    assert_eq!(fixture.state().copies.scrubbed, [progress(1, 0, 9), progress(2, 3, 0)]);
+    let passed = ScrubProgress { copies: 0, ..progress(3, 7, 0) };
+    assert_eq!(fixture.state().copies.scrubbed, [progress(1, 0, 9), progress(2, 3, 0), passed]);
     fixture.end().await;
 }

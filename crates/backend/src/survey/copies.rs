@@ -3,27 +3,29 @@
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use s3o_blob::headers::META_DESCRIPTION;
+use s3o_types::ProbeFinding;
 
 use super::asker::Asker;
-use super::finding::Finding;
+use super::finding::failed;
 use crate::error::BackendError;
 
 const COPY: &str = "copy";
 const SOURCE: &str = "copy source/é+%";
 const TARGET: &str = "copy-target";
 
-pub(super) async fn find(asker: &mut Asker<'_>) -> Finding {
+pub(super) async fn find(asker: &mut Asker<'_>) -> ProbeFinding {
     let body = Bytes::from_static(b"to be copied");
     if let Err(error) = asker.put(SOURCE, description("1 k=blob s=1"), body.clone()).await {
-        return Finding::unknown(COPY, error.to_string());
+        return ProbeFinding::unknown(COPY, error.to_string());
     }
     let meaning = "copies of objects within it fail, or are made on another backend";
     match copied(asker, &body).await {
-        Ok(true) => Finding::ok(COPY, "it copies objects by itself, with other headers"),
-        Ok(false) => {
-            Finding::unsupported(COPY, format!("a copy has other bytes or headers than it should; {meaning}"))
-        }
-        Err(error) => Finding::failed(COPY, &error, meaning),
+        Ok(true) => ProbeFinding::ok(COPY, "it copies objects by itself, with other headers"),
+        Ok(false) => ProbeFinding::unsupported(
+            COPY,
+            format!("a copy has other bytes or headers than it should; {meaning}"),
+        ),
+        Err(error) => failed(COPY, &error, meaning),
     }
 }
 

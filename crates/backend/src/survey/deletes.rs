@@ -1,9 +1,10 @@
 //! Deletions, and whether they only hide.
 
 use bytes::Bytes;
+use s3o_types::ProbeFinding;
 
 use super::asker::Asker;
-use super::finding::Finding;
+use super::finding::failed;
 use crate::client::PutDone;
 use crate::error::BackendErrorKind;
 
@@ -12,10 +13,10 @@ const DELETE_ABSENT: &str = "delete_absent";
 const VERSIONS: &str = "versions";
 const NAME: &str = "gone";
 
-pub(super) async fn find(asker: &mut Asker<'_>) -> Vec<Finding> {
+pub(super) async fn find(asker: &mut Asker<'_>) -> Vec<ProbeFinding> {
     let put = match asker.put(NAME, Vec::new(), Bytes::from_static(b"gone")).await {
         Ok(put) => put,
-        Err(error) => return vec![Finding::unknown(DELETE, error.to_string())],
+        Err(error) => return vec![ProbeFinding::unknown(DELETE, error.to_string())],
     };
     let mut findings = vec![delete(asker, &put).await];
     // There it would leave a delete marker.
@@ -26,35 +27,35 @@ pub(super) async fn find(asker: &mut Asker<'_>) -> Vec<Finding> {
     findings
 }
 
-async fn delete(asker: &mut Asker<'_>, put: &PutDone) -> Finding {
+async fn delete(asker: &mut Asker<'_>, put: &PutDone) -> ProbeFinding {
     let meaning = "what clients delete stays there";
     if let Err(error) = asker.delete(NAME, put.version_id.as_deref()).await {
-        return Finding::failed(DELETE, &error, meaning);
+        return failed(DELETE, &error, meaning);
     }
     match asker.head(NAME).await {
-        Ok(_) => Finding::unsupported(DELETE, format!("what was deleted is there still; {meaning}")),
+        Ok(_) => ProbeFinding::unsupported(DELETE, format!("what was deleted is there still; {meaning}")),
         Err(error) if error.kind == BackendErrorKind::NotFound => {
-            Finding::ok(DELETE, "what is deleted is gone at once")
+            ProbeFinding::ok(DELETE, "what is deleted is gone at once")
         }
-        Err(error) => Finding::unknown(DELETE, error.to_string()),
+        Err(error) => ProbeFinding::unknown(DELETE, error.to_string()),
     }
 }
 
-async fn absent(asker: &mut Asker<'_>) -> Finding {
+async fn absent(asker: &mut Asker<'_>) -> ProbeFinding {
     match asker.delete("absent", None).await {
-        Ok(_) => Finding::ok(DELETE_ABSENT, "a DELETE of what is not there is no error"),
+        Ok(_) => ProbeFinding::ok(DELETE_ABSENT, "a DELETE of what is not there is no error"),
         Err(error) => {
             let meaning = "deletions that are repeated end among the dead letters";
-            Finding::failed(DELETE_ABSENT, &error, meaning)
+            failed(DELETE_ABSENT, &error, meaning)
         }
     }
 }
 
-fn versions(put: &PutDone) -> Finding {
+fn versions(put: &PutDone) -> ProbeFinding {
     if put.version_id.is_none() {
-        return Finding::ok(VERSIONS, "its answers name no versions");
+        return ProbeFinding::ok(VERSIONS, "its answers name no versions");
     }
     let detail = "its bucket keeps versions: each DELETE names the version that its PUT was told. Where an answer was lost, \
                   what is deleted is only hidden: let a rule of the bucket there expire noncurrent versions and delete markers";
-    Finding::ok(VERSIONS, detail)
+    ProbeFinding::ok(VERSIONS, detail)
 }

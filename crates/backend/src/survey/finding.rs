@@ -1,77 +1,15 @@
-//! What is said of one thing that was asked.
+//! What an error says of the thing that was asked.
+
+use s3o_types::ProbeFinding;
 
 use crate::error::{BackendError, BackendErrorKind};
 
-/// What a thing that was asked came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Verdict {
-    /// As it is configured, it works.
-    Ok,
-    /// It works only with the setting that is named.
-    Needs,
-    /// It does not work, and no setting helps.
-    Unsupported,
-    /// It could not be seen.
-    Unknown,
-}
-
-impl Verdict {
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Needs => "needs",
-            Self::Unsupported => "unsupported",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// One thing that was asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// What: the setting's name, where there is one.
-    pub name: &'static str,
-    /// What it came to.
-    pub verdict: Verdict,
-    /// For people: what was seen, and what it means where no setting helps.
-    pub detail: String,
-    /// A line for the backend's declaration in YAML, where another one than now is needed or better.
-    pub setting: Option<String>,
-}
-
-impl Finding {
-    fn new(name: &'static str, verdict: Verdict, detail: impl Into<String>) -> Self {
-        Self { name, verdict, detail: detail.into(), setting: None }
-    }
-
-    pub(super) fn ok(name: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Ok, detail)
-    }
-
-    pub(super) fn needs(name: &'static str, detail: impl Into<String>, setting: String) -> Self {
-        Self { setting: Some(setting), ..Self::new(name, Verdict::Needs, detail) }
-    }
-
-    pub(super) fn unsupported(name: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Unsupported, detail)
-    }
-
-    pub(super) fn unknown(name: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Unknown, detail)
-    }
-
-    /// After an error: a backend that did not answer, or not to this question, has not said no.
-    pub(super) fn failed(name: &'static str, error: &BackendError, meaning: &str) -> Self {
-        if is_no(error) {
-            Self::unsupported(name, format!("{error}; {meaning}"))
-        } else {
-            Self::unknown(name, error.to_string())
-        }
-    }
-
-    pub(super) fn with_setting(self, setting: Option<String>) -> Self {
-        Self { setting, ..self }
+/// After an error: a backend that did not answer, or not to this question, has not said no.
+pub(super) fn failed(name: &'static str, error: &BackendError, meaning: &str) -> ProbeFinding {
+    if is_no(error) {
+        ProbeFinding::unsupported(name, format!("{error}; {meaning}"))
+    } else {
+        ProbeFinding::unknown(name, error.to_string())
     }
 }
 
@@ -89,6 +27,8 @@ pub(super) fn is_no(error: &BackendError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use s3o_types::ProbeVerdict;
+
     use super::*;
     use crate::error::Certainty;
 
@@ -96,14 +36,14 @@ mod tests {
     fn only_a_no_is_unsupported() {
         let verdict = |kind, status| {
             let error = BackendError { status, ..BackendError::new(kind, Certainty::Cut, "") };
-            Finding::failed("x", &error, "so").verdict
+            failed("x", &error, "so").verdict
         };
-        assert_eq!(verdict(BackendErrorKind::Rejected, Some(400)), Verdict::Unsupported);
-        assert_eq!(verdict(BackendErrorKind::Server, Some(501)), Verdict::Unsupported);
-        assert_eq!(verdict(BackendErrorKind::Server, Some(200)), Verdict::Unsupported);
-        assert_eq!(verdict(BackendErrorKind::Server, None), Verdict::Unsupported);
-        assert_eq!(verdict(BackendErrorKind::Server, Some(500)), Verdict::Unknown);
-        assert_eq!(verdict(BackendErrorKind::Denied, Some(403)), Verdict::Unknown);
-        assert_eq!(verdict(BackendErrorKind::Timeout, None), Verdict::Unknown);
+        assert_eq!(verdict(BackendErrorKind::Rejected, Some(400)), ProbeVerdict::Unsupported);
+        assert_eq!(verdict(BackendErrorKind::Server, Some(501)), ProbeVerdict::Unsupported);
+        assert_eq!(verdict(BackendErrorKind::Server, Some(200)), ProbeVerdict::Unsupported);
+        assert_eq!(verdict(BackendErrorKind::Server, None), ProbeVerdict::Unsupported);
+        assert_eq!(verdict(BackendErrorKind::Server, Some(500)), ProbeVerdict::Unknown);
+        assert_eq!(verdict(BackendErrorKind::Denied, Some(403)), ProbeVerdict::Unknown);
+        assert_eq!(verdict(BackendErrorKind::Timeout, None), ProbeVerdict::Unknown);
     }
 }

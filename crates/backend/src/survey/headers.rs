@@ -7,10 +7,10 @@ use http::header::{
     HeaderName, HeaderValue,
 };
 use s3o_blob::headers::META_DESCRIPTION;
-use s3o_types::Quirks;
+use s3o_types::{ProbeFinding, Quirks};
 
 use super::asker::{Asker, How};
-use super::finding::Finding;
+use super::finding::failed;
 use crate::client::BackendClient;
 use crate::error::BackendError;
 
@@ -27,7 +27,7 @@ const WITHOUT_METADATA: &str = "without them nothing can be read while the datab
 
 type Headers = Vec<(HeaderName, HeaderValue)>;
 
-pub(super) async fn find(asker: &mut Asker<'_>) -> Vec<Finding> {
+pub(super) async fn find(asker: &mut Asker<'_>) -> Vec<ProbeFinding> {
     let (strip, refused) = strip_headers(asker).await;
     let mut findings = vec![strip];
     if let Some(refused) = refused {
@@ -55,8 +55,8 @@ fn all() -> Headers {
 }
 
 /// With all that the backend refuses; `None` where that could not be seen.
-async fn strip_headers(asker: &mut Asker<'_>) -> (Finding, Option<Vec<String>>) {
-    let unknown = |error: &BackendError| (Finding::unknown(STRIP_HEADERS, error.to_string()), None);
+async fn strip_headers(asker: &mut Asker<'_>) -> (ProbeFinding, Option<Vec<String>>) {
+    let unknown = |error: &BackendError| (ProbeFinding::unknown(STRIP_HEADERS, error.to_string()), None);
     let client = asker.with(Quirks { strip_headers: Vec::new(), ..asker.quirks().clone() });
     let together = match put(asker, &client, "headers", all()).await {
         Ok(()) => return (stripped(&asker.configured().strip_headers, &[]), Some(Vec::new())),
@@ -74,28 +74,32 @@ async fn strip_headers(asker: &mut Asker<'_>) -> (Finding, Option<Vec<String>>) 
     }
     if refused.is_empty() {
         let detail = format!("each header is taken alone, and all together are not: {together}");
-        return (Finding::unsupported(STRIP_HEADERS, detail), None);
+        return (ProbeFinding::unsupported(STRIP_HEADERS, detail), None);
     }
     (stripped(&asker.configured().strip_headers, &refused), Some(refused))
 }
 
-fn stripped(configured: &[String], refused: &[String]) -> Finding {
+fn stripped(configured: &[String], refused: &[String]) -> ProbeFinding {
     let lacking = refused.iter().any(|name| !configured.contains(name));
     if refused.is_empty() && configured.is_empty() {
-        return Finding::ok(STRIP_HEADERS, "no header is refused");
+        return ProbeFinding::ok(STRIP_HEADERS, "no header is refused");
     }
     if refused.is_empty() {
         let detail = format!("no header is refused, and these are left out: {}", configured.join(", "));
-        return Finding::ok(STRIP_HEADERS, detail).with_setting(Some(format!("{STRIP_HEADERS}: []")));
+        return ProbeFinding::ok(STRIP_HEADERS, detail).with_setting(Some(format!("{STRIP_HEADERS}: []")));
     }
     let detail = format!("refused: {}", refused.join(", "));
     if lacking {
         // What is left out already may have a reason that was not asked for.
         let others = configured.iter().filter(|name| !refused.contains(name)).cloned();
         let names: Vec<String> = refused.iter().cloned().chain(others).collect();
-        return Finding::needs(STRIP_HEADERS, detail, format!("{STRIP_HEADERS}: [{}]", names.join(", ")));
+        return ProbeFinding::needs(
+            STRIP_HEADERS,
+            detail,
+            format!("{STRIP_HEADERS}: [{}]", names.join(", ")),
+        );
     }
-    Finding::ok(STRIP_HEADERS, format!("{detail}; left out, as configured"))
+    ProbeFinding::ok(STRIP_HEADERS, format!("{detail}; left out, as configured"))
 }
 
 async fn put(
@@ -109,7 +113,7 @@ async fn put(
 }
 
 /// Of what is not refused.
-async fn kept(asker: &mut Asker<'_>, refused: &[String]) -> Finding {
+async fn kept(asker: &mut Asker<'_>, refused: &[String]) -> ProbeFinding {
     let client = asker.with(Quirks { strip_headers: Vec::new(), ..asker.quirks().clone() });
     let sent: Headers = all()
         .into_iter()
@@ -117,21 +121,21 @@ async fn kept(asker: &mut Asker<'_>, refused: &[String]) -> Finding {
         .collect();
     let lost = match lost(asker, &client, "kept", sent).await {
         Ok(lost) => lost,
-        Err(error) => return Finding::failed(KEPT, &error, "headers of objects cannot be stored and read"),
+        Err(error) => return failed(KEPT, &error, "headers of objects cannot be stored and read"),
     };
     if lost.is_empty() {
-        return Finding::ok(KEPT, "all headers of an object come back as they were sent");
+        return ProbeFinding::ok(KEPT, "all headers of an object come back as they were sent");
     }
     let list = lost.join(", ");
     if lost.iter().any(|name| name.starts_with("x-amz-meta-")) {
-        return Finding::unsupported(KEPT, format!("lost or changed: {list}; {WITHOUT_METADATA}"));
+        return ProbeFinding::unsupported(KEPT, format!("lost or changed: {list}; {WITHOUT_METADATA}"));
     }
     let detail = format!("lost or changed: {list}; the database has them, reads without it lack them");
-    Finding::ok(KEPT, detail)
+    ProbeFinding::ok(KEPT, detail)
 }
 
 /// 2 KiB of it.
-async fn metadata(asker: &mut Asker<'_>) -> Finding {
+async fn metadata(asker: &mut Asker<'_>) -> ProbeFinding {
     let half = MAX_METADATA_BYTES / 2;
     let header = |name: &'static str| {
         let value = HeaderValue::try_from("m".repeat(half - name.len()));
@@ -140,14 +144,12 @@ async fn metadata(asker: &mut Asker<'_>) -> Finding {
     let sent: Headers = [META_DESCRIPTION, META_OTHER].into_iter().filter_map(header).collect();
     let client = asker.client();
     match lost(asker, &client, "metadata", sent).await {
-        Ok(lost) if lost.is_empty() => Finding::ok(METADATA, "2 KiB of user metadata come back"),
-        Ok(lost) => Finding::unsupported(
+        Ok(lost) if lost.is_empty() => ProbeFinding::ok(METADATA, "2 KiB of user metadata come back"),
+        Ok(lost) => ProbeFinding::unsupported(
             METADATA,
             format!("lost or changed: {}; {WITHOUT_METADATA}", lost.join(", ")),
         ),
-        Err(error) => {
-            Finding::failed(METADATA, &error, "objects with 2 KiB of user metadata cannot be stored")
-        }
+        Err(error) => failed(METADATA, &error, "objects with 2 KiB of user metadata cannot be stored"),
     }
 }
 
@@ -167,20 +169,20 @@ async fn lost(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
     use super::*;
+    use s3o_types::ProbeVerdict;
 
     #[test]
     fn what_is_left_out_already_stays_so() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let say = |configured: &[&str], refused: &[&str]| {
-            let Finding { verdict, setting, .. } = stripped(&names(configured), &names(refused));
+            let ProbeFinding { verdict, setting, .. } = stripped(&names(configured), &names(refused));
             (verdict, setting)
         };
         let line = |list: &str| Some(format!("strip_headers: [{list}]"));
-        assert_eq!(say(&[], &[]), (Verdict::Ok, None));
-        assert_eq!(say(&["a"], &[]), (Verdict::Ok, line("")));
-        assert_eq!(say(&["a"], &["b"]), (Verdict::Needs, line("b, a")));
-        assert_eq!(say(&["a", "b"], &["b"]), (Verdict::Ok, None));
+        assert_eq!(say(&[], &[]), (ProbeVerdict::Ok, None));
+        assert_eq!(say(&["a"], &[]), (ProbeVerdict::Ok, line("")));
+        assert_eq!(say(&["a"], &["b"]), (ProbeVerdict::Needs, line("b, a")));
+        assert_eq!(say(&["a", "b"], &["b"]), (ProbeVerdict::Ok, None));
     }
 }

@@ -1,10 +1,11 @@
 //! Keys as objects have them, and listings of them.
 
 use bytes::Bytes;
+use s3o_types::ProbeFinding;
 use s3o_types::storage_key::MAX_KEY_BYTES;
 
 use super::asker::Asker;
-use super::finding::Finding;
+use super::finding::failed;
 use crate::error::{BackendError, BackendErrorKind, Certainty};
 
 const ODD_KEYS: &str = "odd_keys";
@@ -16,7 +17,7 @@ const ODD: &str = "odd/é ü 日本/a+b 100%25 ~x'(y)!*=&z;,:@$?#[].txt";
 /// The longest name between two slashes: that of a file, for folder backends.
 const SEGMENT: usize = 255;
 
-pub(super) async fn find(asker: &mut Asker<'_>) -> Vec<Finding> {
+pub(super) async fn find(asker: &mut Asker<'_>) -> Vec<ProbeFinding> {
     let long = long_name(asker.prefix_length());
     let odd = "objects whose keys have such characters cannot be stored there";
     let long_meaning = "objects with long keys cannot be stored there";
@@ -41,10 +42,16 @@ fn long_name(prefix: usize) -> String {
     (0..room).map(|at| if is_slash(at) { '/' } else { 'k' }).collect()
 }
 
-async fn key(asker: &mut Asker<'_>, finding: &'static str, name: &str, good: &str, bad: &str) -> Finding {
+async fn key(
+    asker: &mut Asker<'_>,
+    finding: &'static str,
+    name: &str,
+    good: &str,
+    bad: &str,
+) -> ProbeFinding {
     match stored_and_listed(asker, name).await {
-        Ok(()) => Finding::ok(finding, good),
-        Err(error) => Finding::failed(finding, &error, bad),
+        Ok(()) => ProbeFinding::ok(finding, good),
+        Err(error) => failed(finding, &error, bad),
     }
 }
 
@@ -64,22 +71,22 @@ async fn stored_and_listed(asker: &mut Asker<'_>, name: &str) -> Result<(), Back
 }
 
 /// In the order of their bytes, which is not that of letters; and page by page.
-async fn listing(asker: &mut Asker<'_>) -> Finding {
+async fn listing(asker: &mut Asker<'_>) -> ProbeFinding {
     let meaning =
         "it cannot be compared with the tables, imported from, or be of use when the database is lost";
     let seen = match pages(asker).await {
         Ok(seen) => seen,
-        Err(error) => return Finding::failed(LISTING, &error, meaning),
+        Err(error) => return failed(LISTING, &error, meaning),
     };
     let page =
         |names: &[&str], more| (names.iter().map(|name| format!("list/{name}")).collect::<Vec<_>>(), more);
     if seen == [page(&["B", "a"], true), page(&["é"], false)] {
-        return Finding::ok(LISTING, "keys are listed in the order of their bytes, page by page");
+        return ProbeFinding::ok(LISTING, "keys are listed in the order of their bytes, page by page");
     }
     let [first, second] =
         seen.map(|(names, more)| format!("[{}]{}", names.join(", "), if more { ", more" } else { "" }));
     let detail = format!("B, a, é are listed as {first} and then {second}; {meaning}");
-    Finding::unsupported(LISTING, detail)
+    ProbeFinding::unsupported(LISTING, detail)
 }
 
 type Page = (Vec<String>, bool);

@@ -15,18 +15,16 @@ mod proof;
 mod reach;
 mod reads;
 
-use s3o_types::EtagProof;
+use s3o_types::{EtagProof, ProbeFinding};
 
 use crate::set::Backend;
 use asker::Asker;
-
-pub use finding::{Finding, Verdict};
 
 /// What was found out of a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Survey {
     /// In the order in which it was asked.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<ProbeFinding>,
     /// What its answers to a PUT prove; `None` where that could not be seen.
     pub proof: Option<EtagProof>,
     /// Requests that were sent.

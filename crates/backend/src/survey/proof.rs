@@ -6,10 +6,9 @@
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
 use s3o_blob::{Algorithm, AlgorithmSet, BodyDigests, BodyHasher};
-use s3o_types::{Etag, EtagProof};
+use s3o_types::{Etag, EtagProof, ProbeFinding};
 
 use super::asker::{Asker, How};
-use super::finding::Finding;
 use crate::client::PutDone;
 use crate::error::BackendError;
 use crate::probe;
@@ -17,7 +16,7 @@ use crate::probe;
 const ETAG: &str = "etag";
 
 /// What is proven, `None` where that could not be seen, and what there is to say of it.
-pub(super) async fn find(asker: &mut Asker<'_>) -> (Option<EtagProof>, Finding) {
+pub(super) async fn find(asker: &mut Asker<'_>) -> (Option<EtagProof>, ProbeFinding) {
     let seen = match plain(asker).await {
         Ok(false) => Ok((EtagProof::Opaque, "its ETags are not MD5s: every upload is read back".to_owned())),
         Ok(true) => trailer(asker).await,
@@ -25,17 +24,17 @@ pub(super) async fn find(asker: &mut Asker<'_>) -> (Option<EtagProof>, Finding) 
     };
     match seen {
         Ok((proof, detail)) => (Some(proof), finding(asker.configured().etag, proof, detail)),
-        Err(why) => (None, Finding::unknown(ETAG, why)),
+        Err(why) => (None, ProbeFinding::unknown(ETAG, why)),
     }
 }
 
-fn finding(configured: EtagProof, found: EtagProof, detail: String) -> Finding {
+fn finding(configured: EtagProof, found: EtagProof, detail: String) -> ProbeFinding {
     let setting = format!("{ETAG}: {}", word(found));
     if rank(configured) > rank(found) {
         let detail = format!("{detail}; `{}` is taken for granted now", word(configured));
-        return Finding::needs(ETAG, detail, setting);
+        return ProbeFinding::needs(ETAG, detail, setting);
     }
-    Finding::ok(ETAG, detail).with_setting((configured != found).then_some(setting))
+    ProbeFinding::ok(ETAG, detail).with_setting((configured != found).then_some(setting))
 }
 
 const fn word(proof: EtagProof) -> &'static str {
@@ -122,20 +121,20 @@ async fn put(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
     use super::*;
+    use s3o_types::ProbeVerdict;
 
     #[test]
     fn too_much_trust_is_a_need_and_too_little_a_hint() {
         let say = |configured, found| {
-            let Finding { verdict, setting, .. } = finding(configured, found, String::new());
+            let ProbeFinding { verdict, setting, .. } = finding(configured, found, String::new());
             (verdict, setting)
         };
         let line = |word: &str| Some(format!("etag: {word}"));
-        assert_eq!(say(EtagProof::Md5, EtagProof::Opaque), (Verdict::Needs, line("opaque")));
-        assert_eq!(say(EtagProof::Md5Trailer, EtagProof::Md5), (Verdict::Needs, line("md5")));
-        assert_eq!(say(EtagProof::Opaque, EtagProof::Md5), (Verdict::Ok, line("md5")));
-        assert_eq!(say(EtagProof::Unknown, EtagProof::Md5Trailer), (Verdict::Ok, line("md5_trailer")));
-        assert_eq!(say(EtagProof::Md5, EtagProof::Md5), (Verdict::Ok, None));
+        assert_eq!(say(EtagProof::Md5, EtagProof::Opaque), (ProbeVerdict::Needs, line("opaque")));
+        assert_eq!(say(EtagProof::Md5Trailer, EtagProof::Md5), (ProbeVerdict::Needs, line("md5")));
+        assert_eq!(say(EtagProof::Opaque, EtagProof::Md5), (ProbeVerdict::Ok, line("md5")));
+        assert_eq!(say(EtagProof::Unknown, EtagProof::Md5Trailer), (ProbeVerdict::Ok, line("md5_trailer")));
+        assert_eq!(say(EtagProof::Md5, EtagProof::Md5), (ProbeVerdict::Ok, None));
     }
 }

@@ -7,10 +7,10 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::Uri;
-use s3o_types::{ChecksumMode, Quirks};
+use s3o_types::{ChecksumMode, ProbeFinding, Quirks};
 
 use super::asker::{Asker, How, content_md5, is_silence};
-use super::finding::{Finding, is_no};
+use super::finding::is_no;
 use crate::error::{BackendError, BackendErrorKind};
 
 const PATH_STYLE: &str = "path_style";
@@ -18,7 +18,7 @@ const UNSIGNED_PAYLOAD: &str = "unsigned_payload";
 const CHECKSUM: &str = "checksum";
 
 /// Also the findings of a backend that takes nothing: then the second is false.
-pub(super) async fn find(asker: &mut Asker<'_>) -> (Vec<Finding>, bool) {
+pub(super) async fn find(asker: &mut Asker<'_>) -> (Vec<ProbeFinding>, bool) {
     let configured = asker.configured().clone();
     let mut errors: Vec<BackendError> = Vec::new();
     let mut silent_style = None;
@@ -41,7 +41,7 @@ pub(super) async fn find(asker: &mut Asker<'_>) -> (Vec<Finding>, bool) {
     }
     let why = errors.first().map(ToString::to_string).unwrap_or_default();
     let detail = format!("no form of a PUT is taken, so nothing else was asked: {why}");
-    (vec![Finding::unknown("write", detail)], false)
+    (vec![ProbeFinding::unknown("write", detail)], false)
 }
 
 fn body() -> Bytes {
@@ -79,7 +79,7 @@ async fn reached(
     configured: &Quirks,
     works: &Quirks,
     errors: &[BackendError],
-) -> Vec<Finding> {
+) -> Vec<ProbeFinding> {
     let first = errors.first().map(ToString::to_string).unwrap_or_default();
     vec![
         path_style(configured, works, &first),
@@ -94,17 +94,17 @@ fn is_refusal(error: &BackendError) -> bool {
 }
 
 /// What is to be said where another form was not taken, without an answer that says why.
-fn unclear(name: &'static str, error: &BackendError) -> Finding {
-    Finding::unknown(name, format!("a PUT failed in another form: {error}"))
+fn unclear(name: &'static str, error: &BackendError) -> ProbeFinding {
+    ProbeFinding::unknown(name, format!("a PUT failed in another form: {error}"))
 }
 
-fn path_style(configured: &Quirks, works: &Quirks, why: &str) -> Finding {
+fn path_style(configured: &Quirks, works: &Quirks, why: &str) -> ProbeFinding {
     let style = if works.path_style { "endpoint/bucket/key" } else { "bucket.endpoint/key" };
     if configured.path_style == works.path_style {
-        return Finding::ok(PATH_STYLE, format!("{style} works"));
+        return ProbeFinding::ok(PATH_STYLE, format!("{style} works"));
     }
     let detail = format!("only {style} works: {why}");
-    Finding::needs(PATH_STYLE, detail, format!("{PATH_STYLE}: {}", works.path_style))
+    ProbeFinding::needs(PATH_STYLE, detail, format!("{PATH_STYLE}: {}", works.path_style))
 }
 
 async fn unsigned_payload(
@@ -112,7 +112,7 @@ async fn unsigned_payload(
     configured: &Quirks,
     works: &Quirks,
     last: Option<&BackendError>,
-) -> Finding {
+) -> ProbeFinding {
     let setting = |wanted: bool| {
         (configured.unsigned_payload != wanted).then(|| format!("{UNSIGNED_PAYLOAD}: {wanted}"))
     };
@@ -124,22 +124,22 @@ async fn unsigned_payload(
             "bodies must be signed by their hash ({why}): markers and the journal can be stored so, objects cannot, since \
              they are streamed and their hash is not known before"
         );
-        return Finding::unsupported(UNSIGNED_PAYLOAD, detail).with_setting(setting(false));
+        return ProbeFinding::unsupported(UNSIGNED_PAYLOAD, detail).with_setting(setting(false));
     }
     let client = asker.with(Quirks { unsigned_payload: false, ..works.clone() });
     let signed = asker.put_by(&client, "signed", Vec::new(), body(), How::Whole).await;
     match (signed, setting(true)) {
         (Ok(_), _) => {
-            Finding::ok(UNSIGNED_PAYLOAD, "bodies signed by their hash are taken, and unsigned ones")
+            ProbeFinding::ok(UNSIGNED_PAYLOAD, "bodies signed by their hash are taken, and unsigned ones")
         }
         (Err(error), _) if !is_refusal(&error) => unclear(UNSIGNED_PAYLOAD, &error),
         (Err(error), Some(setting)) => {
             let detail = format!("bodies signed by their hash are refused: {error}");
-            Finding::needs(UNSIGNED_PAYLOAD, detail, setting)
+            ProbeFinding::needs(UNSIGNED_PAYLOAD, detail, setting)
         }
         (Err(error), None) => {
             let detail = format!("unsigned bodies are taken, those signed by their hash are not: {error}");
-            Finding::ok(UNSIGNED_PAYLOAD, detail)
+            ProbeFinding::ok(UNSIGNED_PAYLOAD, detail)
         }
     }
 }
@@ -149,7 +149,7 @@ async fn checksum(
     configured: &Quirks,
     works: &Quirks,
     last: Option<&BackendError>,
-) -> Finding {
+) -> ProbeFinding {
     if let Some(why) = last.filter(|_| works.checksum != configured.checksum) {
         return other_checksum(works.checksum, why);
     }
@@ -158,21 +158,24 @@ async fn checksum(
     match asker.put_by(&client, "md5-right", Vec::new(), body(), right).await {
         Ok(_) => {}
         Err(error) if is_refusal(&error) => {
-            return Finding::ok(CHECKSUM, format!("none is needed, and Content-MD5 is refused: {error}"));
+            return ProbeFinding::ok(
+                CHECKSUM,
+                format!("none is needed, and Content-MD5 is refused: {error}"),
+            );
         }
         Err(error) => return unclear(CHECKSUM, &error),
     }
     let headers = content_md5(b"other bytes").into_iter().collect();
     match asker.put_by(&client, "md5-wrong", headers, body(), wrong).await {
-        Ok(_) => Finding::ok(CHECKSUM, "none is needed; a wrong Content-MD5 is taken without a word"),
+        Ok(_) => ProbeFinding::ok(CHECKSUM, "none is needed; a wrong Content-MD5 is taken without a word"),
         Err(error) if is_refusal(&error) => {
-            Finding::ok(CHECKSUM, "none is needed; a wrong Content-MD5 is refused")
+            ProbeFinding::ok(CHECKSUM, "none is needed; a wrong Content-MD5 is refused")
         }
         Err(error) => unclear(CHECKSUM, &error),
     }
 }
 
-fn other_checksum(works: ChecksumMode, why: &BackendError) -> Finding {
+fn other_checksum(works: ChecksumMode, why: &BackendError) -> ProbeFinding {
     if !is_refusal(why) {
         return unclear(CHECKSUM, why);
     }
@@ -182,11 +185,11 @@ fn other_checksum(works: ChecksumMode, why: &BackendError) -> Finding {
                 "a PUT without Content-MD5 is refused ({why}): uploads whose MD5 the client does not say are refused with \
                  the setting, too"
             );
-            Finding::needs(CHECKSUM, detail, format!("{CHECKSUM}: content_md5"))
+            ProbeFinding::needs(CHECKSUM, detail, format!("{CHECKSUM}: content_md5"))
         }
         ChecksumMode::None => {
             let detail = format!("a PUT with Content-MD5 is refused: {why}");
-            Finding::needs(CHECKSUM, detail, format!("{CHECKSUM}: none"))
+            ProbeFinding::needs(CHECKSUM, detail, format!("{CHECKSUM}: none"))
         }
     }
 }
