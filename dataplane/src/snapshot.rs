@@ -14,11 +14,11 @@ use anyhow::Context as _;
 use prost::Message as _;
 use s3o_proto::v1;
 use s3o_types::{
-    BackendId, BackendSpec, BucketId, ChecksumMode, CorsRule, Credentials, DegradedReads, EtagProof,
-    LifecycleRule, Place, Quirks, Right, Rights, Scope, Secret, Timestamp,
+    BackendId, BackendSpec, BucketId, BucketLock, ChecksumMode, CorsRule, Credentials, DegradedReads,
+    EtagProof, LifecycleRule, Place, Quirks, Right, Rights, Scope, Secret, Timestamp,
 };
 
-use crate::control::lifecycle;
+use crate::control::{lifecycle, object_lock};
 
 /// A virtual bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub(crate) struct Bucket {
     pub cors: Arc<[CorsRule]>,
     /// By which rules its objects expire: to be shown.
     pub lifecycle: Arc<[LifecycleRule]>,
+    /// Its Object Lock: to be shown, and to refuse early what needs it.
+    pub lock: Option<BucketLock>,
     /// What readers get while the database cannot be asked.
     pub degraded_reads: DegradedReads,
 }
@@ -136,13 +138,25 @@ impl Snapshot {
                 versioning: _,
                 degraded_reads: _,
                 lifecycle,
+                lock,
             } = bucket;
             let max_object_size = if max_object_size == 0 { u64::MAX } else { max_object_size };
             let cors = cors.into_iter().map(cors_rule).collect();
             let lifecycle = lifecycle.into_iter().map(lifecycle::from_wire).collect();
             let created = Timestamp(created_us);
             let id = BucketId(id);
-            (name.clone(), Bucket { id, name, created, max_object_size, cors, lifecycle, degraded_reads })
+            let lock = lock.map(object_lock::bucket_of);
+            let bucket = Bucket {
+                id,
+                name: name.clone(),
+                created,
+                max_object_size,
+                cors,
+                lifecycle,
+                lock,
+                degraded_reads,
+            };
+            (name, bucket)
         });
         let keys = credentials.into_iter().map(|credential| {
             let v1::Credential { access_key_id, secret_access_key, grants, scopes, create_buckets } =
@@ -293,7 +307,7 @@ mod tests {
                 grants: vec![v1::Grant { bucket: 3, write: true }, v1::Grant { bucket: 4, write: false }],
                 scopes: vec![
                     v1::ScopedGrant { bucket: 5, prefix: "a/".into(), rights: 0b1010_0001 },
-                    v1::ScopedGrant { bucket: 6, prefix: String::new(), rights: 0b10_0000 },
+                    v1::ScopedGrant { bucket: 6, prefix: String::new(), rights: 0b100_0000 },
                     v1::ScopedGrant { bucket: 7, prefix: String::new(), rights: 0b1_0000 },
                 ],
                 create_buckets: true,

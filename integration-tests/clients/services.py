@@ -147,6 +147,7 @@ class Cluster:
     bucket, other, readonly = "photos", "backups", "archive"
     # Its versioning is the tests' to set.
     versioned = "versioned"
+    locked = "locked"
     access_key, secret_key = "AKIASUITE", "suite-secret/with+signs=="
     reader_key, reader_secret = "AKIAREADER", "reader-secret"
     maker_key, maker_secret = "AKIAMAKER", "maker-secret"
@@ -201,7 +202,13 @@ class Cluster:
             "http": {"listen": f"127.0.0.1:{http}"},
             "routing": {"strategy": "spread"},
             "backends": [backend_section(backend) for backend in self.backends],
-            "buckets": [{"name": self.bucket}, {"name": self.other}, {"name": self.readonly}, {"name": self.versioned}],
+            "buckets": [
+                {"name": self.bucket},
+                {"name": self.other},
+                {"name": self.readonly},
+                {"name": self.versioned},
+                {"name": self.locked, "object_lock": {}},
+            ],
             "credentials": [
                 {
                     "access_key_id": self.access_key,
@@ -211,6 +218,7 @@ class Cluster:
                         grant(self.other),
                         grant(self.readonly, "read"),
                         grant(self.versioned, ["read", "write", "list", "delete", "configure"]),
+                        grant(self.locked, ["read", "write", "list", "delete", "configure", "bypass_governance"]),
                     ],
                 },
                 {

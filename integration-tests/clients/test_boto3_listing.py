@@ -18,7 +18,7 @@ def listed(s3, cluster):
 
 def test_buckets(s3, cluster):
     names = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
-    assert names == sorted([cluster.bucket, cluster.other, cluster.readonly, cluster.versioned])
+    assert names == sorted([cluster.bucket, cluster.other, cluster.readonly, cluster.versioned, cluster.locked])
     s3.head_bucket(Bucket=cluster.bucket)
     assert s3.get_bucket_location(Bucket=cluster.bucket)["LocationConstraint"] in (None, "us-east-1")
     assert "Status" not in s3.get_bucket_versioning(Bucket=cluster.bucket)

@@ -14,6 +14,8 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use md5::{Digest, Md5};
 
@@ -106,6 +108,11 @@ impl Failure {
 /// MD5 in hexadecimal: the ETag that a single PUT of `bytes` gets.
 pub fn md5(bytes: &[u8]) -> String {
     hex::encode(Md5::digest(bytes))
+}
+
+/// The same as a `Content-MD5` header has it.
+pub fn content_md5(bytes: &[u8]) -> String {
+    BASE64.encode(Md5::digest(bytes))
 }
 
 /// An ETag without its quotes.

@@ -227,6 +227,7 @@ pub fn begin(bucket: i32, key: &str, size: u64, conditions: v1::Conditions) -> C
         kind: v1::WriteKind::Put.into(),
         down: Vec::new(),
         prefer: Vec::new(),
+        lock: None,
     })
 }
 

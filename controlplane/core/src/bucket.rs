@@ -4,7 +4,7 @@
 //! is deleted only when it has no object, version, open upload or intent, which is looked at under the lock that
 //! every writer holds shared.
 
-use s3o_types::{BucketId, BucketName, CorsRule, ErrorCode, LifecycleRule};
+use s3o_types::{BucketId, BucketLock, BucketName, CorsRule, ErrorCode, LifecycleRule, Versioning};
 use uuid::Uuid;
 
 use crate::call::Refusal;
@@ -30,24 +30,30 @@ pub struct BucketChange {
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
-    /// A bucket of one's own.
-    Create,
+    /// A bucket of one's own; `locks`: with Object Lock.
+    Create {
+        /// Whether it is to have Object Lock, and so to keep versions.
+        locks: bool,
+    },
     /// It gone.
     Delete,
     /// These rules instead of those that were stored; none removes them.
     Cors(Vec<CorsRule>),
     /// The same of the rules by which objects expire.
     Lifecycle(Vec<LifecycleRule>),
+    /// Object Lock, with this instead of what was said before.
+    Lock(BucketLock),
 }
 
 impl Wanted {
     /// The word in the change log.
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Create => "created",
+            Self::Create { .. } => "created",
             Self::Delete => "deleted",
             Self::Cors(_) => "cors",
             Self::Lifecycle(_) => "lifecycle",
+            Self::Lock(_) => "object_lock",
         }
     }
 }
@@ -65,10 +71,13 @@ pub struct Facts {
     pub may_configure: bool,
     /// Buckets that the access key has made.
     pub owned: u64,
+    /// A data plane or a replica that is connected and does not know versions.
+    pub lacking: Option<String>,
 }
 
 /// A bucket as a change sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a column")]
 pub struct Named {
     /// Its number.
     pub id: BucketId,
@@ -80,6 +89,10 @@ pub struct Named {
     pub declares_cors: bool,
     /// YAML says what expires.
     pub declares_lifecycle: bool,
+    /// YAML says that it has Object Lock.
+    pub declares_lock: bool,
+    /// Whether it keeps versions.
+    pub versioning: Versioning,
     /// The access key that made it.
     pub owner: Option<String>,
 }
@@ -90,13 +103,18 @@ pub enum Step {
     /// Nothing: it was done before, by this operation.
     Done,
     /// A row for the bucket, and a grant to all of it for who asks.
-    Create,
+    Create {
+        /// With Object Lock.
+        locks: bool,
+    },
     /// The bucket's lock, exclusively; then [`empty`] says whether it goes.
     Delete(BucketId),
     /// Its CORS rules.
     Cors(BucketId),
     /// Its lifecycle rules.
     Lifecycle(BucketId),
+    /// The bucket's lock, exclusively; then its Object Lock, if it still keeps versions.
+    Lock(BucketId),
 }
 
 /// What a bucket still has.
@@ -134,14 +152,15 @@ pub fn decide(change: &BucketChange, facts: &Facts) -> Result<Step, Refusal> {
         return Ok(Step::Done);
     }
     match &change.wanted {
-        Wanted::Create => create(change, facts),
+        Wanted::Create { locks } => create(change, facts, *locks),
         Wanted::Delete => delete(facts),
         Wanted::Cors(_) => cors(facts),
         Wanted::Lifecycle(_) => lifecycle(facts),
+        Wanted::Lock(_) => lock(facts),
     }
 }
 
-fn create(change: &BucketChange, facts: &Facts) -> Result<Step, Refusal> {
+fn create(change: &BucketChange, facts: &Facts, locks: bool) -> Result<Step, Refusal> {
     if let Some(named) = &facts.named {
         return Err(taken(change, named));
     }
@@ -152,7 +171,12 @@ fn create(change: &BucketChange, facts: &Facts) -> Result<Step, Refusal> {
         let why = format!("the access key has {} buckets, at most {MAX_OWNED} are allowed", facts.owned);
         return Err(Refusal::new(ErrorCode::TooManyBuckets, why));
     }
-    Ok(Step::Create)
+    // As where versioning is enabled: it would take `null` for the current version, whichever that is.
+    if let Some(name) = facts.lacking.as_ref().filter(|_| locks) {
+        let why = format!("`{name}` is of a release that does not know versions; upgrade it first");
+        return Err(Refusal::new(ErrorCode::FeatureRequired, why));
+    }
+    Ok(Step::Create { locks })
 }
 
 fn taken(change: &BucketChange, named: &Named) -> Refusal {
@@ -197,6 +221,24 @@ fn lifecycle(facts: &Facts) -> Result<Step, Refusal> {
     Ok(Step::Lifecycle(named.id))
 }
 
+fn lock(facts: &Facts) -> Result<Step, Refusal> {
+    let named = configurable(facts)?;
+    if named.declares_lock {
+        let why = "the bucket's Object Lock is declared in the cluster's configuration file, and is changed there only";
+        return Err(denied(why));
+    }
+    if named.versioning != Versioning::Enabled {
+        return Err(lacks_versioning());
+    }
+    Ok(Step::Lock(named.id))
+}
+
+/// S3's sentence (S3 API reference, `PutObjectLockConfiguration`).
+pub fn lacks_versioning() -> Refusal {
+    let why = "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration";
+    Refusal::new(ErrorCode::InvalidBucketState, why)
+}
+
 fn configurable(facts: &Facts) -> Result<&Named, Refusal> {
     let named = facts.named.as_ref().filter(|named| named.state == BucketState::Active);
     let named = named.ok_or_else(|| Refusal::new(ErrorCode::NoSuchBucket, "the bucket does not exist"))?;
@@ -236,6 +278,8 @@ mod tests {
             declared: false,
             declares_cors: false,
             declares_lifecycle: false,
+            declares_lock: false,
+            versioning: Versioning::Off,
             owner: Some("me".to_owned()),
         }
     }
@@ -247,10 +291,10 @@ mod tests {
     #[test]
     fn only_who_may_creates() {
         let may = Facts { may_create: true, ..Facts::default() };
-        assert_eq!(code(Wanted::Create, &may), Ok(Step::Create));
-        assert_eq!(code(Wanted::Create, &Facts::default()), Err(ErrorCode::AccessDenied));
+        assert_eq!(code(Wanted::Create { locks: false }, &may), Ok(Step::Create { locks: false }));
+        assert_eq!(code(Wanted::Create { locks: false }, &Facts::default()), Err(ErrorCode::AccessDenied));
         let full = Facts { owned: MAX_OWNED, ..may };
-        assert_eq!(code(Wanted::Create, &full), Err(ErrorCode::TooManyBuckets));
+        assert_eq!(code(Wanted::Create { locks: false }, &full), Err(ErrorCode::TooManyBuckets));
     }
 
     #[test]
@@ -265,9 +309,17 @@ mod tests {
             (declared, ErrorCode::BucketAlreadyExists),
             (deleting, ErrorCode::OperationAborted),
         ] {
-            assert_eq!(code(Wanted::Create, &with(named.clone())), Err(expected), "{named:?}");
+            assert_eq!(
+                code(Wanted::Create { locks: false }, &with(named.clone())),
+                Err(expected),
+                "{named:?}"
+            );
             let repeated = Facts { repeated: true, ..with(named) };
-            assert_eq!(code(Wanted::Create, &repeated), Ok(Step::Done), "a repeat gets the first outcome");
+            assert_eq!(
+                code(Wanted::Create { locks: false }, &repeated),
+                Ok(Step::Done),
+                "a repeat gets the first outcome"
+            );
         }
     }
 
@@ -286,6 +338,27 @@ mod tests {
         assert_eq!(code(Wanted::Lifecycle(vec![]), &facts(expires)), Err(ErrorCode::AccessDenied));
         let rules = Named { declares_cors: true, ..declared };
         assert_eq!(code(Wanted::Cors(vec![]), &facts(rules)), Err(ErrorCode::AccessDenied));
+    }
+
+    #[test]
+    fn locks_only_what_keeps_versions() {
+        let facts = |versioning, declares_lock| {
+            let named = Named { declares_lock, versioning, ..mine() };
+            Facts { may_configure: true, named: Some(named), ..Facts::default() }
+        };
+        let lock = || Wanted::Lock(BucketLock::default());
+        assert_eq!(code(lock(), &facts(Versioning::Enabled, false)), Ok(Step::Lock(BucketId(7))));
+        assert_eq!(code(lock(), &facts(Versioning::Enabled, true)), Err(ErrorCode::AccessDenied));
+        for versioning in [Versioning::Off, Versioning::Suspended] {
+            assert_eq!(code(lock(), &facts(versioning, false)), Err(ErrorCode::InvalidBucketState));
+        }
+        let not_allowed = Facts { may_configure: false, ..facts(Versioning::Enabled, false) };
+        assert_eq!(code(lock(), &not_allowed), Err(ErrorCode::AccessDenied));
+        let may = Facts { may_create: true, ..Facts::default() };
+        assert_eq!(code(Wanted::Create { locks: true }, &may), Ok(Step::Create { locks: true }));
+        let old = Facts { lacking: Some("dp-1".to_owned()), ..may };
+        assert_eq!(code(Wanted::Create { locks: true }, &old), Err(ErrorCode::FeatureRequired));
+        assert_eq!(code(Wanted::Create { locks: false }, &old), Ok(Step::Create { locks: false }));
     }
 
     #[test]

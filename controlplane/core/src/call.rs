@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use s3o_types::{
     BackendId, BlobName, BucketId, Checksums, Conditions, Digest, Encoding, ErrorCode, Etag, Extent, Gen,
-    ObjectAttributes, Op, Seq, Timestamp, UploadId, VersionId, VersionRef,
+    ObjectAttributes, ObjectLock, Op, Retention, Seq, Timestamp, UploadId, VersionId, VersionRef,
 };
 use uuid::Uuid;
 
@@ -49,6 +49,8 @@ pub enum Call {
     Delete(Delete),
     /// Give the current version other tags.
     SetTags(SetTags),
+    /// Change what keeps a version.
+    SetLock(SetLock),
     /// Open a multipart upload.
     CreateUpload(CreateUpload),
     /// Make its parts the current version.
@@ -81,6 +83,7 @@ impl Call {
             Self::Abort(c) => (c.intent.bucket, &c.intent.key),
             Self::Delete(c) => (c.bucket, &c.key),
             Self::SetTags(c) => (c.bucket, &c.key),
+            Self::SetLock(c) => (c.bucket, &c.key),
             Self::CreateUpload(c) => (c.bucket, &c.key),
             Self::CompleteUpload(c) => (c.bucket, &c.key),
             Self::AbortUpload(c) => (c.bucket, &c.key),
@@ -123,6 +126,7 @@ impl Call {
         match self {
             Self::Delete(c) => c.version,
             Self::SetTags(c) => c.version,
+            Self::SetLock(c) => c.version,
             Self::Begin(_)
             | Self::Retarget(_)
             | Self::Commit(_)
@@ -160,6 +164,7 @@ impl Call {
             | Self::Retarget(_)
             | Self::Abort(_)
             | Self::SetTags(_)
+            | Self::SetLock(_)
             | Self::CreateUpload(_)
             | Self::AbortUpload(_)
             | Self::BeginCopy(_)
@@ -189,6 +194,8 @@ pub struct Begin {
     pub down: Vec<BackendId>,
     /// Backends to take first when they qualify.
     pub prefer: Vec<BackendId>,
+    /// What the version is to be kept by, checked here to spare the upload; Commit has it among the attributes.
+    pub lock: ObjectLock,
 }
 
 /// A part of a multipart upload.
@@ -308,6 +315,9 @@ pub struct Delete {
     pub conditions: Conditions,
     /// The version or marker that is to go for good; `None`: whatever is current is to be current no more.
     pub version: Option<VersionRef>,
+    /// Whether it is meant for a version that a governance retention keeps too. It is looked at only where the access key
+    /// has the right to that.
+    pub bypass_governance: bool,
 }
 
 /// Gives a version of a key other tags. Where none is named, whichever version is current when the call is decided
@@ -322,6 +332,31 @@ pub struct SetTags {
     pub tags: BTreeMap<String, String>,
     /// Which version; `None`: the current one.
     pub version: Option<VersionRef>,
+}
+
+/// Changes what keeps a version of a key, the current one where none is named (S3 API reference, `PutObjectRetention`,
+/// `PutObjectLegalHold`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetLock {
+    /// The virtual bucket.
+    pub bucket: BucketId,
+    /// The object's key.
+    pub key: String,
+    /// Which version; `None`: the current one.
+    pub version: Option<VersionRef>,
+    /// What changes.
+    pub change: LockChange,
+    /// As in [`Delete`].
+    pub bypass_governance: bool,
+}
+
+/// One of the two things that keep a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockChange {
+    /// This one in the place of what was; `None` removes it.
+    Retention(Option<Retention>),
+    /// On or off.
+    LegalHold(bool),
 }
 
 /// Opens a multipart upload; its id is the operation's.
@@ -590,6 +625,11 @@ pub enum Outcome {
     },
     /// The version has the tags.
     TagsSet {
+        /// Which one; `None` while the bucket was never versioned.
+        version: Option<VersionRef>,
+    },
+    /// The version is kept so.
+    LockSet {
         /// Which one; `None` while the bucket was never versioned.
         version: Option<VersionRef>,
     },

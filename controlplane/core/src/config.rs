@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use s3o_types::{
-    AckLevel, BackendId, BackendSpec, BackendState, BucketId, BucketName, CorsRule, Credentials,
+    AckLevel, BackendId, BackendSpec, BackendState, BucketId, BucketLock, BucketName, CorsRule, Credentials,
     DegradedReads, LifecycleRule, Quirks, Scope, Secret, Timestamp, Versioning,
 };
 use uuid::Uuid;
@@ -95,8 +95,17 @@ pub struct DeclaredBucket {
     pub lifecycle: Vec<LifecycleRule>,
     /// Whether it keeps versions; `None`: not said, so that clients may.
     pub versioning: Option<Versioning>,
+    /// Its Object Lock, with which it keeps versions; `None`: not said, so that clients may.
+    pub lock: Option<BucketLock>,
     /// What readers get while the database cannot be asked.
     pub degraded_reads: DegradedReads,
+}
+
+impl DeclaredBucket {
+    /// Whether it keeps versions by what is said of it: what has Object Lock does.
+    pub fn keeps_versions(&self) -> Option<Versioning> {
+        if self.lock.is_some() { Some(Versioning::Enabled) } else { self.versioning }
+    }
 }
 
 /// An access key in YAML.
@@ -208,6 +217,8 @@ pub struct BucketConfig {
     pub lifecycle: Vec<LifecycleRule>,
     /// Whether it keeps versions.
     pub versioning: Versioning,
+    /// Its Object Lock, where it has one.
+    pub lock: Option<BucketLock>,
     /// What readers get while the database cannot be asked.
     pub degraded_reads: DegradedReads,
 }

@@ -35,6 +35,8 @@ pub struct Effects {
     pub put_objects: Vec<ObjectRow>,
     /// Current versions whose tags are others now; nothing else of the row changed.
     pub set_tags: Vec<ObjectRow>,
+    /// Versions, current or not, that are kept by something else now; nothing else of the row changed.
+    pub set_locks: Vec<ObjectRow>,
     /// Keys that have no current version any more.
     pub drop_objects: Vec<(BucketId, String)>,
     /// Versions besides the current ones, and what becomes current or ceases to be by them.

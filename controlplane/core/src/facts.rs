@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use s3o_types::{
-    AckLevel, BackendId, BackendState, BlobName, BucketId, Extent, LifecycleRule, Op, Place, Scope, Seq,
-    Timestamp, UploadId, VersionId, Versioning,
+    AckLevel, BackendId, BackendState, BlobName, BucketId, BucketLock, Extent, LifecycleRule, Op, Place,
+    Scope, Seq, Timestamp, UploadId, VersionId, Versioning,
 };
 
 use crate::config::{BucketState, Routing};
@@ -32,6 +32,8 @@ pub struct BucketFacts {
     pub max_object_size: Option<u64>,
     /// Whether it keeps versions.
     pub versioning: Versioning,
+    /// Its Object Lock, where it has one.
+    pub lock: Option<BucketLock>,
 }
 
 /// A backend as the transaction sees it, its usage summed over all slots under the lock of slot 0.

@@ -68,11 +68,17 @@ pub enum Logged {
     BlobOrphaned,
     /// A foreign key became the current version.
     Imported,
+    /// A version got another retention, or a legal hold was put on it or taken off.
+    LockSet,
+    /// Refused at commit: what it would replace is locked.
+    Locked,
+    /// Refused at commit: the bucket has no Object Lock, and the write asked for one.
+    LockMissing,
 }
 
 impl Logged {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 32] = [
         Self::Committed,
         Self::Promoted,
         Self::Deleted,
@@ -102,6 +108,9 @@ impl Logged {
         Self::CopyAttached,
         Self::BlobOrphaned,
         Self::Imported,
+        Self::LockSet,
+        Self::Locked,
+        Self::LockMissing,
     ];
 
     /// Its number in the change log.
@@ -136,6 +145,9 @@ impl Logged {
             Self::CopyAttached => 40,
             Self::BlobOrphaned => 41,
             Self::Imported => 42,
+            Self::LockSet => 50,
+            Self::Locked => 51,
+            Self::LockMissing => 52,
         }
     }
 
@@ -194,6 +206,14 @@ impl LoggedOutcome {
             Logged::DeletedNothing => self.deleted(false, false),
             Logged::Aborted => Outcome::Aborted,
             Logged::TagsSet => Outcome::TagsSet { version: self.version },
+            Logged::LockSet => Outcome::LockSet { version: self.version },
+            Logged::Locked => {
+                let why = "Access Denied because object protected by object lock.";
+                Refusal::new(ErrorCode::AccessDenied, why).into()
+            }
+            Logged::LockMissing => {
+                Refusal::new(ErrorCode::InvalidRequest, "Bucket is missing Object Lock Configuration").into()
+            }
             Logged::Dropped | Logged::Superseded | Logged::Lost => {
                 lost("the write was given up before it was committed")
             }

@@ -6,7 +6,7 @@
 
 use s3o_types::{BucketId, ErrorCode, Op, Seq, Timestamp, VersionId, VersionRef, Versioning};
 
-use crate::call::{Call, Delete, Expire, Expiring, GiveUp, Refusal, SetTags};
+use crate::call::{Call, Delete, Expire, Expiring, GiveUp, Refusal, SetLock, SetTags};
 use crate::config::BucketState;
 use crate::facts::CurrentObject;
 use crate::listing::ListedObject;
@@ -48,7 +48,8 @@ impl Wanted {
         }
         let (named, newest) = match call {
             Call::Delete(Delete { version: Some(named), .. }) => (*named, true),
-            Call::SetTags(SetTags { version: Some(named), .. }) => (*named, false),
+            Call::SetTags(SetTags { version: Some(named), .. })
+            | Call::SetLock(SetLock { version: Some(named), .. }) => (*named, false),
             Call::Expire(Expire { what: Expiring::Noncurrent { version, is_null }, .. }) => {
                 (VersionRef::of(*version, *is_null), true)
             }
@@ -216,6 +217,7 @@ pub struct SetVersioning {
 
 /// What that is decided from, read under the bucket's lock, which every writer holds shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a column, or a row that is there")]
 pub struct VersioningFacts {
     /// Whether it was done before, by the same operation.
     pub done: bool,
@@ -225,6 +227,8 @@ pub struct VersioningFacts {
     pub state: Option<BucketState>,
     /// What it is now.
     pub versioning: Versioning,
+    /// Whether it has Object Lock.
+    pub locks: bool,
     /// Whether the configuration file says it.
     pub declared: bool,
     /// A data plane or a replica that is connected and does not know versions.
@@ -233,7 +237,7 @@ pub struct VersioningFacts {
 
 /// Whether there is something to change.
 pub fn set_versioning(wanted: Versioning, facts: &VersioningFacts) -> Result<bool, Refusal> {
-    let VersioningFacts { done, may, state, versioning, declared, lacking } = facts;
+    let VersioningFacts { done, may, state, versioning, locks, declared, lacking } = facts;
     if *done {
         return Ok(false);
     }
@@ -251,6 +255,11 @@ pub fn set_versioning(wanted: Versioning, facts: &VersioningFacts) -> Result<boo
     }
     if wanted == Versioning::Off {
         return Err(Refusal::new(ErrorCode::InvalidArgument, "versioning can be suspended, but not undone"));
+    }
+    if *locks {
+        // S3's sentence (S3 API reference, `PutBucketVersioning`).
+        let why = "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.";
+        return Err(Refusal::new(ErrorCode::InvalidBucketState, why));
     }
     if *declared {
         let why = format!(
@@ -279,6 +288,7 @@ mod tests {
             may: true,
             state: Some(BucketState::Active),
             versioning: Versioning::Off,
+            locks: false,
             declared: false,
             lacking: None,
         }
@@ -305,6 +315,9 @@ mod tests {
     #[test]
     fn versioning_is_refused() {
         use Versioning::{Enabled, Suspended};
+        let locks = VersioningFacts { locks: true, versioning: Enabled, ..facts() };
+        assert_eq!(code(Suspended, &locks), ErrorCode::InvalidBucketState);
+        assert_eq!(set_versioning(Enabled, &locks), Ok(false), "it is what it must be");
         assert_eq!(code(Enabled, &VersioningFacts { may: false, ..facts() }), ErrorCode::AccessDenied);
         assert_eq!(code(Enabled, &VersioningFacts { state: None, ..facts() }), ErrorCode::NoSuchBucket);
         let gone = VersioningFacts { state: Some(BucketState::Deleting), ..facts() };

@@ -227,6 +227,7 @@ fn bucket(config: &BucketConfig) -> v1::BucketStatus {
         cors: _,
         lifecycle: _,
         versioning,
+        lock: _,
         degraded_reads: _,
     } = config;
     v1::BucketStatus {

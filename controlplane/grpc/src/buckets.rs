@@ -10,6 +10,7 @@ use tracing::debug;
 
 use crate::field::{self, Bad, no_nul};
 use crate::lifecycle;
+use crate::object_lock;
 use crate::session::configuration::configuration as to_wire;
 use crate::status::port_failed;
 use crate::wiring::Wiring;
@@ -35,12 +36,14 @@ fn change_of(request: v1::ChangeBucketRequest) -> Result<BucketChange, Bad> {
     let v1::ChangeBucketRequest { op, request_id, access_key, name, change } = request;
     debug!(%request_id, name, "change of a bucket");
     let wanted = match change {
-        Some(Change::Create(v1::CreateBucket {})) => Wanted::Create,
+        Some(Change::Create(v1::CreateBucket {})) => Wanted::Create { locks: false },
+        Some(Change::CreateLocked(v1::CreateLockedBucket {})) => Wanted::Create { locks: true },
         Some(Change::Delete(v1::DeleteBucket {})) => Wanted::Delete,
         Some(Change::SetCors(v1::SetCors { rules })) => {
             Wanted::Cors(rules.into_iter().map(rule).collect::<Result<_, _>>()?)
         }
         Some(Change::SetLifecycle(v1::SetLifecycle { rules })) => Wanted::Lifecycle(lifecycle::rules(rules)?),
+        Some(Change::SetLock(lock)) => Wanted::Lock(object_lock::bucket_from_wire(lock)?),
         None => return Err(Bad::new("change", "is missing, or one that this release does not know")),
     };
     let name: BucketName = name.parse().map_err(|why: String| Bad::new("name", why))?;

@@ -16,6 +16,7 @@ mod in_process;
 mod incoming;
 mod lifecycle;
 mod list;
+mod object_lock;
 mod operations;
 mod probe;
 mod rebalance;

@@ -1,6 +1,6 @@
 //! The self-description: what a blob says of itself in the one header `x-amz-meta-s3o`.
 //!
-//! Form: `1 k=blob s=42 i=1 c=… kid=… cs=… z=…`: the format's version, then fields in any order,
+//! Form: `1 k=blob s=42 i=1 c=… kid=… cs=… z=… l=g1767225600000000 h=1`: the format's version, then fields in any order,
 //! values percent-encoded. Invariants: at most 200 bytes; fields that a newer release added are
 //! passed over; another format version is an error, since it may mean something else by the same
 //! words. The form is stored data: it cannot change once someone has data.
@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use s3o_types::Encoding;
+use s3o_types::{Encoding, ObjectLock, Retention, RetentionMode, Timestamp};
 
 /// The greatest length of the header's value in bytes (DESIGN §3).
 pub const MAX_BYTES: usize = 200;
@@ -37,6 +37,9 @@ pub struct SelfDescription {
     pub encoding: Encoding,
     /// Some of the object's attributes are not on the blob: only database and journal have them.
     pub incomplete: bool,
+    /// What the version is to be kept by, as its writer asked for it. What its bucket retains by itself is decided later, and
+    /// what was changed since is in the journal.
+    pub lock: ObjectLock,
 }
 
 /// Why a description could not be written or read.
@@ -59,7 +62,8 @@ pub enum DescribeError {
 impl SelfDescription {
     /// Of a plain blob of `size` bytes.
     pub fn plain(size: u64) -> Self {
-        Self { kind: BlobKind::Blob, size, encoding: Encoding::default(), incomplete: false }
+        let (encoding, lock) = (Encoding::default(), ObjectLock::default());
+        Self { kind: BlobKind::Blob, size, encoding, incomplete: false, lock }
     }
 
     /// The header's value.
@@ -84,6 +88,17 @@ impl SelfDescription {
         if self.encoding.chunk_size != 0 {
             field("cs", &self.encoding.chunk_size.to_string());
         }
+        let ObjectLock { retention, legal_hold } = self.lock;
+        if let Some(Retention { mode, until }) = retention {
+            let letter = match mode {
+                RetentionMode::Governance => 'g',
+                RetentionMode::Compliance => 'c',
+            };
+            field("l", &format!("{letter}{}", until.0));
+        }
+        if let Some(on) = legal_hold {
+            field("h", if on { "1" } else { "0" });
+        }
         if text.len() > MAX_BYTES { Err(DescribeError::TooLong(text.len())) } else { Ok(text) }
     }
 
@@ -106,6 +121,8 @@ impl SelfDescription {
                 "kid" => description.encoding.key_id = unescape(value)?,
                 "z" => description.encoding.compression = unescape(value)?,
                 "cs" => description.encoding.chunk_size = parse_number(value)?,
+                "l" => description.lock.retention = Some(parse_retention(value)?),
+                "h" => description.lock.legal_hold = Some(value == "1"),
                 _ => {}
             }
         }
@@ -121,6 +138,16 @@ fn parse_kind(value: &str) -> Result<BlobKind, DescribeError> {
         "manifest" => Ok(BlobKind::Manifest),
         other => Err(DescribeError::UnknownKind(other.to_owned())),
     }
+}
+
+/// A mode that is not known may hold longer than those that are: it is an error, not none.
+fn parse_retention(value: &str) -> Result<Retention, DescribeError> {
+    let (mode, until) = match value.split_at_checked(1) {
+        Some(("g", until)) => (RetentionMode::Governance, until),
+        Some(("c", until)) => (RetentionMode::Compliance, until),
+        _ => return Err(DescribeError::Broken("a retention is none")),
+    };
+    Ok(Retention { mode, until: Timestamp(parse_number(until)?) })
 }
 
 fn parse_number<N: std::str::FromStr>(value: &str) -> Result<N, DescribeError> {
@@ -140,12 +167,20 @@ mod tests {
 
     fn descriptions() -> impl Strategy<Value = SelfDescription> {
         let kind = prop_oneof![Just(BlobKind::Blob), Just(BlobKind::Manifest)];
-        (kind, any::<u64>(), "\\PC{0,6}", "[a-z0-9-]{0,30}", any::<u32>(), "[a-z]{0,5}", any::<bool>())
-            .prop_map(|(kind, size, cipher, key_id, chunk_size, compression, incomplete)| SelfDescription {
-                kind,
-                size,
-                encoding: Encoding { cipher, key_id, chunk_size, compression },
-                incomplete,
+        let mode = prop_oneof![Just(RetentionMode::Governance), Just(RetentionMode::Compliance)];
+        let retention =
+            (mode, 0_i64..1 << 60).prop_map(|(mode, until)| Retention { mode, until: Timestamp(until) });
+        let lock = (prop::option::of(retention), any::<Option<bool>>())
+            .prop_map(|(retention, legal_hold)| ObjectLock { retention, legal_hold });
+        (kind, any::<u64>(), "\\PC{0,4}", "[a-z0-9-]{0,20}", any::<u32>(), "[a-z]{0,5}", any::<bool>(), lock)
+            .prop_map(|(kind, size, cipher, key_id, chunk_size, compression, incomplete, lock)| {
+                SelfDescription {
+                    kind,
+                    size,
+                    encoding: Encoding { cipher, key_id, chunk_size, compression },
+                    incomplete,
+                    lock,
+                }
             })
     }
 

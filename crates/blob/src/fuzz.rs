@@ -32,8 +32,7 @@ const OF_DESCRIPTIONS: &[&str] = &[
 
 /// As this release writes them, and as another may.
 fn description() -> impl Strategy<Value = String> {
-    let fields =
-        "( i=1)?( c=[a-z%0-9]{1,6})?( kid=[a-zA-Z0-9.-]{1,40})?( z=zstd)?( cs=[0-9]{1,9})?( new=[a-z]{0,5})?";
+    let fields = "( i=1)?( c=[a-z%0-9]{1,6})?( kid=[a-zA-Z0-9.-]{1,40})?( z=zstd)?( cs=[0-9]{1,9})?( l=[gcx][0-9]{1,20})?( h=[012])?( new=[a-z]{0,5})?";
     ("1 k=(blob|manifest) s=[0-9]{1,12}", fields).prop_map(|(start, fields)| start + &fields)
 }
 

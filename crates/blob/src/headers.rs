@@ -82,6 +82,7 @@ pub fn to_blob_headers(
         || attributes.headers.website_redirect.is_some()
         || attributes.headers.storage_class.is_some();
     description.incomplete |= !complete || elsewhere;
+    description.lock = attributes.lock;
     let text = description.format()?;
     let value = HeaderValue::try_from(text).map_err(|_| DescribeError::Broken("not a header value"))?;
     out.push((HeaderName::from_static(META_DESCRIPTION), value));
@@ -172,6 +173,7 @@ pub fn from_blob_headers(headers: &HeaderMap) -> Result<StoredBlob, HeadersError
     let mut description = SelfDescription::parse(description)?;
     let bucket_key = headers.get(META_KEY).map(decode_key).transpose()?;
     let mut attributes = read_content_headers(headers);
+    attributes.lock = description.lock;
     for (name, value) in headers {
         let Some(name) = name.as_str().strip_prefix(META_PREFIX) else { continue };
         if name.starts_with(OUR_NAMES) {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use http::HeaderMap;
 use proptest::prelude::*;
 use s3o_blob::{META_DESCRIPTION, META_KEY, SelfDescription, from_blob_headers, to_blob_headers};
-use s3o_types::{ContentHeaders, ObjectAttributes};
+use s3o_types::{ContentHeaders, ObjectAttributes, ObjectLock, Retention, RetentionMode, Timestamp};
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof!["[ -~]{0,40}", "\\PC{0,20}", "(=\\?|%s3o:|%20|  | |é){0,6}"]
@@ -27,10 +27,15 @@ fn attributes() -> impl Strategy<Value = ObjectAttributes> {
     let names = prop_oneof!["[a-z0-9_-]{1,12}", "s3o[a-z-]{0,4}", "[A-Z é]{1,3}"];
     let metadata = prop::collection::btree_map(names, prop_oneof![9 => text(), 1 => "[a-z]{900}"], 0..6);
     let tags = prop_oneof![4 => Just(BTreeMap::new()), 1 => Just(BTreeMap::from([("a".to_owned(), "b".to_owned())]))];
-    (headers, metadata, tags).prop_map(|(headers, metadata, tags)| ObjectAttributes {
+    let lock = prop::option::of(0_i64..1 << 55).prop_map(|until| {
+        let retention = Retention { mode: RetentionMode::Compliance, until: Timestamp(until.unwrap_or(0)) };
+        ObjectLock { retention: until.map(|_| retention), legal_hold: until.map(|until| until % 2 == 0) }
+    });
+    (headers, metadata, tags, lock).prop_map(|(headers, metadata, tags, lock)| ObjectAttributes {
         headers,
         metadata,
         tags,
+        lock,
     })
 }
 
@@ -44,6 +49,7 @@ proptest! {
         let headers: HeaderMap = sent.into_iter().collect();
         let stored = from_blob_headers(&headers).unwrap();
         prop_assert_eq!(stored.description.size, 7);
+        prop_assert_eq!(stored.attributes.lock, attributes.lock, "complete or not");
         if stored.description.incomplete {
             // What is there is right all the same.
             for (name, value) in &stored.attributes.metadata {

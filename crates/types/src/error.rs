@@ -56,6 +56,10 @@ pub enum ErrorCode {
     NoSuchVersion,
     /// What is named is a delete marker.
     MethodNotAllowed,
+    /// The bucket lacks what the request is about.
+    InvalidRequest,
+    /// The bucket is not in a state in which this can be done.
+    InvalidBucketState,
 }
 
 /// What a code means on each surface.
@@ -81,7 +85,7 @@ const fn row(s3: &'static str, http: u16, grpc: i32, fault: Fault, retryable: bo
 
 impl ErrorCode {
     /// All of them, in the order of their wire numbers.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::AccessDenied,
         Self::NoSuchBucket,
         Self::NoSuchKey,
@@ -104,6 +108,8 @@ impl ErrorCode {
         Self::OperationAborted,
         Self::NoSuchVersion,
         Self::MethodNotAllowed,
+        Self::InvalidRequest,
+        Self::InvalidBucketState,
     ];
 
     /// THE table.
@@ -132,6 +138,8 @@ impl ErrorCode {
             Self::OperationAborted => row("OperationAborted", 409, 10, Client, true, 34),
             Self::NoSuchVersion => row("NoSuchVersion", 404, 5, Client, false, 20),
             Self::MethodNotAllowed => row("MethodNotAllowed", 405, 9, Client, false, 21),
+            Self::InvalidRequest => row("InvalidRequest", 400, 9, Client, false, 40),
+            Self::InvalidBucketState => row("InvalidBucketState", 409, 6, Client, false, 41),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod error;
 pub mod etag;
 pub mod ids;
 pub mod lifecycle;
+pub mod lock;
 pub mod object;
 mod probe;
 pub mod rights;
@@ -28,6 +29,10 @@ pub use etag::Etag;
 pub use ids::{BackendId, BucketId, Extent, Gen, Op, Place, Seq, UploadId};
 pub use lifecycle::{
     LifecycleDate, LifecycleRule, MAX_LIFECYCLE_RULES, MAX_NEWER_VERSIONS, lifecycle_problem,
+};
+pub use lock::{
+    BucketLock, DefaultRetention, Held, MAX_RETENTION_DAYS, MAX_RETENTION_YEARS, ObjectLock, Retention,
+    RetentionMode, RetentionPeriod,
 };
 pub use object::{Checksums, Conditions, ContentHeaders, Encoding, ObjectAttributes};
 pub use probe::{ProbeFinding, ProbeVerdict};

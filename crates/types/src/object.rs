@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::etag::Etag;
+use crate::lock::ObjectLock;
 
 /// The standard headers that S3 stores and returns.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -36,7 +37,7 @@ pub struct ContentHeaders {
     pub storage_class: Option<String>,
 }
 
-/// Headers, user metadata and tags of a version.
+/// Headers, user metadata, tags and lock of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ObjectAttributes {
@@ -48,6 +49,9 @@ pub struct ObjectAttributes {
     /// Object tags.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// What keeps it from being removed.
+    #[serde(skip_serializing_if = "ObjectLock::is_none")]
+    pub lock: ObjectLock,
 }
 
 /// The additional checksums of a version, base64 as S3 writes them.

@@ -16,11 +16,15 @@ pub enum Right {
     /// Change the bucket's own settings, and delete the bucket where it was made through the API. Of the whole
     /// bucket only: under a prefix it means nothing.
     Configure,
+    /// Remove and unlock versions that a governance retention keeps, by a request that says so. No word and no other right
+    /// includes it.
+    BypassGovernance,
 }
 
 impl Right {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Read, Self::Write, Self::List, Self::Delete, Self::Configure];
+    pub const ALL: [Self; 6] =
+        [Self::Read, Self::Write, Self::List, Self::Delete, Self::Configure, Self::BypassGovernance];
 
     /// The word in configuration.
     pub const fn as_str(self) -> &'static str {
@@ -30,6 +34,7 @@ impl Right {
             Self::List => "list",
             Self::Delete => "delete",
             Self::Configure => "configure",
+            Self::BypassGovernance => "bypass_governance",
         }
     }
 
@@ -61,8 +66,10 @@ impl Rights {
     pub const READ: Self = Self(Right::Read.bit() | Right::List.bit());
     /// What `access: read_write` has always meant: everything about objects.
     pub const ALL: Self = Self(Self::READ.0 | Right::Write.bit() | Right::Delete.bit());
+    /// What whoever makes a bucket may do there.
+    pub const OWNER: Self = Self(Self::ALL.0 | Right::Configure.bit());
     /// Every right that this release knows.
-    pub const KNOWN: Self = Self(Self::ALL.0 | Right::Configure.bit());
+    pub const KNOWN: Self = Self(Self::OWNER.0 | Right::BypassGovernance.bit());
 
     /// With one more.
     #[must_use]
@@ -82,7 +89,7 @@ impl Rights {
 
     /// By its number.
     pub const fn from_bits(bits: u32) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "the bits that are known are the lowest five")]
+        #[expect(clippy::cast_possible_truncation, reason = "the bits that are known are the lowest six")]
         Self(bits as u8 & Self::KNOWN.0)
     }
 }
@@ -125,6 +132,7 @@ mod tests {
         assert_eq!(Rights::from_bits(u32::MAX), Rights::KNOWN, "what is not known is not granted");
         assert_eq!(Right::ALL.into_iter().collect::<Rights>(), Rights::KNOWN);
         assert!(!Rights::ALL.contains(Right::Configure), "it is off unless it is granted");
+        assert!(!Rights::OWNER.contains(Right::BypassGovernance), "so is this, for everybody");
         assert!(Rights::READ.contains(Right::List) && !Rights::READ.contains(Right::Delete));
     }
 

@@ -9,8 +9,14 @@ use super::{Caller, Failure, lifecycle};
 
 impl Caller {
     /// Makes a bucket of the caller's own. Answers the generation of the configuration that has it, as all of these do.
-    pub(crate) async fn create_bucket(&self, name: &str) -> Result<i64, Failure> {
-        self.change_bucket(name, Change::Create(v1::CreateBucket {})).await
+    /// `locks`: with Object Lock.
+    pub(crate) async fn create_bucket(&self, name: &str, locks: bool) -> Result<i64, Failure> {
+        let change = if locks {
+            Change::CreateLocked(v1::CreateLockedBucket {})
+        } else {
+            Change::Create(v1::CreateBucket {})
+        };
+        self.change_bucket(name, change).await
     }
 
     /// Deletes a bucket that is empty.
@@ -30,7 +36,7 @@ impl Caller {
         self.change_bucket(name, Change::SetLifecycle(v1::SetLifecycle { rules })).await
     }
 
-    async fn change_bucket(&self, name: &str, change: Change) -> Result<i64, Failure> {
+    pub(super) async fn change_bucket(&self, name: &str, change: Change) -> Result<i64, Failure> {
         let request = v1::ChangeBucketRequest {
             op: uuid_bytes(self.op),
             request_id: self.request_id.clone(),

@@ -11,8 +11,8 @@ use s3o_proto::v1;
 use s3o_proto::v1::operation::Call;
 use s3o_proto::v1::outcome::Result as Outcome;
 use s3o_types::{
-    BackendId, BucketId, Checksums, Conditions, ErrorCode, Etag, ObjectAttributes, Timestamp, VersionId,
-    VersionRef,
+    BackendId, BucketId, Checksums, Conditions, ErrorCode, Etag, ObjectAttributes, ObjectLock, Timestamp,
+    VersionId, VersionRef,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -23,7 +23,7 @@ use super::convert::{
     version_ref,
 };
 use super::located::{Located, located_of};
-use super::{Control, database};
+use super::{Control, database, object_lock};
 
 /// How long "briefly unable" is believed for a call before the body.
 pub(super) const BUSY_PATIENCE: Duration = Duration::from_secs(3);
@@ -97,8 +97,8 @@ impl Caller {
         (bucket, key, size): (BucketId, &str, u64),
         conditions: &Conditions,
         (kind, part): (v1::WriteKind, Option<PartOf>),
-        down: &[BackendId],
-        prefer: &[BackendId],
+        (down, prefer): (&[BackendId], &[BackendId]),
+        lock: &ObjectLock,
     ) -> Result<Begun, Failure> {
         let welcomed = tokio::time::timeout(self.call_patience, self.control.welcomed()).await;
         welcomed.map_err(|_| Failure::Unknown)?;
@@ -114,6 +114,7 @@ impl Caller {
                 upload: convert::uuid_bytes(part.upload),
                 number: u32::from(part.number),
             }),
+            lock: object_lock::to_wire(lock),
         };
         let called = self.call(0, false, Call::Begin(begin), self.call_patience, BUSY_PATIENCE).await;
         let called = match part {
@@ -188,12 +189,14 @@ impl Caller {
         bucket: BucketId,
         (key, version): (&str, Option<VersionRef>),
         conditions: &Conditions,
+        bypass_governance: bool,
     ) -> Result<Deleted, Failure> {
         let delete = v1::Delete {
             bucket: bucket.0,
             key: key.to_owned(),
             conditions: Some(conditions_to_wire(conditions)),
             version_id: version_ref(version),
+            bypass_governance,
         };
         match self.call(item, bulk, Call::Delete(delete), self.call_patience, BUSY_PATIENCE).await? {
             Outcome::Deleted(v1::Deleted { existed: _, version_id, delete_marker }) => {

@@ -11,6 +11,8 @@ use s3o_types::{
 };
 use uuid::Uuid;
 
+use super::object_lock;
+
 /// One blob that a write is to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -170,7 +172,7 @@ pub(super) fn copy_to_wire(copy: &StoredCopy) -> v1::StoredCopy {
 }
 
 pub(super) fn attributes_to_wire(attributes: &ObjectAttributes) -> v1::ObjectAttributes {
-    let ObjectAttributes { headers, metadata, tags } = attributes.clone();
+    let ObjectAttributes { headers, metadata, tags, lock } = attributes.clone();
     let ContentHeaders {
         content_type,
         content_encoding,
@@ -194,11 +196,12 @@ pub(super) fn attributes_to_wire(attributes: &ObjectAttributes) -> v1::ObjectAtt
         }),
         metadata: metadata.into_iter().collect(),
         tags: tags.into_iter().collect(),
+        lock: object_lock::to_wire(&lock),
     }
 }
 
 pub(super) fn attributes_of(attributes: Option<v1::ObjectAttributes>) -> ObjectAttributes {
-    let v1::ObjectAttributes { headers, metadata, tags } = attributes.unwrap_or_default();
+    let v1::ObjectAttributes { headers, metadata, tags, lock } = attributes.unwrap_or_default();
     let v1::ContentHeaders {
         content_type,
         content_encoding,
@@ -222,6 +225,7 @@ pub(super) fn attributes_of(attributes: Option<v1::ObjectAttributes>) -> ObjectA
         },
         metadata: sorted(metadata),
         tags: sorted(tags),
+        lock: object_lock::from_wire(lock),
     }
 }
 
@@ -283,6 +287,7 @@ mod tests {
         attributes.headers.content_type = Some("text/plain".to_owned());
         attributes.metadata.insert("a".to_owned(), "ü".to_owned());
         attributes.tags.insert("t".to_owned(), "v".to_owned());
+        attributes.lock.legal_hold = Some(true);
         assert_eq!(attributes_of(Some(attributes_to_wire(&attributes))), attributes);
     }
 }

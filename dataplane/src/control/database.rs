@@ -127,6 +127,7 @@ pub(super) fn waits(call: &Call) -> bool {
         | Call::Delete(_)
         | Call::Locate(_)
         | Call::SetTags(_)
+        | Call::SetLock(_)
         | Call::CreateUpload(_)
         | Call::CompleteUpload(_)
         | Call::AbortUpload(_) => true,

@@ -135,11 +135,14 @@ fn is_worth_repeating(status: &tonic::Status) -> bool {
 }
 
 fn refusal(status: &tonic::Status) -> Failure {
-    use tonic::Code::{FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Unimplemented};
+    use tonic::Code::{
+        AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Unimplemented,
+    };
     let code = match status.code() {
         NotFound => ErrorCode::NoSuchBucket,
         InvalidArgument => ErrorCode::InvalidArgument,
         PermissionDenied => ErrorCode::AccessDenied,
+        AlreadyExists => ErrorCode::InvalidBucketState,
         // A control plane of before the call, or somebody else who stands in the way of something new.
         Unimplemented | FailedPrecondition => ErrorCode::FeatureRequired,
         _ => return Failure::Unknown,

@@ -57,6 +57,7 @@ pub(crate) fn goes_on(operation: &str) -> bool {
             | "GetBucketLogging"
             | "GetBucketCors"
             | "GetBucketLifecycleConfiguration"
+            | "GetObjectLockConfiguration"
             | "GetBucketAccelerateConfiguration"
             | "GetBucketNotificationConfiguration"
     )

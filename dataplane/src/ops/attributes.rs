@@ -93,7 +93,8 @@ macro_rules! object_attributes {
         $crate::ops::attributes::check_redirect(&headers)?;
         let metadata = $crate::ops::attributes::metadata($input.metadata.take())?;
         let tags = $crate::ops::tags::of_header($input.tagging.as_deref())?;
-        s3o_types::ObjectAttributes { headers, metadata, tags }
+        let lock = $crate::ops::object_lock::lock_of_write!($input);
+        s3o_types::ObjectAttributes { headers, metadata, tags, lock }
     }};
 }
 pub(super) use object_attributes;
@@ -107,14 +108,10 @@ macro_rules! check_write {
             || $input.grant_read_acp.is_some()
             || $input.grant_write_acp.is_some();
         $crate::ops::check_acl($input.acl.as_ref().map(s3s::dto::ObjectCannedACL::as_str), grants)?;
-        let lock = $input.object_lock_mode.is_some()
-            || $input.object_lock_legal_hold_status.is_some()
-            || $input.object_lock_retain_until_date.is_some();
         let encryption = $input.server_side_encryption.is_some() || $input.ssekms_key_id.is_some();
         $crate::ops::refuse_unsupported(&[
             (encryption, "Server-side encryption"),
             ($customer, "Encryption with customer keys"),
-            (lock, "Object lock"),
         ])?
     }};
 }

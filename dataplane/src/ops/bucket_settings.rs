@@ -20,7 +20,7 @@ use crate::pipeline::faults;
 
 /// Questions about what no bucket has: operation, S3's error for it, its status and its sentence. An operation that
 /// is implemented later leaves this table.
-const ABSENT: [(&str, &str, u16, &str); 9] = [
+const ABSENT: [(&str, &str, u16, &str); 6] = [
     ("GetBucketTagging", "NoSuchTagSet", 404, "The TagSet does not exist"),
     ("GetBucketPolicy", "NoSuchBucketPolicy", 404, "The bucket policy does not exist"),
     ("GetBucketPolicyStatus", "NoSuchBucketPolicy", 404, "The bucket policy does not exist"),
@@ -42,14 +42,6 @@ const ABSENT: [(&str, &str, u16, &str); 9] = [
         404,
         "The server side encryption configuration was not found",
     ),
-    (
-        "GetObjectLockConfiguration",
-        "ObjectLockConfigurationNotFoundError",
-        404,
-        "Object Lock configuration does not exist for this bucket",
-    ),
-    ("GetObjectRetention", "InvalidRequest", 400, "Bucket is missing Object Lock Configuration"),
-    ("GetObjectLegalHold", "InvalidRequest", 400, "Bucket is missing Object Lock Configuration"),
 ];
 
 /// The names of [`ABSENT`], for those who may ask.

@@ -18,8 +18,9 @@ use super::checksums::set_checksums;
 use super::conditions::{self, ReadConditions, Verdict};
 use super::headers::timestamp;
 use super::locate::locate_or;
+use super::object_lock::lock_of_write;
 use super::range::Slice;
-use super::{Answer, bucket_of, check_key, tags, version};
+use super::{Answer, bucket_of, check_key, object_lock, tags, version};
 use crate::access::readable;
 use crate::control::{Caller, Failure, Located, Want};
 use crate::pipeline::body::{ObjectBody, Payload};
@@ -54,6 +55,7 @@ pub(super) async fn answer(
     }
     let caller = plane.caller(&req);
     let attributes = attributes_of(&mut req.input, &located, replace_metadata, replace_tags)?;
+    object_lock::check_bucket(plane, &caller, &target, &attributes.lock).await?;
     let wanted = new_checksum(&req.input, &located)?;
     let reading = Source { caller: plane.caller(&req), bucket: source.id, key: source_key };
     let copy_source_version_id = located.version_id.clone();
@@ -182,6 +184,8 @@ fn attributes_of(
     // Never copied: they are said anew or not at all (CopyObject reference).
     attributes.headers.website_redirect.clone_from(&said.website_redirect);
     attributes.headers.storage_class.clone_from(&said.storage_class);
+    // So is its lock (Amazon S3 User Guide, "Object Lock considerations").
+    attributes.lock = lock_of_write!(input);
     if replace_metadata {
         attributes.headers = said;
         attributes.metadata = attributes::metadata(input.metadata.take())?;

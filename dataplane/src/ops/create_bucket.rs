@@ -28,8 +28,9 @@ pub(super) async fn answer(
         return Err(s3_error!(InvalidBucketName));
     }
     check(&req.input, plane.config.s3.region.as_deref())?;
+    let locks = req.input.object_lock_enabled_for_bucket == Some(true);
     let caller = plane.caller(&req);
-    match caller.create_bucket(name).await {
+    match caller.create_bucket(name, locks).await {
         Ok(generation) => plane.reach(&caller, generation).await,
         // One of the operator's that the key may write to is its own for all that tools ask.
         Err(Failure::Refused { code: ErrorCode::BucketAlreadyExists, .. })
@@ -52,11 +53,7 @@ fn check(input: &CreateBucketInput, region: Option<&str>) -> S3Result<()> {
     check_acl(input.acl.as_ref().map(BucketCannedACL::as_str), grants)?;
     let ownership = input.object_ownership.as_ref().map(ObjectOwnership::as_str);
     let enforced = ownership.is_none_or(|ownership| ownership == ObjectOwnership::BUCKET_OWNER_ENFORCED);
-    let locked = input.object_lock_enabled_for_bucket == Some(true);
-    refuse_unsupported(&[
-        (!enforced, "Another object ownership than BucketOwnerEnforced"),
-        (locked, "Object Lock"),
-    ])?;
+    refuse_unsupported(&[(!enforced, "Another object ownership than BucketOwnerEnforced")])?;
     check_location(input.create_bucket_configuration.as_ref(), region)
 }
 

@@ -24,12 +24,13 @@ pub(super) async fn answer(
     refuse_unsupported(&[(directory, "A condition of directory buckets")])?;
     let conditions = conditions::of_write(input.if_match.as_ref(), None);
     let conditions = conditions.map_err(|message| s3_error!(NotImplemented, "{message}"))?;
+    let bypass = input.bypass_governance_retention == Some(true);
     let caller = plane.caller(&req);
     // Not cut short when the client goes: the outcome is asked for until it is known.
     let (id, name, key) = (bucket.id, bucket.name, input.key.clone());
     let remembering = Arc::clone(plane);
     let task = plane.shutdown.spawn(async move {
-        let outcome = caller.delete((0, false), id, (&key, version), &conditions).await;
+        let outcome = caller.delete((0, false), id, (&key, version), &conditions, bypass).await;
         if outcome.is_ok() {
             remembering.locations.changed(id, &key);
             audit::deleted(&caller, &name, &key);

@@ -35,6 +35,7 @@ pub(super) async fn answer(
             |object: &ObjectIdentifier| allowed(plane, &req, &bucket, Right::Delete, &object.key).is_ok();
         req.input.delete.objects.iter().map(|object| !may(object)).collect()
     };
+    let bypass = req.input.bypass_governance_retention == Some(true);
     let delete = req.input.delete;
     if delete.objects.is_empty() || delete.objects.len() > MAX_OBJECTS {
         return Err(s3_error!(MalformedXML));
@@ -49,7 +50,7 @@ pub(super) async fn answer(
                 let outcome = if denied {
                     Err(s3_error!(AccessDenied))
                 } else {
-                    one(plane, caller, bucket, item, &object).await
+                    one(plane, caller, bucket, (item, bypass), &object).await
                 };
                 (outcome, object)
             }
@@ -91,7 +92,7 @@ async fn one(
     plane: &Plane,
     caller: &Caller,
     bucket: &Bucket,
-    item: i32,
+    (item, bypass): (i32, bool),
     object: &ObjectIdentifier,
 ) -> S3Result<Deleted> {
     check_key(&object.key)?;
@@ -104,7 +105,7 @@ async fn one(
     }
     let if_match = object.e_tag.as_ref().map(|etag| Etag::new(etag.value()));
     let conditions = Conditions { if_absent: false, if_match };
-    let deleted = caller.delete((item, true), bucket.id, (&object.key, version), &conditions).await;
+    let deleted = caller.delete((item, true), bucket.id, (&object.key, version), &conditions, bypass).await;
     if deleted.is_ok() {
         plane.locations.changed(bucket.id, &object.key);
     }

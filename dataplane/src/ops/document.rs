@@ -8,7 +8,8 @@ use super::upload;
 use crate::http::drain::SmallBody;
 
 /// Sub-resources that are put as a document.
-const DOCUMENTS: [&str; 4] = ["tagging", "acl", "cors", "lifecycle"];
+const DOCUMENTS: [&str; 7] =
+    ["tagging", "acl", "cors", "lifecycle", "object-lock", "retention", "legal-hold"];
 
 /// Whether a request's body is a document, so that its digests are wanted.
 pub(crate) fn is_document<B>(request: &Request<B>) -> bool {
@@ -50,6 +51,8 @@ mod tests {
             of(Method::POST, "/b?delete")
                 && of(Method::PUT, "/b/k?tagging")
                 && of(Method::PUT, "/b?x=1&acl=")
+                && of(Method::PUT, "/b?object-lock")
+                && of(Method::PUT, "/b/k?versionId=1&retention")
         );
         assert!(
             !of(Method::PUT, "/b/tagging") && !of(Method::PUT, "/b/k?x=acl") && !of(Method::GET, "/b?acl")

@@ -11,6 +11,7 @@ use s3o_blob::ChecksumKind;
 use s3o_types::{Checksums, Timestamp};
 use s3s::dto::{Timestamp as S3Timestamp, TimestampFormat};
 
+use super::object_lock;
 use super::range::Slice;
 use crate::control::Located;
 
@@ -63,6 +64,7 @@ pub(super) fn of_object(
     }
     identity(&mut headers, &located.etag, located.modified);
     version(&mut headers, located);
+    object_lock::add_headers(&mut headers, &located.attributes.lock);
     metadata(&mut headers, located);
     let length = slice.map_or(located.size, Slice::len);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));

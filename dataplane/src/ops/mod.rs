@@ -23,6 +23,7 @@ mod list;
 mod list_versions;
 pub(crate) mod locate;
 mod multipart;
+mod object_lock;
 mod object_tagging;
 pub(crate) mod post_object;
 mod put_object;
@@ -48,7 +49,9 @@ use s3s::dto::{
     GetBucketNotificationConfigurationInput, GetBucketNotificationConfigurationOutput,
     GetBucketOwnershipControlsInput, GetBucketOwnershipControlsOutput, GetBucketRequestPaymentInput,
     GetBucketRequestPaymentOutput, GetBucketVersioningInput, GetBucketVersioningOutput, GetObjectAclInput,
-    GetObjectAclOutput, GetObjectAttributesInput, GetObjectAttributesOutput, GetObjectInput, GetObjectOutput,
+    GetObjectAclOutput, GetObjectAttributesInput, GetObjectAttributesOutput, GetObjectInput,
+    GetObjectLegalHoldInput, GetObjectLegalHoldOutput, GetObjectLockConfigurationInput,
+    GetObjectLockConfigurationOutput, GetObjectOutput, GetObjectRetentionInput, GetObjectRetentionOutput,
     GetObjectTaggingInput, GetObjectTaggingOutput, GetPublicAccessBlockInput, GetPublicAccessBlockOutput,
     HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput,
     ListBucketsOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectVersionsInput,
@@ -56,8 +59,10 @@ use s3s::dto::{
     ListPartsInput, ListPartsOutput, PutBucketAclInput, PutBucketAclOutput, PutBucketCorsInput,
     PutBucketCorsOutput, PutBucketLifecycleConfigurationInput, PutBucketLifecycleConfigurationOutput,
     PutBucketVersioningInput, PutBucketVersioningOutput, PutObjectAclInput, PutObjectAclOutput,
-    PutObjectInput, PutObjectOutput, PutObjectTaggingInput, PutObjectTaggingOutput, UploadPartCopyInput,
-    UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
+    PutObjectInput, PutObjectLegalHoldInput, PutObjectLegalHoldOutput, PutObjectLockConfigurationInput,
+    PutObjectLockConfigurationOutput, PutObjectOutput, PutObjectRetentionInput, PutObjectRetentionOutput,
+    PutObjectTaggingInput, PutObjectTaggingOutput, UploadPartCopyInput, UploadPartCopyOutput,
+    UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
@@ -195,6 +200,48 @@ impl S3 for Operations {
         req: S3Request<DeleteObjectTaggingInput>,
     ) -> Answer<DeleteObjectTaggingOutput> {
         object_tagging::delete(&self.0, req).await
+    }
+
+    async fn get_object_lock_configuration(
+        &self,
+        req: S3Request<GetObjectLockConfigurationInput>,
+    ) -> Answer<GetObjectLockConfigurationOutput> {
+        object_lock::configuration::get(&req)
+    }
+
+    async fn put_object_lock_configuration(
+        &self,
+        req: S3Request<PutObjectLockConfigurationInput>,
+    ) -> Answer<PutObjectLockConfigurationOutput> {
+        object_lock::configuration::put(&self.0, req).await
+    }
+
+    async fn get_object_retention(
+        &self,
+        req: S3Request<GetObjectRetentionInput>,
+    ) -> Answer<GetObjectRetentionOutput> {
+        object_lock::version::retention(&self.0, req).await
+    }
+
+    async fn put_object_retention(
+        &self,
+        req: S3Request<PutObjectRetentionInput>,
+    ) -> Answer<PutObjectRetentionOutput> {
+        object_lock::version::put_retention(&self.0, req).await
+    }
+
+    async fn get_object_legal_hold(
+        &self,
+        req: S3Request<GetObjectLegalHoldInput>,
+    ) -> Answer<GetObjectLegalHoldOutput> {
+        object_lock::version::legal_hold(&self.0, req).await
+    }
+
+    async fn put_object_legal_hold(
+        &self,
+        req: S3Request<PutObjectLegalHoldInput>,
+    ) -> Answer<PutObjectLegalHoldOutput> {
+        object_lock::version::put_legal_hold(&self.0, req).await
     }
 
     async fn get_bucket_acl(&self, req: S3Request<GetBucketAclInput>) -> Answer<GetBucketAclOutput> {

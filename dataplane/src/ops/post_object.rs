@@ -12,7 +12,8 @@ use http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::dto::{
-    Metadata, ObjectCannedACL, PutObjectInput, PutObjectOutput, ServerSideEncryption, StorageClass, Tagging,
+    Metadata, ObjectCannedACL, ObjectLockLegalHoldStatus, ObjectLockMode, PutObjectInput, PutObjectOutput,
+    ServerSideEncryption, StorageClass, Tagging, Timestamp, TimestampFormat,
 };
 use s3s::xml::{Deserialize as _, Deserializer};
 use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
@@ -151,6 +152,17 @@ fn input(
             "tagging" => input.set_tagging(Some(tagging(&value)?)),
             "x-amz-storage-class" => input.set_storage_class(Some(StorageClass::from(value))),
             "x-amz-website-redirect-location" => input.set_website_redirect_location(Some(value)),
+            "x-amz-object-lock-mode" => input.set_object_lock_mode(Some(ObjectLockMode::from(value))),
+            "x-amz-object-lock-legal-hold" => {
+                input.set_object_lock_legal_hold_status(Some(ObjectLockLegalHoldStatus::from(value)))
+            }
+            "x-amz-object-lock-retain-until-date" => {
+                let date = Timestamp::parse(TimestampFormat::DateTime, &value);
+                let date = date.map_err(|_| {
+                    invalid_argument("The retain until date must be provided in ISO 8601 format")
+                })?;
+                input.set_object_lock_retain_until_date(Some(date))
+            }
             "x-amz-server-side-encryption" => {
                 input.set_server_side_encryption(Some(ServerSideEncryption::from(value)))
             }
@@ -297,6 +309,7 @@ mod tests {
             ("x-amz-meta-a", "1"),
             ("x-ignore-b", "2"),
             ("x-amz-checksum-crc32", "AAAAAA=="),
+            ("x-amz-object-lock-legal-hold", "ON"),
             (
                 "tagging",
                 "<Tagging><TagSet><Tag><Key>a b</Key><Value>1&#43;2</Value></Tag></TagSet></Tagging>",
@@ -308,6 +321,8 @@ mod tests {
         assert_eq!(input.metadata.expect("some")["a"], "1");
         assert_eq!(input.tagging.as_deref(), Some("a%20b=1%2B2"));
         assert_eq!(headers["x-amz-checksum-crc32"], "AAAAAA==");
+        let hold = input.object_lock_legal_hold_status.as_ref().map(ObjectLockLegalHoldStatus::as_str);
+        assert_eq!(hold, Some("ON"));
         assert_eq!(tagging("<Tagging>").expect_err("cut").code().as_str(), "MalformedXML");
     }
 

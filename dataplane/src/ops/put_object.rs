@@ -10,7 +10,8 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::attributes::{check_write, object_attributes};
 use super::headers::add_checksums;
-use super::{Answer, bucket_of, check_key, conditions, refuse_unsupported, upload};
+use super::object_lock::lock_of_write;
+use super::{Answer, bucket_of, check_key, conditions, object_lock, refuse_unsupported, upload};
 use crate::pipeline::body::{ByteStream, ClientBody, Payload};
 use crate::pipeline::put::{Write, write};
 use crate::plane::Plane;
@@ -24,6 +25,10 @@ pub(super) async fn answer(
         Some(body) => Box::pin(body.map_err(Into::into)),
         None => Box::pin(futures::stream::empty()),
     };
+    if !lock_of_write!(req.input).is_none() {
+        let size = upload::content_length(req.input.content_length)?;
+        object_lock::check_digest(&upload::expected(&req.headers, size, req.trailing_headers.clone())?)?;
+    }
     store(plane, req, body).await
 }
 
@@ -46,6 +51,7 @@ pub(super) async fn store(
     let mut expected = upload::expected(&req.headers, size, req.trailing_headers.take())?;
     expected.keep = Some(plane.config.integrity.digest);
     let attributes = attributes_of(&mut req.input)?;
+    object_lock::check_bucket(plane, &caller, &bucket, &attributes.lock).await?;
     let payload = Payload::Client(ClientBody::new(body, expected, plane.replay.reserve(size)));
     let (key, kind) = (req.input.key, WriteKind::Put);
     let request = Write {

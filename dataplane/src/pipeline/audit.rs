@@ -6,10 +6,10 @@
 
 use s3o_proto::v1::WriteKind;
 use s3o_runtime::audit;
-use s3o_types::BackendId;
+use s3o_types::{BackendId, VersionRef};
 
 use super::put::Write;
-use crate::control::{Caller, LocatedCopy, StoredCopy};
+use crate::control::{Caller, LocatedCopy, LockChange, StoredCopy};
 use crate::plane::Plane;
 
 /// A write that counts, for each copy of it.
@@ -42,6 +42,29 @@ pub(crate) fn deleted(caller: &Caller, bucket: &str, key: &str) {
 /// Objects that are gone in one request.
 pub(crate) fn deleted_many(caller: &Caller, bucket: &str, deleted: usize, failed: usize) {
     audit!("storage.DeleteObjects", request_id = caller.request_id, bucket, deleted, failed);
+}
+
+/// A version that is kept otherwise than before; `bypass`: whether the client meant a governance retention to be no
+/// hindrance.
+pub(crate) fn locked(
+    caller: &Caller,
+    bucket: &str,
+    (key, version): (&str, Option<VersionRef>),
+    change: LockChange,
+    bypass: bool,
+) {
+    let (request_id, version) =
+        (&caller.request_id, version.map(|version| version.to_string()).unwrap_or_default());
+    match change {
+        LockChange::Retention(retention) => {
+            let mode = retention.map(|retention| retention.mode.as_str()).unwrap_or_default();
+            let until_us = retention.map(|retention| retention.until.0).unwrap_or_default();
+            audit!("storage.PutObjectRetention", request_id, bucket, key, version, mode, until_us, bypass);
+        }
+        LockChange::LegalHold(on) => {
+            audit!("storage.PutObjectLegalHold", request_id, bucket, key, version, on);
+        }
+    }
 }
 
 /// An upload that became an object.

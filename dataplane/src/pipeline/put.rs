@@ -112,7 +112,9 @@ async fn begin(plane: &Plane, write: &Write) -> S3Result<(Intent, usize)> {
     let Write { caller, bucket, key, size, conditions, kind, part, server_side, .. } = write;
     let down = plane.backends.down(Instant::now());
     let prefer: Vec<_> = server_side.iter().map(|(backend, _)| *backend).collect();
-    let begun = caller.begin((bucket.id, key, *size), conditions, (*kind, *part), &down, &prefer).await;
+    let begun = caller
+        .begin((bucket.id, key, *size), conditions, (*kind, *part), (&down, &prefer), &write.attributes.lock)
+        .await;
     let begun = begun.map_err(|failure| {
         plane.metrics.early_rejection(&failure);
         faults::of_failure(failure)

@@ -88,8 +88,8 @@ impl Model {
             Call::Abort(_) => 4,
             Call::Delete(_) => 5,
             Call::SetTags(_) => 6,
-            // A control plane of before multipart: it cannot read the calls.
-            Call::CreateUpload(_) | Call::CompleteUpload(_) | Call::AbortUpload(_) => {
+            // A control plane of before multipart and Object Lock: it cannot read the calls.
+            Call::CreateUpload(_) | Call::CompleteUpload(_) | Call::AbortUpload(_) | Call::SetLock(_) => {
                 return refused(ErrorCode::FeatureRequired);
             }
         };
@@ -122,7 +122,9 @@ impl Model {
             }
             Call::SetTags(set) => self.set_tags(set),
             Call::Retarget(_) | Call::Locate(_) => unreachable!(),
-            Call::CreateUpload(_) | Call::CompleteUpload(_) | Call::AbortUpload(_) => unreachable!(),
+            Call::CreateUpload(_) | Call::CompleteUpload(_) | Call::AbortUpload(_) | Call::SetLock(_) => {
+                unreachable!()
+            }
         }
     }
 

@@ -18,6 +18,7 @@ mod kill_points;
 mod lifecycle;
 mod lost_replies;
 mod multipart_failures;
+mod object_lock;
 mod quotas;
 mod races;
 mod rebalance;

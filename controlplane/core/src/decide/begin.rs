@@ -34,7 +34,7 @@ fn begun(intent: &Intent) -> Outcome {
 }
 
 fn place(batch: &mut Batch, request: &Request, begin: &Begin) -> Result<Intent, Outcome> {
-    let Begin { bucket, key, size, conditions, kind, part, down, prefer } = begin;
+    let Begin { bucket, key, size, conditions, kind, part, down, prefer, lock } = begin;
     check_key(key)?;
     batch.may(&request.access_key, Right::Write, (*bucket, key))?;
     let facts = batch.writable_bucket(*bucket)?.clone();
@@ -42,6 +42,7 @@ fn place(batch: &mut Batch, request: &Request, begin: &Begin) -> Result<Intent, 
         let why = format!("the bucket takes objects of up to {max} bytes, this one has {size}");
         return Err(Refusal::new(ErrorCode::EntityTooLarge, why).into());
     }
+    batch.check_lock(*bucket, lock)?;
     conditions::check(conditions, batch.facts.objects.get(&(*bucket, key.clone())))?;
 
     let required_copies = facts.ack.required(facts.replication_factor);

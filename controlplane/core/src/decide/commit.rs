@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use s3o_types::{BackendId, BlobName, ErrorCode, Extent};
 
 use super::settle::{Ended, Ends, end_intent, ends, lose, queue_forgotten};
-use super::versions::make_room;
+use super::versions::{self, Room, make_room};
 use super::{Batch, Slot, Subject, busy, conditions, part, replica};
 use crate::call::{Commit, Outcome, Refusal, StoredCopy, TargetId};
 use crate::cleanup::Reason;
@@ -43,9 +43,9 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, commit: &Commit) -> Outcome 
     if intent.kind == WriteKind::Replicate {
         return replica::commit(batch, slot, &intent, commit, &ends);
     }
-    match refusal(batch, &intent, commit) {
-        Some(logged) => refuse(batch, slot, &intent, &ends, logged),
-        None => accept(batch, slot, &intent, commit, &ends),
+    match room(batch, &intent, commit) {
+        Err(logged) => refuse(batch, slot, &intent, &ends, logged),
+        Ok(room) => accept(batch, slot, (&intent, room), commit, &ends),
     }
 }
 
@@ -112,17 +112,24 @@ fn is_in_place(batch: &Batch, intent: &Intent, commit: &Commit, target: TargetId
     now.is_some() && place(&intent.targets) == now && place(&commit.intent.targets) == now
 }
 
-/// What stands against the write now that its key is locked.
-fn refusal(batch: &Batch, intent: &Intent, commit: &Commit) -> Option<Logged> {
+/// The write's place, or what stands against it now that its key is locked.
+fn room(batch: &Batch, intent: &Intent, commit: &Commit) -> Result<Room, Logged> {
     if batch.writable_bucket(intent.bucket).is_err() {
-        return Some(Logged::BucketGone);
+        return Err(Logged::BucketGone);
     }
     let current = batch.facts.objects.get(&(intent.bucket, intent.key.clone()));
     if let Err(refusal) = conditions::check(&intent.conditions, current) {
         let missing = refusal.code == ErrorCode::NoSuchKey;
-        return Some(if missing { Logged::MatchMissing } else { Logged::ConditionFailed });
+        return Err(if missing { Logged::MatchMissing } else { Logged::ConditionFailed });
     }
-    has_too_few_copies(intent, commit).then_some(Logged::TooFewCopies)
+    if has_too_few_copies(intent, commit) {
+        return Err(Logged::TooFewCopies);
+    }
+    // A bucket has its lock for good: what Begin saw is so still, but in a database that was set back.
+    if !commit.attributes.lock.is_none() && !batch.has_lock(intent.bucket) {
+        return Err(Logged::LockMissing);
+    }
+    versions::room(batch, intent.bucket, &intent.key).map_err(|_| Logged::Locked)
 }
 
 pub(super) fn has_too_few_copies(intent: &Intent, commit: &Commit) -> bool {
@@ -137,7 +144,13 @@ pub(super) fn refuse(batch: &mut Batch, slot: Slot, intent: &Intent, ends: &Ends
     batch.log(slot, logged, subject)
 }
 
-fn accept(batch: &mut Batch, slot: Slot, intent: &Intent, commit: &Commit, ends: &Ends) -> Outcome {
+fn accept(
+    batch: &mut Batch,
+    slot: Slot,
+    (intent, room): (&Intent, Room),
+    commit: &Commit,
+    ends: &Ends,
+) -> Outcome {
     let keep: Vec<TargetId> = commit.copies.iter().map(|copy| copy.target).collect();
     end_intent(batch, intent, ends, &keep, Reason::FailedTarget);
     let row = ObjectRow {
@@ -154,20 +167,21 @@ fn accept(batch: &mut Batch, slot: Slot, intent: &Intent, commit: &Commit, ends:
         parts: None,
     };
     let copies = commit.copies.iter().map(|copy| copy_row_of(intent, copy)).collect();
-    make_current(batch, slot, row, copies, Logged::Committed)
+    make_current(batch, slot, (row, room), copies, Logged::Committed)
 }
 
-/// Puts a version in the place of the current one. The reaper's promotion and the Complete of an upload end
-/// here too.
+/// Puts a version in the place of the current one, with its bucket's retention where it has none of its own. The reaper's
+/// promotion and the Complete of an upload end here too.
 pub(super) fn make_current(
     batch: &mut Batch,
     slot: Slot,
-    row: ObjectRow,
+    (mut row, room): (ObjectRow, Room),
     copies: Vec<CopyRow>,
     logged: Logged,
 ) -> Outcome {
     let bucket_name = batch.facts.buckets.get(&row.bucket).map(|b| b.name.clone()).unwrap_or_default();
-    make_room(batch, row.bucket, &bucket_name, &row.key, Reason::Displaced);
+    row.attributes.lock = batch.lock_of_new(row.bucket, row.attributes.lock);
+    make_room(batch, room, (row.bucket, &row.key), &bucket_name, Reason::Displaced);
     copies.iter().for_each(|copy| count_copy(batch, copy));
     if wants_others(batch, &row, &copies) {
         let ObjectRow { version, bucket, ref key, .. } = row;

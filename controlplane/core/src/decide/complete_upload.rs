@@ -6,6 +6,7 @@ use s3o_types::{ErrorCode, Etag, Extent, Right};
 
 use super::commit::make_current;
 use super::upload::{close, find, queue_part};
+use super::versions::{self, Room};
 use super::{Batch, Slot, conditions};
 use crate::call::{CompleteUpload, Outcome, Refusal};
 use crate::cleanup::Reason;
@@ -19,7 +20,7 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, access_key: &str, complete: 
         return outcome.replay();
     }
     match check(batch, access_key, complete) {
-        Ok(Checked::Open(upload, picked)) => make(batch, slot, complete, *upload, picked),
+        Ok(Checked::Open(upload, picked, room)) => make(batch, slot, complete, (*upload, room), picked),
         Ok(Checked::Done(Completed { seq, at, told, .. })) => {
             Outcome::Committed { seq, modified: at, version: told }
         }
@@ -28,8 +29,8 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, access_key: &str, complete: 
 }
 
 enum Checked {
-    /// To be completed, with the parts that were picked.
-    Open(Box<UploadFacts>, Vec<PartRow>),
+    /// To be completed, with the parts that were picked, and its place.
+    Open(Box<UploadFacts>, Vec<PartRow>, Room),
     /// Completed to the same object before.
     Done(Completed),
 }
@@ -51,7 +52,8 @@ fn check(batch: &mut Batch, access_key: &str, complete: &CompleteUpload) -> Resu
         let why = format!("the bucket takes objects of up to {max} bytes, the parts have {size}");
         return Err(Refusal::new(ErrorCode::EntityTooLarge, why));
     }
-    Ok(Checked::Open(Box::new(facts), picked))
+    let room = versions::room(batch, *bucket, key)?;
+    Ok(Checked::Open(Box::new(facts), picked, room))
 }
 
 /// Its parts are not known any more: the ETag, which is made of theirs, says whether the same ones are meant.
@@ -84,7 +86,7 @@ fn make(
     batch: &mut Batch,
     slot: Slot,
     complete: &CompleteUpload,
-    facts: UploadFacts,
+    (facts, room): (UploadFacts, Room),
     picked: Vec<PartRow>,
 ) -> Outcome {
     let UploadFacts { mut row, attempts: _, parts } = facts;
@@ -115,7 +117,7 @@ fn make(
     });
     close(batch, row);
     let copies = copies(batch, &object, picked);
-    make_current(batch, slot, object, copies, Logged::Committed)
+    make_current(batch, slot, (object, room), copies, Logged::Committed)
 }
 
 /// Each part as a piece of the object; what was reserved for it is used now.

@@ -36,6 +36,7 @@ fn open(
     begin::check_key(key)?;
     batch.may(&request.access_key, Right::Write, (*bucket, key))?;
     batch.writable_bucket(*bucket)?;
+    batch.check_lock(*bucket, &attributes.lock)?;
     Ok(UploadRow {
         id,
         bucket: *bucket,

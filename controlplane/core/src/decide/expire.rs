@@ -20,8 +20,9 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, expire: &Expire) -> Outcome 
     };
     let remove = |batch: &mut Batch, version| {
         let conditions = Conditions::default();
-        let removed = Delete { bucket: *bucket, key: key.clone(), conditions, version };
-        delete::carry_out(batch, slot, &removed, &bucket_name)
+        let bypass_governance = false;
+        let removed = Delete { bucket: *bucket, key: key.clone(), conditions, version, bypass_governance };
+        delete::carry_out(batch, slot, (&removed, bypass_governance), &bucket_name)
     };
     match *what {
         Expiring::Current(version) if is_current_due(batch, *bucket, key, version) => remove(batch, None),
@@ -48,7 +49,7 @@ fn not_due() -> Outcome {
 fn aged(object: &CurrentObject, delete_marker: bool) -> Aged<'_> {
     let row = &object.row;
     let contents = (!delete_marker).then_some((row.size, &row.attributes.tags));
-    Aged { key: &row.key, contents, modified: row.modified }
+    Aged { key: &row.key, contents, modified: row.modified, lock: row.attributes.lock }
 }
 
 fn is_current_due(batch: &Batch, bucket: BucketId, key: &str, version: VersionId) -> bool {

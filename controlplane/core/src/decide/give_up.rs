@@ -1,8 +1,10 @@
 //! `GiveUp`: a copy on a backend that is given up goes, whatever is wanted. Of a version that has no other good copy of the
-//! extent it is the whole version that goes, where the operator has accepted that; else the copy stays.
+//! extent it is the whole version that goes, where the operator has accepted that; else the copy stays. What is locked
+//! stays, whatever was accepted: a lock is a promise to others than the operator, and ends by itself.
 
 use s3o_types::{Conditions, ErrorCode, VersionRef};
 
+use super::lock::Leave;
 use super::settle::take_copy;
 use super::{Batch, Slot, Subject, versions};
 use crate::call::{Delete, ExtentOf, GiveUp, Outcome, Refusal};
@@ -22,7 +24,12 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, give_up: &GiveUp) -> Outcome
         Ok((copy, Others::Doubtful)) if may_be_lost(batch, give_up) => let_go(batch, slot, of, &copy),
         Ok((_, Others::None)) if may_be_lost(batch, give_up) => lose(batch, slot, of),
         Ok((_, Others::Doubtful | Others::None)) => {
-            let why = "it is the last good copy: a drain moves it, where another backend has room";
+            let why = if is_locked(batch, of) {
+                "it is the last good copy of a version that Object Lock keeps: it stays until the lock ends, or until a drain \
+                 has moved it to a backend that has room"
+            } else {
+                "it is the last good copy: a drain moves it, where another backend has room"
+            };
             Refusal::new(ErrorCode::PreconditionFailed, why).into()
         }
         Err(refusal) => refusal.into(),
@@ -58,8 +65,16 @@ fn look(batch: &Batch, give_up: &GiveUp) -> Result<(CopyRow, Others), Refusal> {
     Ok((copy, others))
 }
 
+/// Whether a lock keeps the version; a governance retention too, since nobody asks to bypass it.
+fn is_locked(batch: &Batch, of: &ExtentOf) -> bool {
+    row_of(batch, of).is_some_and(|row| Leave::of(batch, row, false).is_err())
+}
+
 /// Whether the operator was told of the version when it was said that such may go: one that is newer came after that.
 fn may_be_lost(batch: &Batch, give_up: &GiveUp) -> bool {
+    if is_locked(batch, &give_up.of) {
+        return false;
+    }
     let upto = batch.facts.removals.get(&give_up.backend).and_then(|removal| removal.losses_upto);
     upto.zip(row_of(batch, &give_up.of)).is_some_and(|(upto, row)| row.seq <= upto)
 }
@@ -79,9 +94,14 @@ fn lose(batch: &mut Batch, slot: Slot, of: &ExtentOf) -> Outcome {
     let ExtentOf { bucket, key, .. } = of;
     let Some(named) = name_of(batch, of) else { return unwanted().into() };
     let name = batch.facts.buckets.get(bucket).map(|bucket| bucket.name.clone()).unwrap_or_default();
-    let delete =
-        Delete { bucket: *bucket, key: key.clone(), conditions: Conditions::default(), version: Some(named) };
-    versions::remove(batch, slot, &delete, named, &name)
+    let delete = Delete {
+        bucket: *bucket,
+        key: key.clone(),
+        conditions: Conditions::default(),
+        version: Some(named),
+        bypass_governance: false,
+    };
+    versions::remove(batch, slot, (&delete, false), named, &name)
 }
 
 fn name_of(batch: &Batch, of: &ExtentOf) -> Option<VersionRef> {

@@ -6,6 +6,7 @@
 use s3o_types::{BlobName, Checksums, Encoding, ErrorCode, StorageKey};
 
 use super::commit::make_current;
+use super::versions::{self, Room};
 use super::{Batch, Slot, begin, internal};
 use crate::call::{Import, Outcome, Refusal};
 use crate::object::{CopyRow, CopyState, ObjectRow};
@@ -21,23 +22,25 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, import: &Import) -> Outcome 
     if found.is_named {
         return taken("the blob was imported before, or waits for its deletion").into();
     }
-    if let Err(refusal) = check(batch, import) {
-        return refusal.into();
-    }
+    let room = match check(batch, import) {
+        Ok(room) => room,
+        Err(refusal) => return refusal.into(),
+    };
     let version = match begin::mint(batch) {
         Ok(version) => version,
         Err(outcome) => return outcome,
     };
     let blob = BlobName::first(version);
     let is_null = batch.writes_null(import.bucket);
-    make_current(batch, slot, object(import, slot, blob, is_null), vec![copy(import, blob)], Logged::Imported)
+    let row = object(import, slot, blob, is_null);
+    make_current(batch, slot, (row, room), vec![copy(import, blob)], Logged::Imported)
 }
 
 fn taken(why: &str) -> Refusal {
     Refusal::new(ErrorCode::PreconditionFailed, why)
 }
 
-fn check(batch: &Batch, import: &Import) -> Result<(), Refusal> {
+fn check(batch: &Batch, import: &Import) -> Result<Room, Refusal> {
     begin::check_key(&import.key)?;
     batch.writable_bucket(import.bucket)?;
     if StorageKey::parse(&import.foreign_key) != StorageKey::Foreign {
@@ -52,7 +55,7 @@ fn check(batch: &Batch, import: &Import) -> Result<(), Refusal> {
     if noncurrent || batch.facts.objects.contains_key(&place) {
         return Err(taken("the key has a version, or a delete marker, already"));
     }
-    Ok(())
+    versions::room(batch, import.bucket, &import.key)
 }
 
 fn object(import: &Import, slot: Slot, blob: BlobName, is_null: bool) -> ObjectRow {

@@ -18,10 +18,12 @@ mod delete;
 mod expire;
 mod give_up;
 mod import;
+mod lock;
 mod part;
 mod replica;
 mod resolve;
 mod retarget;
+mod set_lock;
 mod set_tags;
 mod settle;
 mod settle_blob;
@@ -30,7 +32,7 @@ mod versions;
 
 use std::borrow::Borrow;
 
-use s3o_types::{BackendId, ErrorCode, Op, Right, Seq, VersionId, VersionRef};
+use s3o_types::{BackendId, ErrorCode, Op, Right, Rights, Seq, VersionId, VersionRef};
 
 use crate::call::{Call, Outcome, Refusal, Request};
 use crate::effects::Effects;
@@ -81,6 +83,7 @@ impl Batch {
             Call::Abort(abort) => abort::decide(self, slot, abort),
             Call::Delete(delete) => delete::decide(self, slot, &request.access_key, delete),
             Call::SetTags(set) => set_tags::decide(self, slot, &request.access_key, set),
+            Call::SetLock(set) => set_lock::decide(self, slot, &request.access_key, set),
             Call::CreateUpload(create) => create_upload::decide(self, request, create),
             Call::CompleteUpload(complete) => {
                 complete_upload::decide(self, slot, &request.access_key, complete)
@@ -120,7 +123,9 @@ impl Batch {
             let scopes = self.facts.scopes.get(&asking);
             scopes.is_some_and(|scopes| scopes.iter().any(|scope| scope.allows(right, key)))
         };
-        let allowed = self.facts.writers.contains(&asking) || scoped();
+        // What they may do to a whole bucket has always meant the usual rights.
+        let usual = Rights::ALL.contains(right) && self.facts.writers.contains(&asking);
+        let allowed = usual || scoped();
         allowed.then_some(()).ok_or_else(|| {
             let why = format!("the access key has no right to {} here", right.as_str());
             Refusal::new(ErrorCode::AccessDenied, why)

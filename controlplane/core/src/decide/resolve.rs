@@ -8,6 +8,7 @@ use s3o_types::{Checksums, Etag, ObjectAttributes};
 
 use super::commit::{copy_row_of, make_current};
 use super::settle::{Ended, Ends, end_intent, ends_in_place};
+use super::versions::{self, Room};
 use super::{Batch, Slot, Subject};
 use crate::call::{Found, Outcome, Resolution, Resolve, StoredCopy, TargetId};
 use crate::cleanup::Reason;
@@ -29,7 +30,7 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, resolve: &Resolve) -> Outcom
     };
     let overtaken = batch.facts.overtaken.contains(&slot.op);
     match promotable(batch, &intent, resolve, overtaken) {
-        Some(whole) => promote(batch, slot, &intent, whole, &resolve.found),
+        Some((whole, room)) => promote(batch, slot, (&intent, room), whole, &resolve.found),
         None => drop_intent(batch, slot, &intent, &resolve.found, overtaken),
     }
 }
@@ -54,7 +55,7 @@ struct Whole {
     copies: Vec<StoredCopy>,
 }
 
-fn promotable(batch: &Batch, intent: &Intent, resolve: &Resolve, overtaken: bool) -> Option<Whole> {
+fn promotable(batch: &Batch, intent: &Intent, resolve: &Resolve, overtaken: bool) -> Option<(Whole, Room)> {
     // Of a part nobody but its writer knows the ETag that it was told; a copy is made again by whoever needs it.
     if intent.upload.is_some() || intent.kind == WriteKind::Replicate {
         return None;
@@ -80,7 +81,9 @@ fn promotable(batch: &Batch, intent: &Intent, resolve: &Resolve, overtaken: bool
             whole.copies.push(copy);
         }
     }
-    whole.filter(|whole| whole.copies.len() >= usize::from(intent.required_copies.max(1)))
+    let whole = whole.filter(|whole| whole.copies.len() >= usize::from(intent.required_copies.max(1)))?;
+    let room = versions::room(batch, intent.bucket, &intent.key).ok()?;
+    (whole.attributes.lock.is_none() || batch.has_lock(intent.bucket)).then_some((whole, room))
 }
 
 /// The change log keeps a day at least: of what came after an older intent it may know nothing any more.
@@ -129,7 +132,7 @@ fn whole_blob<'a>(
 fn promote(
     batch: &mut Batch,
     slot: Slot,
-    intent: &Intent,
+    (intent, room): (&Intent, Room),
     whole: Whole,
     found: &[(TargetId, Found)],
 ) -> Outcome {
@@ -150,7 +153,7 @@ fn promote(
         parts: None,
     };
     let copies = whole.copies.iter().map(|copy| copy_row_of(intent, copy)).collect();
-    make_current(batch, slot, row, copies, Logged::Promoted);
+    make_current(batch, slot, (row, room), copies, Logged::Promoted);
     Outcome::Resolved(Resolution::Promoted)
 }
 

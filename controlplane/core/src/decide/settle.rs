@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use s3o_types::{BlobName, BucketId, StorageKey};
 
+use super::lock::{Leave, Unlocked};
 use super::{Batch, Slot, Subject};
 use crate::call::{CarriedIntent, FinishedTarget, Outcome, TargetId};
 use crate::cleanup::{CleanupEntry, Reason, VersionCleanup};
@@ -87,14 +88,22 @@ fn queue_target(
 }
 
 /// Takes the current version of a key out: its copies wait for readers that hold them, then go.
-pub(super) fn displace(batch: &mut Batch, bucket: BucketId, bucket_name: &str, key: &str, reason: Reason) {
-    if let Some(current) = batch.facts.objects.remove(&(bucket, key.to_owned())) {
+pub(super) fn displace(
+    batch: &mut Batch,
+    leave: Leave,
+    (bucket, key): (BucketId, &str),
+    bucket_name: &str,
+    reason: Reason,
+) {
+    if let Some(current) = leave.take_current(batch, bucket, key) {
         discard(batch, current, bucket_name, reason);
     }
 }
 
-/// The one function that deletes a version, current or not.
-pub(super) fn discard(batch: &mut Batch, current: CurrentObject, bucket_name: &str, reason: Reason) {
+/// The one function that deletes a version, current or not. That no lock keeps it was asked by whoever has it
+/// (`lock.rs`).
+pub(super) fn discard(batch: &mut Batch, unlocked: Unlocked, bucket_name: &str, reason: Reason) {
+    let current = unlocked.into_object();
     if current.row.has_many_extents() {
         return displace_many(batch, &current, bucket_name, reason);
     }

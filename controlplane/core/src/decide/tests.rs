@@ -4,6 +4,7 @@
 mod copies;
 mod expire;
 mod give_up;
+mod lock;
 mod places;
 mod reconcile;
 mod set_tags;

@@ -1,14 +1,17 @@
 //! Which row of a key leaves the current place, which one takes it, and what is removed for good.
 //!
 //! Invariants: what leaves the current place and is kept has its copies untouched; what is removed has them queued by
-//! the one function that does it (`settle::discard`); a key has one null row at most.
+//! the one function that does it (`settle::discard`), by a leave that was got before anything was changed; a key has one
+//! null row at most.
 
 use s3o_types::{BucketId, Seq, VersionId, VersionRef, Versioning};
 
+use super::lock::Leave;
 use super::settle::{discard, displace};
 use super::{Batch, Slot, Subject};
-use crate::call::{Delete, Outcome};
+use crate::call::{Delete, Outcome, Refusal};
 use crate::cleanup::Reason;
+use crate::object::ObjectRow;
 use crate::outcome_log::Logged;
 use crate::versions::Marker;
 
@@ -35,24 +38,62 @@ impl Batch {
     }
 }
 
-/// Clears the current place for what is written or marked now.
-pub(super) fn make_room(batch: &mut Batch, bucket: BucketId, bucket_name: &str, key: &str, reason: Reason) {
+/// What becomes of what a write or a marker finds in its place. Asked for before anything is changed.
+pub(super) struct Room {
+    current: Occupant,
+    /// The null version, where it is not the current one and a write replaces it.
+    null: Option<(Seq, Leave)>,
+}
+
+enum Occupant {
+    Nobody,
+    /// It becomes noncurrent.
+    Kept,
+    /// It goes.
+    Replaced(Leave),
+}
+
+/// `Err`: what would go is locked. A bucket with Object Lock keeps all its versions, so that no client ever hears it.
+pub(super) fn room(batch: &Batch, bucket: BucketId, key: &str) -> Result<Room, Refusal> {
     let versioning = batch.versioning(bucket);
-    let place = (bucket, key.to_owned());
-    let current_is_null = batch.facts.objects.get(&place).map(|current| current.row.is_null);
-    let replaced = match versioning {
+    let current = batch.facts.objects.get(&(bucket, key.to_owned())).map(|current| &current.row);
+    let is_replaced = |row: &ObjectRow| match versioning {
         Versioning::Off => true,
         Versioning::Enabled => false,
-        Versioning::Suspended => current_is_null == Some(true),
+        Versioning::Suspended => row.is_null,
     };
-    if replaced {
-        displace(batch, bucket, bucket_name, key, reason);
-    } else if current_is_null.is_some() {
-        batch.facts.objects.remove(&place);
-        batch.effects.versions.retired.push(place);
+    let current = match current {
+        None => Occupant::Nobody,
+        Some(row) if is_replaced(row) => Occupant::Replaced(Leave::of(batch, row, false)?),
+        Some(_) => Occupant::Kept,
+    };
+    let null = match versioning {
+        Versioning::Suspended => leave_of_noncurrent(batch, (bucket, key), VersionRef::Null, false)?,
+        Versioning::Off | Versioning::Enabled => None,
+    };
+    Ok(Room { current, null })
+}
+
+/// Clears the current place for what is written or marked now.
+pub(super) fn make_room(
+    batch: &mut Batch,
+    room: Room,
+    (bucket, key): (BucketId, &str),
+    bucket_name: &str,
+    reason: Reason,
+) {
+    let Room { current, null } = room;
+    match current {
+        Occupant::Nobody => {}
+        Occupant::Replaced(leave) => displace(batch, leave, (bucket, key), bucket_name, reason),
+        Occupant::Kept => {
+            let place = (bucket, key.to_owned());
+            batch.facts.objects.remove(&place);
+            batch.effects.versions.retired.push(place);
+        }
     }
-    if versioning == Versioning::Suspended {
-        remove_noncurrent(batch, (bucket, key), VersionRef::Null, bucket_name, reason);
+    if let Some(null) = null {
+        remove_noncurrent(batch, null, (bucket, key), bucket_name, reason);
     }
 }
 
@@ -64,10 +105,14 @@ pub(super) fn mark(
     bucket_name: &str,
     version: VersionId,
 ) -> Outcome {
+    let room = match room(batch, bucket, key) {
+        Ok(room) => room,
+        Err(refusal) => return refusal.into(),
+    };
     if batch.facts.objects.contains_key(&(bucket, key.to_owned())) {
         batch.effects.drop_objects.push((bucket, key.to_owned()));
     }
-    make_room(batch, bucket, bucket_name, key, Reason::Deleted);
+    make_room(batch, room, (bucket, key), bucket_name, Reason::Deleted);
     let is_null = batch.writes_null(bucket);
     let modified = batch.facts.now;
     let marker = Marker { bucket, key: key.to_owned(), seq: slot.seq, version, modified, is_null };
@@ -81,55 +126,82 @@ pub(super) fn mark(
     )
 }
 
-/// A delete that names a version or a marker: it is gone for good, and what was below it is in its place.
+/// A delete that names a version or a marker: it is gone for good, and what was below it is in its place. `bypass`: a
+/// governance retention does not keep it.
 pub(super) fn remove(
     batch: &mut Batch,
     slot: Slot,
-    delete: &Delete,
+    (delete, bypass): (&Delete, bool),
     named: VersionRef,
     bucket_name: &str,
 ) -> Outcome {
-    let Delete { bucket, key, conditions: _, version: _ } = delete;
-    let place = (*bucket, key.clone());
-    let current = batch.facts.objects.get(&place).map(|current| (current.row.version, current.row.is_null));
-    let (logged, version, is_null) = match current {
-        Some((version, is_null)) if named.names(version, is_null) => {
-            displace(batch, *bucket, bucket_name, key, Reason::Deleted);
-            batch.effects.drop_objects.push(place);
-            let off = !batch.versioning(*bucket).is_versioned();
-            (if off { Logged::Deleted } else { Logged::VersionDeleted }, version, is_null)
+    let Delete { bucket, key, conditions: _, version: _, bypass_governance: _ } = delete;
+    let removed = match take(batch, (*bucket, key), (named, bypass), bucket_name) {
+        Ok(Some(removed)) => removed,
+        Ok(None) => {
+            let subject = Subject { bucket: *bucket, key, version: None, object: None };
+            return batch.log(slot, Logged::DeletedNothing, subject);
         }
-        _ => {
-            let removed = remove_noncurrent(batch, (*bucket, key), named, bucket_name, Reason::Deleted);
-            let Some(removed) = removed else {
-                let subject = Subject { bucket: *bucket, key, version: None, object: None };
-                return batch.log(slot, Logged::DeletedNothing, subject);
-            };
-            removed
-        }
+        Err(refusal) => return refusal.into(),
     };
+    let (logged, version, is_null) = removed;
     restore(batch, *bucket, key);
     let told = batch.told(*bucket, version, is_null);
     let subject = Subject { bucket: *bucket, key, version: Some(version), object: None };
     batch.log_version(slot, logged, subject, told)
 }
 
-/// Removes a noncurrent version or a marker, and says what it was; `None`: there is none of that name.
-fn remove_noncurrent(
+/// What was removed; `None`: there is none of that name.
+type Removed = Option<(Logged, VersionId, bool)>;
+
+fn take(
     batch: &mut Batch,
     (bucket, key): (BucketId, &str),
+    (named, bypass): (VersionRef, bool),
+    bucket_name: &str,
+) -> Result<Removed, Refusal> {
+    let place = (bucket, key.to_owned());
+    let current = batch.facts.objects.get(&place).map(|current| &current.row);
+    if let Some(row) = current.filter(|row| named.names(row.version, row.is_null)) {
+        let (version, is_null) = (row.version, row.is_null);
+        let leave = Leave::of(batch, row, bypass)?;
+        displace(batch, leave, (bucket, key), bucket_name, Reason::Deleted);
+        batch.effects.drop_objects.push(place);
+        let off = !batch.versioning(bucket).is_versioned();
+        let logged = if off { Logged::Deleted } else { Logged::VersionDeleted };
+        return Ok(Some((logged, version, is_null)));
+    }
+    let leave = leave_of_noncurrent(batch, (bucket, key), named, bypass)?;
+    Ok(leave.and_then(|leave| remove_noncurrent(batch, leave, (bucket, key), bucket_name, Reason::Deleted)))
+}
+
+/// Leave to remove the noncurrent version or marker of that name, and its place; `None`: there is none.
+fn leave_of_noncurrent(
+    batch: &Batch,
+    (bucket, key): (BucketId, &str),
     named: VersionRef,
+    bypass: bool,
+) -> Result<Option<(Seq, Leave)>, Refusal> {
+    let rows = batch.facts.versions.get(&(bucket, key.to_owned()));
+    let seq = batch.noncurrent(bucket, key, named);
+    let Some((seq, row)) = seq.and_then(|seq| Some((seq, rows?.get(&seq)?))) else { return Ok(None) };
+    Leave::of(batch, &row.object.row, bypass).map(|leave| Some((seq, leave)))
+}
+
+fn remove_noncurrent(
+    batch: &mut Batch,
+    (seq, leave): (Seq, Leave),
+    (bucket, key): (BucketId, &str),
     bucket_name: &str,
     reason: Reason,
-) -> Option<(Logged, VersionId, bool)> {
-    let seq = batch.noncurrent(bucket, key, named)?;
-    let removed = batch.facts.versions.get_mut(&(bucket, key.to_owned()))?.remove(&seq)?;
-    let (version, is_null) = (removed.object.row.version, removed.object.row.is_null);
+) -> Removed {
+    let (removed, delete_marker) = leave.take_noncurrent(batch, (bucket, key), seq)?;
+    let (version, is_null) = (removed.row().version, removed.row().is_null);
     batch.effects.versions.dropped.push((bucket, key.to_owned(), seq));
-    if removed.delete_marker {
+    if delete_marker {
         return Some((Logged::MarkerDeleted, version, is_null));
     }
-    discard(batch, removed.object, bucket_name, reason);
+    discard(batch, removed, bucket_name, reason);
     Some((Logged::VersionDeleted, version, is_null))
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use s3o_types::{LifecycleRule, Timestamp};
+use s3o_types::{LifecycleRule, ObjectLock, Timestamp};
 
 use super::Standing;
 
@@ -20,6 +20,8 @@ pub struct Aged<'a> {
     pub contents: Option<(u64, &'a BTreeMap<String, String>)>,
     /// When it was written or made.
     pub modified: Timestamp,
+    /// What keeps it from being removed.
+    pub lock: ObjectLock,
 }
 
 /// When something is due that began then and has so many days: at the midnight that follows.
@@ -59,13 +61,17 @@ pub fn expires<'a>(rules: &'a [LifecycleRule], aged: &Aged<'_>, now: Timestamp) 
 /// The rule by which a noncurrent version or a delete marker is due.
 ///
 /// A marker that is its key's only row hides nothing: it goes by a rule for such, or when a current version of its age
-/// would. One with something below it stays while it is the newest, and is noncurrent after that, like any version.
+/// would. One with something below it stays while it is the newest, and is noncurrent after that, like any version. What is
+/// locked is not due: it is looked at again with every pass, and goes with the first one after its lock.
 pub fn noncurrent_expires<'a>(
     rules: &'a [LifecycleRule],
     aged: &Aged<'_>,
     standing: Standing,
     now: Timestamp,
 ) -> Option<&'a LifecycleRule> {
+    if aged.lock.held(now, false).is_some() {
+        return None;
+    }
     let Standing { successor, newer, alone } = standing;
     let is_marker = aged.contents.is_none();
     let due = |rule: &LifecycleRule| match successor {
@@ -111,7 +117,7 @@ mod tests {
 
     fn is_expired(rule: &LifecycleRule, key: &str, size: u64, tags: &[(&str, &str)], now: Timestamp) -> bool {
         let tags = tags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let aged = Aged { key, contents: Some((size, &tags)), modified: at(10) };
+        let aged = Aged { key, contents: Some((size, &tags)), modified: at(10), lock: ObjectLock::default() };
         expires(std::slice::from_ref(rule), &aged, now).is_some()
     }
 
@@ -147,7 +153,7 @@ mod tests {
     fn noncurrent(rule: &LifecycleRule, is_marker: bool, standing: Standing, now: Timestamp) -> bool {
         let none = BTreeMap::new();
         let contents = (!is_marker).then_some((5, &none));
-        let aged = Aged { key: "k", contents, modified: at(10) };
+        let aged = Aged { key: "k", contents, modified: at(10), lock: ObjectLock::default() };
         noncurrent_expires(std::slice::from_ref(rule), &aged, standing, now).is_some()
     }
 

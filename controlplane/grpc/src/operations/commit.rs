@@ -6,6 +6,7 @@ use s3o_types::{Checksums, ContentHeaders, Digest, Etag, ObjectAttributes};
 
 use super::request::{carried_intent, finished_target, fits_table, target_id};
 use crate::field::{self, Bad};
+use crate::object_lock;
 
 pub(super) fn commit(wire: v1::Commit) -> Result<Commit, Bad> {
     let v1::Commit { intent, etag, attributes, checksums, copies, failed } = wire;
@@ -14,7 +15,7 @@ pub(super) fn commit(wire: v1::Commit) -> Result<Commit, Bad> {
     Ok(Commit {
         intent: carried_intent(intent)?,
         etag: field::etag("etag", &etag)?,
-        attributes: attributes_from_wire(attributes),
+        attributes: attributes_from_wire(attributes)?,
         checksums: Checksums { values: checksums.into_iter().collect() },
         copies: copies.map_err(|bad| bad.within("copies"))?,
         failed: failed.map_err(|bad| bad.within("failed"))?,
@@ -42,8 +43,8 @@ fn stored_copy(wire: v1::StoredCopy) -> Result<StoredCopy, Bad> {
     })
 }
 
-pub(super) fn attributes_from_wire(wire: Option<v1::ObjectAttributes>) -> ObjectAttributes {
-    let v1::ObjectAttributes { headers, metadata, tags } = wire.unwrap_or_default();
+pub(super) fn attributes_from_wire(wire: Option<v1::ObjectAttributes>) -> Result<ObjectAttributes, Bad> {
+    let v1::ObjectAttributes { headers, metadata, tags, lock } = wire.unwrap_or_default();
     let v1::ContentHeaders {
         content_type,
         content_encoding,
@@ -54,7 +55,7 @@ pub(super) fn attributes_from_wire(wire: Option<v1::ObjectAttributes>) -> Object
         website_redirect,
         storage_class,
     } = headers.unwrap_or_default();
-    ObjectAttributes {
+    Ok(ObjectAttributes {
         headers: ContentHeaders {
             content_type,
             content_encoding,
@@ -67,11 +68,12 @@ pub(super) fn attributes_from_wire(wire: Option<v1::ObjectAttributes>) -> Object
         },
         metadata: metadata.into_iter().collect(),
         tags: tags.into_iter().collect(),
-    }
+        lock: object_lock::from_wire(lock).map_err(|bad| bad.within("attributes.lock"))?,
+    })
 }
 
 pub(super) fn attributes_to_wire(attributes: ObjectAttributes) -> v1::ObjectAttributes {
-    let ObjectAttributes { headers, metadata, tags } = attributes;
+    let ObjectAttributes { headers, metadata, tags, lock } = attributes;
     let ContentHeaders {
         content_type,
         content_encoding,
@@ -95,5 +97,6 @@ pub(super) fn attributes_to_wire(attributes: ObjectAttributes) -> v1::ObjectAttr
         }),
         metadata: metadata.into_iter().collect(),
         tags: tags.into_iter().collect(),
+        lock: object_lock::to_wire(lock),
     }
 }

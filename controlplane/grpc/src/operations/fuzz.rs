@@ -37,8 +37,15 @@ fn attributes() -> impl Strategy<Value = v1::ObjectAttributes> {
             headers: Some(v1::ContentHeaders { content_type, ..v1::ContentHeaders::default() }),
             metadata,
             tags,
+            lock: None,
         }
     })
+}
+
+fn lock() -> impl Strategy<Value = v1::ObjectLock> {
+    let retention = (-1..4_i32, any::<i64>()).prop_map(|(mode, until_us)| v1::Retention { mode, until_us });
+    (prop::option::of(retention), any::<Option<bool>>())
+        .prop_map(|(retention, legal_hold)| v1::ObjectLock { retention, legal_hold })
 }
 
 fn intent() -> impl Strategy<Value = v1::Intent> {
@@ -96,20 +103,35 @@ fn commit() -> impl Strategy<Value = Wire> {
 }
 
 fn call() -> impl Strategy<Value = Wire> {
-    let begin = (text(), any::<u64>(), -1..5_i32, prop::option::of((id(), number()))).prop_map(
-        |(key, size, kind, part)| {
+    let part = prop::option::of((id(), number()));
+    let begin = (text(), any::<u64>(), -1..5_i32, part, prop::option::of(lock())).prop_map(
+        |(key, size, kind, part, lock)| {
             let part = part.map(|(upload, number)| v1::Part { upload: upload.into(), number });
-            Wire::Begin(v1::Begin { bucket: 1, key, size: size >> 1, kind, part, ..v1::Begin::default() })
+            Wire::Begin(v1::Begin {
+                bucket: 1,
+                key,
+                size: size >> 1,
+                kind,
+                part,
+                lock,
+                ..v1::Begin::default()
+            })
         },
     );
     let abort = (intent(), prop::collection::vec(finished(), 0..3))
         .prop_map(|(intent, targets)| Wire::Abort(v1::Abort { intent: Some(intent), targets }));
     let delete = (text(), text(), prop::option::of(text())).prop_map(|(key, version_id, if_match)| {
         let conditions = Some(v1::Conditions { if_absent: false, if_match });
-        Wire::Delete(v1::Delete { bucket: 1, key, conditions, version_id })
+        let bypass_governance = key.len() % 2 == 1;
+        Wire::Delete(v1::Delete { bucket: 1, key, conditions, version_id, bypass_governance })
     });
     let set_tags = (text(), pairs(), text())
         .prop_map(|(key, tags, version_id)| Wire::SetTags(v1::SetTags { bucket: 1, key, tags, version_id }));
+    let set_lock = (text(), text(), lock()).prop_map(|(key, version_id, lock)| {
+        use v1::set_lock::Change;
+        let change = lock.retention.map(Change::Retention).or(lock.legal_hold.map(Change::LegalHold));
+        Wire::SetLock(v1::SetLock { bucket: 1, key, version_id, change, bypass_governance: false })
+    });
     let create = (text(), text(), text(), attributes()).prop_map(|(key, algorithm, kind, attributes)| {
         Wire::CreateUpload(v1::CreateUpload {
             bucket: 1,
@@ -146,7 +168,7 @@ fn call() -> impl Strategy<Value = Wire> {
             Wire::Locate(wire)
         },
     );
-    prop_oneof![begin, commit(), abort, delete, set_tags, create, complete, locate]
+    prop_oneof![begin, commit(), abort, delete, set_tags, set_lock, create, complete, locate]
 }
 
 fn operation() -> impl Strategy<Value = Vec<u8>> {

@@ -24,6 +24,7 @@ pub(crate) fn of_call(outcome: Outcome) -> Wire {
             Wire::Deleted(v1::Deleted { existed, version_id: version_id(version), delete_marker })
         }
         Outcome::TagsSet { version } => Wire::TagsSet(v1::TagsSet { version_id: version_id(version) }),
+        Outcome::LockSet { version } => Wire::LockSet(v1::LockSet { version_id: version_id(version) }),
         Outcome::UploadCreated => Wire::UploadCreated(v1::UploadCreated {}),
         Outcome::UploadAborted => Wire::UploadAborted(v1::UploadAborted {}),
         Outcome::Refused(refusal) => refused(refusal),

@@ -10,6 +10,7 @@ use s3o_types::{BackendId, BucketId, ErrorCode, Op, Place};
 
 use super::{commit, upload};
 use crate::field::{self, Bad};
+use crate::object_lock;
 
 /// What an operation asks of the ledger.
 #[derive(Debug)]
@@ -47,6 +48,9 @@ pub(super) fn work(operation: v1::Operation) -> Result<Work, Bad> {
         Wire::Abort(wire) => abort(wire).map(Call::Abort).map_err(|bad| bad.within("abort"))?,
         Wire::Delete(wire) => delete(wire).map(Call::Delete).map_err(|bad| bad.within("delete"))?,
         Wire::SetTags(wire) => set_tags(wire).map(Call::SetTags).map_err(|bad| bad.within("set_tags"))?,
+        Wire::SetLock(wire) => {
+            object_lock::set(wire).map(Call::SetLock).map_err(|bad| bad.within("set_lock"))?
+        }
         Wire::CreateUpload(wire) => {
             upload::create(wire).map(Call::CreateUpload).map_err(|bad| bad.within("create_upload"))?
         }
@@ -77,7 +81,7 @@ fn unknown_call() -> Bad {
 }
 
 fn begin(wire: v1::Begin) -> Result<Begin, Bad> {
-    let v1::Begin { bucket, key, size, conditions, kind, down, prefer, part } = wire;
+    let v1::Begin { bucket, key, size, conditions, kind, down, prefer, part, lock } = wire;
     let kind = match v1::WriteKind::try_from(kind) {
         Ok(v1::WriteKind::Put) => WriteKind::Put,
         Ok(v1::WriteKind::Copy) => WriteKind::Copy,
@@ -99,6 +103,7 @@ fn begin(wire: v1::Begin) -> Result<Begin, Bad> {
         part,
         down: backends(down),
         prefer: backends(prefer),
+        lock: object_lock::from_wire(lock).map_err(|bad| bad.within("lock"))?,
     })
 }
 
@@ -114,12 +119,13 @@ fn abort(wire: v1::Abort) -> Result<Abort, Bad> {
 }
 
 fn delete(wire: v1::Delete) -> Result<Delete, Bad> {
-    let v1::Delete { bucket, key, conditions, version_id } = wire;
+    let v1::Delete { bucket, key, conditions, version_id, bypass_governance } = wire;
     Ok(Delete {
         bucket: BucketId(bucket),
         key: field::key(key)?,
         conditions: field::conditions(conditions),
         version: field::version_ref("version_id", &version_id)?,
+        bypass_governance,
     })
 }
 

@@ -33,7 +33,7 @@ pub(super) fn create(wire: v1::CreateUpload) -> Result<CreateUpload, Bad> {
     Ok(CreateUpload {
         bucket: BucketId(bucket),
         key: field::key(key)?,
-        attributes: attributes_from_wire(attributes),
+        attributes: attributes_from_wire(attributes)?,
         checksum,
     })
 }

@@ -7,6 +7,7 @@ use s3o_types::{
     Quirks, Scope,
 };
 
+use crate::object_lock;
 use crate::versions::versioning_to_wire;
 
 pub(crate) fn configuration(config: &ClusterConfig) -> v1::Configuration {
@@ -100,6 +101,7 @@ fn bucket(config: &BucketConfig) -> Option<v1::Bucket> {
         cors,
         lifecycle,
         versioning,
+        lock,
         degraded_reads,
     } = config;
     match state {
@@ -114,6 +116,7 @@ fn bucket(config: &BucketConfig) -> Option<v1::Bucket> {
         cors: cors.iter().cloned().map(cors_rule).collect(),
         lifecycle: lifecycle.iter().cloned().map(crate::lifecycle::to_wire).collect(),
         versioning: versioning_to_wire(*versioning).into(),
+        lock: lock.map(object_lock::bucket_to_wire),
         degraded_reads: match degraded_reads {
             DegradedReads::Allowed => v1::DegradedReads::Allowed,
             DegradedReads::Cache => v1::DegradedReads::Cache,

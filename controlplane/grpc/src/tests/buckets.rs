@@ -36,7 +36,8 @@ async fn a_change_is_handed_on_and_its_outcome_said() {
     let asked = plane.fakes.bucket_changes.lock().unwrap().clone();
     let name = "photos".parse().unwrap();
     let op = Uuid::from_u128(5);
-    let created = BucketChange { op, access_key: "client".into(), name, wanted: Wanted::Create };
+    let created =
+        BucketChange { op, access_key: "client".into(), name, wanted: Wanted::Create { locks: false } };
     assert_eq!(asked, [created.clone(), BucketChange { wanted: Wanted::Delete, ..created }]);
     // Nothing was prepared: the database is away.
     assert_eq!(client.change_bucket(delete).await.unwrap_err().code(), tonic::Code::Unavailable);

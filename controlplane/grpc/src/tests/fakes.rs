@@ -127,6 +127,7 @@ pub(super) fn config(generation: i64) -> ClusterConfig {
             ..CorsRule::default()
         }],
         versioning: Versioning::Off,
+        lock: None,
         degraded_reads: DegradedReads::Cache,
     };
     ClusterConfig {

@@ -43,14 +43,16 @@ async fn begin_and_begun() {
         kind: v1::WriteKind::Copy.into(),
         down: vec![4],
         prefer: vec![5],
+        lock: wire_attributes().lock,
     };
     let outcome = Outcome::Begun { version: id(), targets: vec![target()], required_copies: 1 };
     let (call, result) = round_trip(WireCall::Begin(wire), outcome).await;
-    let Call::Begin(Begin { bucket, key, size, conditions: found, kind, part, down, prefer }) = call else {
+    let Call::Begin(Begin { bucket, key, size, conditions: found, kind, part, down, prefer, lock }) = call
+    else {
         panic!("{call:?}")
     };
     assert_eq!((bucket, key.as_str(), size, kind), (BucketId(1), "k", 9, WriteKind::Copy));
-    assert!(part.is_none());
+    assert!(part.is_none() && lock == attributes().lock);
     assert_eq!((found, down, prefer), (conditions(), vec![BackendId(4)], vec![BackendId(5)]));
     let version = id().to_uuid().as_bytes().to_vec().into();
     let begun = v1::Begun { version, targets: vec![wire_target()], required_copies: 1 };
@@ -163,6 +165,7 @@ async fn outcomes_return_as_they_are_decided() {
         key: "k".into(),
         conditions: Some(wire_conditions()),
         version_id: String::new(),
+        bypass_governance: true,
     };
     let locate = v1::Locate {
         bucket: 1,
@@ -177,7 +180,7 @@ async fn outcomes_return_as_they_are_decided() {
     plane.fakes.late.notify_one();
     let second = stream.outcomes(1).await;
     assert_eq!(second[&1], WireResult::Deleted(v1::Deleted { existed: true, ..v1::Deleted::default() }));
-    let Call::Delete(Delete { bucket, key, conditions: found, version: None }) =
+    let Call::Delete(Delete { bucket, key, conditions: found, version: None, bypass_governance: true }) =
         plane.fakes.requests.lock().unwrap().pop().unwrap().call
     else {
         panic!("not a delete")

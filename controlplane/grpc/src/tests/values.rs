@@ -8,7 +8,7 @@ use s3o_proto::v1;
 use s3o_proto::v1::outcome::Result as WireResult;
 use s3o_types::{
     BackendId, BucketId, Conditions, ContentHeaders, Encoding, ErrorCode, Etag, Extent, ObjectAttributes,
-    Place, VersionId,
+    ObjectLock, Place, Retention, RetentionMode, Timestamp, VersionId,
 };
 
 pub(super) fn id() -> VersionId {
@@ -76,6 +76,10 @@ pub(super) fn attributes() -> ObjectAttributes {
         },
         metadata: BTreeMap::from([("colour".into(), "red".into())]),
         tags: BTreeMap::from([("t".into(), "v".into())]),
+        lock: ObjectLock {
+            retention: Some(Retention { mode: RetentionMode::Governance, until: Timestamp(8) }),
+            legal_hold: Some(true),
+        },
     }
 }
 
@@ -93,6 +97,10 @@ pub(super) fn wire_attributes() -> v1::ObjectAttributes {
         }),
         metadata: [("colour".to_owned(), "red".to_owned())].into(),
         tags: [("t".to_owned(), "v".to_owned())].into(),
+        lock: Some(v1::ObjectLock {
+            retention: Some(v1::Retention { mode: v1::RetentionMode::Governance.into(), until_us: 8 }),
+            legal_hold: Some(true),
+        }),
     }
 }
 

@@ -6,8 +6,8 @@
 use s3o_core::config::{Declared, DeclaredBackend, DeclaredBucket, DeclaredCredential, Routing};
 use s3o_runtime::ByteSize;
 use s3o_types::{
-    AckLevel, BucketName, ChecksumMode, CorsRule, Credentials, DegradedReads, EtagProof, LifecycleRule,
-    Quirks, Right, Rights, Scope, Secret, Versioning,
+    AckLevel, BucketLock, BucketName, ChecksumMode, CorsRule, Credentials, DegradedReads, EtagProof,
+    LifecycleRule, Quirks, Right, Rights, Scope, Secret, Versioning,
 };
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +129,9 @@ pub struct BucketSection {
     /// Whether it keeps versions; clients may say so where this does not.
     #[serde(default)]
     pub versioning: Option<DeclaredVersioning>,
+    /// Its Object Lock, with which it keeps versions. What has it has it for good; clients may say so where this does not.
+    #[serde(default)]
+    pub object_lock: Option<BucketLock>,
     /// What readers get while the database cannot be asked.
     #[serde(default)]
     pub degraded_reads: DegradedReads,
@@ -177,7 +180,7 @@ pub struct Grant {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     untagged,
-    expecting = "must be `read`, `read_write`, or a list of `read`, `write`, `list`, `delete`, `configure`"
+    expecting = "must be `read`, `read_write`, or a list of `read`, `write`, `list`, `delete`, `configure`, `bypass_governance`"
 )]
 pub enum Access {
     /// The usual ones.
@@ -210,6 +213,8 @@ pub enum AccessRight {
     Delete,
     /// Change the bucket's own settings.
     Configure,
+    /// Remove and unlock what a governance retention keeps.
+    BypassGovernance,
 }
 
 impl Access {
@@ -225,6 +230,7 @@ impl Access {
                     AccessRight::List => Right::List,
                     AccessRight::Delete => Right::Delete,
                     AccessRight::Configure => Right::Configure,
+                    AccessRight::BypassGovernance => Right::BypassGovernance,
                 })
                 .collect(),
         }
@@ -298,6 +304,7 @@ impl BucketSection {
                 DeclaredVersioning::Enabled => Versioning::Enabled,
                 DeclaredVersioning::Suspended => Versioning::Suspended,
             }),
+            lock: self.object_lock,
             degraded_reads: self.degraded_reads,
         })
     }

@@ -6,6 +6,7 @@ use s3o_runtime::{ByteSize, HumanDuration, Problems, Validate};
 use s3o_types::storage_key::MAX_KEY_BYTES;
 use s3o_types::{BucketName, Secret, lifecycle_problem};
 
+use super::declared::DeclaredVersioning;
 use super::{
     Access, AccessRight, BackendCredentials, BackendSection, BucketSection, ControlPlaneConfig,
     CredentialSection, DatabaseSection, ReplicationSection, StaticKeys,
@@ -256,6 +257,12 @@ fn buckets(problems: &mut Problems, buckets: &[BucketSection], backends: usize) 
             _ => {}
         }
         size(p, "max_object_size", bucket.max_object_size);
+        if bucket.object_lock.is_some() && bucket.versioning == Some(DeclaredVersioning::Suspended) {
+            p.at(
+                "versioning",
+                "a bucket with `object_lock` keeps versions: leave this out, or write `enabled`",
+            );
+        }
         p.each("cors", &bucket.cors, |p, rule| {
             for (field, why) in rule.problems() {
                 p.at(field, why);

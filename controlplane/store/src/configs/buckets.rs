@@ -9,36 +9,43 @@ use s3o_core::bucket::{BucketChange, Contents, Facts, Named, Step, Wanted, decid
 use s3o_core::call::Refusal;
 use s3o_core::outcome_log::Logged;
 use s3o_core::ports::{Buckets, PortError};
+use s3o_core::session::VERSIONS_FEATURE;
 use s3o_core::worker::Counts;
 use s3o_types::{BucketId, Right, Rights};
 use tokio_postgres::{Row, Transaction};
 use uuid::Uuid;
 
-use super::{GENERATION, mint};
+use super::{GENERATION, mint, object_lock};
 use crate::Store;
 use crate::error::Failure;
 use crate::rows::{Cells, bucket_state, corrupt, rules_json};
 use crate::schema::{LOCK_BUCKET, LOCK_MIGRATION};
 
-/// $1 operation, $2 access key.
+/// $1 operation, $2 access key, $3 feature.
 const ASKER: &str = "
     SELECT EXISTS (SELECT FROM buckets WHERE made_by = $1::uuid OR deleted_by = $1::uuid) AS repeated,
            COALESCE((SELECT create_buckets FROM credentials WHERE access_key_id = $2::text), false) AS may_create,
-           (SELECT count(*) FROM buckets WHERE owner = $2::text AND state <> 'gone') AS owned";
+           (SELECT count(*) FROM buckets WHERE owner = $2::text AND state <> 'gone') AS owned,
+           (SELECT min(s.name) FROM sessions s
+            WHERE s.deadline > now() AND NOT $3::text = ANY (s.features)) AS lacking";
 
 /// $1 name, $2 access key, $3 the bit of the right.
 const NAMED: &str = "
     SELECT b.id, b.state, b.declared, b.declared AND b.cors IS NOT NULL AS declares_cors,
-           b.declared AND b.lifecycle IS NOT NULL AS declares_lifecycle, b.owner,
+           b.declared AND b.lifecycle IS NOT NULL AS declares_lifecycle, b.object_lock_declared AS declares_lock,
+           b.versioning, b.owner,
            EXISTS (
                SELECT FROM scoped_grants g
                WHERE g.access_key_id = $2::text AND g.bucket = b.id AND g.prefix = '' AND g.rights & $3::smallint <> 0
            ) AS may_configure
     FROM buckets b WHERE b.name = $1::text AND b.state <> 'gone'";
 
+/// $5: with Object Lock.
 const CREATE: &str = "
     WITH made AS (
-        INSERT INTO buckets (name, declared, owner, made_by) VALUES ($1::text, false, $2::text, $3::uuid) RETURNING id
+        INSERT INTO buckets (name, declared, owner, made_by, versioning, state, object_lock)
+        VALUES ($1::text, false, $2::text, $3::uuid, CASE WHEN $5::boolean THEN 'enabled' ELSE 'off' END,
+                CASE WHEN $5 THEN 'locked' ELSE 'active' END, CASE WHEN $5 THEN '{}'::jsonb END) RETURNING id
     )
     INSERT INTO scoped_grants (access_key_id, bucket, prefix, rights) SELECT $2::text, id, '', $4::smallint FROM made";
 
@@ -58,7 +65,7 @@ const CONTENTS: &str = "
 const DELETE: &str = "
     WITH deleted AS (
         UPDATE buckets SET state = 'deleting', deleted_by = $2::uuid
-        WHERE id = $1::int AND state IN ('active', 'versioned') RETURNING id
+        WHERE id = $1::int AND state IN ('active', 'versioned', 'locked') RETURNING id
     ), whole AS (DELETE FROM grants WHERE bucket IN (SELECT id FROM deleted))
     DELETE FROM scoped_grants WHERE bucket IN (SELECT id FROM deleted)";
 
@@ -108,7 +115,7 @@ impl Buckets for Store {
 async fn make(transaction: &Transaction<'_>, change: &BucketChange) -> Result<Result<i64, Refusal>, Failure> {
     let lock = format!("SELECT pg_advisory_xact_lock({LOCK_MIGRATION}, 0)");
     transaction.batch_execute(&lock).await?;
-    if change.wanted == Wanted::Create {
+    if matches!(change.wanted, Wanted::Create { .. }) {
         // The name may be that of a bucket that was deleted, and that nothing holds up any more.
         transaction.execute(RETIRE, &[]).await?;
     }
@@ -130,7 +137,7 @@ async fn make(transaction: &Transaction<'_>, change: &BucketChange) -> Result<Re
 
 async fn facts(transaction: &Transaction<'_>, change: &BucketChange) -> Result<Facts, Failure> {
     let BucketChange { op, access_key, name, wanted: _ } = change;
-    let asker = transaction.query_one(ASKER, &[op, access_key]).await?;
+    let asker = transaction.query_one(ASKER, &[op, access_key, &VERSIONS_FEATURE]).await?;
     let right = i16::from(Rights::NONE.with(Right::Configure).bits());
     let named = transaction.query_opt(NAMED, &[&name.as_str(), access_key, &right]).await?;
     let bad = |why| corrupt("buckets", name, why);
@@ -139,6 +146,7 @@ async fn facts(transaction: &Transaction<'_>, change: &BucketChange) -> Result<F
         may_create: asker.get("may_create"),
         may_configure: named.as_ref().is_some_and(|row| row.get("may_configure")),
         owned: Cells(&asker).unsigned("owned").map_err(bad)?,
+        lacking: asker.get("lacking"),
         named: named.as_ref().map(named_bucket).transpose().map_err(bad)?,
     })
 }
@@ -151,6 +159,8 @@ fn named_bucket(row: &Row) -> Result<Named, String> {
         declared: cells.get("declared")?,
         declares_cors: cells.get("declares_cors")?,
         declares_lifecycle: cells.get("declares_lifecycle")?,
+        declares_lock: cells.get("declares_lock")?,
+        versioning: cells.word("versioning")?,
         owner: cells.get("owner")?,
     })
 }
@@ -164,9 +174,9 @@ async fn write(
     let BucketChange { op, access_key, name, wanted } = change;
     match step {
         Step::Done => Ok(Ok(false)),
-        Step::Create => {
-            let all = i16::from(Rights::KNOWN.bits());
-            transaction.execute(CREATE, &[&name.as_str(), access_key, op, &all]).await?;
+        Step::Create { locks } => {
+            let all = i16::from(Rights::OWNER.bits());
+            transaction.execute(CREATE, &[&name.as_str(), access_key, op, &all, &locks]).await?;
             Ok(Ok(true))
         }
         Step::Delete(id) => match empty(delete_empty(transaction, id.0, Some(*op)).await?) {
@@ -180,6 +190,10 @@ async fn write(
         Step::Lifecycle(id) => {
             let rules = stored_rules(name.as_str(), wanted)?;
             Ok(Ok(transaction.execute(LIFECYCLE, &[&id.0, &rules]).await? > 0))
+        }
+        Step::Lock(id) => {
+            let Wanted::Lock(lock) = wanted else { return Ok(Ok(false)) };
+            object_lock::set(transaction, id, lock).await
         }
     }
 }
@@ -204,7 +218,9 @@ fn stored_rules(bucket: &str, wanted: &Wanted) -> Result<Option<String>, Failure
     match wanted {
         Wanted::Cors(rules) if !rules.is_empty() => rules_json(bucket, rules).map(Some),
         Wanted::Lifecycle(rules) if !rules.is_empty() => rules_json(bucket, rules).map(Some),
-        Wanted::Cors(_) | Wanted::Lifecycle(_) | Wanted::Create | Wanted::Delete => Ok(None),
+        Wanted::Cors(_) | Wanted::Lifecycle(_) | Wanted::Lock(_) | Wanted::Create { .. } | Wanted::Delete => {
+            Ok(None)
+        }
     }
 }
 

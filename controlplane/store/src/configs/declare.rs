@@ -10,7 +10,7 @@ use s3o_core::config::{Declared, DeclaredBackend, DeclaredBucket, DeclaredCreden
 use s3o_types::Scope;
 use tokio_postgres::Transaction;
 
-use super::{mint, versioning};
+use super::{mint, object_lock, versioning};
 use crate::Store;
 use crate::error::{Failure, StoreError};
 use crate::removals::lock_removal;
@@ -38,8 +38,10 @@ async fn apply(transaction: &Transaction<'_>, declared: &Declared, hash: &str) -
     let mut changed = !known;
     if !known {
         versioning::lock_declared(transaction, &declared.buckets).await?;
+        object_lock::refuse_suspension(transaction, &declared.buckets).await?;
         let buckets = buckets(transaction, &declared.buckets).await?;
         versioning::declare(transaction, &declared.buckets, &buckets).await?;
+        object_lock::declare(transaction, &declared.buckets, &buckets).await?;
         backends(transaction, &declared.backends).await?;
         credentials(transaction, &declared.credentials, &buckets).await?;
         set(transaction, "routing", declared.routing.as_str()).await?;
@@ -89,6 +91,7 @@ async fn buckets(
             cors,
             lifecycle,
             versioning: _,
+            lock: _,
             degraded_reads,
         } = bucket;
         let factor = i16::try_from(*replication_factor).unwrap_or(i16::MAX);

@@ -5,6 +5,7 @@
 
 mod buckets;
 mod declare;
+mod object_lock;
 mod versioning;
 
 pub(crate) use buckets::delete_empty;

@@ -25,7 +25,7 @@ use crate::schema::LOCK_BUCKET;
 
 /// $1 bucket, $2 and $3 operation, $4 access key, $5 bits of the right, $6 feature.
 const FACTS: &str = "
-    SELECT b.id, b.state, b.versioning, b.versioning_declared,
+    SELECT b.id, b.state, b.versioning, b.versioning_declared, b.object_lock IS NOT NULL AS locks,
            EXISTS (SELECT FROM changes
                    WHERE op = $2::uuid AND item = $3::int AND day >= (now() AT TIME ZONE 'UTC')::date - 1) AS done,
            EXISTS (SELECT FROM scoped_grants g
@@ -67,14 +67,15 @@ pub(super) async fn lock_declared(
     transaction: &Transaction<'_>,
     declared: &[DeclaredBucket],
 ) -> Result<(), Failure> {
-    let words =
-        declared.iter().filter_map(|bucket| Some((bucket.name.as_str(), bucket.versioning?.as_str())));
-    let (names, words): (Vec<&str>, Vec<&str>) = words.unzip();
+    let said = declared.iter().filter_map(|bucket| Some((bucket, bucket.keeps_versions()?)));
+    let names: Vec<&str> = said.clone().map(|(bucket, _)| bucket.name.as_str()).collect();
+    let words: Vec<&str> = said.clone().map(|(_, versioning)| versioning.as_str()).collect();
+    let locks: Vec<bool> = said.map(|(bucket, _)| bucket.lock.is_some()).collect();
     let changed = "
-        SELECT b.id FROM unnest($1::text[], $2::text[]) AS d (name, versioning)
+        SELECT b.id FROM unnest($1::text[], $2::text[], $3::boolean[]) AS d (name, versioning, locks)
         JOIN buckets b ON b.name = d.name AND b.state <> 'gone'
-        WHERE b.versioning <> d.versioning ORDER BY b.id";
-    for row in transaction.query(changed, &[&names, &words]).await? {
+        WHERE b.versioning <> d.versioning OR (d.locks AND b.object_lock IS NULL) ORDER BY b.id";
+    for row in transaction.query(changed, &[&names, &words, &locks]).await? {
         lock(transaction, row.get("id")).await?;
     }
     Ok(())
@@ -93,7 +94,7 @@ pub(super) async fn declare(
     let said = "UPDATE buckets SET versioning_declared = $2 WHERE id = $1 RETURNING versioning";
     let buckets: BTreeMap<i32, Option<Versioning>> = declared
         .iter()
-        .filter_map(|bucket| Some((*ids.get(bucket.name.as_str())?, bucket.versioning)))
+        .filter_map(|bucket| Some((*ids.get(bucket.name.as_str())?, bucket.keeps_versions())))
         .collect();
     for (id, versioning) in buckets {
         let row = transaction.query_one(said, &[&id, &versioning.is_some()]).await?;
@@ -112,6 +113,7 @@ fn facts(row: Option<&Row>) -> Result<VersioningFacts, String> {
             may: true,
             state: None,
             versioning: Versioning::Off,
+            locks: false,
             declared: false,
             lacking: None,
         });
@@ -122,6 +124,7 @@ fn facts(row: Option<&Row>) -> Result<VersioningFacts, String> {
         may: cells.get("may")?,
         state: Some(bucket_state(cells)?),
         versioning: cells.word("versioning")?,
+        locks: cells.get("locks")?,
         declared: cells.get("versioning_declared")?,
         lacking: cells.get("lacking")?,
     })

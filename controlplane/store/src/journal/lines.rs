@@ -2,9 +2,10 @@
 //!
 //! | `k` | what it says |
 //! |---|---|
-//! | `version` | a version was written: `b` bucket, `key`, `seq`, `v` its id, `size`, `etag`, `m` modified, `a` attributes, `t` tags, `c` checksums, `null`, `parts`; `x` its extents (number, offset, size, stored size, MD5, digest), `f` its foreign copies (extent, backend, key, ETag) |
+//! | `version` | a version was written: `b` bucket, `key`, `seq`, `v` its id, `size`, `etag`, `m` modified, `a` attributes, `t` tags, `c` checksums, `l` lock (`s3o_types::ObjectLock`), `null`, `parts`; `x` its extents (number, offset, size, stored size, MD5, digest), `f` its foreign copies (extent, backend, key, ETag) |
 //! | `marker` | a delete marker was made: `b`, `key`, `seq`, `v`, `m`, `null` |
 //! | `tags` | a version got other tags: `v`, `seq` of the change, `t` |
+//! | `lock` | a version is kept by something else: `b`, `key`, `v`, `seq` of the change, `l` |
 //! | `gone` | a version or a marker was removed for good: `v` |
 //! | `cleared` | a key of a bucket that keeps no versions has none any more: `b`, `key`, `seq` of the change, `v` if there was one |
 //! | `dead` | a write was given up, or refused when it was committed: `v` |
@@ -15,6 +16,8 @@
 use std::sync::LazyLock;
 
 use s3o_core::outcome_log::Logged;
+
+use crate::rows::lock_json;
 
 /// Of the copies of the version `p.version`: they are where what has no change of its own stands.
 macro_rules! copies_of {
@@ -34,6 +37,7 @@ enum Kind {
     Version,
     Marker,
     Tags,
+    Lock,
     Gone,
     Cleared,
     /// The same, if the bucket keeps no versions.
@@ -50,6 +54,7 @@ const fn kind(logged: Logged) -> Kind {
         Logged::Committed | Logged::Promoted | Logged::Imported => Kind::Version,
         Logged::MarkerMade => Kind::Marker,
         Logged::TagsSet => Kind::Tags,
+        Logged::LockSet => Kind::Lock,
         Logged::VersionDeleted | Logged::MarkerDeleted => Kind::Gone,
         Logged::Deleted => Kind::Cleared,
         Logged::DeletedNothing => Kind::Nothing,
@@ -61,7 +66,9 @@ const fn kind(logged: Logged) -> Kind {
         | Logged::BucketGone
         | Logged::TooFewCopies
         | Logged::MatchMissing
-        | Logged::BackendMoved => Kind::Dead,
+        | Logged::BackendMoved
+        | Logged::Locked
+        | Logged::LockMissing => Kind::Dead,
         Logged::VersioningSet | Logged::BucketChanged => Kind::Bucket,
         Logged::PartStored
         | Logged::UploadAborted
@@ -89,7 +96,8 @@ pub(super) static CHANGES: LazyLock<String> = LazyLock::new(|| {
         WHEN p.outcome IN ({written}) AND p.object IS NOT NULL THEN jsonb_build_object(
             'k', 'version', 'b', p.bucket, 'key', p.key, 'seq', p.object->'seq', 'v', p.version,
             'size', p.object->'size', 'etag', p.object->'etag', 'm', p.object->'modified',
-            'a', (p.object->'attributes') - 'tags', 't', p.object->'attributes'->'tags', 'c', p.object->'checksums',
+            'a', (p.object->'attributes') - 'tags' - 'lock', 't', p.object->'attributes'->'tags', 'c', p.object->'checksums',
+            'l', p.object->'attributes'->'lock',
             'null', p.object->'is_null', 'parts', p.object->'parts', ",
     copies_of!(),
     ")
@@ -98,6 +106,8 @@ pub(super) static CHANGES: LazyLock<String> = LazyLock::new(|| {
             'm', (extract(epoch FROM p.at) * 1000000)::bigint, 'null', COALESCE(p.is_null, false))
         WHEN p.outcome IN ({tags}) THEN jsonb_build_object(
             'k', 'tags', 'b', p.bucket, 'key', p.key, 'seq', p.n, 'v', p.version, 't', p.object->'attributes'->'tags')
+        WHEN p.outcome IN ({lock}) THEN jsonb_build_object(
+            'k', 'lock', 'b', p.bucket, 'key', p.key, 'seq', p.n, 'v', p.version, 'l', p.object->'attributes'->'lock')
         WHEN p.outcome IN ({cleared}) OR (p.outcome IN ({nothing}) AND EXISTS (
             SELECT FROM buckets b WHERE b.id = p.bucket AND b.versioning = 'off')) THEN jsonb_build_object(
             'k', 'cleared', 'b', p.bucket, 'key', p.key, 'seq', p.n, 'v', p.version, 'null', true)
@@ -114,6 +124,7 @@ pub(super) static CHANGES: LazyLock<String> = LazyLock::new(|| {
     written = codes(Kind::Version),
     marker = codes(Kind::Marker),
     tags = codes(Kind::Tags),
+    lock = codes(Kind::Lock),
     cleared = codes(Kind::Cleared),
     nothing = codes(Kind::Nothing),
     gone = codes(Kind::Gone),
@@ -127,12 +138,13 @@ pub(super) static CHANGES: LazyLock<String> = LazyLock::new(|| {
 pub(super) const ROWS: &str = concat!(
     "WITH p AS (
         (SELECT bucket, key, seq, version, false AS delete_marker, size, etag, modified, attributes, checksums, tags, is_null,
-                CASE WHEN parts_of = version THEN parts END AS parts
+                retain_until, retain_mode, legal_hold, CASE WHEN parts_of = version THEN parts END AS parts
          FROM objects
          WHERE (bucket, key) >= ($1::int, $2::text) AND NOT ((bucket, key) = ($1, $2) AND seq >= $3::bigint)
          ORDER BY bucket, key LIMIT $4::bigint)
         UNION ALL
-        (SELECT bucket, key, seq, version, delete_marker, size, etag, modified, attributes, checksums, tags, is_null, parts
+        (SELECT bucket, key, seq, version, delete_marker, size, etag, modified, attributes, checksums, tags, is_null,
+                retain_until, retain_mode, legal_hold, parts
          FROM object_versions
          WHERE (bucket, key) >= ($1, $2) AND NOT ((bucket, key) = ($1, $2) AND seq >= $3)
          ORDER BY bucket, key, seq DESC LIMIT $4)
@@ -144,7 +156,9 @@ pub(super) const ROWS: &str = concat!(
         ELSE jsonb_build_object(
             'k', 'version', 'b', p.bucket, 'key', p.key, 'seq', p.seq, 'v', p.version, 'size', p.size, 'etag', p.etag,
             'm', (extract(epoch FROM p.modified) * 1000000)::bigint, 'a', p.attributes, 't', p.tags, 'c', p.checksums,
-            'null', p.is_null, 'parts', p.parts, ",
+            'null', p.is_null, 'parts', p.parts, 'l', ",
+    lock_json!("p"),
+    ", ",
     copies_of!(),
     ") END::text AS line
      FROM p ORDER BY p.bucket, p.key, p.seq DESC"
@@ -195,6 +209,7 @@ mod tests {
             (Kind::Version, "1, 2, 42"),
             (Kind::Marker, "30"),
             (Kind::Tags, "13"),
+            (Kind::Lock, "50"),
             (Kind::Gone, "31, 32"),
             (Kind::Cleared, "3"),
             (Kind::Nothing, "4"),
@@ -206,7 +221,7 @@ mod tests {
         }
         let mut dead: Vec<i16> = codes(Kind::Dead).split(", ").map(|code| code.parse().unwrap()).collect();
         dead.sort_unstable();
-        assert_eq!(dead, [5, 6, 7, 8, 9, 10, 11, 12, 14]);
+        assert_eq!(dead, [5, 6, 7, 8, 9, 10, 11, 12, 14, 51, 52]);
         assert!(HEADER.contains("outcome IN (1, 2, 42)"));
     }
 }

@@ -39,7 +39,7 @@ impl Texts {
     }
 
     fn attributes(&mut self, attributes: &ObjectAttributes) {
-        let ObjectAttributes { headers, metadata, tags } = attributes;
+        let ObjectAttributes { headers, metadata, tags, lock: _ } = attributes;
         let s3o_types::ContentHeaders {
             content_type,
             content_encoding,
@@ -105,6 +105,7 @@ impl Texts {
                     self.add_all([name.as_str(), value.as_str()]);
                 }
             }
+            Call::SetLock(set) => self.add(&set.key),
             Call::CreateUpload(create) => {
                 self.add(&create.key);
                 self.attributes(&create.attributes);

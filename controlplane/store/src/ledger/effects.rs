@@ -11,7 +11,7 @@ use s3o_core::outcome_log::Change;
 use s3o_core::upload::UploadEffects;
 use s3o_core::usage::{Usage, UsageDeltas, signed};
 use s3o_core::versions::VersionEffects;
-use s3o_types::{BucketId, Op, VersionId, VersionRef};
+use s3o_types::{BucketId, ObjectLock, Op, VersionId, VersionRef};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -19,7 +19,8 @@ use super::flight::{Flight, Param};
 use super::writes::{
     self, ADD_CLEANUP, ADD_INTENTS, ADD_MARKERS, ADD_REPLICATION, ADD_TARGETS, ADD_USAGE, ADD_VERSIONS,
     CLOSE_UPLOADS, COUNT_ATTEMPTS, COUNT_COPIES, DROP_COPIES, DROP_OBJECTS, DROP_VERSIONS, MARK_COPIES,
-    OPEN_UPLOADS, PUT_PARTS, RESTORE_VERSIONS, RETIRE_OBJECTS, SET_TAGS, SETTLE, TAG_VERSIONS, TAKE_COPIES,
+    OPEN_UPLOADS, PUT_PARTS, RESTORE_VERSIONS, RETIRE_OBJECTS, SET_LOCKS, SET_TAGS, SETTLE, TAG_VERSIONS,
+    TAKE_COPIES,
 };
 use super::{copies, uploads, versions as version_rows};
 use crate::connection::Connection;
@@ -85,6 +86,7 @@ fn statements(effects: &Effects, slot: i16, times: &CleanupTimes) -> Result<Stat
     let Effects {
         put_objects,
         set_tags,
+        set_locks,
         drop_objects,
         versions:
             VersionEffects { dropped: dropped_versions, retired, restored, markers, tagged: tagged_versions },
@@ -110,6 +112,7 @@ fn statements(effects: &Effects, slot: i16, times: &CleanupTimes) -> Result<Stat
         settled.extend(objects(put_objects)?);
         settled.extend(copies::added(add_copies)?);
         settled.extend(logged(changes)?);
+        settled.push(locks(put_objects)?);
         Ok(settled)
     };
     let mut all = Statements::default();
@@ -123,6 +126,7 @@ fn statements(effects: &Effects, slot: i16, times: &CleanupTimes) -> Result<Stat
     all.add(markers.is_empty(), ADD_MARKERS, || version_rows::markers(markers));
     all.try_add(set_tags.is_empty(), SET_TAGS, || tagged(set_tags))?;
     all.try_add(tagged_versions.is_empty(), TAG_VERSIONS, || tagged(tagged_versions))?;
+    all.try_add(set_locks.is_empty(), SET_LOCKS, || locked(set_locks))?;
     all.try_add(settles_nothing, SETTLE, settled)?;
     all.add(add_intents.is_empty(), ADD_INTENTS, || intents(add_intents));
     all.add(add_targets.is_empty(), ADD_TARGETS, || targets(add_targets));
@@ -176,6 +180,7 @@ fn objects(rows: &[ObjectRow]) -> Result<Vec<Param>, Failure> {
     for row in rows {
         let mut untagged = row.attributes.clone();
         untagged.tags.clear();
+        untagged.lock = ObjectLock::default();
         attributes.push(json("objects", &row.key, &untagged)?);
         checksums.push(json("objects", &row.key, &row.checksums)?);
         tags.push(json("objects", &row.key, &row.attributes.tags)?);
@@ -204,6 +209,20 @@ fn tagged(rows: &[ObjectRow]) -> Result<Vec<Param>, Failure> {
         column(rows, |row| row.key.clone()),
         column(rows, |row| row.version.to_uuid()),
         Box::new(tags),
+    ])
+}
+
+fn locks(rows: &[ObjectRow]) -> Result<Param, Failure> {
+    let locks = rows.iter().map(|row| json("objects", &row.key, &row.attributes.lock));
+    Ok(Box::new(locks.collect::<Result<Vec<Option<String>>, _>>()?))
+}
+
+fn locked(rows: &[ObjectRow]) -> Result<Vec<Param>, Failure> {
+    Ok(vec![
+        column(rows, |row| row.bucket.0),
+        column(rows, |row| row.key.clone()),
+        column(rows, |row| row.version.to_uuid()),
+        locks(rows)?,
     ])
 }
 

@@ -15,7 +15,8 @@ use super::facts::{Part, Read, Subject};
 use super::{expiry, uploads, versions};
 use crate::overview::usage;
 use crate::rows::{
-    Cells, CopyRecord, IntentRecord, ObjectRecord, bucket_state, corrupt, removal, scope, small, told,
+    Cells, CopyRecord, IntentRecord, ObjectRecord, bucket_lock, bucket_state, corrupt, removal, scope, small,
+    told,
 };
 
 pub(super) type Broken = (Subject, String);
@@ -200,6 +201,7 @@ fn take_bucket(facts: &mut Facts, cells: Cells<'_>) -> Result<(), String> {
         replication_factor: u16::try_from(factor).map_err(|error| error.to_string())?,
         max_object_size: cells.optional_unsigned("max_object_size")?,
         versioning: cells.word("versioning")?,
+        lock: bucket_lock(cells)?,
     };
     facts.buckets.insert(id, bucket);
     Ok(())

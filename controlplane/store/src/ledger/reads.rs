@@ -71,7 +71,8 @@ macro_rules! version_is_there {
 macro_rules! object {
     () => {
         "o.bucket, o.key, o.seq, o.version, o.size, o.etag, o.modified, o.attributes, o.checksums, o.tags,
-           o.is_null, CASE WHEN o.parts_of = o.version THEN o.parts END AS parts"
+           o.is_null, o.retain_until, o.retain_mode, o.legal_hold,
+           CASE WHEN o.parts_of = o.version THEN o.parts END AS parts"
     };
 }
 
@@ -182,23 +183,25 @@ pub(super) const LOCATE_VERSION: &str = concat!(
            b.name AS bucket_name, b.versioning <> 'off' AS versioned,
            CASE WHEN o.delete_marker THEN o.version END AS m_version, o.is_null AS m_is_null, o.modified AS m_modified,
            o.bucket, o.key, CASE WHEN NOT o.delete_marker THEN o.seq END AS seq, o.version, o.size, o.etag, o.modified,
-           o.attributes, o.checksums, o.tags, o.is_null, o.parts, ",
+           o.attributes, o.checksums, o.tags, o.is_null, o.retain_until, o.retain_mode, o.legal_hold, o.parts, ",
     copies!(),
     "
     FROM unnest($1::int[], $2::text[], $3::uuid[]) AS t (bucket, key, version)
     CROSS JOIN LATERAL (SELECT name, versioning FROM buckets WHERE buckets.id = t.bucket LIMIT 1) AS b
     CROSS JOIN LATERAL (
         SELECT bucket, key, seq, version, false AS delete_marker, size, etag, modified, attributes, checksums, tags,
-               is_null, CASE WHEN parts_of = version THEN parts END AS parts
+               is_null, retain_until, retain_mode, legal_hold, CASE WHEN parts_of = version THEN parts END AS parts
         FROM objects
         WHERE objects.bucket = t.bucket AND objects.key = t.key
           AND CASE WHEN t.version IS NULL THEN is_null ELSE objects.version = t.version AND NOT is_null END
         UNION ALL
-        SELECT bucket, key, seq, version, delete_marker, size, etag, modified, attributes, checksums, tags, is_null, parts
+        SELECT bucket, key, seq, version, delete_marker, size, etag, modified, attributes, checksums, tags, is_null,
+               retain_until, retain_mode, legal_hold, parts
         FROM (SELECT * FROM object_versions WHERE object_versions.version = t.version OFFSET 0) AS v
         WHERE v.bucket = t.bucket AND v.key = t.key AND NOT v.is_null
         UNION ALL
-        SELECT bucket, key, seq, version, delete_marker, size, etag, modified, attributes, checksums, tags, is_null, parts
+        SELECT bucket, key, seq, version, delete_marker, size, etag, modified, attributes, checksums, tags, is_null,
+               retain_until, retain_mode, legal_hold, parts
         FROM object_versions v
         WHERE v.bucket = t.bucket AND v.key = t.key AND v.is_null AND t.version IS NULL
     ) AS o
@@ -211,7 +214,7 @@ pub(super) const LOCATE_VERSION: &str = concat!(
 /// where the call may remove the version, unless they are many (16 = `MANY_EXTENTS`).
 pub(super) const VERSIONS: &str = concat!(
     "SELECT v.bucket, v.key, v.seq, v.version, v.delete_marker, v.size, v.etag, v.modified, v.attributes, v.checksums,
-           v.tags, v.is_null, v.parts, ",
+           v.tags, v.is_null, v.retain_until, v.retain_mode, v.legal_hold, v.parts, ",
     copies!(),
     "
     FROM unnest($1::int[], $2::text[], $3::uuid[], $4::boolean[], $5::boolean[], $6::boolean[])
@@ -318,10 +321,12 @@ pub(crate) const VERSION: &str = concat!(
     object!(),
     "
     FROM (
-        SELECT bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null, parts, parts_of
+        SELECT bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null, retain_until,
+               retain_mode, legal_hold, parts, parts_of
         FROM objects
         UNION ALL
-        SELECT bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null, parts, version
+        SELECT bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null, retain_until,
+               retain_mode, legal_hold, parts, version
         FROM object_versions WHERE NOT delete_marker
     ) AS o JOIN buckets b ON b.id = o.bucket
     WHERE o.bucket = $1::int AND o.key = $2::text AND o.version = $3::uuid"
@@ -368,7 +373,7 @@ pub(super) const ATTEMPTS: &str = "
 
 /// The buckets, and which of some keys may write to each.
 pub(super) const BUCKETS_AND_WRITERS: &str = "
-    SELECT b.id, b.name, b.state, b.ack, b.replication_factor, b.max_object_size, b.versioning,
+    SELECT b.id, b.name, b.state, b.ack, b.replication_factor, b.max_object_size, b.versioning, b.object_lock,
            ARRAY(
                SELECT g.access_key_id FROM unnest($2::text[]) AS t (access_key_id),
                LATERAL (

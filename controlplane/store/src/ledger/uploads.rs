@@ -45,6 +45,7 @@ fn of_call(request: &Request) -> Option<(UploadId, Parts)> {
         | Call::Abort(_)
         | Call::Delete(_)
         | Call::SetTags(_)
+        | Call::SetLock(_)
         | Call::Resolve(_)
         | Call::BeginCopy(_)
         | Call::ChangeCopy(_)

@@ -1,5 +1,7 @@
 //! The statements of the second flight. Rows come as arrays, one a column.
 
+use crate::rows::lock_columns;
+
 /// With the attempts at them: a version's number is never used again.
 pub(super) const DROP_COPIES: &str = "
     WITH forgotten AS (DELETE FROM copy_attempts WHERE version = ANY ($1::uuid[]))
@@ -81,26 +83,43 @@ pub(super) const SET_TAGS: &str = "
     FROM unnest($1::int[], $2::text[], $3::uuid[], $4::text[]) AS t (bucket, key, version, tags)
     WHERE o.bucket = t.bucket AND o.key = t.key AND o.version = t.version";
 
+/// The same of locks, of versions that are current or are not.
+pub(super) const SET_LOCKS: &str = concat!(
+    "WITH t AS MATERIALIZED (
+        SELECT bucket, key, version, lock::jsonb AS lock
+        FROM unnest($1::int[], $2::text[], $3::uuid[], $4::text[]) AS u (bucket, key, version, lock)
+    ), current AS (
+        UPDATE objects o SET (retain_until, retain_mode, legal_hold) = ROW (",
+    lock_columns!("t.lock"),
+    ") FROM t WHERE o.bucket = t.bucket AND o.key = t.key AND o.version = t.version
+    )
+    UPDATE object_versions v SET (retain_until, retain_mode, legal_hold) = ROW (",
+    lock_columns!("t.lock"),
+    ") FROM t WHERE v.version = t.version AND v.bucket = t.bucket AND v.key = t.key AND NOT v.delete_marker"
+);
+
 /// What most transactions write, in one statement: intents that are settled, objects as they are now, their
 /// copies, and the log. The parts touch different tables, so it does not matter that they see one snapshot.
-pub(super) const SETTLE: &str = "
-    WITH settled AS (
+pub(super) const SETTLE: &str = concat!(
+    "WITH settled AS (
         DELETE FROM intents i USING unnest($1::uuid[], $2::int[]) AS t (op, item)
         WHERE i.op = t.op AND i.item = t.item
     ), current AS (
         INSERT INTO objects (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null,
-                             parts, parts_of)
+                             parts, parts_of, retain_until, retain_mode, legal_hold)
         SELECT bucket, key, seq, version, size, etag, modified, attributes::jsonb, checksums::jsonb, tags::jsonb,
-               is_null, parts, CASE WHEN parts IS NOT NULL THEN version END
+               is_null, parts, CASE WHEN parts IS NOT NULL THEN version END, ",
+    lock_columns!("lock::jsonb"),
+    "
         FROM unnest($3::int[], $4::text[], $5::bigint[], $6::uuid[], $7::bigint[], $8::text[], $9::timestamptz[],
-                    $10::text[], $11::text[], $12::text[], $13::boolean[], $14::int[])
-             AS t (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null, parts)
+                    $10::text[], $11::text[], $12::text[], $13::boolean[], $14::int[], $40::text[])
+             AS t (bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null, parts, lock)
         ON CONFLICT (bucket, key) DO UPDATE SET
             seq = excluded.seq, version = excluded.version, size = excluded.size, etag = excluded.etag,
             modified = excluded.modified, attributes = excluded.attributes, checksums = excluded.checksums,
             tags = excluded.tags, is_null = excluded.is_null, parts = excluded.parts,
-            parts_of = excluded.parts_of, retain_until = NULL, retain_mode = NULL,
-            legal_hold = false
+            parts_of = excluded.parts_of, retain_until = excluded.retain_until,
+            retain_mode = excluded.retain_mode, legal_hold = excluded.legal_hold
     ), stored AS (
         INSERT INTO copies (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag,
                             backend_version, encoding, foreign_key, extent_offset, extent_size, md5, digest)
@@ -115,7 +134,8 @@ pub(super) const SETTLE: &str = "
     INSERT INTO changes (n, op, item, outcome, bucket, key, version, object, is_null)
     SELECT n, op, item, outcome, bucket, key, version, object::jsonb, is_null
     FROM unnest($31::bigint[], $32::uuid[], $33::int[], $34::smallint[], $35::int[], $36::text[], $37::uuid[],
-                $38::text[], $39::boolean[]) AS t (n, op, item, outcome, bucket, key, version, object, is_null)";
+                $38::text[], $39::boolean[]) AS t (n, op, item, outcome, bucket, key, version, object, is_null)"
+);
 
 pub(super) const ADD_INTENTS: &str = "
     INSERT INTO intents (op, item, session, bucket, key, version, size, kind, if_absent, if_match,
@@ -205,7 +225,7 @@ pub(super) const ADD_USAGE: &str = "
         used = backend_usage.used + excluded.used, reserved = backend_usage.reserved + excluded.reserved,
         orphaned = backend_usage.orphaned + excluded.orphaned, objects = backend_usage.objects + excluded.objects";
 
-pub(super) const ALL: [&str; 22] = [
+pub(super) const ALL: [&str; 23] = [
     DROP_COPIES,
     TAKE_COPIES,
     MARK_COPIES,
@@ -218,6 +238,7 @@ pub(super) const ALL: [&str; 22] = [
     ADD_MARKERS,
     SET_TAGS,
     TAG_VERSIONS,
+    SET_LOCKS,
     SETTLE,
     ADD_INTENTS,
     ADD_TARGETS,

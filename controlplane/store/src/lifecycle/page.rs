@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use s3o_core::call::{Expire, Expiring};
 use s3o_core::lifecycle::{Aged, DuePage, Phase, Place, expires, noncurrent_expires, upload_expires};
-use s3o_types::{BucketId, LifecycleRule, Seq, UploadId, VersionId};
+use s3o_types::{BucketId, LifecycleRule, ObjectLock, Seq, UploadId, VersionId};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -13,11 +13,11 @@ use super::{ranges, read_standing, standing};
 use crate::error::Failure;
 use crate::ledger::beyond;
 use crate::pool::Pool;
-use crate::rows::{Cells, corrupt, lifecycle};
+use crate::rows::{Cells, corrupt, lifecycle, object_lock};
 use crate::unreadable::Unreadable;
 
 const RULES: &str = "
-    SELECT lifecycle, stored_lifecycle FROM buckets WHERE id = $1 AND state IN ('active', 'versioned')";
+    SELECT lifecycle, stored_lifecycle FROM buckets WHERE id = $1 AND state IN ('active', 'versioned', 'locked')";
 
 /// $1 bucket, $2 least key, $3 greatest key, $4 the last key, $5 rows. The clock is the database's, as in every page.
 const OBJECTS: &str = "
@@ -28,7 +28,8 @@ const OBJECTS: &str = "
 /// The same, of a key's versions the newest first; $6 the last `seq` of the last key. The branches of an Append run in
 /// their order: the rest of that key, then the others.
 const VERSIONS: &str = concat!(
-    "SELECT v.key, v.seq, v.version, v.delete_marker, v.size, v.modified, v.tags, v.is_null, now() AS now, ",
+    "SELECT v.key, v.seq, v.version, v.delete_marker, v.size, v.modified, v.tags, v.is_null, v.retain_until,
+            v.retain_mode, v.legal_hold, now() AS now, ",
     standing!(),
     "
     FROM (
@@ -124,13 +125,15 @@ fn due(
     let what = match phase {
         Phase::Objects => {
             let tags = cells.json("tags")?;
-            expires(rules, &aged(&key, Some(&tags), cells)?, now)
+            // Nothing keeps one from being hidden by a marker.
+            expires(rules, &aged(&key, Some(&tags), ObjectLock::default(), cells)?, now)
                 .map(|_| Ok::<_, String>(Expiring::Current(version(cells)?)))
         }
         Phase::Versions => {
             let tags = cells.json("tags")?;
             let contents = (!cells.get::<bool>("delete_marker")?).then_some(&tags);
-            noncurrent_expires(rules, &aged(&key, contents, cells)?, read_standing(cells)?, now).map(|_| {
+            let aged = aged(&key, contents, object_lock(cells)?, cells)?;
+            noncurrent_expires(rules, &aged, read_standing(cells)?, now).map(|_| {
                 Ok(Expiring::Noncurrent { version: version(cells)?, is_null: cells.get("is_null")? })
             })
         }
@@ -147,8 +150,9 @@ fn version(cells: Cells<'_>) -> Result<VersionId, String> {
 fn aged<'a>(
     key: &'a str,
     tags: Option<&'a BTreeMap<String, String>>,
+    lock: ObjectLock,
     cells: Cells<'_>,
 ) -> Result<Aged<'a>, String> {
     let size = cells.unsigned("size")?;
-    Ok(Aged { key, contents: tags.map(|tags| (size, tags)), modified: cells.time("modified")? })
+    Ok(Aged { key, contents: tags.map(|tags| (size, tags)), modified: cells.time("modified")?, lock })
 }

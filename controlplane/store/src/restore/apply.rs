@@ -14,7 +14,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::error::Failure;
-use crate::rows::{Cells, CopyRecord, corrupt, fifteen_bits};
+use crate::rows::{Cells, CopyRecord, corrupt, fifteen_bits, lock_columns};
 use crate::schema::LOCK_BUCKET;
 
 /// Keys in one transaction.
@@ -97,14 +97,17 @@ const QUEUE: &str = "
     FROM unnest($1::int[], $2::text[], $3::uuid[], $4::smallint[], $5::smallint[], $6::text[], $7::bigint[])
          AS t (backend, storage_key, version, extent, gen, backend_version, size)";
 
-const ADD: &str = "
-    INSERT INTO object_versions (bucket, key, seq, version, delete_marker, size, etag, modified, attributes, checksums,
-                                 tags, is_null, parts)
+const ADD: &str = concat!(
+    "INSERT INTO object_versions (bucket, key, seq, version, delete_marker, size, etag, modified, attributes, checksums,
+                                 tags, is_null, parts, retain_until, retain_mode, legal_hold)
     SELECT bucket, key, seq, version, marker, COALESCE((line->>'size')::bigint, 0), COALESCE(line->>'etag', ''),
            to_timestamp(0) + (line->>'m')::bigint * interval '1 microsecond',
            NULLIF(line->'a', 'null'), NULLIF(NULLIF(line->'c', 'null'), '{}'), NULLIF(line->'t', 'null'), is_null,
-           (line->>'parts')::int
-    FROM alive WHERE line IS NOT NULL";
+           (line->>'parts')::int, ",
+    lock_columns!("line->'l'"),
+    "
+    FROM alive WHERE line IS NOT NULL"
+);
 
 /// Unless somebody has set others since. $1 the outcome of that.
 const TAG: &str = "
@@ -114,6 +117,25 @@ const TAG: &str = "
           ORDER BY e.version, e.seq DESC) AS t
     WHERE v.version = t.version AND NOT EXISTS (
         SELECT FROM changes c WHERE c.n > t.seq AND c.outcome = $1::smallint AND c.version = t.version)";
+
+/// The same of locks; $1 the outcome of a change. Where records are missing, an old one must not shorten what cannot be
+/// shortened.
+const LOCK_VERSIONS: &str = concat!(
+    "UPDATE object_versions v SET
+        (retain_until, retain_mode) = (
+            SELECT CASE WHEN kept THEN v.retain_until ELSE n.retain_until END, CASE WHEN kept THEN v.retain_mode ELSE n.retain_mode END
+            FROM (SELECT COALESCE(v.retain_mode = 'compliance' AND v.retain_until > COALESCE(n.retain_until, '-infinity'), false)) AS k (kept)),
+        legal_hold = n.legal_hold
+    FROM (SELECT t.version, t.seq, l.* FROM (
+              SELECT DISTINCT ON (e.version) e.version, NULLIF(e.line->'l', 'null') AS lock, e.seq
+              FROM restore_events e JOIN alive a USING (version) WHERE e.kind = 'lock'
+              ORDER BY e.version, e.seq DESC) AS t,
+          LATERAL (SELECT ",
+    lock_columns!("t.lock"),
+    ") AS l (retain_until, retain_mode, legal_hold)) AS n
+    WHERE v.version = n.version AND NOT EXISTS (
+        SELECT FROM changes c WHERE c.n > n.seq AND c.outcome = $1::smallint AND c.version = n.version)"
+);
 
 /// The newest row of each key, unless it is a marker.
 const PROMOTE: &str = "
@@ -208,6 +230,7 @@ pub(super) async fn apply(
     let removed = remove(transaction, &buckets, &names, times).await?;
     let added = transaction.execute(ADD, &[]).await?;
     transaction.execute(TAG, &[&Logged::TagsSet.code()]).await?;
+    transaction.execute(LOCK_VERSIONS, &[&Logged::LockSet.code()]).await?;
     let copies = transaction.execute(COPIES, &[&md5]).await?;
     transaction.execute(PROMOTE, &[&buckets, &names]).await?;
     transaction.execute(SETTLE, &[]).await?;

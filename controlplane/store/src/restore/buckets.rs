@@ -50,7 +50,7 @@ const MAKE: &str = "
     INSERT INTO buckets OVERRIDING SYSTEM VALUE
     SELECT (jsonb_populate_record(jsonb_populate_record(NULL::buckets, jsonb_build_object(
         'state', 'active', 'ack', 'one', 'replication_factor', 1, 'versioning', 'off', 'versioning_declared', false,
-        'declared', false, 'created', now(), 'degraded_reads', 'allowed')),
+        'object_lock_declared', false, 'declared', false, 'created', now(), 'degraded_reads', 'allowed')),
         h.line || jsonb_build_object('id', h.target) || CASE
             WHEN NOT h.is_live AND EXISTS (SELECT FROM buckets o WHERE o.name = h.name AND o.state <> 'gone')
             THEN '{\"state\": \"gone\"}'::jsonb ELSE '{}'::jsonb END)).*
@@ -67,7 +67,7 @@ const GRANTS: &str = "
     SELECT (jsonb_populate_record(NULL::scoped_grants, g || jsonb_build_object('bucket', h.target))).*
     FROM jsonb_array_elements($1::text::jsonb->'grants') AS g
     JOIN header_buckets h ON h.id = (g->>'bucket')::int AND h.is_live
-    JOIN buckets b ON b.id = h.target AND b.state IN ('active', 'versioned')
+    JOIN buckets b ON b.id = h.target AND b.state IN ('active', 'versioned', 'locked')
     ON CONFLICT DO NOTHING";
 
 /// Behind all ids that were given out, here and by what was lost.
@@ -78,10 +78,12 @@ const IDS: &str = "
            setval(pg_get_serial_sequence('backends', 'id'), GREATEST((SELECT max(id) FROM backends),
                (SELECT max((b->>'id')::int) FROM jsonb_array_elements($1::text::jsonb->'backends') AS b), 1))";
 
-/// Whose versioning is to be set: whoever writes there holds the bucket's lock shared.
-const OTHER_VERSIONING: &str = "
+/// Whose versioning or Object Lock is to be set: whoever writes there holds the bucket's lock shared.
+const OTHER_VERSIONS: &str = "
     SELECT b.id FROM header_buckets h JOIN buckets b ON b.id = h.target
-    WHERE h.is_live AND NOT h.is_new AND b.state <> 'gone' AND h.line->>'versioning' <> b.versioning ORDER BY b.id";
+    WHERE h.is_live AND NOT h.is_new AND b.state <> 'gone' AND (
+        h.line->>'versioning' <> b.versioning
+        OR NULLIF(h.line->'object_lock', 'null') IS DISTINCT FROM b.object_lock) ORDER BY b.id";
 
 /// What clients have set since: changes of after the header's. $2 and $3 outcomes.
 const SINCE: &str = "
@@ -91,7 +93,8 @@ const SINCE: &str = "
       AND EXISTS (SELECT FROM header_buckets)";
 
 /// Rules count where YAML has none. A bucket that keeps versions by what was lost keeps them whatever is said of it since:
-/// what it has would be overwritten otherwise. $1: those whose lock is held.
+/// what it has would be overwritten otherwise. So has one with Object Lock, whose versions are locked. $1: those whose lock
+/// is held.
 const SET: &str = "
     WITH wanted AS (
         SELECT b.id,
@@ -105,6 +108,10 @@ const SET: &str = "
                       NOT b.versioning_declared
                       AND NOT EXISTS (SELECT FROM set_since s WHERE s.bucket = b.id AND s.what = 'versioning')))
                  THEN h.line->>'versioning' ELSE b.versioning END AS versioning,
+            CASE WHEN b.id = ANY ($1::int[]) AND jsonb_typeof(h.line->'object_lock') = 'object' AND (b.object_lock IS NULL OR (
+                      NOT b.object_lock_declared
+                      AND NOT EXISTS (SELECT FROM set_since s WHERE s.bucket = b.id AND s.what = 'object_lock')))
+                 THEN h.line->'object_lock' ELSE b.object_lock END AS object_lock,
             CASE WHEN b.id <> h.id THEN h.line->>'owner' ELSE b.owner END AS owner
         FROM header_buckets h JOIN buckets b ON b.id = h.target
         WHERE h.is_live AND NOT h.is_new AND b.state <> 'gone'
@@ -114,11 +121,14 @@ const SET: &str = "
         WHERE g.bucket = w.id AND w.owner IS DISTINCT FROM b.owner
     )
     UPDATE buckets b SET
-        stored_cors = w.cors, stored_lifecycle = w.lifecycle, versioning = w.versioning, owner = w.owner,
-        state = CASE WHEN w.versioning <> 'off' AND b.state = 'active' THEN 'versioned' ELSE b.state END
+        stored_cors = w.cors, stored_lifecycle = w.lifecycle, owner = w.owner, object_lock = w.object_lock,
+        versioning = CASE WHEN w.object_lock IS NOT NULL THEN 'enabled' ELSE w.versioning END,
+        state = CASE WHEN b.state NOT IN ('active', 'versioned') THEN b.state
+                     WHEN w.object_lock IS NOT NULL THEN 'locked'
+                     WHEN w.versioning <> 'off' THEN 'versioned' ELSE b.state END
     FROM wanted w WHERE b.id = w.id
-      AND (b.stored_cors, b.stored_lifecycle, b.versioning, b.owner)
-          IS DISTINCT FROM (w.cors, w.lifecycle, w.versioning, w.owner)";
+      AND (b.stored_cors, b.stored_lifecycle, b.versioning, b.owner, b.object_lock)
+          IS DISTINCT FROM (w.cors, w.lifecycle, w.versioning, w.owner, w.object_lock)";
 
 /// Those that the database has and that were deleted, with the operation that did it; a client has made none of the name
 /// since, nor changed what is there, or `is_kept`.
@@ -126,13 +136,14 @@ const DELETED: &str = "
     SELECT b.id, b.name, (h.line->>'deleted_by')::uuid AS op,
            EXISTS (SELECT FROM set_since s WHERE s.bucket = b.id) AS is_kept
     FROM header_buckets h JOIN buckets b ON b.id = h.id AND b.name = h.name
-    WHERE NOT h.is_live AND NOT h.is_new AND b.state IN ('active', 'versioned') AND NOT b.declared
+    WHERE NOT h.is_live AND NOT h.is_new AND b.state IN ('active', 'versioned', 'locked') AND NOT b.declared
       AND NOT EXISTS (SELECT FROM header_buckets o WHERE o.is_live AND o.target = b.id)
     ORDER BY b.id";
 
 /// Deleted since, when it seemed to be empty, and it is not.
 const KEEP: &str = "
-    UPDATE buckets b SET state = CASE WHEN b.versioning = 'off' THEN 'active' ELSE 'versioned' END, deleted_by = NULL
+    UPDATE buckets b SET deleted_by = NULL, state = CASE WHEN b.object_lock IS NOT NULL THEN 'locked'
+                                                    WHEN b.versioning = 'off' THEN 'active' ELSE 'versioned' END
     FROM header_buckets h
     WHERE b.id = h.target AND h.is_live AND b.state = 'deleting'
       AND (EXISTS (SELECT FROM objects o WHERE o.bucket = b.id)
@@ -181,7 +192,7 @@ pub(super) async fn merge(
         let made = made(transaction, header).await?;
         transaction.execute(RENUMBER, &[&own]).await?;
         let mut locked: Vec<i32> = Vec::new();
-        for row in transaction.query(OTHER_VERSIONING, &[]).await? {
+        for row in transaction.query(OTHER_VERSIONS, &[]).await? {
             let id: i32 = row.get("id");
             transaction
                 .execute("SELECT pg_advisory_xact_lock($1::int, $2::int)", &[&LOCK_BUCKET, &id])

@@ -17,14 +17,14 @@ use s3o_core::restore::{
     UnnamedBlob,
 };
 use s3o_core::usage::signed;
-use s3o_types::{BackendId, Etag, StorageKey, VersionId};
+use s3o_types::{BackendId, Etag, ObjectLock, StorageKey, VersionId};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Transaction};
 use uuid::Uuid;
 
 use crate::Store;
 use crate::error::Failure;
-use crate::rows::{Cells, corrupt, fifteen_bits};
+use crate::rows::{Cells, bucket_lock, corrupt, fifteen_bits};
 
 /// Records of a kind that this release does not know are passed over.
 const EVENTS: &str = "
@@ -33,7 +33,7 @@ const EVENTS: &str = "
            COALESCE(line->>'v', '00000000-0000-0000-0000-000000000000')::uuid,
            COALESCE((line->>'null')::boolean, false), line
     FROM unnest($1::text[]) WITH ORDINALITY AS t (text, place), LATERAL (SELECT text::jsonb AS line) AS l
-    WHERE line->>'k' IN ('version', 'marker', 'tags', 'gone', 'cleared', 'dead')
+    WHERE line->>'k' IN ('version', 'marker', 'tags', 'lock', 'gone', 'cleared', 'dead')
     ORDER BY place";
 
 const BLOBS: &str = "
@@ -67,11 +67,15 @@ const UNNAMED: &str = "
 const REVIVE: &str = "
     INSERT INTO restore_events (kind, bucket, key, seq, version, is_null, line)
     SELECT 'version', k.id, $2, nextval('change_seq'), $3::uuid, k.versioning <> 'enabled', jsonb_build_object(
-        'size', $4::bigint, 'etag', $5::text, 'm', $6::bigint, 'a', $7::text::jsonb)
-    FROM buckets k WHERE k.name = $1 AND k.state IN ('active', 'versioned')
+        'size', $4::bigint, 'etag', $5::text, 'm', $6::bigint, 'a', $7::text::jsonb, 'l', $8::text::jsonb)
+    FROM buckets k WHERE k.name = $1 AND k.state IN ('active', 'versioned', 'locked')
       AND NOT EXISTS (SELECT FROM objects o WHERE o.bucket = k.id AND o.key = $2 AND o.version > $3::uuid)
       AND NOT EXISTS (SELECT FROM object_versions o WHERE o.bucket = k.id AND o.key = $2 AND o.version > $3::uuid)
     RETURNING ord";
+
+/// What the bucket retains by itself, as it would be if the object were committed now.
+const BUCKET_LOCK: &str = "
+    SELECT object_lock, now() AS now FROM buckets WHERE name = $1 AND state IN ('active', 'versioned', 'locked')";
 
 /// A row a version, and how many there are in all.
 const LOST: &str = "
@@ -110,6 +114,17 @@ fn parsed(storage_key: &str) -> (Option<s3o_types::BlobName>, Option<String>, Op
         StorageKey::Hashed { digest: _, blob } => (Some(blob), None, None),
         StorageKey::Reserved | StorageKey::Foreign => (None, None, None),
     }
+}
+
+/// JSON, if there is one.
+fn lock_of_revived(row: &Row, asked: ObjectLock) -> Result<Option<String>, String> {
+    let cells = Cells(row);
+    let Some(bucket) = bucket_lock(cells)? else { return Ok(None) };
+    let lock = bucket.of_new(asked, cells.time("now")?);
+    if lock.is_none() {
+        return Ok(None);
+    }
+    serde_json::to_string(&lock).map(Some).map_err(|error| error.to_string())
 }
 
 impl Store {
@@ -190,13 +205,18 @@ impl Restore for Store {
     }
 
     async fn restore_revive(&self, found: FoundObject) -> Result<bool, PortError> {
-        let FoundObject { bucket_name, key, version, size, etag, modified_us, attributes } = found;
+        let FoundObject { bucket_name, key, version, size, etag, modified_us, mut attributes } = found;
+        let asked = std::mem::take(&mut attributes.lock);
         let attributes =
             serde_json::to_string(&attributes).map_err(|error| corrupt("objects", &key, error))?;
         let (version, size, etag) = (version.to_uuid(), signed(size), etag.as_str().to_owned());
         let revive = async |transaction: &Transaction<'_>| {
-            let params: [&(dyn ToSql + Sync); 7] =
-                [&bucket_name, &key, &version, &size, &etag, &modified_us, &attributes];
+            let lock = match transaction.query_opt(BUCKET_LOCK, &[&bucket_name]).await? {
+                Some(row) => lock_of_revived(&row, asked).map_err(|why| corrupt("buckets", &key, why))?,
+                None => None,
+            };
+            let params: [&(dyn ToSql + Sync); 8] =
+                [&bucket_name, &key, &version, &size, &etag, &modified_us, &attributes, &lock];
             Ok(!transaction.query(REVIVE, &params).await?.is_empty())
         };
         Ok(self.inner.general.transact_once(revive).await?)

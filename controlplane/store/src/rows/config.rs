@@ -13,7 +13,7 @@ use s3o_types::{
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 
-use super::{Cells, corrupt};
+use super::{Cells, bucket_lock, corrupt};
 use crate::error::Failure;
 
 /// `backends.spec`: what stands in [`BackendSpec`] without id, name and place.
@@ -135,6 +135,7 @@ fn bucket(cells: Cells<'_>) -> Result<BucketConfig, String> {
         cors: cors(cells)?,
         lifecycle: lifecycle(cells)?,
         versioning: cells.word("versioning")?,
+        lock: bucket_lock(cells)?,
         degraded_reads: cells.word("degraded_reads")?,
     })
 }
@@ -151,10 +152,11 @@ pub(crate) fn lifecycle(cells: Cells<'_>) -> Result<Vec<LifecycleRule>, String> 
     if declared.is_empty() { cells.json("stored_lifecycle") } else { Ok(declared) }
 }
 
-/// A bucket that was ever versioned has a word of its own: an older release cannot read it, and keeps off.
+/// A bucket that was ever versioned has a word of its own, and so has one with Object Lock: an older release cannot read it,
+/// and keeps off.
 pub(crate) fn bucket_state(cells: Cells<'_>) -> Result<BucketState, String> {
     match cells.get("state")? {
-        "versioned" => Ok(BucketState::Active),
+        "versioned" | "locked" => Ok(BucketState::Active),
         word => word.parse(),
     }
 }

@@ -1,6 +1,7 @@
 //! Rows to domain types and back. A row that does not fit is an error that names table and key.
 
 mod config;
+mod lock;
 mod object;
 mod upload;
 mod write;
@@ -14,6 +15,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 pub(crate) use config::{ConfigRows, bucket_state, lifecycle, removal, rules_json, scope, spec_json};
+pub(crate) use lock::{bucket_lock, lock_columns, lock_json, object_lock};
 pub(crate) use object::{CopyRecord, ListedRecord, ObjectRecord, object_json, told};
 pub(crate) use upload::{OtherCopy, PartRecord, UploadRecord};
 pub(crate) use write::{CleanupRecord, IntentRecord, int_array, text_array};

@@ -20,6 +20,7 @@ impl TryFrom<ObjectRecord<'_>> for ObjectRow {
     fn try_from(ObjectRecord(cells): ObjectRecord<'_>) -> Result<Self, String> {
         let mut attributes: ObjectAttributes = cells.json("attributes")?;
         attributes.tags = cells.json("tags")?;
+        attributes.lock = super::object_lock(cells)?;
         Ok(Self {
             bucket: BucketId(cells.get("bucket")?),
             key: cells.get("key")?,

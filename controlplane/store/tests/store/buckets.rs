@@ -30,7 +30,7 @@ async fn bucket(world: &World, name: &str) -> Option<BucketConfig> {
 /// A world whose calls go to a bucket of the key's own.
 async fn with_own_bucket(name: &str) -> World {
     let mut world = World::new(&[None]).await;
-    done(&world, change(name, Wanted::Create)).await;
+    done(&world, change(name, Wanted::Create { locks: false })).await;
     world.bucket = bucket(&world, name).await.unwrap().id;
     world
 }
@@ -40,9 +40,15 @@ async fn made_used_emptied_deleted_and_made_again() {
     let world = with_own_bucket("mine").await;
     let grants = world.store.newest().await.unwrap();
     let scopes = &grants.credentials[0].scopes;
-    assert_eq!(scopes, &[(world.bucket, Scope { prefix: String::new(), rights: Rights::KNOWN })]);
-    assert_eq!(refused(&world, change("mine", Wanted::Create)).await, ErrorCode::BucketAlreadyOwnedByYou);
-    assert_eq!(refused(&world, change("photos", Wanted::Create)).await, ErrorCode::BucketAlreadyExists);
+    assert_eq!(scopes, &[(world.bucket, Scope { prefix: String::new(), rights: Rights::OWNER })]);
+    assert_eq!(
+        refused(&world, change("mine", Wanted::Create { locks: false })).await,
+        ErrorCode::BucketAlreadyOwnedByYou
+    );
+    assert_eq!(
+        refused(&world, change("photos", Wanted::Create { locks: false })).await,
+        ErrorCode::BucketAlreadyExists
+    );
 
     let writing = op();
     let begun = world.begun(writing, "k", 4).await;
@@ -62,10 +68,13 @@ async fn made_used_emptied_deleted_and_made_again() {
     assert!(matches!(late, Outcome::Refused(refusal) if refusal.code == ErrorCode::AccessDenied));
 
     // The blob waits for its deletion; until then the name is taken.
-    assert_eq!(refused(&world, change("mine", Wanted::Create)).await, ErrorCode::OperationAborted);
+    assert_eq!(
+        refused(&world, change("mine", Wanted::Create { locks: false })).await,
+        ErrorCode::OperationAborted
+    );
     assert_eq!(world.store.retire().await.unwrap()["retired"], 0);
     world.sql.batch_execute("DELETE FROM cleanup_queue").await.unwrap();
-    done(&world, change("mine", Wanted::Create)).await;
+    done(&world, change("mine", Wanted::Create { locks: false })).await;
     let again = bucket(&world, "mine").await.unwrap();
     assert_ne!(again.id, world.bucket);
     // The first delete, repeated late, does not hit the new bucket.
@@ -99,8 +108,9 @@ async fn a_write_and_a_delete_of_its_bucket_never_both_succeed() {
 #[tokio::test]
 async fn racing_creates_make_one_bucket() {
     let world = std::sync::Arc::new(World::new(&[None]).await);
-    let one =
-        async |world: std::sync::Arc<World>| world.store.change(change("new", Wanted::Create)).await.unwrap();
+    let one = async |world: std::sync::Arc<World>| {
+        world.store.change(change("new", Wanted::Create { locks: false })).await.unwrap()
+    };
     let all = futures::future::join_all((0..8).map(|_| one(world.clone()))).await;
     assert_eq!(all.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{all:?}");
     assert_eq!(world.count("SELECT count(*) FROM buckets WHERE name = 'new'").await, 1);
@@ -118,6 +128,7 @@ async fn declarations_and_clients_do_not_take_from_each_other() {
 
     let taken = DeclaredBucket {
         versioning: None,
+        lock: None,
         degraded_reads: DegradedReads::Allowed,
         name: "mine".parse().unwrap(),
         ack: AckLevel::One,
@@ -137,7 +148,10 @@ async fn declarations_and_clients_do_not_take_from_each_other() {
     // Who may not create, may not.
     other.credentials[0].create_buckets = false;
     world.store.apply_declared(&other, "no more").await.unwrap();
-    assert_eq!(refused(&world, change("another", Wanted::Create)).await, ErrorCode::AccessDenied);
+    assert_eq!(
+        refused(&world, change("another", Wanted::Create { locks: false })).await,
+        ErrorCode::AccessDenied
+    );
     assert_eq!(refused(&world, change("photos", Wanted::Delete)).await, ErrorCode::AccessDenied);
 }
 

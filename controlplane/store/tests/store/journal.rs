@@ -17,10 +17,14 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 const ROWS: &str = "
-    SELECT concat_ws(' ', bucket, key, seq, version, size, etag, modified, tags, is_null, parts, 'current') AS row FROM objects
+    SELECT concat_ws(' ', bucket, key, seq, version, size, etag, modified, attributes, tags, is_null, parts, retain_mode,
+                     retain_until, COALESCE(legal_hold::text, 'off'), 'current') AS row FROM objects
     UNION ALL
-    SELECT concat_ws(' ', bucket, key, seq, version, size, etag, modified, tags, is_null, parts, delete_marker)
-    FROM object_versions ORDER BY row";
+    SELECT concat_ws(' ', bucket, key, seq, version, size, etag, modified, attributes, tags, is_null, parts, retain_mode,
+                     retain_until, COALESCE(legal_hold::text, 'off'), delete_marker)
+    FROM object_versions
+    UNION ALL
+    SELECT concat_ws(' ', 'bucket', id, name, state, versioning, object_lock) FROM buckets ORDER BY row";
 
 async fn world() -> World {
     let world = World::new(&[None]).await;
@@ -30,12 +34,12 @@ async fn world() -> World {
     world
 }
 
-async fn rows(sql: &Client) -> Vec<String> {
+pub(crate) async fn rows(sql: &Client) -> Vec<String> {
     sql.query(ROWS, &[]).await.unwrap().iter().map(|row| row.get("row")).collect()
 }
 
 /// All that there is behind a place. Transactions of other tests, on the same server, may hold some of it back for a moment.
-async fn ship_all(world: &World, from: LogPlace) -> (Vec<String>, LogPlace) {
+pub(crate) async fn ship_all(world: &World, from: LogPlace) -> (Vec<String>, LogPlace) {
     let (mut lines, mut upto) = (Vec::new(), from);
     for _ in 0..600 {
         let (more, place) = ship(&world.store, upto).await;
@@ -69,10 +73,10 @@ fn claim(owner: Uuid) -> Claim {
 }
 
 /// A small generator: histories are the same in each run.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
     }
@@ -88,13 +92,24 @@ async fn call(world: &World, dice: &mut Dice, known: &mut Vec<(String, VersionRe
             world.store.submit(world.commit(op, &key, size, &begun)).await
         }
         5..7 => {
-            let delete =
-                Delete { bucket, key: key.clone(), conditions: Conditions::default(), version: None };
+            let delete = Delete {
+                bucket,
+                key: key.clone(),
+                conditions: Conditions::default(),
+                version: None,
+                bypass_governance: false,
+            };
             world.store.submit(world.request(op(), Call::Delete(delete))).await
         }
         7 if !known.is_empty() => {
             let (key, version) = known.swap_remove(usize::try_from(dice.roll(known.len() as u64)).unwrap());
-            let delete = Delete { bucket, key, conditions: Conditions::default(), version: Some(version) };
+            let delete = Delete {
+                bucket,
+                key,
+                conditions: Conditions::default(),
+                version: Some(version),
+                bypass_governance: false,
+            };
             world.store.submit(world.request(op(), Call::Delete(delete))).await
         }
         8 => {
@@ -117,7 +132,7 @@ async fn call(world: &World, dice: &mut Dice, known: &mut Vec<(String, VersionRe
 }
 
 /// An empty database is filled with records, and says what its rows are then.
-async fn rebuilt(header: &str, lines: Vec<String>) -> Vec<String> {
+pub(crate) async fn rebuilt(header: &str, lines: Vec<String>) -> Vec<String> {
     let url = database().await;
     let store = Store::connect(StoreOptions::new(&url)).await.unwrap();
     let (endpoint, bucket) = ("http://127.0.0.1:9000".to_owned(), "real".to_owned());

@@ -11,6 +11,7 @@ mod ledger_calls;
 mod ledger_races;
 mod lifecycle;
 mod listing;
+mod lock;
 mod places;
 mod ports;
 mod queues;

@@ -8,7 +8,12 @@ use s3o_core::journal::LogPlace;
 use s3o_core::ports::{Buckets, Journal, Recovery, Restore, Versions};
 use s3o_core::restore::MergedBuckets;
 use s3o_core::versions::SetVersioning;
-use s3o_types::{BucketId, CorsRule, LifecycleRule, Versioning};
+use s3o_types::{
+    BucketId, BucketLock, CorsRule, DefaultRetention, LifecycleRule, RetentionMode, RetentionPeriod,
+    Versioning,
+};
+
+const CREATE: Wanted = Wanted::Create { locks: false };
 
 async fn change(world: &World, name: &str, wanted: Wanted) {
     let change =
@@ -32,8 +37,18 @@ async fn put(world: &mut World, bucket: &str, key: &str) {
     world.bucket = before;
 }
 
-async fn versions(world: &World, bucket: &str) {
+fn retain(days: u32) -> Wanted {
+    let (mode, period) = (RetentionMode::Governance, RetentionPeriod::Days(days));
+    Wanted::Lock(BucketLock { default_retention: Some(DefaultRetention { mode, period }) })
+}
+
+/// Sessions are of a release that knows them.
+async fn versions_known(world: &World) {
     world.sql.batch_execute("UPDATE sessions SET features = '{versions}'").await.unwrap();
+}
+
+async fn versions(world: &World, bucket: &str) {
+    versions_known(world).await;
     let (bucket, wanted) = (id_of(world, bucket).await, Versioning::Enabled);
     let set = SetVersioning { op: op(), access_key: KEY.to_owned(), bucket, wanted };
     world.store.set_versioning(set).await.unwrap();
@@ -99,7 +114,7 @@ async fn seen(world: &World) -> Vec<String> {
 #[tokio::test]
 async fn every_change_of_a_bucket_is_shipped() {
     let world = World::new(&[None]).await;
-    change(&world, "mine", Wanted::Create).await;
+    change(&world, "mine", CREATE).await;
     change(&world, "mine", cors("a")).await;
     change(&world, "mine", Wanted::Delete).await;
     let (lines, header) = shipped(&world).await;
@@ -111,7 +126,7 @@ async fn every_change_of_a_bucket_is_shipped() {
 async fn what_clients_did_to_buckets_in_the_lost_time_is_merged() {
     let world = World::new(&[None]).await;
     for name in ["set", "left", "empty", "full", "since"] {
-        change(&world, name, Wanted::Create).await;
+        change(&world, name, CREATE).await;
     }
     let (mut lost, mut now) = copied(world).await;
 
@@ -125,18 +140,18 @@ async fn what_clients_did_to_buckets_in_the_lost_time_is_merged() {
     }
     put(&mut lost, "since", "before").await;
     for name in ["new", "again"] {
-        change(&lost, name, Wanted::Create).await;
+        change(&lost, name, CREATE).await;
         put(&mut lost, name, &format!("of {name}")).await;
     }
     let (lines, header) = shipped(&lost).await;
 
     // Before anybody notices: a bucket that takes the number of one that was lost.
-    change(&now, "other", Wanted::Create).await;
+    change(&now, "other", CREATE).await;
     assert_eq!(id_of(&now, "other").await, id_of(&lost, "new").await);
     now.store.enter_recovery("a test").await.unwrap();
     change(&now, "left", cors("since")).await;
     change(&now, "since", Wanted::Delete).await;
-    change(&now, "again", Wanted::Create).await;
+    change(&now, "again", CREATE).await;
     put(&mut now, "full", "since").await;
     put(&mut now, "again", "since").await;
 
@@ -168,13 +183,53 @@ async fn what_clients_did_to_buckets_in_the_lost_time_is_merged() {
 #[tokio::test]
 async fn a_name_of_two_owners_is_the_operators_to_sort_out() {
     let (lost, now) = copied(World::new(&[None]).await).await;
-    change(&lost, "new", Wanted::Create).await;
+    change(&lost, "new", CREATE).await;
     let (lines, header) = shipped(&lost).await;
     now.store.enter_recovery("a test").await.unwrap();
-    change(&now, "new", Wanted::Create).await;
+    change(&now, "new", CREATE).await;
     now.sql.batch_execute("UPDATE buckets SET owner = 'AKOTHER' WHERE name = 'new'").await.unwrap();
     let before = seen(&now).await;
     let why = merge(&now, lines, &header).await.unwrap_err();
     assert!(why.contains("`new`") && why.contains("AKTEST") && why.contains("AKOTHER"), "{why}");
     assert_eq!(seen(&now).await, before);
+}
+
+#[tokio::test]
+async fn object_lock_of_the_lost_time_is_merged() {
+    let world = World::new(&[None]).await;
+    versions_known(&world).await;
+    change(&world, "turned", CREATE).await;
+    for name in ["default", "both", "deleted"] {
+        change(&world, name, Wanted::Create { locks: true }).await;
+    }
+    let (lost, now) = copied(world).await;
+    versions(&lost, "turned").await;
+    for name in ["turned", "default", "both"] {
+        change(&lost, name, retain(1)).await;
+    }
+    change(&lost, "new", Wanted::Create { locks: true }).await;
+    change(&lost, "deleted", Wanted::Delete).await;
+    let (lines, header) = shipped(&lost).await;
+
+    now.store.enter_recovery("a test").await.unwrap();
+    change(&now, "both", retain(2)).await;
+    let merged = merge(&now, lines.clone(), &header).await.unwrap();
+    let sql = "
+        SELECT concat_ws(' ', name, state, versioning, COALESCE(object_lock->'default_retention'->>'days', 'none')) AS line
+        FROM buckets WHERE object_lock IS NOT NULL ORDER BY name";
+    let seen: Vec<String> =
+        now.sql.query(sql, &[]).await.unwrap().iter().map(|row| row.get("line")).collect();
+    assert_eq!(
+        seen,
+        [
+            "both locked enabled 2",
+            "default locked enabled 1",
+            "deleted deleting enabled none",
+            "new locked enabled none",
+            "turned locked enabled 1",
+        ]
+    );
+    assert_eq!((merged.made, merged.changed, merged.deleted), (1, 2, 1), "{merged:?}");
+    let merged = merge(&now, lines, &header).await.unwrap();
+    assert_eq!((merged.made, merged.changed, merged.deleted), (0, 0, 0), "{merged:?}");
 }

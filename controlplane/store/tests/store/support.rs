@@ -99,6 +99,7 @@ pub(crate) fn declared(quotas: &[Option<u64>]) -> Declared {
             replication_factor: 1,
             max_object_size: None,
             versioning: None,
+            lock: None,
             degraded_reads: DegradedReads::Allowed,
         }],
         credentials: vec![DeclaredCredential {
@@ -191,6 +192,7 @@ impl World {
             part: None,
             down: vec![],
             prefer: vec![],
+            lock: s3o_types::ObjectLock::default(),
         };
         self.request(op, Call::Begin(begin))
     }
@@ -201,6 +203,7 @@ impl World {
             key: key.to_owned(),
             conditions: Conditions::default(),
             version: None,
+            bypass_governance: false,
         };
         self.request(op, Call::Delete(delete))
     }

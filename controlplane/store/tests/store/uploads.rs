@@ -45,6 +45,7 @@ impl<'a> Uploading<'a> {
             part: Some(PartOf { upload: self.id, number: number(part) }),
             down: vec![],
             prefer: vec![],
+            lock: s3o_types::ObjectLock::default(),
         };
         self.world.store.submit(self.world.request(op, Call::Begin(begin))).await
     }

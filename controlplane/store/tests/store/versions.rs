@@ -47,7 +47,16 @@ fn told(outcome: &Outcome) -> Option<VersionRef> {
 
 fn delete(world: &World, op: Op, key: &str, version: Option<VersionRef>) -> Request {
     let (bucket, key) = (world.bucket, key.to_owned());
-    world.request(op, Call::Delete(Delete { bucket, key, conditions: Conditions::default(), version }))
+    world.request(
+        op,
+        Call::Delete(Delete {
+            bucket,
+            key,
+            conditions: Conditions::default(),
+            version,
+            bypass_governance: false,
+        }),
+    )
 }
 
 async fn remove(world: &World, key: &str, version: Option<VersionRef>) -> Outcome {

@@ -81,6 +81,7 @@ fn bucket(id: i32, rules: usize) -> BucketConfig {
         cors: vec![],
         lifecycle: vec![LifecycleRule { expire_after_days: Some(1), ..LifecycleRule::default() }; rules],
         versioning: Versioning::Off,
+        lock: None,
         degraded_reads: DegradedReads::Allowed,
     }
 }

@@ -27,6 +27,7 @@ fn bucket(id: i32, name: &str) -> BucketConfig {
         cors: vec![],
         lifecycle: vec![],
         versioning: Versioning::Off,
+        lock: None,
         degraded_reads: s3o_types::DegradedReads::default(),
     }
 }

@@ -48,6 +48,14 @@ impl LifecycleDate {
         Timestamp(self.0 as i64 * DAY_US)
     }
 
+    /// The same day so many years later; after a 29th of February where that year has none, the day after. Years beyond
+    /// what is counted here end at the last one.
+    #[must_use]
+    pub fn years_later(self, years: u32) -> Self {
+        let (year, month, day) = self.civil();
+        Self::of_civil(year + i64::from(years), month, day).unwrap_or(Self(i32::MAX))
+    }
+
     /// The years begin in March here, so that the day that some have more is the last one.
     fn civil(self) -> (i64, i64, i64) {
         let day = i64::from(self.0) + EPOCH;

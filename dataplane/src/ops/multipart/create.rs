@@ -10,7 +10,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::token::UploadToken;
 use crate::control::NewUpload;
 use crate::ops::attributes::{check_write, object_attributes};
-use crate::ops::{Answer, bucket_of, check_key};
+use crate::ops::{Answer, bucket_of, check_key, object_lock};
 use crate::pipeline::faults;
 use crate::plane::Plane;
 
@@ -24,6 +24,7 @@ pub(in crate::ops) async fn answer(
     check(input)?;
     let checksum = checksum(input)?;
     let attributes = attributes_of(input)?;
+    object_lock::check_bucket(plane, &caller, &bucket, &attributes.lock).await?;
     let new = NewUpload {
         attributes: &attributes,
         checksum: checksum.map(|(algorithm, kind)| (algorithm.name(), kind.as_str())),

@@ -193,13 +193,17 @@ fn is_due(world: &World, version: VersionId) -> bool {
     let now = Timestamp(world.drawn + 1 + world.later_us);
     if let Some(row) = world.objects.values().find(|row| row.version == version) {
         let contents = Some((row.size, &row.attributes.tags));
-        return expires(&world.lifecycle, &Aged { key: &row.key, contents, modified: row.modified }, now)
-            .is_some();
+        return expires(
+            &world.lifecycle,
+            &Aged { key: &row.key, contents, modified: row.modified, lock: row.attributes.lock },
+            now,
+        )
+        .is_some();
     }
     let found = world.noncurrent.iter().find(|(_, (row, _))| row.version == version);
     found.is_some_and(|((key, seq), (row, is_marker))| {
         let contents = (!is_marker).then_some((row.size, &row.attributes.tags));
-        let aged = Aged { key, contents, modified: row.modified };
+        let aged = Aged { key, contents, modified: row.modified, lock: row.attributes.lock };
         noncurrent_expires(&world.lifecycle, &aged, world.standing_of(key, *seq), now).is_some()
     })
 }

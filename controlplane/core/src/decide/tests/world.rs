@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::effects::MarkedCopy;
 use s3o_types::{
-    AckLevel, BackendId, BackendState, BlobName, BucketId, Checksums, Conditions, Encoding, ErrorCode, Etag,
-    Extent, LifecycleRule, ObjectAttributes, Op, Place, Scope, Seq, Timestamp, UploadId, VersionId,
-    Versioning,
+    AckLevel, BackendId, BackendState, BlobName, BucketId, BucketLock, Checksums, Conditions, Encoding,
+    ErrorCode, Etag, Extent, LifecycleRule, ObjectAttributes, ObjectLock, Op, Place, Scope, Seq, Timestamp,
+    UploadId, VersionId, Versioning,
 };
 use uuid::Uuid;
 
@@ -34,6 +34,8 @@ pub(super) struct World {
     /// Noncurrent versions, and, where it is true, markers.
     pub(super) noncurrent: BTreeMap<(String, Seq), (ObjectRow, bool)>,
     pub(super) versioning: Versioning,
+    /// The Object Lock of the bucket.
+    pub(super) lock: Option<BucketLock>,
     pub(super) copies: Vec<CopyRow>,
     pub(super) intents: HashMap<Op, Intent>,
     pub(super) usage: HashMap<BackendId, Usage>,
@@ -86,6 +88,7 @@ impl World {
             replication_factor: self.factor(),
             max_object_size: Some(1000),
             versioning: self.versioning,
+            lock: self.lock,
         };
         let log_head = Seq(self.drawn);
         let seqs = requests
@@ -328,6 +331,18 @@ impl World {
         for row in effects.set_tags {
             assert!(self.objects.insert(row.key.clone(), row).is_some());
         }
+        for row in effects.set_locks {
+            let noncurrent = self.noncurrent.get_mut(&(row.key.clone(), row.seq));
+            let known = match noncurrent {
+                Some((known, delete_marker)) => {
+                    assert!(!*delete_marker);
+                    known
+                }
+                None => self.objects.get_mut(&row.key).expect("a version"),
+            };
+            assert_eq!(known.version, row.version);
+            *known = row;
+        }
         self.copies.retain(|copy| !effects.drop_copies.contains(&copy.blob.version));
         for (version, extent, backend) in effects.take_copies {
             let before = self.copies.len();
@@ -394,7 +409,7 @@ impl World {
     }
 
     /// Versions, current or not.
-    fn rows(&self) -> impl Iterator<Item = &ObjectRow> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = &ObjectRow> {
         let noncurrent = self.noncurrent.values().filter(|(_, marker)| !marker).map(|(row, _)| row);
         self.objects.values().chain(noncurrent)
     }
@@ -527,6 +542,7 @@ pub(super) fn begin_call(key: &str, size: u64, conditions: Conditions) -> Call {
         part: None,
         down: vec![],
         prefer: vec![],
+        lock: ObjectLock::default(),
     })
 }
 
@@ -570,7 +586,13 @@ pub(super) fn commit_call(intent: CarriedIntent, copies: usize) -> Call {
 }
 
 pub(super) fn delete_call(key: &str) -> Call {
-    Call::Delete(Delete { bucket: BUCKET, key: key.into(), conditions: Conditions::default(), version: None })
+    Call::Delete(Delete {
+        bucket: BUCKET,
+        key: key.into(),
+        conditions: Conditions::default(),
+        version: None,
+        bypass_governance: false,
+    })
 }
 
 pub(super) fn refused(outcome: &Outcome) -> Option<ErrorCode> {
