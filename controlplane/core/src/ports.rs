@@ -26,7 +26,7 @@ use crate::replication::{
 };
 use crate::restore::{
     Applied, FoundKey, FoundObject, KeyPlace, KnownBackend, LostVersions, MergedBuckets, RestoreReport,
-    UnnamedBlob,
+    Revived, UnnamedBlob,
 };
 use crate::scrub::{ScrubBatch, ScrubObject, ScrubPace, ScrubProgress, ScrubRound, ScrubbedCopy};
 use crate::session::{BackendUsage, Hello, UsageReport};
@@ -364,6 +364,9 @@ pub trait Recovery: Send + Sync {
     async fn enter_recovery(&self, why: &str) -> Result<(), PortError>;
     /// The same, where a file of the journal that was lost says in its header how far the numbers were.
     async fn pass_numbers(&self, header: &str) -> Result<(), PortError>;
+    /// Nobody's journal is ahead, as far as the backends answer: until then, from the start of the database's server on,
+    /// nothing is deleted.
+    async fn journal_looked_at(&self) -> Result<(), PortError>;
     /// Turns it off.
     async fn end_recovery(&self) -> Result<(), PortError>;
 }
@@ -379,12 +382,17 @@ pub trait Restore: Send + Sync {
     async fn restore_found(&self, backend: BackendId, found: Vec<FoundKey>) -> Result<(), PortError>;
     /// The last record that is staged.
     async fn restore_last_record(&self) -> Result<i64, PortError>;
+    /// Stages what the database's own change log says behind a place of versions that are gone, some of it; where that was
+    /// read to, and whether there may be more.
+    async fn restore_own(&self, after: LogPlace) -> Result<(LogPlace, bool), PortError>;
     /// Brings the next keys behind a place to what records after `record`, and before, say of them, and attaches blobs to
-    /// what is new; `md5`: backends whose ETags are MD5s. `None`: there are no more.
+    /// what is new; `own`: up to where the database's own log is staged; `md5`: backends whose ETags are MD5s. `None`: there
+    /// are no more.
     async fn restore_keys(
         &self,
         after: &KeyPlace,
         record: i64,
+        own: LogPlace,
         md5: &[BackendId],
     ) -> Result<Option<(KeyPlace, Applied)>, PortError>;
     /// Blobs of versions behind `after`, from `from` on, that nothing names.
@@ -394,9 +402,8 @@ pub trait Restore: Send + Sync {
         from: VersionId,
         limit: u32,
     ) -> Result<Vec<UnnamedBlob>, PortError>;
-    /// Stages an object that a blob describes, as the newest of its key. `false`: its bucket is not known, or the key has
-    /// a newer one.
-    async fn restore_revive(&self, found: FoundObject) -> Result<bool, PortError>;
+    /// Stages an object that a blob describes, newer than all that the journal has, and older than what was written since.
+    async fn restore_revive(&self, found: FoundObject) -> Result<Revived, PortError>;
     /// Versions of which bytes are nowhere: how many, and the first of them.
     async fn restore_lost(&self, limit: u32) -> Result<LostVersions, PortError>;
     /// An empty database becomes that of a file's header. `Ok(Err)`: it is not empty.
@@ -406,11 +413,12 @@ pub trait Restore: Send + Sync {
         backends: Vec<KnownBackend>,
     ) -> Result<Result<(), String>, PortError>;
     /// All records and blobs are staged: buckets that are lacking are made, others are set as they were, numbers are made
-    /// good. `own`: the last record that is the database's own. `Ok(Err)`: it cannot go on; nothing was changed.
+    /// good. `lost`: the records that are of the lost history, and not of the database's own: from behind one up to
+    /// another. `Ok(Err)`: it cannot go on; nothing was changed.
     async fn restore_staged(
         &self,
         header: &str,
-        own: i64,
+        lost: &[(i64, i64)],
     ) -> Result<Result<MergedBuckets, String>, PortError>;
     /// All keys are as they should be: buckets that were deleted are deleted, where nothing is in them.
     async fn restore_buckets_end(&self, header: &str) -> Result<MergedBuckets, PortError>;
@@ -482,9 +490,9 @@ pub trait ObjectScrub: Send + Sync {
 /// Ends the recovery mode on demand; implemented by the workers, called by the admin service.
 #[async_trait]
 pub trait Recovering: Send + Sync {
-    /// Merges what the backends have newer than the database, and turns the recovery mode off. An error says why it is on
-    /// still.
-    async fn recover(&self) -> Result<RestoreReport, String>;
+    /// Merges what the backends have newer than the database, and turns the recovery mode off; `without`: backends that are
+    /// given up, by name. An error says why it is on still.
+    async fn recover(&self, without: Vec<String>) -> Result<RestoreReport, String>;
 }
 
 /// Runs workers on demand; implemented by the workers, called by the admin service.

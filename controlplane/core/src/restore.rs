@@ -67,6 +67,17 @@ pub struct FoundObject {
     pub attributes: s3o_types::ObjectAttributes,
 }
 
+/// What became of an object that a blob describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revived {
+    /// It is staged.
+    Staged,
+    /// Its key has a newer one, and its bucket keeps no versions.
+    Older,
+    /// Its bucket is not there.
+    NoBucket,
+}
+
 /// What keys came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Applied {

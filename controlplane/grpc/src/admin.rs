@@ -188,8 +188,11 @@ impl Admin for AdminService {
         Ok(Response::new(v1::ListRunsReply { runs }))
     }
 
-    async fn recover(&self, _: Request<v1::RecoverRequest>) -> Result<Response<v1::RecoverReply>, Status> {
-        Ok(Response::new(recover::recover(self.wiring.ports()?).await?))
+    async fn recover(
+        &self,
+        request: Request<v1::RecoverRequest>,
+    ) -> Result<Response<v1::RecoverReply>, Status> {
+        Ok(Response::new(recover::recover(self.wiring.ports()?, request.into_inner()).await?))
     }
 }
 

@@ -12,11 +12,12 @@ pub(crate) async fn why(ports: &Ports) -> Result<String, Status> {
     Ok(ports.recovery.recovery().await.map_err(|error| port_failed(&error))?.unwrap_or_default())
 }
 
-pub(crate) async fn recover(ports: &Ports) -> Result<v1::RecoverReply, Status> {
+pub(crate) async fn recover(ports: &Ports, request: v1::RecoverRequest) -> Result<v1::RecoverReply, Status> {
+    let v1::RecoverRequest { without } = request;
     if why(ports).await?.is_empty() {
         return Err(Status::failed_precondition("the recovery mode is not on"));
     }
-    let report = ports.recovering.recover().await;
+    let report = ports.recovering.recover(without).await;
     report.map(to_wire).map_err(|error| Status::aborted(format!("the recovery mode is on still: {error}")))
 }
 

@@ -8,8 +8,18 @@ use crate::admin::{Answer, asked};
 use crate::edge::RequestId;
 use crate::server::State;
 
-/// `POST /admin/api/recover`.
-pub(crate) async fn recover(state: web::Data<State>, id: RequestId) -> Answer {
+/// Its query.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wish {
+    /// Backends that are given up, with commas between their names.
+    #[serde(default)]
+    without: String,
+}
+
+/// `POST /admin/api/recover[?without=NAME[,NAME]]`.
+pub(crate) async fn recover(state: web::Data<State>, wish: web::Query<Wish>, id: RequestId) -> Answer {
+    let without = wish.without.split(',').filter(|name| !name.is_empty()).map(ToOwned::to_owned).collect();
     let mut admin = state.deps.admin.clone();
     let v1::RecoverReply {
         files,
@@ -30,7 +40,7 @@ pub(crate) async fn recover(state: web::Data<State>, id: RequestId) -> Answer {
         buckets_deleted,
         buckets_kept,
         words,
-    } = asked(admin.recover(v1::RecoverRequest {}), &id).await?;
+    } = asked(admin.recover(v1::RecoverRequest { without }), &id).await?;
     Ok(HttpResponse::Ok().json(json!({
         "status": "ok", "files": files, "records": records, "missing_segments": missing_segments,
         "unreadable": unreadable, "blobs": blobs, "added": added, "removed": removed, "copies": copies,

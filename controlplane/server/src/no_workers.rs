@@ -39,7 +39,7 @@ impl ObjectScrub for NoWorkers {
 
 #[async_trait::async_trait]
 impl Recovering for NoWorkers {
-    async fn recover(&self) -> Result<RestoreReport, String> {
+    async fn recover(&self, _: Vec<String>) -> Result<RestoreReport, String> {
         Err(NONE.to_owned())
     }
 }

@@ -27,7 +27,7 @@ const CLAIM_CLEANUP: &str = "
         FROM cleanup_queue
         WHERE kind = 'blob' AND not_before <= now() - $4::bigint * interval '1 microsecond'
           AND (claimed_by IS NULL OR claimed_until < now())
-          AND NOT EXISTS (SELECT FROM settings WHERE name = 'recovery')
+          AND (SELECT may_delete())
           AND NOT EXISTS (SELECT FROM backends b WHERE b.id = cleanup_queue.backend AND b.removal = 'forget' AND b.state = 'draining')
         ORDER BY not_before, id LIMIT $3
         FOR UPDATE SKIP LOCKED

@@ -16,6 +16,9 @@ const WHY: &str = "SELECT value ->> 'why' AS why FROM settings WHERE name = 'rec
 const ENTER: &str = "SELECT enter_recovery($1)";
 const PASS: &str =
     "SELECT leave_gap(($1::text::jsonb->>'change_seq')::bigint, ($1::text::jsonb->>'version_seq')::bigint)";
+const LOOKED_AT: &str = "
+    INSERT INTO settings (name, value) VALUES ('journal_looked_at', server_start())
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE settings.value <> excluded.value";
 const END: &str = "DELETE FROM settings WHERE name = 'recovery'";
 
 #[async_trait]
@@ -32,6 +35,11 @@ impl Recovery for Store {
 
     async fn pass_numbers(&self, header: &str) -> Result<(), PortError> {
         self.inner.general.run(PASS, &[&header]).await?;
+        Ok(())
+    }
+
+    async fn journal_looked_at(&self) -> Result<(), PortError> {
+        self.inner.general.run(LOOKED_AT, &[]).await?;
         Ok(())
     }
 

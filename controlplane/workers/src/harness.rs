@@ -249,10 +249,10 @@ impl Rebalancing for Workers {
 
 #[async_trait]
 impl Recovering for Workers {
-    async fn recover(&self) -> Result<RestoreReport, String> {
+    async fn recover(&self, without: Vec<String>) -> Result<RestoreReport, String> {
         let me = self.me.upgrade().ok_or("the process is stopping")?;
         // A task of its own: who asked may go away.
-        let recovered = self.shutdown.spawn(async move { me.on_demand.recoverer.recover().await });
+        let recovered = self.shutdown.spawn(async move { me.on_demand.recoverer.recover(&without).await });
         match recovered.await {
             Ok(Some(result)) => result,
             Ok(None) => Err("the process is stopping".to_owned()),

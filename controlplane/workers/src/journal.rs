@@ -205,7 +205,12 @@ impl Worker for JournalWorker {
         };
         let checked = self.files.check(&mut counts).await;
         self.mend(&mut state).await?;
-        let ran = if self.settings.enabled { self.run(state, &mut counts).await } else { Ok(()) };
+        let ran = if self.settings.enabled {
+            self.run(state, &mut counts).await
+        } else {
+            // There is none that could be ahead.
+            self.recovery.journal_looked_at().await.map_err(text)
+        };
         // Also where nothing is shipped any more, so that a drained backend gets rid of what was.
         let ran = ran.and(self.files.chores(self.settings.copies, &mut counts).await);
         let ran = ran.and(checked);

@@ -28,7 +28,8 @@
 //! | `bucket_retirer` | 1 min | none, one statement | on demand | next tick |
 //! | `session_pruner` | 1 h | none, one statement | on demand | next tick |
 //!
-//! In the recovery mode `reconciler`, `lifecycle` and `removal` do nothing (`held_in_recovery`), and the store gives out no deletion.
+//! In the recovery mode `reconciler`, `lifecycle`, `removal`, `pending_reaper` and `stale_multipart` do nothing (`held_in_recovery`), and the
+//! store gives out no deletion.
 //!
 //! To add one: a file, a line in [`list`], a line in this table.
 
@@ -266,7 +267,8 @@ fn list(
             "pending_reaper",
             settings.pending_reaper,
             pending_reaper::PendingReaper::new(deps, backends.clone(), owner),
-        ),
+        )
+        .held_in_recovery(),
         Entry::new(
             "cleanup_queue",
             settings.cleanup_queue,
@@ -298,7 +300,8 @@ fn list(
             usage::Usage::new(deps, meters.clone(), owner, open_ops),
         ),
         Entry::new("gauges", Duration::from_secs(30), gauges::Gauges::new(deps)),
-        Entry::new("stale_multipart", TEN_MINUTES, stale_multipart::StaleMultipart::new(deps, owner)),
+        Entry::new("stale_multipart", TEN_MINUTES, stale_multipart::StaleMultipart::new(deps, owner))
+            .held_in_recovery(),
         Entry::new("lifecycle", settings.lifecycle.interval, lifecycle::Lifecycle::new(deps, owner))
             .held_in_recovery(),
         Entry::new("removal", Duration::from_mins(1), removal::Remover::new(deps, owner)).held_in_recovery(),

@@ -8,12 +8,13 @@ mod journal;
 mod plan;
 mod recover;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use s3o_backend::{
     Backend, BackendClient, BackendSet, BreakerConfig, HttpPool, Meters, Timeouts, read_marker,
 };
-use s3o_core::journal::StoredFile;
+use s3o_core::journal::{LogPlace, StoredFile};
 use s3o_core::ports::{PortError, Reconciliation, Recovery, Restore};
 use s3o_core::restore::{KnownBackend, RestoreReport};
 use s3o_types::{BackendId, BackendSpec, EtagProof, VersionId};
@@ -47,14 +48,30 @@ pub(crate) struct Restorer {
     md5: Vec<BackendId>,
     /// The journal's files.
     stored: Vec<StoredFile>,
+    /// Keys of those that are the database's own.
+    known: BTreeSet<String>,
+    /// The records of the others: from behind one up to another.
+    lost: Vec<(i64, i64)>,
+    /// Up to where the database's own log is staged.
+    own: LogPlace,
     report: RestoreReport,
 }
 
 impl RestoreDeps {
     fn restorer(self, backends: Vec<Arc<Backend>>, md5: Vec<BackendId>) -> Restorer {
         let Self { restore, reconciliation, recovery } = self;
-        let (stored, report) = (Vec::new(), RestoreReport::default());
-        Restorer { restore, reconciliation, recovery, backends, md5, stored, report }
+        Restorer {
+            restore,
+            reconciliation,
+            recovery,
+            backends,
+            md5,
+            stored: Vec::new(),
+            known: BTreeSet::new(),
+            lost: Vec::new(),
+            own: LogPlace::default(),
+            report: RestoreReport::default(),
+        }
     }
 
     /// Fills an empty database. `specs`: the backends as they are declared, whatever their ids; `buckets`: those that are
@@ -94,8 +111,10 @@ impl RestoreDeps {
 pub(crate) struct Own {
     /// The number of its next segment.
     pub(crate) next: u64,
-    /// Its changes of after its last one, as records: what was done since must not be undone.
-    pub(crate) records: Vec<String>,
+    /// Up to where its log is shipped: what was done since must not be undone.
+    pub(crate) shipped: LogPlace,
+    /// The keys of its files.
+    pub(crate) known: Vec<String>,
 }
 
 impl Restorer {
@@ -127,10 +146,12 @@ impl Restorer {
             .await
             .map_err(text)?;
         self.restore.restore_begin().await.map_err(text)?;
-        self.merge(&files, &plan, &header, 0).await
+        self.merge(&files, &plan, &header).await
     }
 
     async fn recover(mut self, own: Own) -> Result<RestoreReport, String> {
+        self.known = own.known.into_iter().collect();
+        self.own = own.shipped;
         let files = self.files().await?;
         let mut plan = plan::from(&files, own.next);
         if plan.missing.first() == Some(&own.next) {
@@ -141,11 +162,8 @@ impl Restorer {
         // One of before says nothing that the database does not know better.
         let newest = if plan::is_beyond(&files, own.next) { self.newest_end(&files).await? } else { None };
         let header = newest.map_or_else(|| bare_header(Uuid::nil(), &[]), |ended| ended.header);
-        for lines in own.records.chunks(1000) {
-            self.restore.restore_records(lines.to_vec()).await.map_err(text)?;
-        }
-        let own = self.restore.restore_last_record().await.map_err(text)?;
-        self.merge(&files, &plan, &header, own).await
+        self.stage_own().await?;
+        self.merge(&files, &plan, &header).await
     }
 
     async fn merge(
@@ -153,11 +171,10 @@ impl Restorer {
         files: &Holders,
         plan: &plan::Plan,
         header: &str,
-        own: i64,
     ) -> Result<RestoreReport, String> {
         let ended = self.stage(files, plan).await?;
         self.stage_blobs().await?;
-        self.report.buckets += self.restore.restore_staged(header, own).await.map_err(text)??;
+        self.report.buckets += self.restore.restore_staged(header, &self.lost).await.map_err(text)??;
         self.apply(0).await?;
         let named = self.restore.restore_last_record().await.map_err(text)?;
         // Without a journal every blob may be an object; where nothing of it was to be read, its end says from where on.
@@ -177,16 +194,27 @@ impl Restorer {
         Ok(self.report)
     }
 
+    /// Stages what clients have deleted by now.
+    async fn stage_own(&mut self) -> Result<(), String> {
+        loop {
+            let (upto, more) = self.restore.restore_own(self.own).await.map_err(text)?;
+            self.own = upto;
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
     /// Brings the keys of the records behind one to what they say.
     async fn apply(&mut self, record: i64) -> Result<(), String> {
         let mut after = (0, String::new());
-        while let Some((last, applied)) =
-            self.restore.restore_keys(&after, record, &self.md5).await.map_err(text)?
-        {
+        loop {
+            self.stage_own().await?;
+            let page = self.restore.restore_keys(&after, record, self.own, &self.md5).await.map_err(text)?;
+            let Some((last, applied)) = page else { return Ok(()) };
             self.report.applied += applied;
             after = last;
         }
-        Ok(())
     }
 }
 

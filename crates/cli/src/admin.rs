@@ -28,12 +28,14 @@ mod workers;
 
 pub(crate) use command::{Command, run};
 pub(crate) use probe::{BackendCommand, backend};
-pub(crate) use recover::recover;
+pub(crate) use recover::{Args as RecoverArgs, recover};
 use table::{Table, bytes, percent};
 
 /// For the whole answer; a worker's tick may take a while.
 const PATIENCE: Duration = Duration::from_mins(10);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two pings, and how long one may take.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(20));
 
 /// Where the service is and who we are.
 #[derive(clap::Args)]
@@ -63,12 +65,21 @@ impl Interceptor for Token {
 type Client = v1::admin_client::AdminClient<InterceptedService<Channel, Token>>;
 
 async fn connect(connection: &Connection) -> anyhow::Result<Client> {
+    connect_for(connection, Some(PATIENCE)).await
+}
+
+/// `patience`: for the whole answer; `None`: as long as it takes, and the connection is seen to be alive meanwhile.
+async fn connect_for(connection: &Connection, patience: Option<Duration>) -> anyhow::Result<Client> {
     let token = format!("Bearer {}", connection.token);
     let token = Token(token.parse().ok().context("the token may only have visible ASCII characters")?);
     let mut endpoint = Endpoint::from_shared(connection.endpoint.clone())
         .with_context(|| format!("`{}` is not an address", connection.endpoint))?
         .connect_timeout(CONNECT_PATIENCE)
-        .timeout(PATIENCE);
+        .http2_keep_alive_interval(KEEPALIVE.0)
+        .keep_alive_timeout(KEEPALIVE.1);
+    if let Some(patience) = patience {
+        endpoint = endpoint.timeout(patience);
+    }
     if let Some(ca) = &connection.ca {
         let pem = std::fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
         endpoint = endpoint.tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))?;

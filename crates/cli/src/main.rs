@@ -49,7 +49,7 @@ enum Command {
     /// until `s3o recover`
     Rebuild(rebuild::Args),
     /// Merge what the backends have newer than the database, and end the recovery mode
-    Recover(admin::Connection),
+    Recover(admin::RecoverArgs),
     /// Serve one folder as an S3 backend, for tests
     #[command(hide = true)]
     FolderBackend(dev::FolderArgs),
@@ -79,7 +79,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Backend(command) => admin::backend(&command).await,
         Command::Admin(command) => admin::run(&command).await,
         Command::Rebuild(args) => rebuild::run(&args).await,
-        Command::Recover(connection) => admin::recover(&connection).await,
+        Command::Recover(args) => admin::recover(args).await,
         Command::FolderBackend(args) => dev::folder_backend(args).await,
         Command::DevPostgres(args) => dev::postgres(args).await,
     }

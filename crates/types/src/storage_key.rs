@@ -149,12 +149,13 @@ fn split_blob(text: &str) -> Option<(&str, BlobName)> {
     Some((path, BlobName::parse(suffix.strip_prefix('~')?)?))
 }
 
-/// Whether every backend, folders included, takes the plain form byte for byte.
+/// Whether every backend, folders included, takes the plain form byte for byte, and can say it in the XML of a listing
+/// (XML 1.0, 2.2 "Characters").
 fn plain_form_stands(bucket: &str, key: &str) -> bool {
     if bucket.len() + 1 + key.len() + SUFFIX_BYTES > MAX_KEY_BYTES || key.is_empty() {
         return false;
     }
-    if key.chars().any(|c| c.is_control() || c == '\\') {
+    if key.chars().any(|c| c.is_control() || matches!(c, '\\' | '\u{fffe}' | '\u{ffff}')) {
         return false;
     }
     let mut segments = key.split('/').peekable();
@@ -194,7 +195,7 @@ mod tests {
     fn keys() -> impl Strategy<Value = String> {
         prop_oneof![
             "[a-z]{1,8}(/[a-z.~]{1,8}){0,4}",
-            "(/|\\.|\\.\\.|~|[a-z]|\\\\|\u{1}|é){1,40}",
+            "(/|\\.|\\.\\.|~|[a-z]|\\\\|\u{1}|\u{ffff}|é){1,40}",
             "[a-z]{1,3}~[0-9A-Z]{32}",
             "\\PC{1,200}",
             "[a-z/]{200,1024}",
@@ -231,6 +232,12 @@ mod tests {
             if let StorageKey::Plain { bucket, key, blob } = StorageKey::parse(&text) {
                 prop_assert_eq!(StorageKey::format(&bucket, &key, blob), text);
             }
+        }
+
+        #[test]
+        fn a_listing_can_say_every_storage_key(key in keys(), blob in blobs()) {
+            let text = StorageKey::format("bucket", &key, blob);
+            prop_assert!(text.chars().all(|c| c >= ' ' && c != '\u{fffe}' && c != '\u{ffff}'), "{text:?}");
         }
 
         #[test]

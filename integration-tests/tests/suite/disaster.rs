@@ -178,7 +178,7 @@ async fn a_lost_database_is_made_again_from_the_backends() -> Result<()> {
     };
     ensure!(differ(&before, &after).is_empty(), "lost: {:#?}", differ(&before, &after));
     ensure!(differ(&after, &before).is_empty(), "new: {:#?}", differ(&after, &before));
-    let recovered = cluster.admin(0).await?.recover(RecoverRequest {}).await?.into_inner();
+    let recovered = cluster.admin(0).await?.recover(RecoverRequest::default()).await?.into_inner();
     ensure!(recovered.lost.is_empty() && recovered.unreadable.is_empty(), "{recovered:?}");
     ensure!(recovery(&cluster).await?.is_empty());
     tidy(&cluster).await?;
@@ -216,7 +216,7 @@ async fn a_database_of_an_earlier_point_is_brought_up_to_date() -> Result<()> {
     put(&cluster, BUCKET, "plain/4", "second 4").await;
     // Meanwhile somebody writes over what was lost: the newer one stays.
     put(&cluster, BUCKET, "plain/2", "fourth 2").await;
-    let recovered = cluster.admin(0).await?.recover(RecoverRequest {}).await?.into_inner();
+    let recovered = cluster.admin(0).await?.recover(RecoverRequest::default()).await?.into_inner();
     ensure!(recovered.revived == 1 && recovered.lost.is_empty(), "{recovered:?}");
     let got = s3::get(&cluster.s3(0), BUCKET, "plain/2").await.expect("get").context("it is there")?.1;
     ensure!(got == body("fourth 2", SIZE));

@@ -525,7 +525,7 @@ impl s3o_core::ports::Recovery for Fakes {
 
 #[async_trait]
 impl s3o_core::ports::Recovering for Fakes {
-    async fn recover(&self) -> Result<s3o_core::restore::RestoreReport, String> {
+    async fn recover(&self, _: Vec<String>) -> Result<s3o_core::restore::RestoreReport, String> {
         Err("nothing is to be recovered".to_owned())
     }
 }

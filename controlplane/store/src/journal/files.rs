@@ -71,11 +71,11 @@ pub(super) const DELETE: &str = concat!(
 );
 
 /// From then on nobody counts on the file, and whoever has the journal deletes it. Only for the claim's owner, whose row is
-/// held meanwhile, and not in the recovery mode. $1 owner.
+/// held meanwhile, and where anything may be deleted at all. $1 owner.
 pub(super) const CONDEMN: &str = concat!(
     "WITH ours AS MATERIALIZED (
          SELECT one FROM journal
-         WHERE claimed_by = $1 AND NOT EXISTS (SELECT FROM settings WHERE name = 'recovery') FOR SHARE
+         WHERE claimed_by = $1 AND may_delete() FOR SHARE
      )
      UPDATE journal_files f SET lost = f.lost OR f.stored, stored = false, noted = '-infinity'
      FROM ours WHERE f.backend = $2 AND f.storage_key = $3 AND ",

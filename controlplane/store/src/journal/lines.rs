@@ -89,8 +89,24 @@ fn codes(of: Kind) -> String {
     codes.collect::<Vec<_>>().join(", ")
 }
 
-/// The changes behind a place, below the oldest transaction that still runs: none can come before them any more.
-pub(super) static CHANGES: LazyLock<String> = LazyLock::new(|| {
+/// The changes behind a place, below the oldest transaction that still runs: none can come before them any more. $1 and $2
+/// the place, $3 how many.
+pub(crate) static CHANGES: LazyLock<String> = LazyLock::new(|| {
+    changes_where(
+        "(xid, n) > ($1::text::xid8, $2::bigint) AND xid < pg_snapshot_xmin(pg_current_snapshot())
+           ORDER BY xid, n LIMIT $3::bigint",
+    )
+});
+
+/// Those of some keys, $3 and $4, that are committed: who holds the keys' locks sees all.
+pub(crate) static CHANGES_OF_KEYS: LazyLock<String> = LazyLock::new(|| {
+    changes_where(
+        "(xid, n) > ($1::text::xid8, $2::bigint)
+             AND (bucket, key) IN (SELECT * FROM unnest($3::int[], $4::text[]))",
+    )
+});
+
+fn changes_where(range: &str) -> String {
     format!(concat!(
     "SELECT p.xid::text AS xid, p.n, CASE
         WHEN p.outcome IN ({written}) AND p.object IS NOT NULL THEN jsonb_build_object(
@@ -116,11 +132,10 @@ pub(super) static CHANGES: LazyLock<String> = LazyLock::new(|| {
         WHEN p.outcome IN ({dead}) AND p.version IS NOT NULL THEN jsonb_build_object(
             'k', 'dead', 'b', p.bucket, 'key', p.key, 'v', p.version)
         END::text AS line
-     FROM (SELECT * FROM changes
-           WHERE (xid, n) > ($1::text::xid8, $2::bigint) AND xid < pg_snapshot_xmin(pg_current_snapshot())
-           ORDER BY xid, n LIMIT $3::bigint) AS p
+     FROM (SELECT * FROM changes WHERE {range}) AS p
      ORDER BY p.xid, p.n"
     ),
+    range = range,
     written = codes(Kind::Version),
     marker = codes(Kind::Marker),
     tags = codes(Kind::Tags),
@@ -131,7 +146,7 @@ pub(super) static CHANGES: LazyLock<String> = LazyLock::new(|| {
     bucket = codes(Kind::Bucket),
     dead = codes(Kind::Dead),
 )
-});
+}
 
 /// Rows of the objects and their versions behind a row, whichever of both tables has them: a version that moves from one to
 /// the other keeps its place.

@@ -3,7 +3,7 @@
 //! Invariants: a step is taken only while the claim is its owner's; the numbers of segments have no gap.
 
 mod files;
-mod lines;
+pub(crate) mod lines;
 
 use async_trait::async_trait;
 use s3o_core::cleanup::Claim;
@@ -99,6 +99,12 @@ fn file(row: &Row) -> Result<StoredFile, Failure> {
     read().map_err(|why| corrupt("journal_files", "a row", why))
 }
 
+/// Of a row of the changes, `xid` and `n`.
+pub(crate) fn place_of(row: &Row) -> Result<LogPlace, Failure> {
+    let xid = xid(row.get("xid")).map_err(|why| corrupt("changes", "a row", why))?;
+    Ok(LogPlace { xid, n: row.get("n") })
+}
+
 #[async_trait]
 impl Journal for Store {
     async fn claim_journal(&self, claim: Claim) -> Result<Option<JournalState>, PortError> {
@@ -118,10 +124,7 @@ impl Journal for Store {
         let rows = self.inner.general.run(&lines::CHANGES, &params).await?;
         let upto = match rows.last() {
             None => after,
-            Some(row) => {
-                let xid = xid(row.get("xid")).map_err(|why| corrupt("changes", "a row", why))?;
-                LogPlace { xid, n: row.get("n") }
-            }
+            Some(row) => place_of(row)?,
         };
         let lines = rows.iter().filter_map(|row| row.get::<_, Option<String>>("line")).collect();
         Ok(LogPage { lines, upto, more: rows.len() >= limit as usize })

@@ -4,6 +4,7 @@
 //! newest is the current one unless it is a marker; a key has one null row, the newest that was ever written.
 
 use s3o_core::cleanup::{CleanupTimes, Reason};
+use s3o_core::journal::LogPlace;
 use s3o_core::object::CopyRow;
 use s3o_core::outcome_log::Logged;
 use s3o_core::restore::{Applied, KeyPlace};
@@ -13,6 +14,7 @@ use tokio_postgres::Transaction;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::own;
 use crate::error::Failure;
 use crate::rows::{Cells, CopyRecord, corrupt, fifteen_bits, lock_columns};
 use crate::schema::LOCK_BUCKET;
@@ -210,11 +212,13 @@ const ATTEMPTS: &str = "
     GROUP BY b.version, b.extent
     ON CONFLICT (version, extent) DO UPDATE SET attempts = GREATEST(copy_attempts.attempts, excluded.attempts)";
 
-/// The keys behind a place, among the records after `ord`; `None`: there are none.
+/// The keys behind a place, among the records after `ord`; `own`: up to where the database's own log is staged. `None`: there
+/// are none.
 pub(super) async fn apply(
     transaction: &Transaction<'_>,
     (bucket, key): &KeyPlace,
     ord: i64,
+    own: LogPlace,
     md5: &[i32],
     times: &CleanupTimes,
 ) -> Result<Option<(KeyPlace, Applied)>, Failure> {
@@ -225,6 +229,7 @@ pub(super) async fn apply(
     let Some(last) = keys.last().cloned() else { return Ok(None) };
     let (buckets, names): (Vec<i32>, Vec<String>) = keys.into_iter().unzip();
     transaction.query(LOCK_BUCKETS, &[&LOCK_BUCKET, &buckets]).await?;
+    own::stage_keys(transaction, own, &buckets, &names).await?;
     transaction.execute(ALIVE, &[&buckets, &names]).await?;
     transaction.execute(GATHER, &[&buckets, &names]).await?;
     let removed = remove(transaction, &buckets, &names, times).await?;

@@ -37,12 +37,27 @@ const NAMED: &str = "
              THEN nextval(pg_get_serial_sequence('buckets', 'id'))::int ELSE id END) AS target
     FROM known";
 
-/// Names that two have taken: one in the time that was lost, another one since.
+/// Names that two have taken: one in the time that was lost, another one since, or before and not given up since. One that
+/// is being deleted is nobody's; nor is one that nobody made and no file declares, as soon as it is empty; one that was
+/// deleted in the lost time is its owner's only if something was written to it since.
 const TAKEN: &str = "
-    SELECT h.name, h.line->>'owner' AS lost, o.owner AS owner FROM header_buckets h JOIN buckets o ON o.id = h.target
+    SELECT h.name, h.line->>'owner' AS lost, o.owner AS owner, o.declared
+    FROM header_buckets h JOIN buckets o ON o.id = h.target
     WHERE h.is_live AND NOT h.is_new AND o.id <> h.id AND o.owner IS DISTINCT FROM h.line->>'owner'
-      AND NOT EXISTS (SELECT FROM header_buckets g WHERE g.id = o.id AND g.name = o.name AND NOT g.is_live)
+      AND o.state <> 'deleting'
+      AND CASE WHEN EXISTS (SELECT FROM header_buckets g WHERE g.id = o.id AND g.name = o.name AND NOT g.is_live) THEN
+               EXISTS (SELECT FROM objects v WHERE v.bucket = o.id AND v.seq > $1)
+               OR EXISTS (SELECT FROM object_versions v WHERE v.bucket = o.id AND v.seq > $1)
+           WHEN o.owner IS NULL AND NOT o.declared THEN
+               EXISTS (SELECT FROM objects v WHERE v.bucket = o.id)
+               OR EXISTS (SELECT FROM object_versions v WHERE v.bucket = o.id)
+           ELSE true END
     ORDER BY h.name LIMIT 1";
+
+/// The last change of before the database was restored, for all that is known. $1 a header.
+const BEFORE: &str = "
+    SELECT GREATEST(($1::text::jsonb->>'change_seq')::bigint,
+                    (SELECT (value->>'change_seq')::bigint FROM settings WHERE name = 'recovery')) AS n";
 
 /// Columns that the header does not know have their defaults; those that this release does not know are left out. One that
 /// was being deleted gives its name up where it is another's by now.
@@ -57,10 +72,11 @@ const MAKE: &str = "
     FROM header_buckets h WHERE h.is_new
     RETURNING state NOT IN ('deleting', 'gone') AS is_live";
 
-/// Records are of the header's ids, but for those of the database itself, up to `$1`.
+/// Records of the lost history are of the header's ids: those behind each of `$1`, up to the same of `$2`.
 const RENUMBER: &str = "
-    UPDATE restore_events e SET bucket = h.target FROM header_buckets h
-    WHERE e.bucket = h.id AND h.target <> h.id AND e.ord > $1::bigint";
+    UPDATE restore_events e SET bucket = h.target
+    FROM header_buckets h, unnest($1::bigint[], $2::bigint[]) AS lost (after, upto)
+    WHERE e.bucket = h.id AND h.target <> h.id AND e.ord > lost.after AND e.ord <= lost.upto";
 
 const GRANTS: &str = "
     INSERT INTO scoped_grants
@@ -93,27 +109,31 @@ const SINCE: &str = "
       AND EXISTS (SELECT FROM header_buckets)";
 
 /// Rules count where YAML has none. A bucket that keeps versions by what was lost keeps them whatever is said of it since:
-/// what it has would be overwritten otherwise. So has one with Object Lock, whose versions are locked. $1: those whose lock
-/// is held.
+/// what it has would be overwritten otherwise. So has one with Object Lock, whose versions are locked. One that is being
+/// deleted, and whose name is another's by what was lost, becomes that one: it is empty. $1: those whose lock is held.
 const SET: &str = "
     WITH wanted AS (
         SELECT b.id,
             CASE WHEN b.cors IS NULL AND h.line ? 'stored_cors'
-                      AND NOT EXISTS (SELECT FROM set_since s WHERE s.bucket = b.id AND s.what = 'cors')
+                      AND (t.is_over OR NOT EXISTS (SELECT FROM set_since s WHERE s.bucket = b.id AND s.what = 'cors'))
                  THEN NULLIF(h.line->'stored_cors', 'null') ELSE b.stored_cors END AS cors,
             CASE WHEN b.lifecycle IS NULL AND h.line ? 'stored_lifecycle'
-                      AND NOT EXISTS (SELECT FROM set_since s WHERE s.bucket = b.id AND s.what = 'lifecycle')
+                      AND (t.is_over OR NOT EXISTS (SELECT FROM set_since s WHERE s.bucket = b.id AND s.what = 'lifecycle'))
                  THEN NULLIF(h.line->'stored_lifecycle', 'null') ELSE b.stored_lifecycle END AS lifecycle,
-            CASE WHEN b.id = ANY ($1::int[]) AND h.line->>'versioning' <> 'off' AND (b.versioning = 'off' OR (
+            CASE WHEN t.is_over THEN COALESCE(h.line->>'versioning', 'off')
+                 WHEN b.id = ANY ($1::int[]) AND h.line->>'versioning' <> 'off' AND (b.versioning = 'off' OR (
                       NOT b.versioning_declared
                       AND NOT EXISTS (SELECT FROM set_since s WHERE s.bucket = b.id AND s.what = 'versioning')))
                  THEN h.line->>'versioning' ELSE b.versioning END AS versioning,
-            CASE WHEN b.id = ANY ($1::int[]) AND jsonb_typeof(h.line->'object_lock') = 'object' AND (b.object_lock IS NULL OR (
+            CASE WHEN t.is_over THEN NULLIF(h.line->'object_lock', 'null')
+                 WHEN b.id = ANY ($1::int[]) AND jsonb_typeof(h.line->'object_lock') = 'object' AND (b.object_lock IS NULL OR (
                       NOT b.object_lock_declared
                       AND NOT EXISTS (SELECT FROM set_since s WHERE s.bucket = b.id AND s.what = 'object_lock')))
                  THEN h.line->'object_lock' ELSE b.object_lock END AS object_lock,
-            CASE WHEN b.id <> h.id THEN h.line->>'owner' ELSE b.owner END AS owner
+            CASE WHEN b.id <> h.id THEN h.line->>'owner' ELSE b.owner END AS owner,
+            CASE WHEN t.is_over THEN (h.line->>'made_by')::uuid ELSE b.made_by END AS made_by, t.is_over
         FROM header_buckets h JOIN buckets b ON b.id = h.target
+        CROSS JOIN LATERAL (SELECT b.id <> h.id AND b.state = 'deleting' AS is_over) AS t
         WHERE h.is_live AND NOT h.is_new AND b.state <> 'gone'
     ),
     dropped AS (
@@ -123,12 +143,13 @@ const SET: &str = "
     UPDATE buckets b SET
         stored_cors = w.cors, stored_lifecycle = w.lifecycle, owner = w.owner, object_lock = w.object_lock,
         versioning = CASE WHEN w.object_lock IS NOT NULL THEN 'enabled' ELSE w.versioning END,
-        state = CASE WHEN b.state NOT IN ('active', 'versioned') THEN b.state
+        made_by = w.made_by, deleted_by = CASE WHEN w.is_over THEN NULL ELSE b.deleted_by END,
+        state = CASE WHEN b.state NOT IN ('active', 'versioned') AND NOT w.is_over THEN b.state
                      WHEN w.object_lock IS NOT NULL THEN 'locked'
-                     WHEN w.versioning <> 'off' THEN 'versioned' ELSE b.state END
+                     WHEN w.versioning <> 'off' THEN 'versioned' ELSE 'active' END
     FROM wanted w WHERE b.id = w.id
-      AND (b.stored_cors, b.stored_lifecycle, b.versioning, b.owner, b.object_lock)
-          IS DISTINCT FROM (w.cors, w.lifecycle, w.versioning, w.owner, w.object_lock)";
+      AND (w.is_over OR (b.stored_cors, b.stored_lifecycle, b.versioning, b.owner, b.object_lock)
+          IS DISTINCT FROM (w.cors, w.lifecycle, w.versioning, w.owner, w.object_lock))";
 
 /// Those that the database has and that were deleted, with the operation that did it; a client has made none of the name
 /// since, nor changed what is there, or `is_kept`.
@@ -177,20 +198,22 @@ async fn made(transaction: &Transaction<'_>, header: &str) -> Result<u64, Failur
     Ok(made.iter().filter(|row| row.get("is_live")).count() as u64)
 }
 
-/// Makes buckets that are lacking, sets others as they were, and lets the staged records name the database's. `own`: the
-/// last record that is the database's own. `Err`: a name is two owners', and nothing was done.
+/// Makes buckets that are lacking, sets others as they were, and lets the staged records name the database's. `lost`: those
+/// that are of the lost history. `Err`: a name is two owners', and nothing was done.
 pub(super) async fn merge(
     pool: &Pool,
     header: &str,
-    own: i64,
+    lost: &[(i64, i64)],
 ) -> Result<Result<MergedBuckets, String>, PortError> {
+    let (after, upto): (Vec<i64>, Vec<i64>) = lost.iter().copied().unzip();
     let merged = pool.transact_within(PATIENCE, async |transaction: &Transaction<'_>| {
         lock(transaction, header).await?;
-        if let Some(row) = transaction.query_opt(TAKEN, &[]).await? {
+        let before: Option<i64> = transaction.query_one(BEFORE, &[&header]).await?.get("n");
+        if let Some(row) = transaction.query_opt(TAKEN, &[&before.unwrap_or(0)]).await? {
             return Ok(Err(taken(&row)));
         }
         let made = made(transaction, header).await?;
-        transaction.execute(RENUMBER, &[&own]).await?;
+        transaction.execute(RENUMBER, &[&after, &upto]).await?;
         let mut locked: Vec<i32> = Vec::new();
         for row in transaction.query(OTHER_VERSIONS, &[]).await? {
             let id: i32 = row.get("id");
@@ -209,14 +232,17 @@ pub(super) async fn merge(
 }
 
 fn taken(row: &Row) -> String {
-    let who =
-        |owner: Option<&str>| owner.map_or("the file".to_owned(), |key| format!("the access key {key}"));
+    let who = |owner: Option<&str>, is_declared: bool| match owner {
+        Some(key) => format!("the access key {key}"),
+        None if is_declared => "the file".to_owned(),
+        None => "nobody who is known".to_owned(),
+    };
     format!(
-        "the bucket `{}` was made by {} in the time that the database has lost, and by {} since: take the second one away, \
-         then recover again",
+        "the bucket `{}` was made by {} in the time that the database has lost, and the one that is there now is of {}: take \
+         what is in that one away, delete it, or take it out of the file, and then recover again",
         row.get::<_, &str>("name"),
-        who(row.get("lost")),
-        who(row.get("owner"))
+        who(row.get("lost"), true),
+        who(row.get("owner"), row.get("declared"))
     )
 }
 

@@ -33,14 +33,23 @@ const GENERATION: &str = "
     UPDATE settings SET value = to_jsonb(GREATEST(value::bigint, COALESCE(($1::text::jsonb->>'generation')::bigint, 0)) + 1048576)
     WHERE name = 'generation'";
 
-/// Beyond all that was given out before the journal ended, and after.
+/// Where the gap begins in which what has no record gets its place.
+const GAP: &str = "
+    UPDATE settings SET value = value || jsonb_build_object(
+        'change_seq', GREATEST((value->>'change_seq')::bigint, ($1::text::jsonb->>'change_seq')::bigint),
+        'version_seq', GREATEST((value->>'version_seq')::bigint, ($1::text::jsonb->>'version_seq')::bigint))
+    WHERE name = 'recovery' AND value ? 'change_seq'";
+
+/// Beyond all that was given out before the journal ended, and after, and beyond that gap.
 const NUMBERS: &str = "
+    WITH blobs AS (
+        SELECT max(('x' || left(replace(version::text, '-', ''), 16))::bit(64)::bigint) AS last FROM restore_blobs
+    )
     SELECT setval('change_seq', GREATEST((SELECT last_value FROM change_seq), ($1::text::jsonb->>'change_seq')::bigint,
-                                         (SELECT max(seq) FROM restore_events)) + 4294967296),
+                                         (SELECT max(seq) FROM restore_events), (SELECT last FROM blobs)) + 4294967296),
            setval('version_seq', GREATEST(
                (SELECT last_value FROM version_seq), ($1::text::jsonb->>'version_seq')::bigint,
-               (SELECT max(('x' || left(replace(version::text, '-', ''), 16))::bit(64)::bigint) FROM restore_blobs))
-               + 4294967296)";
+               (SELECT last FROM blobs)) + 4294967296)";
 
 /// What was made again is in no snapshot: the next one is due, and until it is complete the mark stays.
 const JOURNAL: &str = "
@@ -86,14 +95,15 @@ pub(super) async fn take(
 pub(super) async fn staged(
     pool: &Pool,
     header: &str,
-    own: i64,
+    lost: &[(i64, i64)],
 ) -> Result<Result<MergedBuckets, String>, PortError> {
-    let merged = match buckets::merge(pool, header, own).await? {
+    let merged = match buckets::merge(pool, header, lost).await? {
         Ok(merged) => merged,
         Err(why) => return Ok(Err(why)),
     };
     let ready = pool.transact_within(PATIENCE, async |transaction: &Transaction<'_>| {
         transaction.batch_execute("ANALYZE restore_events; ANALYZE restore_blobs").await?;
+        transaction.execute(GAP, &[&header]).await?;
         transaction.query(NUMBERS, &[&header]).await?;
         Ok(())
     });

@@ -6,15 +6,17 @@
 mod apply;
 mod buckets;
 mod identity;
+mod own;
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use s3o_core::journal::StoredFile;
+use s3o_core::journal::{LogPlace, StoredFile};
 use s3o_core::ports::{PortError, Restore};
 use s3o_core::restore::{
     Applied, FoundKey, FoundObject, KeyPlace, KnownBackend, LostVersion, LostVersions, MergedBuckets,
-    UnnamedBlob,
+    Revived, UnnamedBlob,
 };
 use s3o_core::usage::signed;
 use s3o_types::{BackendId, Etag, ObjectLock, StorageKey, VersionId};
@@ -26,15 +28,24 @@ use crate::Store;
 use crate::error::Failure;
 use crate::rows::{Cells, bucket_lock, corrupt, fifteen_bits};
 
+/// Stages the records, `line`, of a FROM clause.
+fn staged_as_events(from: &str, wanted: &str) -> String {
+    format!(
+        "INSERT INTO restore_events (kind, bucket, key, seq, version, is_null, line)
+         SELECT line->>'k', (line->>'b')::int, line->>'key', COALESCE((line->>'seq')::bigint, 0),
+                COALESCE(line->>'v', '00000000-0000-0000-0000-000000000000')::uuid,
+                COALESCE((line->>'null')::boolean, false), line
+         FROM {from} WHERE {wanted}"
+    )
+}
+
 /// Records of a kind that this release does not know are passed over.
-const EVENTS: &str = "
-    INSERT INTO restore_events (kind, bucket, key, seq, version, is_null, line)
-    SELECT line->>'k', (line->>'b')::int, line->>'key', COALESCE((line->>'seq')::bigint, 0),
-           COALESCE(line->>'v', '00000000-0000-0000-0000-000000000000')::uuid,
-           COALESCE((line->>'null')::boolean, false), line
-    FROM unnest($1::text[]) WITH ORDINALITY AS t (text, place), LATERAL (SELECT text::jsonb AS line) AS l
-    WHERE line->>'k' IN ('version', 'marker', 'tags', 'lock', 'gone', 'cleared', 'dead')
-    ORDER BY place";
+static EVENTS: LazyLock<String> = LazyLock::new(|| {
+    let lines =
+        "unnest($1::text[]) WITH ORDINALITY AS t (text, place), LATERAL (SELECT text::jsonb AS line) AS l";
+    let known = "line->>'k' IN ('version', 'marker', 'tags', 'lock', 'gone', 'cleared', 'dead')";
+    format!("{} ORDER BY place", staged_as_events(lines, known))
+});
 
 const BLOBS: &str = "
     INSERT INTO restore_blobs (backend, storage_key, version, extent, gen, size, etag, bucket_name, key)
@@ -43,8 +54,10 @@ const BLOBS: &str = "
          AS t (storage_key, version, extent, gen, size, etag, bucket_name, key)
     ON CONFLICT DO NOTHING";
 
-/// Of versions that nothing names and that may have been committed after the last segment: one blob each. Where a key has
-/// a row of a greater version, the blob is of before it.
+/// Of versions that nothing names and that may have been committed after the last segment: one blob each. Where a key of a
+/// bucket that keeps no versions has a row of a greater one, the blob is of before it. A write that was begun before the
+/// database was restored, and that nobody goes on with, may have been acknowledged; one with a condition only if that is
+/// still met.
 const UNNAMED: &str = "
     SELECT DISTINCT ON (b.version) b.version, b.backend, b.storage_key, b.size, b.etag,
            b.extent <> 0 AS is_piece
@@ -54,28 +67,49 @@ const UNNAMED: &str = "
       AND NOT EXISTS (SELECT FROM copies c WHERE c.version = b.version)
       AND NOT EXISTS (SELECT FROM cleanup_queue q WHERE q.version = b.version)
       AND NOT EXISTS (SELECT FROM cleanup_dlq d WHERE d.version = b.version)
-      AND NOT EXISTS (SELECT FROM intents i WHERE i.version = b.version)
+      AND NOT EXISTS (
+          SELECT FROM intents i WHERE i.version = b.version AND NOT (
+              i.kind IN ('put', 'copy')
+              AND ('x' || left(replace(i.version::text, '-', ''), 16))::bit(64)::bigint < COALESCE(
+                  (SELECT (value->>'version_seq')::bigint + 2147483648 FROM settings WHERE name = 'recovery'), 0)
+              AND NOT EXISTS (SELECT FROM sessions s
+                              WHERE s.id = i.session AND s.deadline > now() AND i.op = ANY (s.open_ops))
+              AND NOT (i.if_absent AND EXISTS (SELECT FROM objects o WHERE o.bucket = i.bucket AND o.key = i.key))
+              AND (i.if_match IS NULL OR EXISTS (
+                  SELECT FROM objects o WHERE o.bucket = i.bucket AND o.key = i.key AND o.etag = i.if_match))))
       AND NOT EXISTS (SELECT FROM uploads u WHERE u.version = b.version)
       AND NOT EXISTS (
           SELECT FROM buckets k JOIN (
               SELECT bucket, key, version FROM objects UNION ALL SELECT bucket, key, version FROM object_versions
           ) AS o ON o.bucket = k.id
-          WHERE k.name = b.bucket_name AND k.state <> 'gone' AND o.key = b.key AND o.version > b.version)
+          WHERE k.name = b.bucket_name AND k.state <> 'gone' AND k.versioning <> 'enabled'
+            AND o.key = b.key AND o.version > b.version)
     ORDER BY b.version, b.extent, b.gen LIMIT $3::bigint";
 
-/// An object that a blob describes, as if it were committed now.
+/// An object that a blob describes. Its place is in the gap that the recovery mode has left in the numbers: behind all that
+/// was committed before, in the order of the versions, and before all that was written since. A mode that an older release
+/// has turned on does not say where its gap is.
 const REVIVE: &str = "
-    INSERT INTO restore_events (kind, bucket, key, seq, version, is_null, line)
-    SELECT 'version', k.id, $2, nextval('change_seq'), $3::uuid, k.versioning <> 'enabled', jsonb_build_object(
-        'size', $4::bigint, 'etag', $5::text, 'm', $6::bigint, 'a', $7::text::jsonb, 'l', $8::text::jsonb)
-    FROM buckets k WHERE k.name = $1 AND k.state IN ('active', 'versioned', 'locked')
-      AND NOT EXISTS (SELECT FROM objects o WHERE o.bucket = k.id AND o.key = $2 AND o.version > $3::uuid)
-      AND NOT EXISTS (SELECT FROM object_versions o WHERE o.bucket = k.id AND o.key = $2 AND o.version > $3::uuid)
-    RETURNING ord";
+    WITH staged AS (
+        INSERT INTO restore_events (kind, bucket, key, seq, version, is_null, line)
+        SELECT 'version', k.id, $2, COALESCE(
+                   (SELECT (value->>'change_seq')::bigint + GREATEST(1, 2147483648
+                           + ('x' || left(replace($3::uuid::text, '-', ''), 16))::bit(64)::bigint
+                           - (value->>'version_seq')::bigint)
+                    FROM settings WHERE name = 'recovery'),
+                   nextval('change_seq')), $3::uuid, k.versioning <> 'enabled', jsonb_build_object(
+            'size', $4::bigint, 'etag', $5::text, 'm', $6::bigint, 'a', $7::text::jsonb, 'l', $8::text::jsonb)
+        FROM buckets k WHERE k.name = $1 AND k.state <> 'gone' AND (k.versioning = 'enabled' OR (
+            NOT EXISTS (SELECT FROM objects o WHERE o.bucket = k.id AND o.key = $2 AND o.version > $3::uuid)
+            AND NOT EXISTS (SELECT FROM object_versions o WHERE o.bucket = k.id AND o.key = $2 AND o.version > $3::uuid)))
+        RETURNING ord
+    )
+    SELECT EXISTS (SELECT FROM staged) AS staged,
+           EXISTS (SELECT FROM buckets WHERE name = $1 AND state <> 'gone') AS has_bucket";
 
 /// What the bucket retains by itself, as it would be if the object were committed now.
 const BUCKET_LOCK: &str = "
-    SELECT object_lock, now() AS now FROM buckets WHERE name = $1 AND state IN ('active', 'versioned', 'locked')";
+    SELECT object_lock, now() AS now FROM buckets WHERE name = $1 AND state <> 'gone'";
 
 /// A row a version, and how many there are in all.
 const LOST: &str = "
@@ -146,7 +180,7 @@ impl Restore for Store {
 
     async fn restore_records(&self, lines: Vec<String>) -> Result<(), PortError> {
         let stage = async |transaction: &Transaction<'_>| {
-            transaction.execute(EVENTS, &[&lines]).await?;
+            transaction.execute(EVENTS.as_str(), &[&lines]).await?;
             Ok(())
         };
         Ok(self.inner.general.transact_once(stage).await?)
@@ -177,17 +211,22 @@ impl Restore for Store {
         Ok(rows.first().map_or(0, |row| row.get("ord")))
     }
 
+    async fn restore_own(&self, after: LogPlace) -> Result<(LogPlace, bool), PortError> {
+        Ok(own::stage(&self.inner.general, after).await?)
+    }
+
     async fn restore_keys(
         &self,
         after: &KeyPlace,
         record: i64,
+        own: LogPlace,
         md5: &[BackendId],
     ) -> Result<Option<(KeyPlace, Applied)>, PortError> {
         let md5: Vec<i32> = md5.iter().map(|id| id.0).collect();
         let (pool, times) = (&self.inner.general, &self.inner.cleanup_times);
         let apply = || {
             pool.transact_within(PATIENCE, async |transaction: &Transaction<'_>| {
-                apply::apply(transaction, after, record, &md5, times).await
+                apply::apply(transaction, after, record, own, &md5, times).await
             })
         };
         Ok(pool.retried(apply).await?)
@@ -204,7 +243,7 @@ impl Restore for Store {
         Ok(rows.iter().map(unnamed).collect::<Result<_, _>>()?)
     }
 
-    async fn restore_revive(&self, found: FoundObject) -> Result<bool, PortError> {
+    async fn restore_revive(&self, found: FoundObject) -> Result<Revived, PortError> {
         let FoundObject { bucket_name, key, version, size, etag, modified_us, mut attributes } = found;
         let asked = std::mem::take(&mut attributes.lock);
         let attributes =
@@ -217,7 +256,12 @@ impl Restore for Store {
             };
             let params: [&(dyn ToSql + Sync); 8] =
                 [&bucket_name, &key, &version, &size, &etag, &modified_us, &attributes, &lock];
-            Ok(!transaction.query(REVIVE, &params).await?.is_empty())
+            let row = transaction.query_one(REVIVE, &params).await?;
+            Ok(match (row.get("staged"), row.get("has_bucket")) {
+                (true, _) => Revived::Staged,
+                (false, true) => Revived::Older,
+                (false, false) => Revived::NoBucket,
+            })
         };
         Ok(self.inner.general.transact_once(revive).await?)
     }
@@ -244,9 +288,9 @@ impl Restore for Store {
     async fn restore_staged(
         &self,
         header: &str,
-        own: i64,
+        lost: &[(i64, i64)],
     ) -> Result<Result<MergedBuckets, String>, PortError> {
-        let staged = identity::staged(&self.inner.general, header, own).await;
+        let staged = identity::staged(&self.inner.general, header, lost).await;
         // The change is served at once, not at the next poll.
         self.inner.wake_config.notify_one();
         staged

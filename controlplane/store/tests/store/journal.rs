@@ -141,9 +141,9 @@ pub(crate) async fn rebuilt(header: &str, lines: Vec<String>) -> Vec<String> {
     assert!(store.restore_identity(header, backends).await.unwrap().is_err(), "it is not empty any more");
     store.restore_begin().await.unwrap();
     store.restore_records(lines).await.unwrap();
-    store.restore_staged(header, 0).await.unwrap().unwrap();
+    store.restore_staged(header, &[(0, i64::MAX)]).await.unwrap().unwrap();
     let mut after = (0, String::new());
-    while let Some((last, _)) = store.restore_keys(&after, 0, &[]).await.unwrap() {
+    while let Some((last, _)) = store.restore_keys(&after, 0, LogPlace::default(), &[]).await.unwrap() {
         after = last;
     }
     store.restore_end(VersionId::from_uuid(Uuid::nil()), Vec::new()).await.unwrap();

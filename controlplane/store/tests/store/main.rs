@@ -17,6 +17,7 @@ mod ports;
 mod queues;
 mod quota_audit;
 mod reconcile;
+mod recover;
 mod removals;
 mod restore_buckets;
 mod scrubs;

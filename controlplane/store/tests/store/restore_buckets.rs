@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::{KEY, World, database, op, raw};
 use s3o_core::bucket::{BucketChange, Wanted};
 use s3o_core::journal::LogPlace;
-use s3o_core::ports::{Buckets, Journal, Recovery, Restore, Versions};
+use s3o_core::ports::{Buckets, Journal, Ledger, Recovery, Restore, Versions};
 use s3o_core::restore::MergedBuckets;
 use s3o_core::versions::SetVersioning;
 use s3o_types::{
@@ -15,7 +15,7 @@ use s3o_types::{
 
 const CREATE: Wanted = Wanted::Create { locks: false };
 
-async fn change(world: &World, name: &str, wanted: Wanted) {
+pub(crate) async fn change(world: &World, name: &str, wanted: Wanted) {
     let change =
         BucketChange { op: op().id, access_key: KEY.to_owned(), name: name.parse().unwrap(), wanted };
     world.store.change(change).await.unwrap().unwrap();
@@ -25,12 +25,12 @@ fn cors(id: &str) -> Wanted {
     Wanted::Cors(vec![CorsRule { id: id.to_owned(), ..CorsRule::default() }])
 }
 
-async fn id_of(world: &World, name: &str) -> BucketId {
+pub(crate) async fn id_of(world: &World, name: &str) -> BucketId {
     let sql = "SELECT id FROM buckets WHERE name = $1 AND state <> 'gone'";
     BucketId(world.sql.query_one(sql, &[&name]).await.unwrap().get(0))
 }
 
-async fn put(world: &mut World, bucket: &str, key: &str) {
+pub(crate) async fn put(world: &mut World, bucket: &str, key: &str) {
     let before = world.bucket;
     world.bucket = id_of(world, bucket).await;
     world.put(key, 1).await;
@@ -55,7 +55,7 @@ async fn versions(world: &World, bucket: &str) {
 }
 
 /// A database as it is now, in another one.
-async fn copied(world: World) -> (World, World) {
+pub(crate) async fn copied(world: World) -> (World, World) {
     let World { url, store, sql, .. } = world;
     store.close().await;
     drop((store, sql));
@@ -74,7 +74,7 @@ async fn copied(world: World) -> (World, World) {
 }
 
 /// All records, and the header behind them.
-async fn shipped(world: &World) -> (Vec<String>, String) {
+pub(crate) async fn shipped(world: &World) -> (Vec<String>, String) {
     let (mut lines, mut upto) = (Vec::new(), LogPlace::default());
     loop {
         let page = world.store.changes(upto, 100).await.unwrap();
@@ -92,9 +92,9 @@ async fn shipped(world: &World) -> (Vec<String>, String) {
 async fn merge(world: &World, lines: Vec<String>, header: &str) -> Result<MergedBuckets, String> {
     world.store.restore_begin().await.unwrap();
     world.store.restore_records(lines).await.unwrap();
-    let mut merged = world.store.restore_staged(header, 0).await.unwrap()?;
+    let mut merged = world.store.restore_staged(header, &[(0, i64::MAX)]).await.unwrap()?;
     let mut after = (0, String::new());
-    while let Some((last, _)) = world.store.restore_keys(&after, 0, &[]).await.unwrap() {
+    while let Some((last, _)) = world.store.restore_keys(&after, 0, LogPlace::default(), &[]).await.unwrap() {
         after = last;
     }
     merged += world.store.restore_buckets_end(header).await.unwrap();
@@ -180,18 +180,97 @@ async fn what_clients_did_to_buckets_in_the_lost_time_is_merged() {
     assert_eq!(seen(&now).await, before);
 }
 
+/// The documented way: what is in the second one is taken away, it is deleted, and the first one takes its place.
 #[tokio::test]
 async fn a_name_of_two_owners_is_the_operators_to_sort_out() {
-    let (lost, now) = copied(World::new(&[None]).await).await;
+    let (mut lost, mut now) = copied(World::new(&[None]).await).await;
+    change(&lost, "new", CREATE).await;
+    put(&mut lost, "new", "lost").await;
+    let (lines, header) = shipped(&lost).await;
+    now.store.enter_recovery("a test").await.unwrap();
+    change(&now, "new", CREATE).await;
+    change(&now, "new", cors("since")).await;
+    put(&mut now, "new", "since").await;
+    now.sql.batch_execute("UPDATE buckets SET owner = 'AKOTHER' WHERE name = 'new'").await.unwrap();
+    let before = seen(&now).await;
+    let why = merge(&now, lines.clone(), &header).await.unwrap_err();
+    assert!(why.contains("`new`") && why.contains("AKTEST") && why.contains("AKOTHER"), "{why}");
+    assert_eq!(seen(&now).await, before);
+
+    let other = now.bucket;
+    now.bucket = id_of(&now, "new").await;
+    now.store.submit(now.delete(op(), "since")).await;
+    now.bucket = other;
+    change(&now, "new", Wanted::Delete).await;
+    merge(&now, lines, &header).await.unwrap();
+    assert_eq!(
+        seen(&now).await,
+        ["new active off AKTEST lost 1"],
+        "with none of what the other one was set to"
+    );
+}
+
+/// One of the file's, that is taken out of it, is nobody's as soon as nothing is in it.
+#[tokio::test]
+async fn a_name_that_the_file_gives_up_goes_to_its_owner() {
+    let (lost, mut now) = copied(World::new(&[None]).await).await;
     change(&lost, "new", CREATE).await;
     let (lines, header) = shipped(&lost).await;
     now.store.enter_recovery("a test").await.unwrap();
     change(&now, "new", CREATE).await;
-    now.sql.batch_execute("UPDATE buckets SET owner = 'AKOTHER' WHERE name = 'new'").await.unwrap();
-    let before = seen(&now).await;
-    let why = merge(&now, lines, &header).await.unwrap_err();
-    assert!(why.contains("`new`") && why.contains("AKTEST") && why.contains("AKOTHER"), "{why}");
-    assert_eq!(seen(&now).await, before);
+    let declared = "UPDATE buckets SET owner = NULL, declared = true WHERE name = 'new'";
+    now.sql.batch_execute(declared).await.unwrap();
+    put(&mut now, "new", "since").await;
+    assert!(merge(&now, lines.clone(), &header).await.unwrap_err().contains("the file"));
+    now.sql.batch_execute("UPDATE buckets SET declared = false WHERE name = 'new'").await.unwrap();
+    assert!(merge(&now, lines.clone(), &header).await.unwrap_err().contains("nobody"), "something is in it");
+    let other = now.bucket;
+    now.bucket = id_of(&now, "new").await;
+    now.store.submit(now.delete(op(), "since")).await;
+    now.bucket = other;
+    merge(&now, lines, &header).await.unwrap();
+    assert_eq!(seen(&now).await, ["new active off AKTEST 1"]);
+}
+
+/// A bucket was being deleted at the point, and made anew by its owner in the lost time.
+#[tokio::test]
+async fn one_that_was_being_deleted_is_the_one_that_was_made_since() {
+    let world = World::new(&[None]).await;
+    change(&world, "again", CREATE).await;
+    change(&world, "again", Wanted::Delete).await;
+    let (lost, now) = copied(world).await;
+    lost.store.retire().await.unwrap();
+    change(&lost, "again", CREATE).await;
+    let (lines, header) = shipped(&lost).await;
+    now.store.enter_recovery("a test").await.unwrap();
+    let merged = merge(&now, lines, &header).await.unwrap();
+    assert_eq!(seen(&now).await, ["again active off AKTEST 1"]);
+    assert_eq!((merged.deleted, merged.kept.len()), (0, 0), "{merged:?}");
+}
+
+/// In the lost time its owner deleted a bucket, and somebody else made one of the name; since then its owner has written to
+/// the one that is there again.
+#[tokio::test]
+async fn what_was_written_since_is_not_given_to_somebody_else() {
+    let world = World::new(&[None]).await;
+    change(&world, "moved", CREATE).await;
+    let (lost, mut now) = copied(world).await;
+    change(&lost, "moved", Wanted::Delete).await;
+    lost.store.retire().await.unwrap();
+    change(&lost, "moved", CREATE).await;
+    let other = "UPDATE buckets SET owner = 'AKOTHER' WHERE name = 'moved' AND state <> 'gone'";
+    lost.sql.batch_execute(other).await.unwrap();
+    let (lines, header) = shipped(&lost).await;
+    now.store.enter_recovery("a test").await.unwrap();
+    put(&mut now, "moved", "since").await;
+    let why = merge(&now, lines.clone(), &header).await.unwrap_err();
+    assert!(why.contains("AKOTHER") && why.contains("AKTEST"), "{why}");
+    let kept = now.bucket;
+    now.bucket = id_of(&now, "moved").await;
+    now.store.submit(now.delete(op(), "since")).await;
+    now.bucket = kept;
+    merge(&now, lines, &header).await.unwrap();
+    assert_eq!(seen(&now).await, ["moved active off AKOTHER 1"]);
 }
 
 #[tokio::test]

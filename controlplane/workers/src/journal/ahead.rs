@@ -24,8 +24,9 @@ impl JournalWorker {
         let listed = join_all(all.iter().map(|backend| segments_from(backend, state.segment))).await;
         // Their rows come before they do, so that what is not known by now is none of this database's.
         let known = self.journal.journal_keys(state.segment).await.map_err(text)?;
+        let has_answered = listed.is_empty() || listed.iter().any(Option::is_some);
         for (backend, keys) in all.iter().zip(listed) {
-            let Some(newest) = newest_unknown(&keys, &known) else { continue };
+            let Some(newest) = newest_unknown(&keys.unwrap_or_default(), &known) else { continue };
             self.is_still(state).await?;
             let (name, next, number) = (backend.name(), state.segment, newest.number);
             let why = format!(
@@ -38,6 +39,10 @@ impl JournalWorker {
             self.recovery.pass_numbers(&file.header).await.map_err(text)?;
             return Err(format!("recovery mode: {why}; nothing is deleted or shipped until `s3o recover`"));
         }
+        // Where nobody answers nothing can be deleted either.
+        if has_answered {
+            self.recovery.journal_looked_at().await.map_err(text)?;
+        }
         Ok(())
     }
 
@@ -49,14 +54,14 @@ impl JournalWorker {
     }
 }
 
-/// The keys of the segments from `segment` on; none where nobody can say.
-async fn segments_from(backend: &Backend, segment: u64) -> Vec<String> {
+/// The keys of the segments from `segment` on; `None`: the backend does not answer.
+async fn segments_from(backend: &Backend, segment: u64) -> Option<Vec<String>> {
     // Names sort by their numbers: what comes before is not asked for.
     let before = format!("{JOURNAL_PREFIX}segment-{:012}~", segment.saturating_sub(1));
     let prefix = format!("{JOURNAL_PREFIX}segment-");
     let page = tokio::time::timeout(PATIENCE, backend.list(&prefix, Some(&before), 1000)).await;
-    let Ok(Ok(page)) = page else { return Vec::new() };
-    page.entries.into_iter().map(|entry| entry.key).collect()
+    let Ok(Ok(page)) = page else { return None };
+    Some(page.entries.into_iter().map(|entry| entry.key).collect())
 }
 
 /// The last segment that is not known. A process that died between a PUT and its step left the file's row.

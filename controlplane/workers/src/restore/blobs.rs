@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use s3o_backend::Backend;
 use s3o_blob::{AlgorithmSet, BlobKind, BodyHasher, from_blob_headers};
-use s3o_core::restore::{FoundKey, FoundObject, UnnamedBlob};
+use s3o_core::restore::{FoundKey, FoundObject, Revived, UnnamedBlob};
 use s3o_types::{Etag, StorageKey, VersionId};
 
 use super::{Restorer, text};
@@ -51,10 +51,11 @@ impl Restorer {
             after = last.version;
             for blob in &page {
                 match self.look(blob).await {
-                    Ok(found) => {
-                        let revived = self.restore.restore_revive(found).await.map_err(text)?;
-                        self.report.revived += u64::from(revived);
-                    }
+                    Ok(found) => match self.restore.restore_revive(found).await.map_err(text)? {
+                        Revived::Staged => self.report.revived += 1,
+                        Revived::Older => {}
+                        Revived::NoBucket => self.tell_unknown(blob, "its bucket is not there"),
+                    },
                     Err(why) => self.tell_unknown(blob, &why),
                 }
             }

@@ -88,6 +88,22 @@ impl Restorer {
         Err(why)
     }
 
+    /// Those of a file that is not the database's own are of the lost history.
+    async fn stage_records(&mut self, name: &JournalName, records: &[String]) -> Result<(), String> {
+        let before = self.restore.restore_last_record().await.map_err(text)?;
+        for lines in records.chunks(RECORDS) {
+            self.restore.restore_records(lines.to_vec()).await.map_err(text)?;
+        }
+        if !self.known.contains(&name.to_string()) {
+            let last = self.restore.restore_last_record().await.map_err(text)?;
+            match self.lost.last_mut() {
+                Some((_, upto)) if *upto == before => *upto = last,
+                _ => self.lost.push((before, last)),
+            }
+        }
+        Ok(())
+    }
+
     /// Stages the records of a plan's files. One that cannot be read is told, and counts as missing.
     pub(super) async fn stage(&mut self, files: &Holders, plan: &Plan) -> Result<Option<Ended>, String> {
         let mut ended: Option<Ended> = None;
@@ -115,9 +131,7 @@ impl Restorer {
             };
             self.report.files += 1;
             self.report.records += file.records.len() as u64;
-            for lines in file.records.chunks(RECORDS) {
-                self.restore.restore_records(lines.to_vec()).await.map_err(text)?;
-            }
+            self.stage_records(name, &file.records).await?;
             ended = Some(Ended { header: file.header, open });
         }
         Ok(ended)

@@ -9,7 +9,7 @@ use s3o_core::journal::{
 };
 use s3o_core::ports::{Journal, PortError, Recovery, Restore};
 use s3o_core::restore::{
-    Applied, FoundKey, FoundObject, KeyPlace, KnownBackend, LostVersions, MergedBuckets, UnnamedBlob,
+    Applied, FoundKey, FoundObject, KeyPlace, KnownBackend, LostVersions, MergedBuckets, Revived, UnnamedBlob,
 };
 use s3o_types::{BackendId, VersionId};
 use uuid::Uuid;
@@ -34,6 +34,8 @@ pub(crate) struct Held {
     /// No step is taken: another process has the journal by now.
     pub(crate) is_taken_over: bool,
     pub(crate) recovery: Option<String>,
+    /// How often nobody's journal was ahead.
+    pub(crate) looked_at: u32,
 }
 
 pub(crate) struct FakeJournal(Mutex<Held>);
@@ -55,6 +57,7 @@ impl Default for FakeJournal {
             steps: Vec::new(),
             is_taken_over: false,
             recovery: None,
+            looked_at: 0,
         }))
     }
 }
@@ -211,6 +214,11 @@ impl Recovery for FakeJournal {
         Ok(())
     }
 
+    async fn journal_looked_at(&self) -> Result<(), PortError> {
+        self.lock().looked_at += 1;
+        Ok(())
+    }
+
     async fn end_recovery(&self) -> Result<(), PortError> {
         self.lock().recovery = None;
         Ok(())
@@ -236,10 +244,15 @@ impl Restore for FakeJournal {
         Ok(0)
     }
 
+    async fn restore_own(&self, after: LogPlace) -> Result<(LogPlace, bool), PortError> {
+        Ok((after, false))
+    }
+
     async fn restore_keys(
         &self,
         _: &KeyPlace,
         _: i64,
+        _: LogPlace,
         _: &[BackendId],
     ) -> Result<Option<(KeyPlace, Applied)>, PortError> {
         Ok(None)
@@ -254,8 +267,8 @@ impl Restore for FakeJournal {
         Ok(Vec::new())
     }
 
-    async fn restore_revive(&self, _: FoundObject) -> Result<bool, PortError> {
-        Ok(false)
+    async fn restore_revive(&self, _: FoundObject) -> Result<Revived, PortError> {
+        Ok(Revived::NoBucket)
     }
 
     async fn restore_lost(&self, _: u32) -> Result<LostVersions, PortError> {
@@ -266,7 +279,11 @@ impl Restore for FakeJournal {
         Ok(Ok(()))
     }
 
-    async fn restore_staged(&self, _: &str, _: i64) -> Result<Result<MergedBuckets, String>, PortError> {
+    async fn restore_staged(
+        &self,
+        _: &str,
+        _: &[(i64, i64)],
+    ) -> Result<Result<MergedBuckets, String>, PortError> {
         Ok(Ok(MergedBuckets::default()))
     }
 
