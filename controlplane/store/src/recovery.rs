@@ -1,4 +1,4 @@
-//! The recovery mode. While it is on, the cleanup queue gives out nothing.
+//! The recovery mode. While it is on, the cleanup queue gives out nothing. And what makes it likely.
 
 use async_trait::async_trait;
 use s3o_core::ports::{PortError, Recovery};
@@ -17,6 +17,16 @@ const ENTER: &str = "SELECT enter_recovery($1)";
 const PASS: &str =
     "SELECT leave_gap(($1::text::jsonb->>'change_seq')::bigint, ($1::text::jsonb->>'version_seq')::bigint)";
 const END: &str = "DELETE FROM settings WHERE name = 'recovery'";
+
+const STANDBYS: &str = "SELECT current_setting('synchronous_standby_names') AS names";
+
+impl Store {
+    /// The standbys that a commit waits for, as the server is told to. Empty: none, and a failover may lose commits.
+    pub async fn synchronous_standbys(&self) -> Result<String, PortError> {
+        let rows = self.inner.general.run(STANDBYS, &[]).await?;
+        Ok(rows.first().map(|row| row.get("names")).unwrap_or_default())
+    }
+}
 
 #[async_trait]
 impl Recovery for Store {

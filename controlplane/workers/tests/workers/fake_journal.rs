@@ -34,6 +34,7 @@ pub(crate) struct Held {
     /// No step is taken: another process has the journal by now.
     pub(crate) is_taken_over: bool,
     pub(crate) recovery: Option<String>,
+    pub(crate) lag_us: u64,
 }
 
 pub(crate) struct FakeJournal(Mutex<Held>);
@@ -55,6 +56,7 @@ impl Default for FakeJournal {
             steps: Vec::new(),
             is_taken_over: false,
             recovery: None,
+            lag_us: 0,
         }))
     }
 }
@@ -78,6 +80,10 @@ fn page<P: Clone>(
 impl Journal for FakeJournal {
     async fn claim_journal(&self, _: Claim) -> Result<Option<JournalState>, PortError> {
         Ok(Some(self.lock().state.clone()))
+    }
+
+    async fn journal_lag_us(&self) -> Result<u64, PortError> {
+        Ok(self.lock().lag_us)
     }
 
     async fn release_journal(&self, _: Uuid) -> Result<(), PortError> {
