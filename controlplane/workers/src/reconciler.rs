@@ -101,7 +101,7 @@ impl Metrics {
         metrics.register("reconcile_imported", help, new.imported.clone());
         let help = "Keys on the backend that are not ours, as of its last complete reconcile";
         metrics.register("reconcile_unmanaged_objects", help, new.unmanaged.clone());
-        let help = "Bytes of ours that the backend listed in its last complete reconcile";
+        let help = "Bytes of ours, but for the journal, that the last complete reconcile listed";
         metrics.register("reconcile_listed_bytes", help, new.listed.clone());
         let help = "Bytes by which the backend's last complete reconcile differed from what is counted";
         metrics.register("quota_listing_drift_bytes", help, new.drift.clone());
