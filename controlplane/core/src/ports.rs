@@ -313,6 +313,8 @@ pub trait Reconciliation: Send + Sync {
 pub trait Journal: Send + Sync {
     /// Claims it; `None`: another process has it.
     async fn claim_journal(&self, claim: Claim) -> Result<Option<JournalState>, PortError>;
+    /// How old the oldest change is that no segment has, in microseconds; 0: there is none.
+    async fn journal_lag_us(&self) -> Result<u64, PortError>;
     /// Lets go of it.
     async fn release_journal(&self, owner: Uuid) -> Result<(), PortError>;
     /// The changes behind a place, so many at most: none that comes later will be among them or before them.

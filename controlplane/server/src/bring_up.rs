@@ -31,6 +31,7 @@ pub(crate) struct BringUp {
     pub(crate) file: Option<PathBuf>,
     pub(crate) reload: Reload,
     pub(crate) log: Option<LogHandle>,
+    pub(crate) database_is_private: bool,
     pub(crate) wiring: Wiring,
     pub(crate) metrics: Metrics,
     /// The control plane's.
@@ -62,6 +63,7 @@ impl BringUp {
             self.phase.send_replace(Phase::Ready);
             self.http.readiness.set(true);
             info!(instance = self.config.instance, "ready");
+            self.warn_of_failover(store).await;
             self.follow_file(store).await;
         }
         self.end(store).await;
@@ -90,6 +92,25 @@ impl BringUp {
             }
             tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..1.0))).await;
             wait = (wait * 2).min(TRIES.1);
+        }
+    }
+
+    /// Says once what a failover may cost (DESIGN §6).
+    async fn warn_of_failover(&self, store: &Store) {
+        if self.database_is_private {
+            return;
+        }
+        let standbys = tokio::select! {
+            () = self.shutdown.stopping() => return,
+            standbys = store.synchronous_standbys() => standbys,
+        };
+        match standbys {
+            Ok(names) if names.trim().is_empty() => warn!(
+                "the database has no synchronous standby: a failover may lose acknowledged commits, and then only what the \
+                 journal and the backends have of them comes back, by `s3o recover`"
+            ),
+            Ok(_) => {}
+            Err(error) => warn!(%error, "whether the database has a synchronous standby is not known"),
         }
     }
 

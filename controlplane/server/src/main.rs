@@ -47,7 +47,13 @@ async fn run(args: Args) -> anyhow::Result<()> {
     }
     let (shutdown, reload) = (Shutdown::new(), Reload::new());
     let grace = config.shutdown_grace.get();
-    let plane = ControlPlane { config, file: Some(args.config), reload: reload.clone(), log: Some(log) };
+    let plane = ControlPlane {
+        config,
+        file: Some(args.config),
+        reload: reload.clone(),
+        log: Some(log),
+        database_is_private: false,
+    };
     let running = plane.run(shutdown.clone()).await?;
     tracing::info!(grpc = %running.grpc_addr(), http = %running.http_addr(), "listening");
     lifecycle::run_until_stopped(&shutdown, &reload, grace).await?;

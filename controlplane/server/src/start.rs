@@ -42,6 +42,8 @@ pub struct ControlPlane {
     pub reload: Reload,
     /// The process's log, where its filter is to follow the file.
     pub log: Option<LogHandle>,
+    /// No other server takes the database over: nothing is said of standbys.
+    pub database_is_private: bool,
 }
 
 /// A control plane that runs until its shutdown.
@@ -80,19 +82,21 @@ impl Running {
 }
 
 impl ControlPlane {
-    /// Starts with a configuration that stays; `reload` makes it read its certificates again.
+    /// Starts with a configuration that stays, and a database that nobody else has; `reload` makes it read its certificates
+    /// again.
     pub async fn start(
         config: ControlPlaneConfig,
         shutdown: Shutdown,
         reload: &Reload,
     ) -> anyhow::Result<Running> {
-        Self { config, file: None, reload: reload.clone(), log: None }.run(shutdown).await
+        let reload = reload.clone();
+        Self { config, file: None, reload, log: None, database_is_private: true }.run(shutdown).await
     }
 
     /// Listens, and begins to bring up the rest. Returns when both listeners answer; the rest follows,
     /// see [`Running::ready`]. Everything ends with `shutdown`.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<Running> {
-        let Self { config, file, reload, log } = self;
+        let Self { config, file, reload, log, database_is_private } = self;
         let metrics = Metrics::new();
         let services = shutdown.child();
         // What buckets ask of data planes the wiring sees in the configuration; this release asks for nothing else.
@@ -101,8 +105,19 @@ impl ControlPlane {
         let (phase, seen) = watch::channel(Phase::Starting);
         let (http_addr, http) = listen_http(&config, &wiring, &metrics).await?;
         let shutdown_of_all = shutdown.clone();
-        let bring_up =
-            BringUp { config, file, reload, log, wiring, metrics, shutdown, services, http, phase };
+        let bring_up = BringUp {
+            config,
+            file,
+            reload,
+            log,
+            database_is_private,
+            wiring,
+            metrics,
+            shutdown,
+            services,
+            http,
+            phase,
+        };
         shutdown_of_all.spawn(bring_up.run());
         Ok(Running { grpc_addr, http_addr, phase: seen })
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use s3o_core::ports::{Overview, PortError};
-use s3o_core::session::{BackendUsage, Hello};
+use s3o_core::session::{BackendUsage, Hello, LEASE_SECONDS, UNLISTED_SECONDS};
 use s3o_core::usage::Usage;
 use s3o_core::worker::WorkerStatus;
 use s3o_types::{BackendId, Timestamp};
@@ -90,16 +90,27 @@ impl Store {
     }
 }
 
-/// Of workers that have a queue, by their names (`s3o-workers` has the list): rows that are due. Counting stops at 100,001, as
-/// that of the queues' depths does.
+/// Of workers that have a queue, by their names (`s3o-workers` has the list): rows that are due, and what is claimed of them.
+/// Counting stops at 100,001, as that of the queues' depths does. Others find out what there is to do only while they do it.
+/// $2 and $3 as for who claims expired intents.
 const WAITING: &str = "
     SELECT CASE $1::text
         WHEN 'cleanup_queue' THEN (SELECT count(*) FROM (
-            SELECT FROM cleanup_queue WHERE kind = 'blob' AND not_before <= now() LIMIT 100001) AS q)
+            SELECT FROM cleanup_queue WHERE not_before <= now() LIMIT 100001) AS q)
+        WHEN 'pending_reaper' THEN (SELECT count(*) FROM (
+            SELECT FROM intents i LEFT JOIN sessions s ON s.id = i.session
+            WHERE (s.id IS NULL AND i.begun < now() - $3::bigint * interval '1 second') OR s.deadline <= now()
+               OR (i.begun < now() - $2::bigint * interval '1 second' AND NOT i.op = ANY (s.open_ops))
+            LIMIT 100001) AS q)
+        WHEN 'journal' THEN (SELECT count(*) FROM (
+            SELECT FROM changes WHERE (xid, n) > ((SELECT xid FROM journal), (SELECT n FROM journal))
+            LIMIT 100001) AS q)
         WHEN 'replicator' THEN (SELECT count(*) FROM (
             SELECT FROM replication_queue WHERE task = 'add' AND not_before <= now() LIMIT 100001) AS q)
         WHEN 'over_replication' THEN (SELECT count(*) FROM (
             SELECT FROM replication_queue WHERE task = 'trim' AND not_before <= now() LIMIT 100001) AS q)
+        WHEN 'scrubber' THEN (SELECT count(*) FROM (
+            SELECT FROM replication_queue WHERE task = 'verify' AND not_before <= now() LIMIT 100001) AS q)
         WHEN 'copy_scan' THEN (SELECT count(*) FROM copy_scans WHERE NOT finished)
         WHEN 'reconciler' THEN (SELECT count(*) FROM reconcile_runs WHERE state = 'running')
     END AS waiting";
@@ -151,7 +162,8 @@ impl Overview for Store {
     }
 
     async fn waiting(&self, worker: &str) -> Result<Option<u64>, PortError> {
-        let rows = self.inner.general.run(WAITING, &[&worker]).await?;
+        let (unlisted, lease) = (i64::from(UNLISTED_SECONDS), i64::from(LEASE_SECONDS));
+        let rows = self.inner.general.run(WAITING, &[&worker, &unlisted, &lease]).await?;
         let read = |row| Cells(row).optional_unsigned("waiting");
         let waiting = rows.first().map_or(Ok(None), read);
         Ok(waiting.map_err(|why| corrupt("worker_status", worker, why))?)

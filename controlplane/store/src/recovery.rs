@@ -1,4 +1,4 @@
-//! The recovery mode. While it is on, the cleanup queue gives out nothing.
+//! The recovery mode. While it is on, the cleanup queue gives out nothing. And what makes it likely.
 
 use async_trait::async_trait;
 use s3o_core::ports::{PortError, Recovery};
@@ -20,6 +20,16 @@ const LOOKED_AT: &str = "
     INSERT INTO settings (name, value) VALUES ('journal_looked_at', server_start())
     ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE settings.value <> excluded.value";
 const END: &str = "DELETE FROM settings WHERE name = 'recovery'";
+
+const STANDBYS: &str = "SELECT current_setting('synchronous_standby_names') AS names";
+
+impl Store {
+    /// The standbys that a commit waits for, as the server is told to. Empty: none, and a failover may lose commits.
+    pub async fn synchronous_standbys(&self) -> Result<String, PortError> {
+        let rows = self.inner.general.run(STANDBYS, &[]).await?;
+        Ok(rows.first().map(|row| row.get("names")).unwrap_or_default())
+    }
+}
 
 #[async_trait]
 impl Recovery for Store {

@@ -1,4 +1,7 @@
-//! Gauges read from the tables: quota, this month's usage, depths of the queues. No backend calls.
+//! Gauges read from the tables: quota, this month's usage, depths of the queues, how far the journal is behind, whether the
+//! recovery mode is on. No backend calls.
+//!
+//! Invariant: nothing here goes by what another worker of this process did or did not do.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use s3o_core::ports::{Configs, Overview, Queues, Uploads};
+use s3o_core::ports::{Configs, Journal, Overview, Queues, Recovery, Uploads};
 use s3o_core::session::BackendUsage;
 use s3o_core::usage::{Usage, signed};
 use s3o_core::worker::Counts;
@@ -22,6 +25,9 @@ pub(crate) struct Gauges {
     overview: Arc<dyn Overview>,
     queues: Arc<dyn Queues>,
     uploads: Arc<dyn Uploads>,
+    recovery: Arc<dyn Recovery>,
+    /// `None`: nothing is shipped, so that nothing is behind.
+    journal: Option<Arc<dyn Journal>>,
     used: ByBackend,
     limit: ByBackend,
     orphan: ByBackend,
@@ -34,6 +40,8 @@ pub(crate) struct Gauges {
     cleanup: Gauge,
     dead: Gauge,
     intents: Gauge,
+    recovery_mode: Gauge,
+    journal_lag: Gauge,
     /// Backends that have series.
     shown: Mutex<BTreeSet<String>>,
 }
@@ -56,6 +64,8 @@ impl Gauges {
             overview: deps.overview.clone(),
             queues: deps.queues.clone(),
             uploads: deps.uploads.clone(),
+            recovery: deps.recovery.clone(),
+            journal: deps.settings.journal.enabled.then(|| deps.journal.clone()),
             used: by_backend("quota_bytes_used", "Current bytes used"),
             limit: by_backend("quota_bytes_limit", "Quota limit"),
             orphan: by_backend("quota_orphan_bytes", "Bytes reserved by pending cleanup items"),
@@ -68,6 +78,8 @@ impl Gauges {
             cleanup: single("cleanup_queue_depth", "Current pending items in the cleanup queue"),
             dead: single("cleanup_dlq_depth", "Unrecoverable orphans in the dead-letter table"),
             intents: single("pending_intents_depth", "Current unresolved pending PUT intents"),
+            recovery_mode: single("recovery_mode", "1: nothing is deleted until `s3o recover`"),
+            journal_lag: single("journal_lag_seconds", "Age of the oldest change that is not in the journal"),
             shown: Mutex::default(),
         }
     }
@@ -126,6 +138,12 @@ impl Worker for Gauges {
         self.cleanup.set(signed(depths.cleanup));
         self.dead.set(signed(depths.dead_letters));
         self.intents.set(signed(depths.intents));
+        let recovery = self.recovery.recovery().await.map_err(|error| error.to_string())?;
+        self.recovery_mode.set(i64::from(recovery.is_some()));
+        if let Some(journal) = &self.journal {
+            let lag_us = journal.journal_lag_us().await.map_err(|error| error.to_string())?;
+            self.journal_lag.set(signed(lag_us / 1_000_000));
+        }
         Ok(Counts::new())
     }
 }

@@ -20,7 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use s3o_backend::Backend;
 use s3o_core::call::{Call, Outcome};
 use s3o_core::cleanup::Claim;
-use s3o_core::ports::{Configs, Ledger, Overview, PortError, Reconciliation};
+use s3o_core::ports::{Configs, Ledger, PortError, Reconciliation};
 use s3o_core::reconcile::{Run, RunKind, RunPhase, RunState};
 use s3o_core::usage::signed;
 use s3o_core::worker::Counts;
@@ -84,6 +84,8 @@ struct Metrics {
     imported: ByLabel<Counter>,
     unmanaged: ByLabel<Gauge>,
     listed: ByLabel<Gauge>,
+    drift: ByLabel<Gauge>,
+    unknown: ByLabel<Gauge>,
     lost: Gauge,
 }
 
@@ -99,8 +101,12 @@ impl Metrics {
         metrics.register("reconcile_imported", help, new.imported.clone());
         let help = "Keys on the backend that are not ours, as of its last complete reconcile";
         metrics.register("reconcile_unmanaged_objects", help, new.unmanaged.clone());
-        let help = "Bytes of ours that the backend listed in its last complete reconcile";
+        let help = "Bytes of ours, but for the journal, that the last complete reconcile listed";
         metrics.register("reconcile_listed_bytes", help, new.listed.clone());
+        let help = "Bytes by which the backend's last complete reconcile differed from what is counted";
+        metrics.register("quota_listing_drift_bytes", help, new.drift.clone());
+        let help = "Bytes of which the backend's last complete reconcile could not tell that";
+        metrics.register("quota_listing_unknown_bytes", help, new.unknown.clone());
         let help = "Objects of which bytes are on no backend any more";
         metrics.register("objects_lost", help, new.lost.clone());
         new
@@ -111,7 +117,6 @@ pub(crate) struct Reconciler {
     store: Arc<dyn Reconciliation>,
     ledger: Arc<dyn Ledger>,
     configs: Arc<dyn Configs>,
-    overview: Arc<dyn Overview>,
     gate: MarkerGate,
     owner: Uuid,
     settings: ReconcileSettings,
@@ -129,7 +134,6 @@ impl Reconciler {
             store: deps.reconciliation.clone(),
             ledger: deps.ledger.clone(),
             configs: deps.configs.clone(),
-            overview: deps.overview.clone(),
             gate: MarkerGate::new(deps.configs.clone(), backends),
             owner,
             settings: deps.settings.reconcile,
@@ -205,11 +209,13 @@ impl Reconciler {
         run.state = state;
         run.error = error;
         self.store.save_run(self.claim(), &run).await.map_err(|error| error.to_string())?;
-        self.report(&run).await;
+        self.report(&run);
         Ok(Some(state))
     }
 
-    async fn report(&self, run: &Run) {
+    /// Two sums, of what is listed and of what is counted, would differ by what is written and deleted while a run goes on: what
+    /// is told is added up key by key, of what the ledger has said.
+    fn report(&self, run: &Run) {
         let name = || [("backend", run.backend_name.clone())];
         self.metrics.runs.get_or_create(&[("status", run.state.as_str().to_owned())]).inc();
         let tally = &run.tally;
@@ -227,7 +233,9 @@ impl Reconciler {
             attached,
             orphaned,
             imported,
-            unmanaged = tally.unmanaged
+            unmanaged = tally.unmanaged,
+            drift_bytes = tally.drift_bytes,
+            unknown_bytes = tally.unknown_bytes
         );
         if !run.ask.dry_run {
             self.metrics.marked.get_or_create(&name()).inc_by(marked);
@@ -237,21 +245,8 @@ impl Reconciler {
         if run.state == RunState::Done && run.ask.kind == RunKind::Reconcile {
             self.metrics.unmanaged.get_or_create(&name()).set(signed(tally.unmanaged));
             self.metrics.listed.get_or_create(&name()).set(signed(tally.own_bytes));
-            self.compare_with_counters(run).await;
-        }
-    }
-
-    /// Both move while a run goes on: this is for operators to read, and nothing is done by it.
-    async fn compare_with_counters(&self, run: &Run) {
-        let Ok(usage) = self.overview.backend_usage().await else { return };
-        if let Some((_, counted, _)) = usage.iter().find(|(id, ..)| *id == run.ask.backend) {
-            let (listed_bytes, counted_bytes) = (run.tally.own_bytes, counted.total());
-            tracing::info!(
-                backend = run.backend_name,
-                listed_bytes,
-                counted_bytes,
-                "a backend is reconciled"
-            );
+            self.metrics.drift.get_or_create(&name()).set(signed(tally.drift_bytes));
+            self.metrics.unknown.get_or_create(&name()).set(signed(tally.unknown_bytes));
         }
     }
 

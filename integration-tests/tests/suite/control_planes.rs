@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use s3o_integration_tests::config::BUCKET;
 use s3o_integration_tests::s3::{self, body};
-use s3o_integration_tests::{Cluster, Options};
+use s3o_integration_tests::{Cluster, Options, wait};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,6 +48,16 @@ async fn one_of_two_is_killed_under_load() -> Result<()> {
             "{key} was acknowledged and is not whole"
         );
     }
+    cluster.finish().await
+}
+
+/// A server without one may lose commits when it fails over: the log says so at each start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_without_a_synchronous_standby_is_warned_about() -> Result<()> {
+    const WARNING: &str = "the database has no synchronous standby";
+    let cluster = Cluster::start(Options { backends: 1, ..Options::default() }).await?;
+    wait::until("the warning", || async { Ok(cluster.control[0].process.output().contains(WARNING)) })
+        .await?;
     cluster.finish().await
 }
 

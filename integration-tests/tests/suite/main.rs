@@ -39,4 +39,5 @@ mod s3_object_tagging;
 mod s3_put_object;
 mod s3_versions;
 mod snapshot;
+mod survival;
 mod tls;

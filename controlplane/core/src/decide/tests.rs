@@ -7,6 +7,7 @@ mod give_up;
 mod lock;
 mod places;
 mod reconcile;
+mod room;
 mod set_tags;
 mod uploads;
 mod versions;

@@ -131,6 +131,11 @@ tally! {
     unmanaged_bytes,
     /// Bytes of ours that were listed.
     own_bytes,
+    /// Bytes by which the backend and what is counted of it differ, each key looked at twice: of blobs that nothing names, and
+    /// of rows whose blobs are gone or have another size.
+    drift_bytes,
+    /// Bytes of which that is not known: too young, no certain answer, or changed meanwhile.
+    unknown_bytes,
 }
 
 /// A run as it stands.

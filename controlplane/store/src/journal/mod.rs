@@ -28,6 +28,13 @@ const CLAIM: &str = "
     RETURNING xid::text AS xid, n, segment, snapshot, snapshot_files, snapshot_bucket, snapshot_key, snapshot_seq,
               snapshot_read, complete, (extract(epoch FROM now() - completed) * 1000000)::bigint AS complete_age";
 
+/// The first change behind the journal's place, by its index: none of those that wait is counted. One of a transaction that
+/// others may commit before is not shipped yet, and is late all the same.
+const LAG: &str = "
+    SELECT GREATEST((extract(epoch FROM now() - at) * 1000000)::bigint, 0) AS lag FROM changes
+    WHERE (xid, n) > ((SELECT xid FROM journal), (SELECT n FROM journal))
+    ORDER BY xid, n LIMIT 1";
+
 const RELEASE: &str = "UPDATE journal SET claimed_by = NULL, claimed_until = NULL WHERE claimed_by = $1";
 
 /// Each of the steps, by the words that a statement is told; all of them only by the claim's owner, for the segment that it
@@ -112,6 +119,11 @@ impl Journal for Store {
         let rows = self.inner.general.run(CLAIM, &[&owner, &lasts_us]).await?;
         let state = rows.first().map(|row| state(Cells(row))).transpose();
         Ok(state.map_err(|why| corrupt("journal", "its row", why))?)
+    }
+
+    async fn journal_lag_us(&self) -> Result<u64, PortError> {
+        let rows = self.inner.general.run(LAG, &[]).await?;
+        Ok(rows.first().map_or(0, |row| number(row.get("lag"))))
     }
 
     async fn release_journal(&self, owner: Uuid) -> Result<(), PortError> {

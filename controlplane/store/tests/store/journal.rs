@@ -213,6 +213,31 @@ async fn what_may_be_preceded_by_an_open_transaction_is_not_read() {
 }
 
 #[tokio::test]
+async fn the_lag_is_the_age_of_the_oldest_change_that_is_not_shipped() {
+    const HOUR_US: u64 = 60 * 60 * 1_000_000;
+    let world = world().await;
+    world.put("old", 1).await;
+    world.sql.batch_execute("UPDATE changes SET at = now() - interval '1 hour'").await.unwrap();
+    world.put("new", 1).await;
+    let lag = world.store.journal_lag_us().await.unwrap();
+    assert!((HOUR_US..2 * HOUR_US).contains(&lag), "that of the oldest, not the newest: {lag}");
+    let shipped = |which: &str| {
+        format!("UPDATE journal SET (xid, n) = (SELECT xid, n FROM changes WHERE key = '{which}')")
+    };
+    world.sql.batch_execute(&shipped("old")).await.unwrap();
+    let lag = world.store.journal_lag_us().await.unwrap();
+    assert!(lag < HOUR_US, "what is shipped is no more asked for: {lag}");
+    world.sql.batch_execute(&shipped("new")).await.unwrap();
+    assert_eq!(world.store.journal_lag_us().await.unwrap(), 0, "nothing is behind");
+}
+
+#[tokio::test]
+async fn a_server_says_which_standbys_it_waits_for() {
+    let world = world().await;
+    assert_eq!(world.store.synchronous_standbys().await.unwrap(), "", "that of the tests has none");
+}
+
+#[tokio::test]
 async fn open_writes_keep_the_mark_below_them() {
     let world = world().await;
     world.put("done", 1).await;

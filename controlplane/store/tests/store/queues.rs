@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::support::{World, eventually, op};
 use s3o_core::call::{Call, Found, Outcome, Resolution, Resolve};
 use s3o_core::cleanup::{Claim, CleanupResult, CleanupTimes};
-use s3o_core::ports::{Ledger, Queues};
+use s3o_core::ports::{Ledger, Overview, Queues};
 use s3o_store::{Store, StoreOptions};
 use s3o_types::{ErrorCode, Etag, ObjectAttributes};
 use uuid::Uuid;
@@ -76,6 +76,40 @@ const HOUR: i64 = 3600 * 1_000_000;
 
 fn is_full(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Refused(refusal) if refusal.code == ErrorCode::InsufficientStorage)
+}
+
+/// What the bars of `s3o admin` are drawn of.
+#[tokio::test]
+async fn what_waits_for_a_worker_is_counted() {
+    let world = World::new(&[None]).await;
+    let waiting = async |worker: &str| Overview::waiting(&world.store, worker).await.unwrap();
+    for worker in ["cleanup_queue", "pending_reaper", "scrubber", "replicator", "over_replication"] {
+        assert_eq!(waiting(worker).await, Some(0), "{worker}");
+    }
+    for worker in ["quota_audit", "stale_multipart", "nobody"] {
+        assert_eq!(waiting(worker).await, None, "{worker}");
+    }
+    world.sql.batch_execute("UPDATE journal SET (xid, n) = (pg_current_xact_id(), 0)").await.unwrap();
+    assert_eq!(waiting("journal").await, Some(0), "what came before is shipped");
+    world.put("k", 1).await;
+    assert_eq!(waiting("journal").await, Some(1));
+    world.begun(op(), "open", 7).await;
+    assert_eq!(waiting("pending_reaper").await, Some(0), "its session lives");
+    world.sql.batch_execute("UPDATE sessions SET deadline = now()").await.unwrap();
+    assert_eq!(waiting("pending_reaper").await, Some(1));
+    let queued = "
+        INSERT INTO replication_queue (version, bucket, key, task)
+        SELECT gen_random_uuid(), 1, 'k', task FROM unnest('{verify,verify,trim}'::text[]) AS t (task);
+        INSERT INTO cleanup_queue (kind, backend, storage_key, version, extent, gen, size, reason, uncertain, not_before)
+        SELECT kind, 1, 'k', gen_random_uuid(), 0, 0, 1, 'deleted', false, now() + later
+        FROM (VALUES ('blob', interval '0'), ('version', interval '0'), ('blob', interval '1 hour')) AS t (kind, later)";
+    world.sql.batch_execute(queued).await.unwrap();
+    assert_eq!(waiting("scrubber").await, Some(2), "what is to be read at once");
+    assert_eq!(
+        waiting("cleanup_queue").await,
+        Some(2),
+        "blobs, and versions whose blobs become rows; what is due"
+    );
 }
 
 #[tokio::test]

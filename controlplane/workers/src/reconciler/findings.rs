@@ -58,6 +58,7 @@ impl Sorted {
                 storage_key: row.storage_key,
                 blob: row.blob,
                 of: Some((row.bucket, row.key)),
+                uncounted: 0,
             }),
             (state, true) if state.readable() => self.suspects.push(row),
             (_, false) => self.found.push(row.blob),
@@ -77,7 +78,7 @@ impl Sorted {
         };
         if let Some((blob, of)) = stray {
             run.tally.own_bytes += listed.size;
-            self.strays.push(StrayBlob { storage_key: listed.key, blob, of });
+            self.strays.push(StrayBlob { storage_key: listed.key, blob, of, uncounted: listed.size });
         } else {
             run.tally.unmanaged += 1;
             run.tally.unmanaged_bytes += listed.size;
@@ -121,20 +122,24 @@ impl Reconciler {
         backend: &Arc<Backend>,
         config: &ClusterConfig,
         strays: Vec<StrayBlob>,
-    ) -> Vec<SettleBlob> {
+    ) -> Vec<(SettleBlob, u64)> {
         let looks = strays.into_iter().map(|stray| {
             let backend = Arc::clone(backend);
-            async move { at_stray(&backend, config, &stray).await }
+            async move { (at_stray(&backend, config, &stray).await, stray.uncounted) }
         });
         let looks: Vec<_> = looks.collect();
         let looks: Vec<_> = futures::stream::iter(looks).buffered(CONCURRENCY).collect().await;
         let mut settles = Vec::new();
-        for look in looks {
+        for (look, uncounted) in looks {
             match look {
-                Ok(Some(settle)) => settles.push(settle),
+                Ok(Some(settle)) => {
+                    settles.push((settle, uncounted));
+                    continue;
+                }
                 Ok(None) => run.tally.left_alone += 1,
                 Err(()) => run.tally.ambiguous += 1,
             }
+            run.tally.unknown_bytes += uncounted;
         }
         settles
     }
@@ -159,8 +164,12 @@ impl Reconciler {
             match kind {
                 StrayKind::Unnamed => unnamed.push(stray),
                 StrayKind::Named => {}
-                StrayKind::Young => run.tally.left_alone += 1,
+                StrayKind::Young => {
+                    run.tally.left_alone += 1;
+                    run.tally.unknown_bytes += stray.uncounted;
+                }
                 StrayKind::Unborn => {
+                    run.tally.unknown_bytes += stray.uncounted;
                     let key = stray.storage_key;
                     tracing::error!(
                         backend = backend.name(),
@@ -180,19 +189,20 @@ impl Reconciler {
         let mut lost = Vec::new();
         let mut stopped = Ok(());
         for (copy, look) in looks {
-            let state = match look {
+            let is = match look {
                 Look::Fine => continue,
                 Look::Unclear => {
                     run.tally.ambiguous += 1;
+                    run.tally.unknown_bytes += copy.stored_size;
                     continue;
                 }
-                Look::Not(state) => state,
+                Look::Not(state, bytes) => (state, bytes),
             };
             if !limit.allows_another(run.tally.marked + run.tally.lost) && !run.ask.dry_run {
                 stopped = Err(too_many(run));
                 break;
             }
-            lost.extend(self.mark_one(run, copy, state).await?);
+            lost.extend(self.mark_one(run, copy, is).await?);
         }
         if !lost.is_empty() && !run.ask.dry_run {
             self.metrics.lost.inc_by(i64::try_from(lost.len()).unwrap_or(i64::MAX));
@@ -201,15 +211,17 @@ impl Reconciler {
         stopped
     }
 
-    /// `Some`: it cannot be marked, since it is the last that may be good.
+    /// `Some`: it cannot be marked, since it is the last that may be good. `bytes` are counted and are not there, or the
+    /// other way round.
     async fn mark_one(
         &self,
         run: &mut Run,
         copy: KnownCopy,
-        state: CopyState,
+        (state, bytes): (CopyState, u64),
     ) -> Result<Option<LostCopy>, Stop> {
         if run.ask.dry_run {
             run.tally.marked += 1;
+            run.tally.drift_bytes += bytes;
             return Ok(None);
         }
         let KnownCopy { storage_key, bucket, key, blob, .. } = copy;
@@ -219,12 +231,16 @@ impl Reconciler {
         match self.submit(Call::ChangeCopy(change)).await {
             Outcome::CopyChanged => {
                 run.tally.marked += 1;
+                run.tally.drift_bytes += bytes;
                 audit!("reconcile.mark", backend = name, key = storage_key, state = state.as_str());
             }
             // Overwritten or deleted since the row was read.
-            Outcome::Refused(refusal) if refusal.code == ErrorCode::NoSuchKey => {}
+            Outcome::Refused(refusal) if refusal.code == ErrorCode::NoSuchKey => {
+                run.tally.unknown_bytes += bytes;
+            }
             Outcome::Refused(refusal) if refusal.code == ErrorCode::PreconditionFailed => {
                 run.tally.lost += 1;
+                run.tally.drift_bytes += bytes;
                 tracing::error!(backend = name, key = storage_key, "an object's last copy is not there");
                 audit!("reconcile.lost", backend = name, key = storage_key);
                 return Ok(Some(LostCopy { bucket, key, blob, backend }));
@@ -232,14 +248,16 @@ impl Reconciler {
             other => {
                 tracing::warn!(backend = name, key = storage_key, ?other, "a copy was not marked");
                 run.tally.ambiguous += 1;
+                run.tally.unknown_bytes += bytes;
             }
         }
         Ok(None)
     }
 
-    async fn settle(&self, run: &mut Run, settle: SettleBlob) -> Result<(), Stop> {
+    async fn settle(&self, run: &mut Run, (settle, uncounted): (SettleBlob, u64)) -> Result<(), Stop> {
         if run.ask.dry_run {
             run.tally.orphaned += 1;
+            run.tally.drift_bytes += uncounted;
             return Ok(());
         }
         let (backend, key) = (run.backend_name.clone(), settle.storage_key.clone());
@@ -247,16 +265,22 @@ impl Reconciler {
         match self.submit(Call::SettleBlob(Box::new(settle))).await {
             Outcome::BlobSettled(BlobFate::Attached) => {
                 run.tally.attached += 1;
+                run.tally.drift_bytes += uncounted;
                 audit!("reconcile.attach", backend, key, size);
             }
             Outcome::BlobSettled(BlobFate::Queued) => {
                 run.tally.orphaned += 1;
+                run.tally.drift_bytes += uncounted;
                 audit!("reconcile.orphan", backend, key, size);
             }
-            Outcome::BlobSettled(BlobFate::Kept) => run.tally.left_alone += 1,
+            Outcome::BlobSettled(BlobFate::Kept) => {
+                run.tally.left_alone += 1;
+                run.tally.unknown_bytes += uncounted;
+            }
             other => {
                 tracing::warn!(backend, key, ?other, "a blob without a row was left alone");
                 run.tally.ambiguous += 1;
+                run.tally.unknown_bytes += uncounted;
             }
         }
         Ok(())

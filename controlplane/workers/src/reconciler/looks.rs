@@ -20,8 +20,8 @@ use super::CONCURRENCY;
 pub(super) enum Look {
     /// As the row says.
     Fine,
-    /// A definite 404, or other bytes.
-    Not(CopyState),
+    /// A definite 404, or other bytes: what the copy is then, and by how many bytes it is not what is counted.
+    Not(CopyState, u64),
     /// No definite answer.
     Unclear,
 }
@@ -42,9 +42,13 @@ pub(super) async fn at_copies(backend: &Arc<Backend>, copies: Vec<KnownCopy>) ->
 
 async fn at_copy(backend: &Backend, copy: &KnownCopy) -> Look {
     match backend.head(&copy.storage_key).await {
-        Ok(head) if differs(copy, head.size, head.etag.as_ref()) => Look::Not(CopyState::Quarantined),
+        Ok(head) if differs(copy, head.size, head.etag.as_ref()) => {
+            Look::Not(CopyState::Quarantined, head.size.abs_diff(copy.stored_size))
+        }
         Ok(_) => Look::Fine,
-        Err(error) if error.kind == BackendErrorKind::NotFound => Look::Not(CopyState::Missing),
+        Err(error) if error.kind == BackendErrorKind::NotFound => {
+            Look::Not(CopyState::Missing, copy.stored_size)
+        }
         Err(error) => {
             tracing::debug!(backend = backend.name(), key = copy.storage_key, %error, "a second look failed");
             Look::Unclear
@@ -64,6 +68,8 @@ pub(super) struct StrayBlob {
     pub(super) blob: BlobName,
     /// Bucket and key, where the key says them; else the blob's headers do.
     pub(super) of: Option<(BucketId, String)>,
+    /// Its bytes, where no row counts them.
+    pub(super) uncounted: u64,
 }
 
 /// What there is to be decided of a stray blob; `Ok(None)`: it is gone, or its headers do not say whose it is.

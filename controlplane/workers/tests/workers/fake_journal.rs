@@ -36,6 +36,7 @@ pub(crate) struct Held {
     pub(crate) recovery: Option<String>,
     /// How often nobody's journal was ahead.
     pub(crate) looked_at: u32,
+    pub(crate) lag_us: u64,
 }
 
 pub(crate) struct FakeJournal(Mutex<Held>);
@@ -58,6 +59,7 @@ impl Default for FakeJournal {
             is_taken_over: false,
             recovery: None,
             looked_at: 0,
+            lag_us: 0,
         }))
     }
 }
@@ -81,6 +83,10 @@ fn page<P: Clone>(
 impl Journal for FakeJournal {
     async fn claim_journal(&self, _: Claim) -> Result<Option<JournalState>, PortError> {
         Ok(Some(self.lock().state.clone()))
+    }
+
+    async fn journal_lag_us(&self) -> Result<u64, PortError> {
+        Ok(self.lock().lag_us)
     }
 
     async fn release_journal(&self, _: Uuid) -> Result<(), PortError> {

@@ -266,6 +266,34 @@ async fn blobs_without_a_row_are_settled_unless_something_may_name_them() {
     fixture.end().await;
 }
 
+/// The backend's bytes against those that are counted: what was seen twice is drift, what may be under way is not known.
+#[tokio::test]
+async fn drift_is_what_a_listing_and_the_rows_differ_by() {
+    let server = marked().await;
+    let (fine, young) = (stored(&server, 1, "fine"), stored(&server, 2, "young"));
+    stored(&server, 3, "orphan");
+    let (gone, short) = (ReconcileState::row(4, "gone", 7), ReconcileState::row(5, "short", 9));
+    server.plant(&short.storage_key, "12345");
+    let back = KnownCopy { state: CopyState::Missing, ..stored(&server, 6, "back") };
+    let fixture = system(&server, vec![fine, gone, short, back]).await;
+    fixture.state().reconcile.kinds.insert(young.storage_key, StrayKind::Young);
+    let ended = run_it(&fixture, reconcile()).await;
+    let seen = |run: &Run| (run.tally.drift_bytes, run.tally.unknown_bytes);
+    assert_eq!(seen(&ended), (5 + 7 + 4, 5), "orphan, gone and short; young: {ended:?}");
+    let text = fixture.metrics.encode();
+    for line in [
+        "s3o_quota_listing_drift_bytes{backend=\"b1\"} 16",
+        "s3o_quota_listing_unknown_bytes{backend=\"b1\"} 5",
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+    // Overwritten or deleted since their rows were read: what they were then is nothing that is wrong.
+    fixture.state().reconcile.refuse_marks = Some(ErrorCode::NoSuchKey);
+    let ended = run_it(&fixture, reconcile()).await;
+    assert_eq!(seen(&ended), (5, 5 + 7 + 4), "{ended:?}");
+    fixture.end().await;
+}
+
 #[tokio::test]
 async fn a_missing_copy_whose_blob_is_there_again_is_given_back() {
     let server = marked().await;

@@ -66,6 +66,8 @@ async fn gauges_show_what_the_tables_say() {
         "s3o_cleanup_queue_depth 3",
         "s3o_cleanup_dlq_depth 2",
         "s3o_pending_intents_depth 1",
+        "s3o_recovery_mode 0",
+        "s3o_journal_lag_seconds 0",
         "s3o_circuit_breaker_state{name=\"b1\"} 0",
         "s3o_circuit_breaker_state{name=\"database\"} 0",
     ] {
@@ -74,6 +76,25 @@ async fn gauges_show_what_the_tables_say() {
     fixture.change(|config| config.backends.clear());
     fixture.run("gauges").await;
     assert!(!fixture.metrics.encode().contains("s3o_quota_bytes_used{"), "a removed backend has no series");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn the_recovery_mode_and_what_the_journal_lacks_are_seen_whoever_ships() {
+    let fixture = Fixture::start(Vec::new(), State::default());
+    {
+        let mut held = fixture.journal.lock();
+        held.recovery = Some("another timeline".to_owned());
+        held.lag_us = 901_999_999;
+    }
+    fixture.run("gauges").await;
+    let text = fixture.metrics.encode();
+    for line in ["s3o_recovery_mode 1", "s3o_journal_lag_seconds 901"] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+    fixture.journal.lock().recovery = None;
+    fixture.run("gauges").await;
+    assert!(fixture.metrics.encode().contains("s3o_recovery_mode 0"), "it is seen to be off again");
     fixture.end().await;
 }
 

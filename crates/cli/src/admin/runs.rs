@@ -119,12 +119,15 @@ fn table(runs: impl Iterator<Item = v1::RunProgress>) {
         "LEFT ALONE",
         "UNCLEAR",
         "UNMANAGED",
+        "DRIFT",
+        "UNKNOWN",
         "WHY",
     ]);
     for run in runs {
         let n = |name: &str| count(&run, name).to_string();
         let dry = if run.dry_run { " (dry)" } else { "" };
-        let unmanaged = bytes(i128::from(count(&run, "unmanaged_bytes")));
+        let size = |name: &str| bytes(i128::from(count(&run, name)));
+        let unmanaged = size("unmanaged_bytes");
         table.row([
             run.backend.clone(),
             format!("{}{dry}", run.kind),
@@ -139,6 +142,8 @@ fn table(runs: impl Iterator<Item = v1::RunProgress>) {
             n("left_alone"),
             n("ambiguous"),
             format!("{} ({unmanaged})", n("unmanaged")),
+            size("drift_bytes"),
+            size("unknown_bytes"),
             run.error.clone().unwrap_or_default(),
         ]);
     }

@@ -32,7 +32,7 @@ fn change(copy: &CopyRow, change: CopyChange) -> Call {
 
 impl World {
     /// Begins one more copy of what is current.
-    fn begin_copy(&mut self, n: u128, key: &str) -> Outcome {
+    pub(super) fn begin_copy(&mut self, n: u128, key: &str) -> Outcome {
         let version = self.objects[key].version;
         self.run(request(n, begin_copy(key, version)))
     }

@@ -43,6 +43,8 @@ pub(super) struct World {
     pub(super) changes: Vec<Change>,
     pub(super) drawn: i64,
     pub(super) quota: Option<u64>,
+    /// The largest blob that a backend takes.
+    pub(super) largest: HashMap<BackendId, u64>,
     pub(super) uploads: HashMap<UploadId, UploadFacts>,
     /// Versions of many extents that were queued as one.
     pub(super) versions: Vec<VersionCleanup>,
@@ -78,7 +80,7 @@ impl World {
             priority: 0,
             position: id,
             quota_bytes: self.quota,
-            max_object_size: None,
+            max_object_size: self.largest.get(&BackendId(id)).copied(),
             usage: self.usage.get(&BackendId(id)).copied().unwrap_or_default(),
         });
         let bucket = BucketFacts {
