@@ -10,18 +10,22 @@ use s3o_integration_tests::rebuild::rebuild;
 use s3o_integration_tests::s3::{self, body};
 use s3o_integration_tests::settle::{JOURNAL, run_worker, settle};
 use s3o_integration_tests::{Cluster, Options, wait};
-use s3o_proto::v1::{GetStatusRequest, RecoverRequest};
+use s3o_proto::v1::{GetStatusRequest, RecoverReply, RecoverRequest};
 use serde_json::json;
 
-const SIZE: usize = 3000;
+pub(crate) const SIZE: usize = 3000;
 
-async fn start() -> Result<Cluster> {
-    let mut options = Options { backends: 3, copies: 2, ..Options::default() };
+pub(crate) async fn start() -> Result<Cluster> {
+    start_with(Options { backends: 3, copies: 2, ..Options::default() }).await
+}
+
+/// With a journal, which is shipped when a test says so.
+pub(crate) async fn start_with(mut options: Options) -> Result<Cluster> {
     options.sections.insert(JOURNAL.to_owned(), json!({"enabled": true}));
     Cluster::start(options).await
 }
 
-async fn put(cluster: &Cluster, bucket: &str, key: &str, name: &str) {
+pub(crate) async fn put(cluster: &Cluster, bucket: &str, key: &str, name: &str) {
     s3::put(&cluster.s3(0), bucket, key, body(name, SIZE)).await.expect("put");
 }
 
@@ -68,7 +72,7 @@ async fn keys(cluster: &Cluster, bucket: &str) -> Result<Vec<String>> {
 }
 
 /// What a database has of everything: overwritten and deleted objects, tags, metadata, parts, versions and markers.
-async fn fill(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn fill(cluster: &Cluster) -> Result<()> {
     let client = cluster.s3(0);
     for n in 0..20 {
         put(cluster, BUCKET, &format!("plain/{n}"), &format!("first {n}")).await;
@@ -117,7 +121,7 @@ async fn fill(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-async fn everything(cluster: &Cluster) -> Result<Vec<String>> {
+pub(crate) async fn everything(cluster: &Cluster) -> Result<Vec<String>> {
     let mut all = seen(cluster, VERSIONED).await?;
     for bucket in [BUCKET, OTHER] {
         all.push(format!("{:?}", keys(cluster, bucket).await?));
@@ -127,15 +131,20 @@ async fn everything(cluster: &Cluster) -> Result<Vec<String>> {
 }
 
 /// What a recovery leaves to the workers: copies that are lacking, and blobs of versions that nobody has any more.
-async fn tidy(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn tidy(cluster: &Cluster) -> Result<()> {
     run_worker(cluster, "copy_scan").await?;
     run_worker(cluster, "reconciler").await?;
     settle(cluster).await
 }
 
-async fn recovery(cluster: &Cluster) -> Result<String> {
+pub(crate) async fn recovery(cluster: &Cluster) -> Result<String> {
     let status = cluster.admin(0).await?.get_status(GetStatusRequest {}).await?;
     Ok(status.into_inner().recovery)
+}
+
+/// `s3o recover`.
+pub(crate) async fn recover(cluster: &Cluster) -> Result<RecoverReply> {
+    Ok(cluster.admin(0).await?.recover(RecoverRequest::default()).await?.into_inner())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,7 +187,7 @@ async fn a_lost_database_is_made_again_from_the_backends() -> Result<()> {
     };
     ensure!(differ(&before, &after).is_empty(), "lost: {:#?}", differ(&before, &after));
     ensure!(differ(&after, &before).is_empty(), "new: {:#?}", differ(&after, &before));
-    let recovered = cluster.admin(0).await?.recover(RecoverRequest {}).await?.into_inner();
+    let recovered = recover(&cluster).await?;
     ensure!(recovered.lost.is_empty() && recovered.unreadable.is_empty(), "{recovered:?}");
     ensure!(recovery(&cluster).await?.is_empty());
     tidy(&cluster).await?;
@@ -216,7 +225,7 @@ async fn a_database_of_an_earlier_point_is_brought_up_to_date() -> Result<()> {
     put(&cluster, BUCKET, "plain/4", "second 4").await;
     // Meanwhile somebody writes over what was lost: the newer one stays.
     put(&cluster, BUCKET, "plain/2", "fourth 2").await;
-    let recovered = cluster.admin(0).await?.recover(RecoverRequest {}).await?.into_inner();
+    let recovered = recover(&cluster).await?;
     ensure!(recovered.revived == 1 && recovered.lost.is_empty(), "{recovered:?}");
     let got = s3::get(&cluster.s3(0), BUCKET, "plain/2").await.expect("get").context("it is there")?.1;
     ensure!(got == body("fourth 2", SIZE));
