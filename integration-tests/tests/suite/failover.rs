@@ -81,7 +81,9 @@ async fn go_on(cluster: &Cluster) -> Result<()> {
     run_worker(cluster, REAPER).await?;
     let counts = run_worker(cluster, CLEANUP).await?;
     ensure!(counts.is_empty(), "{counts:?}");
-    ensure!(run_worker(cluster, JOURNAL).await.is_err(), "what is on the backends is ahead of this database");
+    // What is on the backends is ahead of this database.
+    let shipped = run_worker(cluster, JOURNAL).await.unwrap_or_default();
+    ensure!(!shipped.contains_key("segments"), "{shipped:?}");
     Ok(())
 }
 
