@@ -122,7 +122,6 @@ pub struct Cluster {
     pub backends: Vec<Backend>,
     /// PostgreSQL.
     pub database: Database,
-    database_folder: PathBuf,
     options: Options,
     finished: bool,
     folder: TempDir,
@@ -138,10 +137,8 @@ impl Cluster {
             backends.push(Backend::start(&format!("b{index}")).await?);
         }
         let (control, data) = (Vec::new(), Vec::new());
-        let database_folder = folder.path().join("postgres");
         let finished = false;
-        let mut cluster =
-            Self { control, data, backends, database, database_folder, options, finished, folder };
+        let mut cluster = Self { control, data, backends, database, options, finished, folder };
         for index in 0..cluster.options.control_planes {
             cluster.add_control_plane(index).await?;
         }
@@ -287,8 +284,8 @@ impl Cluster {
     pub async fn copy_database(&mut self) -> Result<PathBuf> {
         self.database.kill().await?;
         let copy = self.folder.path().join(format!("postgres-{}", ports::free()?.port()));
-        let copied =
-            std::process::Command::new("cp").arg("-a").arg(&self.database_folder).arg(&copy).status()?;
+        let from = self.database.folder()?;
+        let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(&copy).status()?;
         anyhow::ensure!(copied.success(), "copying the database");
         self.database.restart().await?;
         Ok(copy)
@@ -298,8 +295,18 @@ impl Cluster {
     pub async fn use_copy(&mut self, folder: PathBuf) -> Result<()> {
         self.database.kill().await?;
         self.database = Database::start_in(&folder).await?;
-        self.database_folder = folder;
         self.write_files(|_| {})
+    }
+
+    /// A standby that follows the database as a stream.
+    pub async fn start_standby(&self) -> Result<Database> {
+        self.database.standby(&self.folder.path().join("standby")).await
+    }
+
+    /// The database is lost, and a standby takes its place, address and all. Control planes go on.
+    pub async fn fail_over(&mut self, standby: Database) -> Result<()> {
+        self.database = standby.take_over(&mut self.database).await?;
+        Ok(())
     }
 
     /// Waits until the marker of every backend was read, so that all can be written to.

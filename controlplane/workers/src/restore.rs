@@ -126,7 +126,7 @@ impl Restorer {
     ) -> Result<RestoreReport, String> {
         let files = self.files().await?;
         let (plan, of_snapshot) = self.whole_plan(&files).await;
-        let newest = self.newest_end(&files).await.ok().flatten().map(|ended| ended.header).or(of_snapshot);
+        let newest = self.newest_end(&files, 0).await?.map(|ended| ended.header).or(of_snapshot);
         let header = match newest {
             Some(header) if cluster_of(&header) != Some(cluster) => {
                 return Err(format!(
@@ -146,7 +146,7 @@ impl Restorer {
             .await
             .map_err(text)?;
         self.restore.restore_begin().await.map_err(text)?;
-        self.merge(&files, &plan, &header).await
+        self.merge(&files, plan, &header).await
     }
 
     async fn recover(mut self, own: Own) -> Result<RestoreReport, String> {
@@ -160,28 +160,28 @@ impl Restorer {
         }
         self.restore.restore_begin().await.map_err(text)?;
         // One of before says nothing that the database does not know better.
-        let newest = if plan::is_beyond(&files, own.next) { self.newest_end(&files).await? } else { None };
+        let newest = self.newest_end(&files, own.next).await?;
         let header = newest.map_or_else(|| bare_header(Uuid::nil(), &[]), |ended| ended.header);
         self.stage_own().await?;
-        self.merge(&files, &plan, &header).await
+        self.merge(&files, plan, &header).await
     }
 
     async fn merge(
         mut self,
         files: &Holders,
-        plan: &plan::Plan,
+        plan: plan::Plan,
         header: &str,
     ) -> Result<RestoreReport, String> {
-        let ended = self.stage(files, plan).await?;
+        let mark = self.stage(files, plan).await?;
         self.stage_blobs().await?;
         self.report.buckets += self.restore.restore_staged(header, &self.lost).await.map_err(text)??;
         self.apply(0).await?;
         let named = self.restore.restore_last_record().await.map_err(text)?;
         // Without a journal every blob may be an object; where nothing of it was to be read, its end says from where on.
-        let open = match ended {
-            Some(ended) => ended.open,
+        let open = match mark {
+            Some(mark) => mark,
             None => {
-                self.newest_end(files).await?.map_or(VersionId::from_uuid(Uuid::nil()), |ended| ended.open)
+                self.newest_end(files, 0).await?.map_or(VersionId::from_uuid(Uuid::nil()), |ended| ended.open)
             }
         };
         self.revive(open).await?;

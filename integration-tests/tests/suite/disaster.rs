@@ -8,20 +8,24 @@ use s3o_integration_tests::config::{BUCKET, OTHER, VERSIONED};
 use s3o_integration_tests::multipart::Upload;
 use s3o_integration_tests::rebuild::rebuild;
 use s3o_integration_tests::s3::{self, body};
-use s3o_integration_tests::settle::{JOURNAL, run_worker, settle};
+use s3o_integration_tests::settle::{CLEANUP, JOURNAL, run_worker, settle};
 use s3o_integration_tests::{Cluster, Options, wait};
-use s3o_proto::v1::{GetStatusRequest, RecoverRequest};
+use s3o_proto::v1::{GetStatusRequest, RecoverReply, RecoverRequest};
 use serde_json::json;
 
-const SIZE: usize = 3000;
+pub(crate) const SIZE: usize = 3000;
 
-async fn start() -> Result<Cluster> {
-    let mut options = Options { backends: 3, copies: 2, ..Options::default() };
+pub(crate) async fn start() -> Result<Cluster> {
+    start_with(Options { backends: 3, copies: 2, ..Options::default() }).await
+}
+
+/// With a journal, which is shipped when a test says so.
+pub(crate) async fn start_with(mut options: Options) -> Result<Cluster> {
     options.sections.insert(JOURNAL.to_owned(), json!({"enabled": true}));
     Cluster::start(options).await
 }
 
-async fn put(cluster: &Cluster, bucket: &str, key: &str, name: &str) {
+pub(crate) async fn put(cluster: &Cluster, bucket: &str, key: &str, name: &str) {
     s3::put(&cluster.s3(0), bucket, key, body(name, SIZE)).await.expect("put");
 }
 
@@ -68,7 +72,7 @@ async fn keys(cluster: &Cluster, bucket: &str) -> Result<Vec<String>> {
 }
 
 /// What a database has of everything: overwritten and deleted objects, tags, metadata, parts, versions and markers.
-async fn fill(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn fill(cluster: &Cluster) -> Result<()> {
     let client = cluster.s3(0);
     for n in 0..20 {
         put(cluster, BUCKET, &format!("plain/{n}"), &format!("first {n}")).await;
@@ -117,7 +121,7 @@ async fn fill(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-async fn everything(cluster: &Cluster) -> Result<Vec<String>> {
+pub(crate) async fn everything(cluster: &Cluster) -> Result<Vec<String>> {
     let mut all = seen(cluster, VERSIONED).await?;
     for bucket in [BUCKET, OTHER] {
         all.push(format!("{:?}", keys(cluster, bucket).await?));
@@ -127,15 +131,20 @@ async fn everything(cluster: &Cluster) -> Result<Vec<String>> {
 }
 
 /// What a recovery leaves to the workers: copies that are lacking, and blobs of versions that nobody has any more.
-async fn tidy(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn tidy(cluster: &Cluster) -> Result<()> {
     run_worker(cluster, "copy_scan").await?;
     run_worker(cluster, "reconciler").await?;
     settle(cluster).await
 }
 
-async fn recovery(cluster: &Cluster) -> Result<String> {
+pub(crate) async fn recovery(cluster: &Cluster) -> Result<String> {
     let status = cluster.admin(0).await?.get_status(GetStatusRequest {}).await?;
     Ok(status.into_inner().recovery)
+}
+
+/// `s3o recover`.
+pub(crate) async fn recover(cluster: &Cluster) -> Result<RecoverReply> {
+    Ok(cluster.admin(0).await?.recover(RecoverRequest::default()).await?.into_inner())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,7 +187,7 @@ async fn a_lost_database_is_made_again_from_the_backends() -> Result<()> {
     };
     ensure!(differ(&before, &after).is_empty(), "lost: {:#?}", differ(&before, &after));
     ensure!(differ(&after, &before).is_empty(), "new: {:#?}", differ(&after, &before));
-    let recovered = cluster.admin(0).await?.recover(RecoverRequest::default()).await?.into_inner();
+    let recovered = recover(&cluster).await?;
     ensure!(recovered.lost.is_empty() && recovered.unreadable.is_empty(), "{recovered:?}");
     ensure!(recovery(&cluster).await?.is_empty());
     tidy(&cluster).await?;
@@ -216,7 +225,7 @@ async fn a_database_of_an_earlier_point_is_brought_up_to_date() -> Result<()> {
     put(&cluster, BUCKET, "plain/4", "second 4").await;
     // Meanwhile somebody writes over what was lost: the newer one stays.
     put(&cluster, BUCKET, "plain/2", "fourth 2").await;
-    let recovered = cluster.admin(0).await?.recover(RecoverRequest::default()).await?.into_inner();
+    let recovered = recover(&cluster).await?;
     ensure!(recovered.revived == 1 && recovered.lost.is_empty(), "{recovered:?}");
     let got = s3::get(&cluster.s3(0), BUCKET, "plain/2").await.expect("get").context("it is there")?.1;
     ensure!(got == body("fourth 2", SIZE));
@@ -231,5 +240,90 @@ async fn a_database_of_an_earlier_point_is_brought_up_to_date() -> Result<()> {
     ensure!(recovery(&cluster).await?.is_empty());
     tidy(&cluster).await?;
     run_worker(&cluster, JOURNAL).await?;
+    cluster.finish().await
+}
+
+/// Everything is overwritten, or deleted, or a version less.
+async fn change_all(cluster: &Cluster) -> Result<()> {
+    let client = cluster.s3(0);
+    for bucket in [BUCKET, OTHER] {
+        let listed = s3::list(&client, bucket, "").await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        for (n, (key, _)) in listed.iter().enumerate() {
+            if n % 2 == 0 {
+                put(cluster, bucket, key, &format!("changed {n}")).await;
+            } else {
+                s3::delete(&client, bucket, key).await.expect("delete");
+            }
+        }
+    }
+    let versions = client.list_object_versions().bucket(VERSIONED).send().await?;
+    for version in versions.versions() {
+        let (key, id) = (version.key().context("a key")?, version.version_id().context("an id")?);
+        client.delete_object().bucket(VERSIONED).key(key).version_id(id).send().await?;
+    }
+    Ok(())
+}
+
+/// What one has and the other has not.
+fn only_in<'a>(one: &'a [String], other: &[String]) -> Vec<&'a String> {
+    one.iter().filter(|line| !other.contains(line)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_point_within_the_cleanup_delay_is_whole() -> Result<()> {
+    let mut options = Options { backends: 3, copies: 2, ..Options::default() };
+    options.sections.insert("cleanup".to_owned(), json!({"cleanup_delay": "1h"}));
+    let mut cluster = start_with(options).await?;
+    fill(&cluster).await?;
+    run_worker(&cluster, JOURNAL).await?;
+    wait::until("every write to be done", || async { Ok(cluster.intents().await? == 0) }).await?;
+    let point = everything(&cluster).await?;
+    let copy = cluster.copy_database().await?;
+    change_all(&cluster).await?;
+    run_worker(&cluster, JOURNAL).await?;
+    let changed = everything(&cluster).await?;
+    // Longer than `read_grace`: but for the delay, what the point knows would be deleted now.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    run_worker(&cluster, CLEANUP).await?;
+    cluster.control[0].process.kill()?;
+    cluster.use_copy(copy).await?;
+    cluster.start_control_plane(0).await?;
+    cluster.wait_attached().await?;
+    let noticed = run_worker(&cluster, JOURNAL).await;
+    ensure!(recovery(&cluster).await?.contains("journal"), "{noticed:?}");
+    let now = everything(&cluster).await?;
+    let (lost, new) = (only_in(&point, &now), only_in(&now, &point));
+    ensure!(lost.is_empty() && new.is_empty(), "lost: {lost:#?}\nnew: {new:#?}");
+
+    // From here on nobody wants to go back: what is removed goes at once.
+    cluster.control[0].process.kill()?;
+    cluster.write_files(|file| file["cleanup"]["cleanup_delay"] = json!("0s"))?;
+    cluster.start_control_plane(0).await?;
+    let recovered = recover(&cluster).await?;
+    ensure!(recovered.lost.is_empty() && recovered.unreadable.is_empty(), "{recovered:?}");
+    let now = everything(&cluster).await?;
+    let (lost, new) = (only_in(&changed, &now), only_in(&now, &changed));
+    ensure!(lost.is_empty() && new.is_empty(), "lost: {lost:#?}\nnew: {new:#?}");
+    cluster.sql().await?.execute("UPDATE cleanup_queue SET not_before = now()", &[]).await?;
+    tidy(&cluster).await?;
+    cluster.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_to_be_recovered_nothing_is_changed() -> Result<()> {
+    let cluster = start().await?;
+    fill(&cluster).await?;
+    settle(&cluster).await?;
+    run_worker(&cluster, JOURNAL).await?;
+    let state = "SELECT concat_ws(' ', (SELECT last_value FROM change_seq), (SELECT segment FROM journal),
+                                  (SELECT count(*) FROM restore_events), (SELECT count(*) FROM restore_blobs))";
+    let sql = cluster.sql().await?;
+    let (before, seen) = (sql.query_one(state, &[]).await?.get::<_, String>(0), everything(&cluster).await?);
+    let refused =
+        cluster.admin(0).await?.recover(RecoverRequest::default()).await.err().context("refused")?;
+    ensure!(refused.code() == tonic::Code::FailedPrecondition, "{refused:?}");
+    ensure!(refused.message().contains("the recovery mode is not on"), "{refused:?}");
+    ensure!(sql.query_one(state, &[]).await?.get::<_, String>(0) == before);
+    ensure!(everything(&cluster).await? == seen);
     cluster.finish().await
 }

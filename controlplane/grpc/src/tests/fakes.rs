@@ -518,6 +518,10 @@ impl s3o_core::ports::Recovery for Fakes {
         Ok(())
     }
 
+    async fn journal_looked_at(&self) -> Result<(), PortError> {
+        Ok(())
+    }
+
     async fn end_recovery(&self) -> Result<(), PortError> {
         Ok(())
     }

@@ -57,12 +57,12 @@ const BLOBS: &str = "
 /// Of versions that nothing names and that may have been committed after the last segment: one blob each. Where a key of a
 /// bucket that keeps no versions has a row of a greater one, the blob is of before it. A write that was begun before the
 /// database was restored, and that nobody goes on with, may have been acknowledged; one with a condition only if that is
-/// still met.
+/// still met. Pieces are told of whatever their age: an upload may have been open for long.
 const UNNAMED: &str = "
     SELECT DISTINCT ON (b.version) b.version, b.backend, b.storage_key, b.size, b.etag,
            b.extent <> 0 AS is_piece
     FROM restore_blobs b
-    WHERE b.version > $1::uuid AND b.version >= $2::uuid
+    WHERE b.version > $1::uuid AND (b.version >= $2::uuid OR b.extent <> 0)
       AND NOT EXISTS (SELECT FROM restore_events e WHERE e.version = b.version)
       AND NOT EXISTS (SELECT FROM copies c WHERE c.version = b.version)
       AND NOT EXISTS (SELECT FROM cleanup_queue q WHERE q.version = b.version)

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use s3o_backend::Backend;
-use s3o_blob::journal::{JournalFile, JournalName, JournalPart};
+use s3o_blob::journal::{JournalFile, JournalName};
 use s3o_core::journal::StoredFile;
 use s3o_types::VersionId;
 use s3o_types::storage_key::JOURNAL_PREFIX;
+use uuid::Uuid;
 
-use super::plan::{self, Holders, Plan};
+use super::plan::{self, Holders, Plan, Snapshot};
 use super::{Restorer, text};
 use crate::journal::read_file;
 use crate::listing::Listing;
@@ -50,8 +51,9 @@ impl Restorer {
         Ok(files)
     }
 
-    /// The newest snapshot that is whole, and all segments; its end's header, if there is one.
+    /// The snapshots that are listed whole, and all segments; the newest one's header, if there is one.
     pub(super) async fn whole_plan(&mut self, files: &Holders) -> (Plan, Option<String>) {
+        let (mut snapshots, mut header) = (Vec::new(), None);
         for end in plan::ends(files) {
             let file = match self.file(files, &end).await {
                 Ok(file) => file,
@@ -61,19 +63,31 @@ impl Restorer {
                 }
             };
             if let Some(pieces) = plan::pieces(files, &file.records) {
-                self.report.snapshot = Some(end.number);
-                return (plan::whole(files, end.number, pieces), Some(file.header));
+                snapshots.push(Snapshot { number: end.number, pieces });
+                header.get_or_insert(file.header);
             }
         }
-        (plan::whole(files, 1, Vec::new()), None)
+        (plan::whole(files, snapshots), header)
     }
 
-    /// What the newest file says, whatever is read of the others.
-    pub(super) async fn newest_end(&self, files: &Holders) -> Result<Option<Ended>, String> {
-        let Some(name) = plan::newest(files) else { return Ok(None) };
-        let header = self.file(files, name).await?.header;
-        let open = open_of(&header).ok_or_else(|| format!("{name}: its header says no `open`"))?;
-        Ok(Some(Ended { header, open }))
+    /// What the newest file says that can be read, of those from `next` on; whatever is read of the others.
+    pub(super) async fn newest_end(&mut self, files: &Holders, next: u64) -> Result<Option<Ended>, String> {
+        for name in plan::newest(files).into_iter().take_while(|name| plan::is_beyond(name, next)) {
+            match self.file(files, name).await {
+                Ok(file) => {
+                    let open = mark_of(name, &file.header)?;
+                    return Ok(Some(Ended { header: file.header, open }));
+                }
+                Err(why) => self.tell_unreadable(why),
+            }
+        }
+        Ok(None)
+    }
+
+    fn tell_unreadable(&mut self, why: String) {
+        if !self.report.unreadable.contains(&why) {
+            self.report.unreadable.push(why);
+        }
     }
 
     /// From whichever backend has it whole.
@@ -94,6 +108,8 @@ impl Restorer {
         for lines in records.chunks(RECORDS) {
             self.restore.restore_records(lines.to_vec()).await.map_err(text)?;
         }
+        self.report.files += 1;
+        self.report.records += records.len() as u64;
         if !self.known.contains(&name.to_string()) {
             let last = self.restore.restore_last_record().await.map_err(text)?;
             match self.lost.last_mut() {
@@ -104,38 +120,72 @@ impl Restorer {
         Ok(())
     }
 
-    /// Stages the records of a plan's files. One that cannot be read is told, and counts as missing.
-    pub(super) async fn stage(&mut self, files: &Holders, plan: &Plan) -> Result<Option<Ended>, String> {
-        let mut ended: Option<Ended> = None;
-        let mut is_broken = false;
-        let mut number = 0;
-        self.report.missing.extend(&plan.missing);
-        for name in plan.snapshot.iter().chain(&plan.segments) {
-            if name.part == JournalPart::Segment {
-                is_broken |= plan.missing.iter().any(|missing| (number..name.number).contains(missing));
-                number = name.number;
+    /// Stages the records of one file; its header. `None`: it cannot be read, which is told.
+    async fn stage_file(&mut self, files: &Holders, name: &JournalName) -> Result<Option<String>, String> {
+        match self.file(files, name).await {
+            Ok(file) => {
+                self.stage_records(name, &file.records).await?;
+                Ok(Some(file.header))
             }
-            let file = match self.file(files, name).await {
-                Ok(file) => file,
-                Err(why) => {
-                    self.report.unreadable.push(why);
-                    is_broken = true;
-                    continue;
-                }
-            };
-            let open = open_of(&file.header).ok_or_else(|| format!("{name}: its header says no `open`"))?;
-            // Behind a gap nobody knows what was open in it.
-            let open = match &ended {
-                Some(before) if is_broken => before.open,
-                _ => open,
-            };
-            self.report.files += 1;
-            self.report.records += file.records.len() as u64;
-            self.stage_records(name, &file.records).await?;
-            ended = Some(Ended { header: file.header, open });
+            Err(why) => {
+                self.tell_unreadable(why);
+                Ok(None)
+            }
         }
-        Ok(ended)
     }
+
+    /// Stages the newest snapshot that can be read whole, with what can be read of newer ones: records may come twice.
+    /// `None`: there is none. Else the mark of its last piece.
+    async fn stage_snapshot(
+        &mut self,
+        files: &Holders,
+        plan: &mut Plan,
+    ) -> Result<Option<VersionId>, String> {
+        for Snapshot { number, pieces } in plan.snapshots.clone() {
+            let (mut is_whole, mut open) = (true, VersionId::from_uuid(Uuid::nil()));
+            for name in &pieces {
+                match self.stage_file(files, name).await? {
+                    Some(header) => open = mark_of(name, &header)?,
+                    None => is_whole = false,
+                }
+            }
+            plan.stand_on(number);
+            if is_whole {
+                self.report.snapshot = Some(number);
+                return Ok(Some(open));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Stages the records of a plan's files. One that cannot be read is told, and counts as missing. Blobs of versions from
+    /// the answer on may be of after the journal's end, or of where it has a gap; `None`: the plan has no files.
+    pub(super) async fn stage(&mut self, files: &Holders, plan: Plan) -> Result<Option<VersionId>, String> {
+        let mut plan = plan;
+        let wants_snapshot = !plan.snapshots.is_empty();
+        let base = self.stage_snapshot(files, &mut plan).await?;
+        self.report.missing.extend(&plan.missing);
+        if !wants_snapshot && plan.segments.is_empty() {
+            return Ok(None);
+        }
+        // Behind a gap nobody knows what was open in it; where it begins with one, every blob may be an object.
+        let mut is_broken = wants_snapshot && base.is_none();
+        let (mut open, mut number) = (base, 0);
+        for name in &plan.segments {
+            is_broken |= plan.missing.iter().any(|missing| (number..name.number).contains(missing));
+            number = name.number;
+            match self.stage_file(files, name).await? {
+                Some(header) if !is_broken => open = Some(mark_of(name, &header)?),
+                Some(_) => {}
+                None => is_broken = true,
+            }
+        }
+        Ok(Some(open.unwrap_or(VersionId::from_uuid(Uuid::nil()))))
+    }
+}
+
+fn mark_of(name: &JournalName, header: &str) -> Result<VersionId, String> {
+    open_of(header).ok_or_else(|| format!("{name}: its header says no `open`"))
 }
 
 async fn whole(backend: &Arc<Backend>, name: &JournalName) -> Result<JournalFile, String> {

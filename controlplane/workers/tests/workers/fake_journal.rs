@@ -33,10 +33,34 @@ pub(crate) struct Held {
     pub(crate) steps: Vec<JournalStep>,
     /// No step is taken: another process has the journal by now.
     pub(crate) is_taken_over: bool,
+    /// Another process has the journal, and keeps it.
+    pub(crate) is_elsewhere: bool,
+    /// How often it was let go.
+    pub(crate) released: u32,
     pub(crate) recovery: Option<String>,
     /// How often nobody's journal was ahead.
     pub(crate) looked_at: u32,
     pub(crate) lag_us: u64,
+    pub(crate) restored: Restored,
+}
+
+/// What a database was made from.
+#[derive(Default)]
+pub(crate) struct Restored {
+    /// Calls that a database would be changed by, in their order.
+    pub(crate) calls: Vec<&'static str>,
+    pub(crate) records: Vec<String>,
+    /// Those that are of another history.
+    pub(crate) lost: Vec<(i64, i64)>,
+    pub(crate) found: Vec<(BackendId, String)>,
+    /// Blobs that no record names, by their versions.
+    pub(crate) unnamed: Vec<UnnamedBlob>,
+    /// From which version on they were asked for.
+    pub(crate) from: Option<VersionId>,
+    pub(crate) revived: Vec<FoundObject>,
+    /// The header that said what the database is.
+    pub(crate) identity: Option<(String, Vec<KnownBackend>)>,
+    pub(crate) ended: Option<(VersionId, Vec<StoredFile>)>,
 }
 
 pub(crate) struct FakeJournal(Mutex<Held>);
@@ -57,9 +81,12 @@ impl Default for FakeJournal {
             checks: Vec::new(),
             steps: Vec::new(),
             is_taken_over: false,
+            is_elsewhere: false,
+            released: 0,
             recovery: None,
             looked_at: 0,
             lag_us: 0,
+            restored: Restored::default(),
         }))
     }
 }
@@ -82,7 +109,8 @@ fn page<P: Clone>(
 #[async_trait]
 impl Journal for FakeJournal {
     async fn claim_journal(&self, _: Claim) -> Result<Option<JournalState>, PortError> {
-        Ok(Some(self.lock().state.clone()))
+        let held = self.lock();
+        Ok((!held.is_elsewhere).then(|| held.state.clone()))
     }
 
     async fn journal_lag_us(&self) -> Result<u64, PortError> {
@@ -90,6 +118,7 @@ impl Journal for FakeJournal {
     }
 
     async fn release_journal(&self, _: Uuid) -> Result<(), PortError> {
+        self.lock().released += 1;
         Ok(())
     }
 
@@ -231,18 +260,22 @@ impl Recovery for FakeJournal {
     }
 }
 
-/// Nothing is staged, and nothing comes of it: the suite restores real databases.
+/// What is staged is kept, and nothing comes of it: the suite restores real databases.
 #[async_trait]
 impl Restore for FakeJournal {
     async fn restore_begin(&self) -> Result<(), PortError> {
+        self.lock().restored.calls.push("begin");
         Ok(())
     }
 
-    async fn restore_records(&self, _: Vec<String>) -> Result<(), PortError> {
+    async fn restore_records(&self, lines: Vec<String>) -> Result<(), PortError> {
+        self.lock().restored.records.extend(lines);
         Ok(())
     }
 
-    async fn restore_found(&self, _: BackendId, _: Vec<FoundKey>) -> Result<(), PortError> {
+    async fn restore_found(&self, backend: BackendId, found: Vec<FoundKey>) -> Result<(), PortError> {
+        let found = found.into_iter().map(|found| (backend, found.storage_key));
+        self.lock().restored.found.extend(found);
         Ok(())
     }
 
@@ -250,8 +283,10 @@ impl Restore for FakeJournal {
         Ok(0)
     }
 
-    async fn restore_own(&self, after: LogPlace) -> Result<(LogPlace, bool), PortError> {
-        Ok((after, false))
+    async fn restore_own(&self, _: LogPlace) -> Result<(LogPlace, bool), PortError> {
+        let mut held = self.lock();
+        held.restored.calls.push("own");
+        Ok((held.changes.last().map(|(place, _)| *place).unwrap_or_default(), false))
     }
 
     async fn restore_keys(
@@ -261,43 +296,62 @@ impl Restore for FakeJournal {
         _: LogPlace,
         _: &[BackendId],
     ) -> Result<Option<(KeyPlace, Applied)>, PortError> {
+        self.lock().restored.calls.push("keys");
         Ok(None)
     }
 
     async fn restore_unnamed(
         &self,
-        _: VersionId,
-        _: VersionId,
-        _: u32,
+        after: VersionId,
+        from: VersionId,
+        limit: u32,
     ) -> Result<Vec<UnnamedBlob>, PortError> {
-        Ok(Vec::new())
+        let mut held = self.lock();
+        held.restored.from = Some(from);
+        let behind = held.restored.unnamed.iter().filter(|blob| blob.version > after);
+        Ok(behind.take(limit as usize).cloned().collect())
     }
 
-    async fn restore_revive(&self, _: FoundObject) -> Result<Revived, PortError> {
-        Ok(Revived::NoBucket)
+    async fn restore_revive(&self, found: FoundObject) -> Result<Revived, PortError> {
+        self.lock().restored.revived.push(found);
+        Ok(Revived::Staged)
     }
 
     async fn restore_lost(&self, _: u32) -> Result<LostVersions, PortError> {
         Ok(LostVersions::default())
     }
 
-    async fn restore_identity(&self, _: &str, _: Vec<KnownBackend>) -> Result<Result<(), String>, PortError> {
+    async fn restore_identity(
+        &self,
+        header: &str,
+        backends: Vec<KnownBackend>,
+    ) -> Result<Result<(), String>, PortError> {
+        let mut held = self.lock();
+        held.restored.calls.push("identity");
+        held.restored.identity = Some((header.to_owned(), backends));
         Ok(Ok(()))
     }
 
     async fn restore_staged(
         &self,
         _: &str,
-        _: &[(i64, i64)],
+        lost: &[(i64, i64)],
     ) -> Result<Result<MergedBuckets, String>, PortError> {
+        let mut held = self.lock();
+        held.restored.calls.push("buckets");
+        held.restored.lost = lost.to_vec();
         Ok(Ok(MergedBuckets::default()))
     }
 
     async fn restore_buckets_end(&self, _: &str) -> Result<MergedBuckets, PortError> {
+        self.lock().restored.calls.push("buckets end");
         Ok(MergedBuckets::default())
     }
 
-    async fn restore_end(&self, _: VersionId, _: Vec<StoredFile>) -> Result<(), PortError> {
+    async fn restore_end(&self, open: VersionId, files: Vec<StoredFile>) -> Result<(), PortError> {
+        let mut held = self.lock();
+        held.restored.calls.push("end");
+        held.restored.ended = Some((open, files));
         Ok(())
     }
 }

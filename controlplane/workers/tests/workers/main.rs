@@ -19,6 +19,7 @@ mod worker_reconciler;
 mod worker_reconciler_import;
 mod worker_removal;
 mod worker_replicator;
+mod worker_restore;
 mod worker_runs;
 mod worker_scrubber;
 mod worker_stale_multipart;

@@ -21,6 +21,8 @@ pub(crate) struct ReconcileState {
     /// All rows, of backend 1.
     pub(crate) rows: Vec<KnownCopy>,
     pub(crate) run: Option<Run>,
+    /// Runs that were asked for.
+    pub(crate) asked: Vec<AskRun>,
     /// Somebody else has claimed it by now.
     pub(crate) taken_over: bool,
     /// What names blobs, by their storage keys; nothing names those that are not here.
@@ -107,8 +109,9 @@ impl ReconcileState {
 
 #[async_trait]
 impl Reconciliation for Ports {
-    async fn ask(&self, _: AskRun) -> Result<Result<Run, Refusal>, PortError> {
-        unreachable!("workers ask for nothing")
+    async fn ask(&self, ask: AskRun) -> Result<Result<Run, Refusal>, PortError> {
+        self.state.lock().unwrap().reconcile.asked.push(ask.clone());
+        Ok(Ok(Run { ask, ..run(RunKind::Reconcile) }))
     }
 
     async fn runs(&self) -> Result<Vec<Run>, PortError> {

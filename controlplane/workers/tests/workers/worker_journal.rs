@@ -11,7 +11,7 @@ use s3o_types::BackendId;
 
 use crate::fakes::{Fixture, State, mark, row, spec};
 
-async fn two() -> (FaultyBackend, FaultyBackend, Fixture) {
+pub(crate) async fn two() -> (FaultyBackend, FaultyBackend, Fixture) {
     let (one, two) = (FaultyBackend::start().await.unwrap(), FaultyBackend::start().await.unwrap());
     mark(&one, 1);
     mark(&two, 2);
@@ -22,7 +22,7 @@ async fn two() -> (FaultyBackend, FaultyBackend, Fixture) {
     (one, two, fixture)
 }
 
-fn change(n: i64) -> (LogPlace, String) {
+pub(crate) fn change(n: i64) -> (LogPlace, String) {
     (LogPlace { xid: 10, n }, format!("{{\"k\":\"gone\",\"n\":{n}}}"))
 }
 
