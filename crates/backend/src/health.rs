@@ -11,6 +11,11 @@ use crate::latency::LatencySketch;
 /// Weight of the newest sample: about the last ten answers count.
 const NEWEST: f64 = 0.2;
 
+/// Who has waited so long for an answer, or for the next bytes of one, and gives up, says of the backend what a time limit
+/// would say: a client waits a minute at most, often less, and a backend that hangs would never meet the whole limit. Clouds begin to
+/// answer within some tenths of a second; who leaves sooner says nothing.
+pub const STOOD_STILL: Duration = Duration::from_secs(2);
+
 /// What a call says something of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
