@@ -128,7 +128,7 @@ async fn who_gives_a_call_up_after_a_while_tells_the_breaker() {
 async fn a_body_that_stands_still_counts_while_somebody_waits_for_it() {
     let server = FaultyBackend::start().await.unwrap();
     let backend = strict(&server);
-    server.plant("k", vec![7; 1 << 20]);
+    server.plant("k", vec![7_u8; 1 << 20]);
     server.inject(Rule::new(Fault::StallSending { after: 100_000 }).on(s3server::Operation::Get));
     let mut got = backend.get("k", None, None).await.unwrap();
     assert!(got.body.next().await.unwrap().is_ok());
@@ -147,7 +147,7 @@ async fn a_body_that_stands_still_counts_while_somebody_waits_for_it() {
 async fn a_backend_may_hang_up_on_a_reader_that_pauses() {
     let server = FaultyBackend::start().await.unwrap();
     let backend = strict(&server);
-    server.plant("k", vec![7; 1 << 20]);
+    server.plant("k", vec![7_u8; 1 << 20]);
     let cut = || server.inject(Rule::new(Fault::ResetSending { after: 100_000 }).times(1));
     cut();
     let mut got = backend.get("k", None, None).await.unwrap();
