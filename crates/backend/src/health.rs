@@ -150,6 +150,13 @@ impl Health {
         self.latencies.record(first_byte);
     }
 
+    /// Somebody has waited so long in vain. An average of answers alone would never see it; what has never answered has none.
+    pub fn waited(&self, in_vain: Duration) {
+        if self.latency.load(Ordering::Relaxed) != 0 {
+            self.answered_in(in_vain);
+        }
+    }
+
     /// What 95 of 100 of the last answers stayed under until their first byte. `None` before there are enough.
     pub fn p95(&self) -> Option<Duration> {
         self.latencies.p95()
@@ -243,9 +250,12 @@ mod tests {
     #[test]
     fn latency_follows() {
         let health = Health::new(BreakerConfig::default());
-        assert_eq!(health.latency(), None);
+        health.waited(Duration::from_secs(1));
+        assert_eq!(health.latency(), None, "nothing was answered yet");
         health.answered_in(Duration::from_secs(1));
         assert_eq!(health.latency(), Some(Duration::from_secs(1)));
+        health.waited(Duration::from_secs(6));
+        assert_eq!(health.latency(), Some(Duration::from_secs(2)));
         (0..50).for_each(|_| health.answered_in(Duration::from_secs(3)));
         assert!(health.latency().is_some_and(|latency| latency > Duration::from_millis(2990)));
     }

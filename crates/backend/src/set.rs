@@ -258,7 +258,9 @@ impl<'a> Call<'a> {
         let took = self.started.elapsed();
         let status = match &outcome {
             Ok(_) => {
-                self.sample(took);
+                if self.begins() {
+                    self.backend.health.answered_in(took);
+                }
                 // A GET has worked when its body has come, a PUT and a COPY when they are verified.
                 if matches!(self.operation, Operation::Head | Operation::Delete | Operation::List) {
                     self.backend.health.succeeded(Side::Read);
@@ -266,9 +268,8 @@ impl<'a> Call<'a> {
                 "200".to_owned()
             }
             Err(error) => {
-                // An average of answers alone would never see one that does not come.
-                if error.kind == BackendErrorKind::Timeout {
-                    self.sample(took);
+                if error.kind == BackendErrorKind::Timeout && self.begins() {
+                    self.backend.health.waited(took);
                 }
                 let side = self.operation.side();
                 self.backend.health.failed_on(side, error, Instant::now(), jitter());
@@ -280,12 +281,10 @@ impl<'a> Call<'a> {
         outcome
     }
 
-    /// How long an answer took to begin, or did not come. How long a PUT takes says more of its body than of the
-    /// backend, and a listing does more than begin.
-    fn sample(&self, took: Duration) {
-        if matches!(self.operation, Operation::Get | Operation::Head) {
-            self.backend.health.answered_in(took);
-        }
+    /// Whether its time is that until an answer begins. How long a PUT takes says more of its body than of the backend, and a
+    /// listing does more than begin.
+    const fn begins(&self) -> bool {
+        matches!(self.operation, Operation::Get | Operation::Head)
     }
 }
 
@@ -298,7 +297,9 @@ impl Drop for Call<'_> {
         backend.meters.metrics.request(self.operation, backend.name(), GIVEN_UP, took.as_secs_f64());
         // PUT and COPY take as long as their bytes do: who gives one up by its slowness says so ([`Backend::given_up`]).
         if took >= STOOD_STILL && self.operation.side() == Side::Read {
-            self.sample(took);
+            if self.begins() {
+                backend.health.waited(took);
+            }
             let error = BackendError::new(BackendErrorKind::Timeout, Certainty::Unknown, "given up");
             backend.health.failed_on(Side::Read, &error, Instant::now(), jitter());
         }
