@@ -18,7 +18,8 @@ use crate::plane::Plane;
 /// The pause before the same copy is tried again.
 const SAME_COPY_PAUSE: Duration = Duration::from_millis(200);
 /// How long a copy is waited for while there is another one to be read. Clouds begin within a second also under load, and
-/// clients give up after a minute or much less: the whole limit (`timeouts.backend_response`) is for who comes last.
+/// clients give up after a minute or much less: the whole limit (`timeouts.backend_response`) is for who comes last. Above
+/// [`s3o_backend::STOOD_STILL`], so that it counts against the backend.
 const NEXT_COPY_AFTER: Duration = Duration::from_secs(5);
 /// How quickly all copies must have failed for them to be asked once more.
 const WORTH_ANOTHER_ROUND: Duration = Duration::from_secs(1);
