@@ -205,7 +205,7 @@ pub struct TimeoutConfig {
     pub header: HumanDuration,
     /// For the outcome of Begin, Retarget, Locate, Delete and a listing.
     pub call: HumanDuration,
-    /// For the outcome of Commit and Abort: a database failover fits in.
+    /// For the outcome of Commit and Abort, and for the next extents of a read that has begun: a database failover fits in.
     pub commit: HumanDuration,
     /// For a connection to a backend.
     pub backend_connect: HumanDuration,
@@ -213,7 +213,7 @@ pub struct TimeoutConfig {
     pub backend_idle: HumanDuration,
     /// For the next chunk of a client's body, and for the client to take the next part of an answer.
     pub client_idle: HumanDuration,
-    /// For a backend's answer after the whole body.
+    /// For a backend's answer after the whole body; a read that has another copy left waits less.
     pub backend_response: HumanDuration,
     /// For running requests at shutdown; after that they are cut.
     pub shutdown: HumanDuration,

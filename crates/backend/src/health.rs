@@ -10,6 +10,14 @@ use crate::latency::LatencySketch;
 
 /// Weight of the newest sample: about the last ten answers count.
 const NEWEST: f64 = 0.2;
+/// An average that nothing was added to for so long says nothing any more. Who orders by it asks such a backend first, and so
+/// finds out whether it is quick again: one call in that time.
+const FADES: Duration = Duration::from_mins(5);
+
+/// Who has waited so long for an answer, or for the next bytes of one, and gives up, says of the backend what a time limit
+/// would say: a client waits a minute at most, often less, and a backend that hangs would never meet the whole limit. Clouds begin to
+/// answer within some tenths of a second; who leaves sooner says nothing.
+pub const STOOD_STILL: Duration = Duration::from_secs(2);
 
 /// What a call says something of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +36,8 @@ pub struct Health {
     writes: Breaker,
     /// Bits of an `f64` in seconds; 0 = no sample yet.
     latency: AtomicU64,
+    /// When the last sample came, as `answered`.
+    sampled: AtomicU64,
     /// When it last did as it should, in milliseconds of this process's clock from 1 on; 0 = not yet.
     answered: AtomicU64,
     latencies: LatencySketch,
@@ -41,6 +51,7 @@ impl Health {
             reads,
             writes,
             latency: AtomicU64::new(0),
+            sampled: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             latencies: LatencySketch::default(),
         }
@@ -139,28 +150,40 @@ impl Health {
         self.latencies.record(first_byte);
     }
 
+    /// Somebody has waited so long in vain. An average of answers alone would never see it; what has never answered has none.
+    pub fn waited(&self, in_vain: Duration) {
+        if self.latency.load(Ordering::Relaxed) != 0 {
+            self.answered_in(in_vain);
+        }
+    }
+
     /// What 95 of 100 of the last answers stayed under until their first byte. `None` before there are enough.
     pub fn p95(&self) -> Option<Duration> {
         self.latencies.p95()
     }
 
-    /// Moving average of the time to the first byte. `None` before the first answer.
+    /// Moving average of the time to the first byte. `None` before the first answer, and when the last one was long ago.
     pub fn latency(&self) -> Option<Duration> {
-        match self.latency.load(Ordering::Relaxed) {
-            0 => None,
-            bits => Some(Duration::from_secs_f64(f64::from_bits(bits))),
-        }
+        let age = milliseconds().saturating_sub(self.sampled.load(Ordering::Relaxed));
+        let seconds = average(self.latency.load(Ordering::Relaxed), Duration::from_millis(age));
+        seconds.map(Duration::from_secs_f64)
     }
 
     fn sample(&self, seconds: f64) {
+        let now = milliseconds();
+        let age = Duration::from_millis(now.saturating_sub(self.sampled.swap(now, Ordering::Relaxed)));
         let step = |bits: u64| {
-            let old = f64::from_bits(bits);
-            let new = if bits == 0 { seconds } else { old + NEWEST * (seconds - old) };
+            let new = average(bits, age).map_or(seconds, |old| old + NEWEST * (seconds - old));
             Some(new.max(f64::MIN_POSITIVE).to_bits())
         };
         // The closure always gives a value, so this cannot fail.
         let _ = self.latency.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
     }
+}
+
+/// The average that stands there, if it was added to not so long ago.
+fn average(bits: u64, age: Duration) -> Option<f64> {
+    (bits != 0 && age < FADES).then(|| f64::from_bits(bits))
 }
 
 /// Of this process's clock, which begins at 1 when it is first asked.
@@ -217,11 +240,22 @@ mod tests {
     }
 
     #[test]
+    fn an_average_fades() {
+        let bits = 2.0_f64.to_bits();
+        assert_eq!(average(0, Duration::ZERO), None);
+        assert_eq!(average(bits, Duration::ZERO).map(f64::to_bits), Some(bits));
+        assert_eq!(average(bits, FADES), None);
+    }
+
+    #[test]
     fn latency_follows() {
         let health = Health::new(BreakerConfig::default());
-        assert_eq!(health.latency(), None);
+        health.waited(Duration::from_secs(1));
+        assert_eq!(health.latency(), None, "nothing was answered yet");
         health.answered_in(Duration::from_secs(1));
         assert_eq!(health.latency(), Some(Duration::from_secs(1)));
+        health.waited(Duration::from_secs(6));
+        assert_eq!(health.latency(), Some(Duration::from_secs(2)));
         (0..50).for_each(|_| health.answered_in(Duration::from_secs(3)));
         assert!(health.latency().is_some_and(|latency| latency > Duration::from_millis(2990)));
     }

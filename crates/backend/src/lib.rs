@@ -32,7 +32,7 @@ pub use breaker::{Admission, Breaker, BreakerConfig, BreakerState, Transitions};
 pub use client::{BackendClient, ByteRange, Deleted, GetDone, HeadDone, ListDone, ListEntry, PutDone};
 pub use download::DownloadBody;
 pub use error::{BackendError, BackendErrorKind, Certainty};
-pub use health::{Health, Side};
+pub use health::{Health, STOOD_STILL, Side};
 pub use marker::{FoundMarker, MarkerCheck, read_marker, write_marker_if_absent};
 pub use meter::{ApiClass, BackendMetrics, Meters, Operation, UsageSink};
 pub use pool::{HttpPool, Timeouts};

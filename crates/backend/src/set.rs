@@ -1,8 +1,9 @@
 //! All backends of the process, by id: each with its client, its health and its meters.
 //!
-//! Invariants: every call through [`Backend`] is counted, and all but looks at the marker are told to the breaker; no call is refused
-//! here, since the caller may have nothing better (the last copy, the last candidate); a rebuild
-//! keeps client and health of what did not change.
+//! Invariants: every call through [`Backend`] is counted, and all but looks at the marker are told to the breaker, also those
+//! that were given up after a while, since whoever asks may be less patient than the limits; no call is refused here, since the
+//! caller may have nothing better (the last copy, the last candidate); a rebuild keeps client and health of what did not
+//! change.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::aws_chunked::Trailer;
 use crate::breaker::{Admission, BreakerConfig};
 use crate::client::{BackendClient, ByteRange, Deleted, GetDone, HeadDone, ListDone, PutDone};
 use crate::error::{BackendError, BackendErrorKind, Certainty};
-use crate::health::{Health, Side};
+use crate::health::{Health, STOOD_STILL, Side};
 use crate::marker::{self, FoundMarker};
 use crate::meter::{Meters, Operation};
 use crate::pool::HttpPool;
@@ -122,8 +123,7 @@ impl Backend {
         let _ingress = CountOnDrop { backend: self, watch };
         let client = &self.client;
         let outcome = client.put_watched(storage_key, content_length, headers, body, trailer, watch).await;
-        // How long a PUT takes says more of its body than of the backend: no latency sample.
-        call.end(outcome, false)
+        call.end(outcome)
     }
 
     /// [`BackendClient::get`]. A body that breaks off later is told to the breaker too.
@@ -134,7 +134,7 @@ impl Backend {
         if_match: Option<&Etag>,
     ) -> Result<GetDone, BackendError> {
         let call = Call::start(self, Operation::Get);
-        let mut got = call.end(self.client.get(storage_key, range, if_match).await, true)?;
+        let mut got = call.end(self.client.get(storage_key, range, if_match).await)?;
         let backend = Arc::clone(self);
         got.body.on_end(Box::new(move |bytes, error, is_whole| {
             backend.meters.usage.egress(backend.id(), bytes);
@@ -151,13 +151,13 @@ impl Backend {
     /// [`BackendClient::head`].
     pub async fn head(&self, storage_key: &str) -> Result<HeadDone, BackendError> {
         let call = Call::start(self, Operation::Head);
-        call.end(self.client.head(storage_key).await, true)
+        call.end(self.client.head(storage_key).await)
     }
 
     /// [`BackendClient::delete`].
     pub async fn delete(&self, storage_key: &str, version_id: Option<&str>) -> Result<Deleted, BackendError> {
         let call = Call::start(self, Operation::Delete);
-        call.end(self.client.delete(storage_key, version_id).await, false)
+        call.end(self.client.delete(storage_key, version_id).await)
     }
 
     /// [`BackendClient::copy`].
@@ -169,7 +169,7 @@ impl Backend {
         headers: Vec<(HeaderName, HeaderValue)>,
     ) -> Result<PutDone, BackendError> {
         let call = Call::start(self, Operation::Copy);
-        call.end(self.client.copy(source, target, size, headers).await, false)
+        call.end(self.client.copy(source, target, size, headers).await)
     }
 
     /// [`BackendClient::list`].
@@ -180,7 +180,7 @@ impl Backend {
         max_keys: u16,
     ) -> Result<ListDone, BackendError> {
         let call = Call::start(self, Operation::List);
-        call.end(self.client.list(prefix, start_after, max_keys).await, false)
+        call.end(self.client.list(prefix, start_after, max_keys).await)
     }
 
     /// [`crate::verify_put`], by what is known of this backend's ETags. Only what is verified counts as
@@ -219,7 +219,10 @@ impl Backend {
         let head = self.head(s3o_types::storage_key::MARKER);
         let Ok(answer) = tokio::time::timeout(PROBE_PATIENCE, head).await else {
             tracing::debug!(backend = self.name(), "backend does not answer");
-            self.health.probed(false, Instant::now(), jitter());
+            // The end of the call has told the side that reads; what does not answer takes no blobs either.
+            let (kind, certainty) = (BackendErrorKind::Timeout, Certainty::Unknown);
+            let error = BackendError::new(kind, certainty, "no answer to a probe");
+            self.health.failed_on(Side::Write, &error, Instant::now(), jitter());
             return;
         };
         let worked = answer.as_ref().map_or_else(|error| error.kind == BackendErrorKind::NotFound, |_| true);
@@ -251,11 +254,11 @@ impl<'a> Call<'a> {
         Self { backend, operation, started: Instant::now(), ended: false }
     }
 
-    fn end<T>(mut self, outcome: Result<T, BackendError>, samples_latency: bool) -> Result<T, BackendError> {
+    fn end<T>(mut self, outcome: Result<T, BackendError>) -> Result<T, BackendError> {
         let took = self.started.elapsed();
         let status = match &outcome {
             Ok(_) => {
-                if samples_latency {
+                if self.begins() {
                     self.backend.health.answered_in(took);
                 }
                 // A GET has worked when its body has come, a PUT and a COPY when they are verified.
@@ -265,6 +268,9 @@ impl<'a> Call<'a> {
                 "200".to_owned()
             }
             Err(error) => {
+                if error.kind == BackendErrorKind::Timeout && self.begins() {
+                    self.backend.health.waited(took);
+                }
                 let side = self.operation.side();
                 self.backend.health.failed_on(side, error, Instant::now(), jitter());
                 error.status_label()
@@ -274,13 +280,28 @@ impl<'a> Call<'a> {
         self.backend.meters.metrics.request(self.operation, self.backend.name(), &status, took.as_secs_f64());
         outcome
     }
+
+    /// Whether its time is that until an answer begins. How long a PUT takes says more of its body than of the backend, and a
+    /// listing does more than begin.
+    const fn begins(&self) -> bool {
+        matches!(self.operation, Operation::Get | Operation::Head)
+    }
 }
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        if !self.ended {
-            let took = self.started.elapsed().as_secs_f64();
-            self.backend.meters.metrics.request(self.operation, self.backend.name(), GIVEN_UP, took);
+        if self.ended {
+            return;
+        }
+        let (backend, took) = (self.backend, self.started.elapsed());
+        backend.meters.metrics.request(self.operation, backend.name(), GIVEN_UP, took.as_secs_f64());
+        // PUT and COPY take as long as their bytes do: who gives one up by its slowness says so ([`Backend::given_up`]).
+        if took >= STOOD_STILL && self.operation.side() == Side::Read {
+            if self.begins() {
+                backend.health.waited(took);
+            }
+            let error = BackendError::new(BackendErrorKind::Timeout, Certainty::Unknown, "given up");
+            backend.health.failed_on(Side::Read, &error, Instant::now(), jitter());
         }
     }
 }

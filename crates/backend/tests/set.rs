@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use s3o_backend::{
-    ApiClass, BackendMetrics, BackendSet, BreakerConfig, BreakerState, HttpPool, Meters, Operation, UsageSink,
+    ApiClass, Backend, BackendMetrics, BackendSet, BreakerConfig, BreakerState, HttpPool, Meters, Operation,
+    UsageSink,
 };
-use s3o_testkit::s3server::FaultyBackend;
+use s3o_testkit::s3server::{self, Fault, FaultyBackend, Rule};
 use s3o_types::BackendId;
 
 #[derive(Default)]
@@ -94,6 +95,93 @@ async fn a_fallen_backend_is_avoided_until_a_probe_finds_it_again() {
     .await
     .expect("the probe closes the breaker");
     assert!(set.down(Instant::now()).is_empty());
+}
+
+/// Longer than what is given up must have waited.
+const LATE: Duration = Duration::from_secs(3);
+
+/// One backend, of which one failure is enough.
+fn strict(server: &FaultyBackend) -> Arc<Backend> {
+    let breaker = BreakerConfig { threshold: 1, ..BreakerConfig::default() };
+    let set = BackendSet::new(HttpPool::default(), Meters::none(), breaker);
+    set.rebuild(vec![server.spec(1, "b1")]);
+    set.get(BackendId(1)).unwrap()
+}
+
+#[tokio::test]
+async fn who_gives_a_call_up_after_a_while_tells_the_breaker() {
+    let server = FaultyBackend::start().await.unwrap();
+    let backend = strict(&server);
+    server.inject(Rule::new(Fault::Hang));
+    let soon = tokio::time::timeout(Duration::from_millis(100), backend.get("k", None, None)).await;
+    assert!(soon.is_err() && backend.health().is_readable(Instant::now()), "who leaves at once says nothing");
+    assert_eq!(backend.health().latency(), None);
+    let body = stream::pending::<Result<Bytes, std::io::Error>>();
+    let put = tokio::time::timeout(LATE, backend.put("k", 5, vec![], body)).await;
+    assert!(put.is_err() && backend.health().is_up(Instant::now()), "its body may be what was slow");
+    server.heal();
+    server.plant("k", "hello");
+    backend.head("k").await.unwrap();
+    server.inject(Rule::new(Fault::Hang));
+    let late = tokio::time::timeout(LATE, backend.get("k", None, None)).await;
+    assert!(late.is_err() && !backend.health().is_readable(Instant::now()));
+    let latency = backend.health().latency().unwrap();
+    assert!(latency > LATE / 10, "the newest sample counts for a fifth: {latency:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_stands_still_counts_while_somebody_waits_for_it() {
+    let server = FaultyBackend::start().await.unwrap();
+    let backend = strict(&server);
+    server.plant("k", vec![7_u8; 1 << 20]);
+    server.inject(Rule::new(Fault::StallSending { after: 100_000 }).on(s3server::Operation::Get));
+    let mut got = backend.get("k", None, None).await.unwrap();
+    assert!(got.body.next().await.unwrap().is_ok());
+    tokio::time::sleep(LATE).await;
+    drop(got);
+    assert!(backend.health().is_up(Instant::now()), "the reader did not ask for more");
+    let mut got = backend.get("k", None, None).await.unwrap();
+    let all = async { while got.body.next().await.is_some() {} };
+    assert!(tokio::time::timeout(LATE, all).await.is_err());
+    assert!(backend.health().is_up(Instant::now()), "it is still waited for");
+    drop(got);
+    assert!(!backend.health().is_readable(Instant::now()));
+}
+
+#[tokio::test]
+async fn a_backend_may_hang_up_on_a_reader_that_pauses() {
+    let server = FaultyBackend::start().await.unwrap();
+    let backend = strict(&server);
+    server.plant("k", vec![7_u8; 1 << 20]);
+    let cut = || server.inject(Rule::new(Fault::ResetSending { after: 100_000 }).times(1));
+    cut();
+    let mut got = backend.get("k", None, None).await.unwrap();
+    tokio::time::sleep(LATE).await;
+    while got.body.next().await.unwrap().is_ok() {}
+    assert!(backend.health().is_up(Instant::now()), "it lay here broken off");
+    cut();
+    let mut got = backend.get("k", None, None).await.unwrap();
+    while got.body.next().await.unwrap().is_ok() {}
+    assert!(!backend.health().is_readable(Instant::now()));
+}
+
+#[tokio::test]
+async fn a_probe_without_an_answer_fails_both_sides() {
+    let server = FaultyBackend::start().await.unwrap();
+    let breaker =
+        BreakerConfig { threshold: 2, open_for: Duration::from_millis(1), ..BreakerConfig::default() };
+    let set = BackendSet::new(HttpPool::default(), Meters::none(), breaker);
+    set.rebuild(vec![server.spec(1, "b1")]);
+    let backend = set.get(BackendId(1)).unwrap();
+    (0..2).for_each(|_| backend.given_up());
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    server.inject(Rule::new(Fault::Hang));
+    for _ in 0..2 {
+        assert!(backend.health().is_readable(Instant::now()));
+        backend.probe().await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!backend.health().is_readable(Instant::now()));
 }
 
 #[tokio::test]

@@ -230,30 +230,22 @@ impl Caller {
         (key, version): (&str, Option<VersionRef>),
         want: Want,
     ) -> Result<Located, Failure> {
-        let (range, part, of_version) = match want {
-            Want::All => (None, None, None),
-            Want::Range(start, end) => (Some((start, end)), None, None),
-            Want::Part(number) => (None, Some(u32::from(number)), None),
-            Want::Of(version, start, end) => (Some((start, end)), None, Some(version)),
-        };
-        let locate = v1::Locate {
-            bucket: bucket.0,
-            key: key.to_owned(),
-            range_start: range.map(|(start, _)| start),
-            range_end: range.map(|(_, end)| end),
-            part,
-            of_version: of_version.map(convert::version_bytes).unwrap_or_default(),
-            version_id: version_ref(version),
-        };
-        match self.call(0, false, Call::Locate(locate), self.call_patience, BUSY_PATIENCE).await? {
-            Outcome::Located(located) => located_of(located).ok_or(Failure::Unknown),
-            Outcome::MarkerFound(v1::MarkerFound { version_id, modified_us }) => Err(Failure::Marker {
-                version_id,
-                modified: Timestamp(modified_us),
-                named: version.is_some(),
-            }),
-            _ => Err(Failure::Unknown),
-        }
+        let locate = locate_to_wire(bucket, (key, version), want);
+        let called = self.call(0, false, Call::Locate(locate), self.call_patience, BUSY_PATIENCE).await;
+        located_in(called?, version.is_some())
+    }
+
+    /// [`Self::locate`] for a reader that has had some of the bytes ([`Want::Of`]): nobody else can go on in its place, so it
+    /// waits as a Commit does, and an open breaker does not stop it.
+    pub(crate) async fn locate_further(
+        &self,
+        bucket: BucketId,
+        key: &str,
+        want: Want,
+    ) -> Result<Located, Failure> {
+        let locate = Call::Locate(locate_to_wire(bucket, (key, None), want));
+        let called = self.insist(0, false, locate, self.commit_patience, self.commit_patience).await;
+        located_in(called?, false)
     }
 
     /// The refusal of a control plane of before a call, by whatever code it has for what it cannot read: nothing was
@@ -361,5 +353,34 @@ impl Caller {
             bulk,
             call: Some(call),
         }
+    }
+}
+
+fn locate_to_wire(bucket: BucketId, (key, version): (&str, Option<VersionRef>), want: Want) -> v1::Locate {
+    let (range, part, of_version) = match want {
+        Want::All => (None, None, None),
+        Want::Range(start, end) => (Some((start, end)), None, None),
+        Want::Part(number) => (None, Some(u32::from(number)), None),
+        Want::Of(version, start, end) => (Some((start, end)), None, Some(version)),
+    };
+    v1::Locate {
+        bucket: bucket.0,
+        key: key.to_owned(),
+        range_start: range.map(|(start, _)| start),
+        range_end: range.map(|(_, end)| end),
+        part,
+        of_version: of_version.map(convert::version_bytes).unwrap_or_default(),
+        version_id: version_ref(version),
+    }
+}
+
+/// `named`: whether the version was asked for by its id.
+fn located_in(outcome: Outcome, named: bool) -> Result<Located, Failure> {
+    match outcome {
+        Outcome::Located(located) => located_of(located).ok_or(Failure::Unknown),
+        Outcome::MarkerFound(v1::MarkerFound { version_id, modified_us }) => {
+            Err(Failure::Marker { version_id, modified: Timestamp(modified_us), named })
+        }
+        _ => Err(Failure::Unknown),
     }
 }

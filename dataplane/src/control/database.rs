@@ -2,7 +2,7 @@
 //!
 //! Invariants: only a probe opens it, so that what one caller was refused never takes the database from all; any
 //! outcome that the database decided closes it; calls before the body neither start nor go on while it is open, and calls that
-//! end a write always do, since nobody else can end it.
+//! end a write, or go on with a read that has given bytes, always do, since nobody else can.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -62,6 +62,18 @@ impl Database {
     pub(super) async fn opened(&self) {
         // The sender lives as long as `self`.
         let _ = self.open.subscribe().wait_for(|open| *open).await;
+    }
+
+    /// Returns when it is known whether the database answers: at once, or when the probes that follow a suspicion have found
+    /// out.
+    pub(crate) async fn settled(&self) {
+        let mut open = self.open.subscribe();
+        while !*open.borrow_and_update() && self.suspected.load(Ordering::Relaxed) {
+            // Each probe tells of its end here, also one that changes nothing. The sender lives as long as `self`.
+            if open.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// A call was decided, whatever the outcome: the database answers.
@@ -209,6 +221,23 @@ mod tests {
         assert!(!database.is_open() && !database.is_due(true, now));
         (0..3).for_each(|_| database.probed(false, now, 1.0));
         assert!(!database.is_open(), "it counts anew");
+    }
+
+    #[tokio::test]
+    async fn a_suspicion_is_settled_by_probes() {
+        let (database, now) = (Database::default(), Instant::now());
+        database.settled().await;
+        for worked in [false, true] {
+            database.suspect();
+            let mut settled = Box::pin(database.settled());
+            assert!(futures::poll!(&mut settled).is_pending(), "nothing was tried yet");
+            database.probed(false, now, 1.0);
+            assert!(futures::poll!(&mut settled).is_pending(), "one probe says little");
+            (0..3).for_each(|_| database.probed(worked, now, 1.0));
+            settled.await;
+            assert_ne!(database.is_open(), worked);
+            database.probed(true, now, 1.0);
+        }
     }
 
     #[tokio::test]

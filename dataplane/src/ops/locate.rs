@@ -26,8 +26,9 @@ pub(super) async fn locate<T: Sync>(
     locate_or(plane, req, caller, named, want, faults::of_failure).await
 }
 
-/// [`locate`] for those who read objects: while the database is away, from what is known without it. `gone`: a version
-/// that was located before and has no blobs any more.
+/// [`locate`] for those who read objects: while the database is away, from what is known without it. A control plane gives up
+/// sooner than probes have found out: then it is waited for them. `gone`: a version that was located before and has no blobs
+/// any more.
 pub(super) async fn locate_to_read<T: Sync>(
     plane: &Arc<Plane>,
     req: &S3Request<T>,
@@ -37,14 +38,21 @@ pub(super) async fn locate_to_read<T: Sync>(
 ) -> S3Result<Arc<Located>> {
     let database = plane.control.database();
     let degraded::Asked { bucket, key, version, want, gone: _ } = asked;
-    if !database.is_open() {
-        match look_up(plane, caller, (bucket, key, version), want).await {
+    let mut again = None;
+    while !database.is_open() {
+        let asks = again.as_ref().unwrap_or(caller);
+        let failure = match look_up(plane, asks, (bucket, key, version), want).await {
             Ok(located) => return Ok(located),
-            Err(failure) if !(is_away(&failure) && database.is_open()) => {
-                return Err(unread(plane, req, (bucket, key), failure));
-            }
-            Err(_) => {}
+            Err(failure) => failure,
+        };
+        let settled = tokio::time::timeout(plane.config.timeouts.call.get(), database.settled());
+        let is_known =
+            is_away(&failure) && (database.is_open() || (again.is_none() && settled.await.is_ok()));
+        if !is_known {
+            return Err(unread(plane, req, (bucket, key), failure));
         }
+        // It is away, or it answers, and is asked once more.
+        again = Some(caller.anew());
     }
     degraded::locate(plane, req, asked, operation).await
 }

@@ -2,14 +2,15 @@
 //! a pause of a backend's first byte between any two.
 //!
 //! Invariants: one extent ahead at most, and not before it is needed soon: what was opened and not read holds a
-//! connection and what the kernel buffers of it. It is driven by the reader's own polls, and goes with it. An opening
-//! that fails is forgotten: the reader asks again when it is there, and it alone decides.
+//! connection and what the kernel buffers of it. It is a task of its own, so that a client that pauses is not taken for a
+//! backend that is slow, and it goes with its reader. An opening that fails is forgotten: the reader asks again when it is
+//! there, and it alone decides.
 
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
+
+use s3o_runtime::Shutdown;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::extent::{Opened, Opener, ReadError};
 use crate::control::LocatedExtent;
@@ -22,27 +23,30 @@ const SLACK: u32 = 2;
 /// early is early enough).
 const USUAL_FIRST_BYTE: Duration = Duration::from_millis(100);
 
-type Opening = Pin<Box<dyn Future<Output = Result<Opened, ReadError>> + Send>>;
+/// `None`: it was cut by a shutdown.
+type Opening = AbortOnDropHandle<Option<Result<Opened, ReadError>>>;
 
 /// What is opened ahead, if anything.
 #[derive(Default)]
 pub(super) enum Ahead {
     #[default]
     Nothing,
-    Opening(u64, Opening),
-    Opened(Box<Opened>),
-    /// It failed; it is not tried again before it is needed.
-    Failed(u64),
+    /// The extent at this offset; perhaps it has failed, and is not tried again before it is needed.
+    Begun(u64, Opening),
 }
 
 impl Ahead {
     /// Whether something was begun for the extent at `at`.
     pub(super) fn is_for(&self, at: u64) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Opening(of, _) | Self::Failed(of) => *of == at,
-            Self::Opened(opened) => opened.at == at,
-        }
+        matches!(self, Self::Begun(of, _) if *of == at)
+    }
+
+    fn spawn(
+        shutdown: &Shutdown,
+        at: u64,
+        opening: impl Future<Output = Result<Opened, ReadError>> + Send + 'static,
+    ) -> Self {
+        Self::Begun(at, AbortOnDropHandle::new(shutdown.spawn(opening)))
     }
 
     /// Begins with the extent at `at`, in the place of whatever was begun before.
@@ -52,25 +56,9 @@ impl Ahead {
         known: &Arc<[LocatedExtent]>,
         (at, end): (u64, u64),
     ) {
-        let (opener, known) = (Arc::clone(opener), Arc::clone(known));
-        *self = Self::Opening(at, Box::pin(async move { opener.open(&known, (at, end), None).await }));
-    }
-
-    /// `wanted`, and what is opened goes on meanwhile.
-    pub(super) async fn beside<T>(&mut self, wanted: impl Future<Output = T>) -> T {
-        let mut wanted = std::pin::pin!(wanted);
-        poll_fn(|context| {
-            if let Self::Opening(at, opening) = self
-                && let Poll::Ready(outcome) = opening.as_mut().poll(context)
-            {
-                *self = match outcome {
-                    Ok(opened) => Self::Opened(Box::new(opened)),
-                    Err(_) => Self::Failed(*at),
-                };
-            }
-            wanted.as_mut().poll(context)
-        })
-        .await
+        let (own, known) = (Arc::clone(opener), Arc::clone(known));
+        let opening = async move { own.open(&known, (at, end), None).await };
+        *self = Self::spawn(&opener.plane.shutdown, at, opening);
     }
 
     /// The extent at `at`, if it was opened, or as soon as it is.
@@ -79,9 +67,8 @@ impl Ahead {
             return None;
         }
         match std::mem::take(self) {
-            Self::Opening(_, opening) => opening.await.ok(),
-            Self::Opened(opened) => Some(*opened),
-            Self::Nothing | Self::Failed(_) => None,
+            Self::Begun(_, opening) => opening.await.ok().flatten()?.ok(),
+            Self::Nothing => None,
         }
     }
 }
@@ -146,14 +133,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_wanted_is_not_held_up_by_what_is_opened() {
-        let mut ahead = Ahead::Opening(7, Box::pin(std::future::pending()));
-        assert_eq!(ahead.beside(async { 1 }).await, 1);
+    async fn what_is_opened_goes_on_while_nobody_asks_for_it() {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let opening = async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            tell.send(()).expect("it is waited for");
+            Err(ReadError::Gone)
+        };
+        let mut ahead = Ahead::spawn(&Shutdown::new(), 7, opening);
+        told.await.expect("it went on by its own wakes");
         assert!(ahead.is_for(7) && !ahead.is_for(8));
-        assert!(ahead.take(8).await.is_none());
-        let mut ahead = Ahead::Opening(7, Box::pin(async { Err(ReadError::Gone) }));
-        assert_eq!(ahead.beside(async { 1 }).await, 1);
-        assert!(matches!(ahead, Ahead::Failed(7)));
-        assert!(ahead.take(7).await.is_none() && !ahead.is_for(7));
+        assert!(ahead.take(8).await.is_none(), "another one is not what was begun");
+        assert!(ahead.take(7).await.is_none() && !ahead.is_for(7), "it failed, and is forgotten");
+    }
+
+    #[tokio::test]
+    async fn what_is_opened_goes_with_its_reader() {
+        let (held, told) = tokio::sync::oneshot::channel::<()>();
+        let opening = async move {
+            let _held = held;
+            std::future::pending().await
+        };
+        drop(Ahead::spawn(&Shutdown::new(), 7, opening));
+        assert!(told.await.is_err(), "the task was dropped");
     }
 }

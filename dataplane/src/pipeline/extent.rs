@@ -4,6 +4,7 @@
 //! from one that cannot be read now. Nothing is kept between two openings but what the reader passes in: so the next
 //! extent can be opened while the one before it is read.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,10 @@ use crate::plane::Plane;
 
 /// The pause before the same copy is tried again.
 const SAME_COPY_PAUSE: Duration = Duration::from_millis(200);
+/// How long a copy is waited for while there is another one to be read. Clouds begin within a second also under load, and
+/// clients give up after a minute or much less: the whole limit (`timeouts.backend_response`) is for who comes last. Above
+/// [`s3o_backend::STOOD_STILL`], so that it counts against the backend.
+const NEXT_COPY_AFTER: Duration = Duration::from_secs(5);
 /// How quickly all copies must have failed for them to be asked once more.
 const WORTH_ANOTHER_ROUND: Duration = Duration::from_secs(1);
 
@@ -94,7 +99,7 @@ impl Opener {
         Ok(Opened { body, copy, extent, at, until, located })
     }
 
-    /// One round over the copies.
+    /// One round over the copies. Those that did not answer in time are asked again when all others have failed.
     async fn ask(
         &self,
         extent: &LocatedExtent,
@@ -102,36 +107,66 @@ impl Opener {
         (at, until): (u64, u64),
         failed: Option<&LocatedCopy>,
     ) -> Result<(DownloadBody, LocatedCopy), ReadError> {
-        let mut gone = 0;
-        for (n, copy) in copies.iter().enumerate() {
+        let (mut gone, mut lacking) = (0, Vec::new());
+        // A copy to ask, and behind it those that may be asked in its place.
+        let mut turns: VecDeque<_> = (0..copies.len()).map(|n| &copies[n..]).collect();
+        while let Some(turn) = turns.pop_front() {
+            let Some((copy, others)) = turn.split_first() else { continue };
             if failed.is_some_and(|failed| same(failed, copy)) {
                 tokio::time::sleep(SAME_COPY_PAUSE).await;
             }
-            match first_of(&self.plane, &copies[n..], extent, at, until).await {
-                Ok((body, copy)) => return Ok((body, copy.clone())),
-                Err(error) => {
-                    gone += usize::from(error.kind == BackendErrorKind::NotFound);
-                    tracing::warn!(backend = copy.backend.0, key = copy.storage_key, %error, "a copy cannot be read");
+            let now = Instant::now();
+            let has_other = others.iter().any(|other| is_readable(&self.plane, other, now));
+            let answer = Box::pin(first_of(&self.plane, turn, failed, (extent, at, until)));
+            let error = match within(has_other.then_some(NEXT_COPY_AFTER), answer).await {
+                Ok((body, copy)) => {
+                    lacking.into_iter().for_each(|copy| self.report(copy));
+                    return Ok((body, copy.clone()));
                 }
+                Err(error) => error,
+            };
+            tracing::warn!(backend = copy.backend.0, key = copy.storage_key, %error, "a copy cannot be read");
+            match error.kind {
+                BackendErrorKind::Timeout if has_other => turns.push_back(std::slice::from_ref(copy)),
+                BackendErrorKind::NotFound | BackendErrorKind::Mismatch => {
+                    gone += usize::from(error.kind == BackendErrorKind::NotFound);
+                    lacking.push(copy);
+                }
+                _ => {}
             }
         }
         // All copies must say so, those that this release cannot read included.
         Err(if gone == extent.copies.len() && gone > 0 { ReadError::Gone } else { ReadError::Unavailable })
     }
 
-    /// The next extents of the same version, which may have been replaced meanwhile: then they are there for as
-    /// long as displaced blobs are.
-    async fn locate(&self, at: u64, end: u64) -> Result<Arc<[LocatedExtent]>, ReadError> {
+    /// A worker is told of a copy that is not what its row says, once; until it has looked, other copies are read first.
+    pub(super) fn report(&self, copy: &LocatedCopy) {
+        let Self { plane, source, version } = self;
+        if !plane.suspects.note(copy, Instant::now()) {
+            return;
+        }
+        let (source, version) = (source.clone(), *version);
+        plane.shutdown.spawn(async move {
+            let Source { caller, bucket, key } = source;
+            if let Err(failure) = caller.anew().report_corruption(bucket, &key, version).await {
+                tracing::warn!(?failure, key, "a bad copy could not be told of");
+            }
+        });
+    }
+
+    /// Extents of the same version, which may have been replaced meanwhile: then they are there for as long as displaced
+    /// blobs are.
+    pub(super) async fn locate(&self, at: u64, end: u64) -> Result<Arc<[LocatedExtent]>, ReadError> {
         let Source { caller, bucket, key } = &self.source;
         let want = Want::Of(self.version, at, end);
-        match caller.anew().locate(*bucket, (key, None), want).await {
+        match caller.anew().locate_further(*bucket, key, want).await {
             Ok(located) if located.version == self.version => Ok(located.extents.into()),
             // Gone; or a control plane of before this call answers with the current version, whichever that is.
             Ok(_) | Err(Failure::Refused { code: ErrorCode::NoSuchKey, .. } | Failure::Marker { .. }) => {
                 Err(ReadError::Gone)
             }
             Err(failure) => {
-                tracing::warn!(?failure, at, "the next extents cannot be located");
+                tracing::warn!(?failure, at, "the extents cannot be located");
                 Err(ReadError::Unavailable)
             }
         }
@@ -145,7 +180,7 @@ impl Opener {
             extent.copies.iter().filter(|copy| copy.encoding.is_plain()).cloned().collect();
         copies.sort_by_cached_key(|copy| {
             let backend = self.plane.backends.get(copy.backend);
-            let is_up = backend.as_ref().is_some_and(|backend| backend.health().is_readable(now));
+            let is_up = is_readable(&self.plane, copy, now);
             let latency = backend.and_then(|backend| backend.health().latency()).unwrap_or_default();
             let has_failed = failed.is_some_and(|failed| same(failed, copy));
             let is_suspect = self.plane.suspects.contains(copy, now);
@@ -182,6 +217,23 @@ pub(super) async fn get(
     Ok(got.body)
 }
 
-fn same(a: &LocatedCopy, b: &LocatedCopy) -> bool {
+/// `answer`, if it comes within the limit, where there is one.
+async fn within<T>(
+    limit: Option<Duration>,
+    answer: impl Future<Output = Result<T, BackendError>>,
+) -> Result<T, BackendError> {
+    let Some(limit) = limit else { return answer.await };
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+        let message = format!("no answer within {} s, and there is another copy", limit.as_secs());
+        Err(BackendError::new(BackendErrorKind::Timeout, Certainty::NotSent, message))
+    })
+}
+
+/// Whether the copy's backend is up, as readers see it.
+pub(super) fn is_readable(plane: &Plane, copy: &LocatedCopy, now: Instant) -> bool {
+    plane.backends.get(copy.backend).is_some_and(|backend| backend.health().is_readable(now))
+}
+
+pub(super) fn same(a: &LocatedCopy, b: &LocatedCopy) -> bool {
     a.backend == b.backend && a.storage_key == b.storage_key
 }

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::{Either, select};
-use s3o_backend::{BackendError, BackendErrorKind, Certainty, DownloadBody};
+use s3o_backend::{BackendError, BackendErrorKind, Certainty, DownloadBody, STOOD_STILL};
 
-use super::extent::get;
+use super::extent::{get, is_readable, same};
 use crate::control::{LocatedCopy, LocatedExtent};
 use crate::plane::Plane;
 
@@ -51,18 +51,17 @@ impl HedgeBudget {
 }
 
 /// Bytes `at..until` of the object from the first of `copies`, or from the next one that can be read, and from which
-/// one. The error is the first one's.
+/// one; the one that has `failed` is nobody's rival. The error is the first one's.
 pub(super) async fn first_of<'a>(
     plane: &Plane,
     copies: &'a [LocatedCopy],
-    extent: &LocatedExtent,
-    at: u64,
-    until: u64,
+    failed: Option<&LocatedCopy>,
+    (extent, at, until): (&LocatedExtent, u64, u64),
 ) -> Result<(DownloadBody, &'a LocatedCopy), BackendError> {
     let Some((first, others)) = copies.split_first() else {
         return Err(BackendError::new(BackendErrorKind::NotFound, Certainty::NotSent, "no copy"));
     };
-    let rival = if plane.hedges.earn() { rival(plane, first, others) } else { None };
+    let rival = if plane.hedges.earn() { rival(plane, first, others, failed) } else { None };
     match rival {
         None => get(plane, first, extent, at, until).await.map(|body| (body, first)),
         Some((second, patience)) => {
@@ -76,12 +75,14 @@ fn rival<'a>(
     plane: &Plane,
     first: &LocatedCopy,
     others: &'a [LocatedCopy],
+    failed: Option<&LocatedCopy>,
 ) -> Option<(&'a LocatedCopy, Duration)> {
     let patience = plane.backends.get(first.backend)?.health().p95()?.max(LEAST_PATIENCE);
     let now = Instant::now();
     let is_good = |copy: &&LocatedCopy| {
-        let backend = plane.backends.get(copy.backend);
-        copy.uncertain <= first.uncertain && backend.is_some_and(|backend| backend.health().is_readable(now))
+        let has_failed = failed.is_some_and(|failed| same(failed, copy));
+        let is_bad = has_failed || plane.suspects.contains(copy, now);
+        copy.uncertain <= first.uncertain && !is_bad && is_readable(plane, copy, now)
     };
     others.iter().find(is_good).map(|second| (second, patience))
 }
@@ -106,9 +107,13 @@ async fn race<'a>(
     let (outcome, answer) = match select(slow, rival).await {
         Either::Left((Ok(body), _)) => ("first", Ok((body, first))),
         Either::Right((Ok(body), _)) => {
-            // Without it only quick answers would be counted, and every backend would seem quicker and quicker.
-            if let Some(backend) = plane.backends.get(first.backend) {
-                backend.health().answered_in(started.elapsed());
+            // Without it only quick answers would be counted, and every backend would seem quicker and quicker. What is given up
+            // after long is counted by that.
+            let waited = started.elapsed();
+            if waited < STOOD_STILL
+                && let Some(backend) = plane.backends.get(first.backend)
+            {
+                backend.health().answered_in(waited);
             }
             ("second", Ok((body, second)))
         }

@@ -17,6 +17,7 @@ pub(crate) mod put;
 pub(crate) mod read;
 pub(crate) mod replay;
 mod send;
+mod setbacks;
 pub(crate) mod suspects;
 mod target;
 mod verify;

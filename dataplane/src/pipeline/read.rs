@@ -2,7 +2,8 @@
 //!
 //! Invariants: all bytes are of the one version that was located; the stream ends without an error
 //! only after exactly the bytes that were asked for. A copy that breaks off is replaced by another at
-//! the offset reached. Of an extent that is read whole the last chunk leaves only when all of it is what was written.
+//! the offset reached, and when none is left, it is asked where the version is by now. Of an extent that is read whole the
+//! last chunk leaves only when all of it is what was written.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,6 +15,7 @@ use s3o_backend::DownloadBody;
 use super::ahead::{Ahead, Pace};
 use super::body::ByteStream;
 use super::extent::{Opened, Opener, covering};
+use super::setbacks::{ENOUGH, Setbacks};
 use super::verify::{ExtentCheck, Wrong};
 use super::{BoxError, audit};
 use crate::control::{Located, LocatedCopy, LocatedExtent};
@@ -21,9 +23,6 @@ use crate::ops::range::Slice;
 use crate::plane::Plane;
 
 pub(crate) use super::extent::{ReadError, Source};
-
-/// Bytes after which earlier failures are forgotten: a long download may meet many.
-const FORGIVEN_AFTER: u64 = 8 * 1024 * 1024;
 
 /// Opens `slice` of a located version: the stream has its first answer from a backend.
 pub(crate) async fn open(
@@ -80,8 +79,9 @@ struct Reader {
     ready: Option<Bytes>,
     /// The copy that failed last: tried last.
     failed: Option<LocatedCopy>,
-    failures: usize,
-    since_failure: u64,
+    setbacks: Setbacks,
+    /// Where the reader was when the version was located again.
+    located_again: Option<u64>,
     done: bool,
 }
 
@@ -97,8 +97,8 @@ impl Reader {
             check: None,
             ready: None,
             failed: None,
-            failures: 0,
-            since_failure: 0,
+            setbacks: Setbacks::default(),
+            located_again: None,
             done: false,
         }
     }
@@ -111,17 +111,20 @@ impl Reader {
             if self.open.is_none()
                 && let Err(error) = self.connect().await
             {
+                if self.locate_again().await {
+                    continue;
+                }
                 self.done = true;
                 return Some(Err(format!("no copy gives byte {}: {error:?}", self.at).into()));
             }
             self.look_ahead();
             let Some(open) = &mut self.open else { continue };
-            match self.ahead.beside(open.body.next()).await {
+            match open.body.next().await {
                 Some(Ok(chunk)) => {
                     let length = chunk.len() as u64;
                     open.pace.read(length);
                     self.at += length;
-                    self.since_failure += length;
+                    self.setbacks.moved(length);
                     let is_last = self.at >= open.until;
                     let held_before = match &mut self.check {
                         Some(check) => check.take(chunk),
@@ -138,7 +141,7 @@ impl Reader {
                     let copy = open.copy.clone();
                     tracing::warn!(backend = copy.backend.0, at = self.at, ?error, "a copy broke off");
                     self.open = None;
-                    if !self.may_go_on(copy) {
+                    if !self.may_go_on(copy) && !self.locate_again().await {
                         self.done = true;
                         return Some(Err("every copy broke off".into()));
                     }
@@ -154,19 +157,21 @@ impl Reader {
         let Open { copy, until, .. } = self.open.take()?;
         let Some(check) = self.check.take() else {
             // The next extent has copies of its own.
-            self.failures = 0;
+            self.setbacks.is_through();
             return before.map(Ok);
         };
         let concluded = check.conclude();
         self.opener.plane.metrics.verified(concluded.is_ok());
         match concluded {
             Ok(last) => {
-                self.failures = 0;
+                self.setbacks.is_through();
                 self.ready = last;
                 before.or_else(|| self.ready.take()).map(Ok)
             }
             Err(Wrong { seen }) => {
-                self.is_wrong(&copy);
+                tracing::error!(backend = copy.backend.0, key = copy.storage_key, "a copy gave wrong bytes");
+                self.opener.report(&copy);
+                self.setbacks.was_wrong();
                 self.at = self.extent_before(until);
                 if !seen && before.is_none() && self.may_go_on(copy) {
                     return None;
@@ -183,32 +188,27 @@ impl Reader {
         extent.map_or(self.at, |extent| extent.offset)
     }
 
-    /// A worker is told of the copy, once; until it has looked, other copies are read first.
-    fn is_wrong(&self, copy: &LocatedCopy) {
-        tracing::error!(backend = copy.backend.0, key = copy.storage_key, "a copy gave wrong bytes");
-        let Opener { plane, source, version } = &*self.opener;
-        if !plane.suspects.note(copy, Instant::now()) {
-            return;
-        }
-        let (source, version) = (source.clone(), *version);
-        plane.shutdown.spawn(async move {
-            let Source { caller, bucket, key } = source;
-            if let Err(failure) = caller.anew().report_corruption(bucket, &key, version).await {
-                tracing::warn!(?failure, key, "wrong bytes could not be told of");
-            }
-        });
-    }
-
-    /// Counts a failure; each copy gets one more chance after all have failed.
+    /// Counts a failure.
     fn may_go_on(&mut self, copy: LocatedCopy) -> bool {
-        if self.since_failure >= FORGIVEN_AFTER {
-            self.failures = 0;
-        }
-        self.since_failure = 0;
-        self.failures += 1;
         self.failed = Some(copy);
         let copies = covering(&self.extents, self.at).map_or(0, |extent| extent.copies.len());
-        self.failures <= copies
+        self.setbacks.may_go_on(copies)
+    }
+
+    /// Nothing gives bytes of what was known: a copy may have been moved since, and its old blob be deleted. Says whether
+    /// there is something to go on with. Again only after some progress.
+    async fn locate_again(&mut self) -> bool {
+        if self.located_again.is_some_and(|before| self.at < before.saturating_add(ENOUGH)) {
+            return false;
+        }
+        self.located_again = Some(self.at);
+        let Ok(extents) = self.opener.locate(self.at, self.end).await else { return false };
+        let is_there = covering(&extents, self.at).is_some();
+        if is_there {
+            self.extents = extents;
+            self.setbacks.begin_anew();
+        }
+        is_there
     }
 
     /// What was opened ahead, else whichever copy of the current extent answers.

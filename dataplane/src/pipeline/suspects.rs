@@ -1,4 +1,4 @@
-//! Copies that gave wrong bytes a moment ago: read last until a worker has looked at them.
+//! Copies that gave wrong bytes a moment ago, or that were not there: read last until a worker has looked at them.
 //!
 //! Invariants: it never decides which bytes are right, only who is asked first; it is bounded, and a copy is told of once
 //! in its time, however many readers meet it.
@@ -26,19 +26,20 @@ pub(crate) struct Suspects {
 }
 
 impl Suspects {
-    /// Notes a copy. Says whether that is new.
+    /// Notes a copy. Says whether that is new. With no place left it is not: the next reader that has one tells of it.
     pub(super) fn note(&self, copy: &LocatedCopy, now: Instant) -> bool {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         noted.retain(|_, at| now.duration_since(*at) < REMEMBERED);
         let is_new = !noted.contains_key(&(copy.backend, copy.storage_key.clone()));
-        if is_new && noted.len() < MOST {
+        let has_place = is_new && noted.len() < MOST;
+        if has_place {
             noted.insert((copy.backend, copy.storage_key.clone()), now);
         }
         self.count.store(noted.len(), Ordering::Relaxed);
-        is_new
+        has_place
     }
 
-    /// Whether a copy gave wrong bytes a moment ago.
+    /// Whether a copy was noted a moment ago.
     pub(super) fn contains(&self, copy: &LocatedCopy, now: Instant) -> bool {
         if self.count.load(Ordering::Relaxed) == 0 {
             return false;
@@ -76,9 +77,8 @@ mod tests {
         let later = now + REMEMBERED;
         assert!(!suspects.contains(&copy(1), later));
         assert!(suspects.note(&copy(1), later));
-        for n in 0..2 * MOST {
-            suspects.note(&copy(n), later);
-        }
+        let told = (0..2 * MOST).filter(|n| suspects.note(&copy(*n), later)).count();
         assert_eq!(suspects.noted.lock().expect("whole").len(), MOST);
+        assert_eq!(told, MOST - 1, "what cannot be remembered is not told of again and again");
     }
 }

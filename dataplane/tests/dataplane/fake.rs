@@ -56,6 +56,12 @@ pub struct Model {
     pub degraded_reads: i32,
     /// Nothing is decided: every call gets "briefly unable".
     pub is_away: bool,
+    /// So it will be after the next Locate.
+    pub leaves: bool,
+    /// Extents that one Locate brings, at most.
+    pub window: Option<usize>,
+    /// Where versions are by now, for who asks for more of one.
+    pub moved: HashMap<String, v1::Located>,
     /// The ways down.
     pub sessions: Vec<tokio::sync::mpsc::UnboundedSender<v1::SessionDown>>,
     next: u64,
@@ -140,12 +146,24 @@ impl Model {
                 let version = VersionId::from_uuid(uuid::Uuid::from_slice(&version).unwrap());
                 Outcome::Retargeted(v1::Retargeted { target: Some(target(&intent.key, version, backend)) })
             }
-            Call::Locate(locate) => match self.objects.get(&locate.key) {
-                Some(located) => Outcome::Located(located.clone()),
-                None => refused(ErrorCode::NoSuchKey),
-            },
+            Call::Locate(locate) => self.locate(locate),
             _ => unreachable!(),
         }
+    }
+
+    fn locate(&mut self, locate: &v1::Locate) -> Outcome {
+        let moved = self.moved.get(&locate.key).filter(|_| !locate.of_version.is_empty());
+        let Some(located) = moved.or_else(|| self.objects.get(&locate.key)) else {
+            return refused(ErrorCode::NoSuchKey);
+        };
+        let mut located = located.clone();
+        if let Some(window) = self.window {
+            let start = locate.range_start.unwrap_or_default();
+            located.extents.retain(|extent| extent.offset + extent.size > start);
+            located.extents.truncate(window);
+        }
+        self.is_away |= std::mem::take(&mut self.leaves);
+        Outcome::Located(located)
     }
 
     fn set_tags(&mut self, set: &v1::SetTags) -> Outcome {

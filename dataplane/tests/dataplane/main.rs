@@ -8,4 +8,5 @@ mod s3_degraded;
 mod s3_fanout;
 mod s3_integrity;
 mod s3_objects;
+mod s3_reads;
 mod s3_tagging;
