@@ -205,10 +205,9 @@ pub fn need(copies: &[(CopyRow, BackendState)], factor: u16, standing: &Standing
     if counted < factor {
         return Need::Copies(factor - counted);
     }
-    let spare: Vec<&(CopyRow, BackendState)> = copies
-        .iter()
-        .filter(|(copy, _)| copy.state != CopyState::Uncertain && others(copies, copy) >= factor)
-        .collect();
+    // An uncertain one too: it is no reason to keep more than is wanted, and a drain would never end.
+    let spare: Vec<&(CopyRow, BackendState)> =
+        copies.iter().filter(|(copy, _)| others(copies, copy) >= factor).collect();
     if spare.is_empty() {
         return Need::Nothing;
     }
@@ -233,10 +232,12 @@ pub fn others(copies: &[(CopyRow, BackendState)], but: &CopyRow) -> u16 {
     u16::try_from(rest.count()).unwrap_or(u16::MAX)
 }
 
-/// What goes first: what is of no use, what is being drained, what is broken, what is on the fullest backend.
-fn rank(copy: &CopyRow, state: BackendState, standing: &Standing) -> (bool, bool, bool, usize) {
+/// What goes first: what is of no use, what is in doubt, what is being drained, what is broken, what is on the fullest
+/// backend.
+fn rank(copy: &CopyRow, state: BackendState, standing: &Standing) -> (bool, bool, bool, bool, usize) {
     let place = standing.fullest_first.iter().position(|id| *id == copy.backend);
     (
+        copy.state.readable(),
         copy.state == CopyState::Verified,
         state == BackendState::Active,
         !standing.unhealthy.contains(&copy.backend),
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_no_use_goes_first_then_drained_then_broken_then_fullest() {
+    fn what_is_of_no_use_goes_first_then_doubtful_then_drained_then_broken_then_fullest() {
         let standing = Standing {
             unhealthy: vec![BackendId(4)],
             silent: vec![],
@@ -304,13 +305,14 @@ mod tests {
         };
         let mut copies = good(&[1, 2, 3, 4]);
         copies.push((copy(5, CopyState::Verified), DRAINING));
+        copies.push((copy(7, CopyState::Uncertain), ACTIVE));
         copies.push((copy(6, CopyState::Missing), ACTIVE));
         let mut gone = Vec::new();
         while let Some(id) = victim(need(&copies, 2, &standing)) {
             gone.push(id);
             copies.retain(|(copy, _)| copy.backend.0 != id);
         }
-        assert_eq!(gone, [6, 5, 4, 2]);
+        assert_eq!(gone, [6, 7, 5, 4, 2]);
         assert_eq!(need(&copies, 2, &standing), Need::Nothing);
     }
 
@@ -328,6 +330,40 @@ mod tests {
         assert_eq!(need(&good(&[1, 2, 3]), 2, &silent(&[2, 3])), Need::Later);
         assert_eq!(victim(need(&good(&[1, 2, 3]), 2, &silent(&[3]))), Some(3));
         assert_eq!(need(&good(&[1, 2]), 2, &silent(&[2])), Need::Nothing);
+    }
+
+    /// Imported, or attached by reconcile: nobody has read it yet.
+    #[test]
+    fn an_uncertain_copy_goes_when_enough_good_ones_answer() {
+        let standing = Standing::default();
+        let with = |state: BackendState, others: &[i32]| {
+            let mut copies = good(others);
+            copies.push((copy(9, CopyState::Uncertain), state));
+            copies
+        };
+        for state in [ACTIVE, DRAINING] {
+            assert_eq!(need(&with(state, &[]), 1, &standing), Need::Copies(1), "{state:?}: the only one");
+            assert_eq!(
+                need(&with(state, &[1]), 2, &standing),
+                Need::Copies(1),
+                "{state:?}: it counts for none"
+            );
+            assert_eq!(victim(need(&with(state, &[1, 2]), 2, &standing)), Some(9), "{state:?}: one too many");
+            let silent = Standing { silent: vec![BackendId(2)], ..Standing::default() };
+            assert_eq!(
+                need(&with(state, &[1, 2]), 2, &silent),
+                Need::Later,
+                "{state:?}: others do not answer"
+            );
+            let broken = Standing { unhealthy: vec![BackendId(2)], ..Standing::default() };
+            assert_eq!(
+                need(&with(state, &[1, 2]), 2, &broken),
+                Need::Copies(1),
+                "{state:?}: others are lost"
+            );
+        }
+        let two = [(copy(1, CopyState::Uncertain), DRAINING), (copy(2, CopyState::Uncertain), ACTIVE)];
+        assert_eq!(need(&two, 1, &standing), Need::Copies(1), "neither stands in for the other");
     }
 
     #[test]

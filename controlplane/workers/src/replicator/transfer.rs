@@ -135,7 +135,8 @@ impl Transfer {
         };
         let (copy, from) = (source.copy.clone(), source.backend.name().to_owned());
         let known = digest_of(extent);
-        match self.send(page, source, &target, known).await {
+        let readable = extent.copies.iter().filter(|(copy, _)| copy.state.readable());
+        match self.send(page, source, &target, (known, readable.count() == 1)).await {
             Sent::Stored(stored) => {
                 let row = self.commit(op, page, intent, stored, &copy).await?;
                 report(op, &row, &from, &self.checker.name(row.backend));
@@ -229,7 +230,14 @@ impl Transfer {
         Ok((intent, target))
     }
 
-    async fn send(&self, page: &CopiesPage, source: Source, target: &Target, known: Option<Digest>) -> Sent {
+    /// `alone`: no other copy could contradict the source, so that its bytes are taken at its word.
+    async fn send(
+        &self,
+        page: &CopiesPage,
+        source: Source,
+        target: &Target,
+        (known, alone): (Option<Digest>, bool),
+    ) -> Sent {
         let backend = match self.at_place(target) {
             Ok(backend) => backend,
             Err(why) => return not_sent(why),
@@ -244,7 +252,8 @@ impl Transfer {
             Err(error) => return not_sent(error.to_string()),
         };
         let mut expected = expected(page, &copy, known, from.etag_proof());
-        expected.keep = vouches(&expected).then_some(known.map_or(self.keep, |known| known.kind()));
+        expected.keep =
+            (alone || vouches(&expected)).then_some(known.map_or(self.keep, |known| known.kind()));
         let (guard, verdict) = Guard::new(got.body, expected);
         let (key, watch) = (&target.storage_key, UploadWatch::new());
         let put = backend.put_watched(key, copy.stored_size, headers, guard, None, &watch).await;
@@ -302,6 +311,7 @@ impl Transfer {
             backend_version: stored.backend_version.clone(),
             encoding: Encoding::default(),
             foreign_key: None,
+            digest: like.digest.or(stored.digest),
             ..like.clone()
         };
         let ended = FinishedTarget {

@@ -4,7 +4,7 @@ use s3o_core::intent::TargetEnd;
 use s3o_core::object::CopyState;
 use s3o_core::replication::{CopiesPage, CopyTask, ReplicationResult};
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
-use s3o_types::{BackendState, ErrorCode, Gen};
+use s3o_types::{BackendState, ErrorCode, Etag, Gen};
 
 use crate::copies::{CopiesState, copy, md5, page, storage_key};
 use crate::fakes::{Fixture, State, mark, row, spec};
@@ -71,6 +71,28 @@ async fn a_missing_copy_is_made_and_counted() {
     assert!(text.contains("s3o_replication_copies_created_total 1"), "{text}");
     assert!(text.contains("s3o_replication_pending 0"), "{text}");
     fixture.end().await;
+}
+
+/// What was imported from parts: its ETag says nothing of its bytes, and nothing else is known of them.
+#[tokio::test]
+async fn what_only_one_copy_has_is_taken_at_its_word_and_kept() {
+    for (readable, is_kept) in [(1, true), (2, false)] {
+        let (fixture, [one, two, three]) = fixture().await;
+        for server in [&one, &two] {
+            server.plant(&first(), BYTES);
+        }
+        let mut page = page(BYTES, 3, &[(1, ACTIVE), (2, ACTIVE)]);
+        page.object.etag = Etag::new("0123456789abcdef0123456789abcdef-2");
+        page.extents[0].copies[0].0.state = CopyState::Uncertain;
+        page.extents[0].copies[1].0.state =
+            if readable == 2 { CopyState::Uncertain } else { CopyState::Missing };
+        fixture.state().copies = CopiesState::waiting(CopyTask::Add, page, &[3]);
+        fixture.run("replicator").await;
+        assert_eq!(at(&three, &worker_key(0)).as_deref(), Some(BYTES), "{readable} readable");
+        let digest = fixture.state().copies.committed[0].copies[0].digest;
+        assert_eq!(digest.is_some(), is_kept, "{readable} readable");
+        fixture.end().await;
+    }
 }
 
 #[tokio::test]
