@@ -205,9 +205,17 @@ pub fn need(copies: &[(CopyRow, BackendState)], factor: u16, standing: &Standing
     if counted < factor {
         return Need::Copies(factor - counted);
     }
-    // An uncertain one too: it is no reason to keep more than is wanted, and a drain would never end.
-    let spare: Vec<&(CopyRow, BackendState)> =
-        copies.iter().filter(|(copy, _)| others(copies, copy) >= factor).collect();
+    let is_lost = |copy: &CopyRow| standing.unhealthy.contains(&copy.backend);
+    let there: Vec<(CopyRow, BackendState)> =
+        copies.iter().filter(|(copy, _)| !is_lost(copy)).cloned().collect();
+    // What a lost backend holds may be all that is left, should others be lost too, and so it waits until it is back; but not
+    // where it is drained, since it may never come. An uncertain copy is no reason to keep more than is wanted: a drain
+    // would never end.
+    let may_go = |copy: &CopyRow, state: BackendState| !is_lost(copy) || state != BackendState::Active;
+    let spare: Vec<&(CopyRow, BackendState)> = copies
+        .iter()
+        .filter(|(copy, state)| may_go(copy, *state) && others(&there, copy) >= factor)
+        .collect();
     if spare.is_empty() {
         return Need::Nothing;
     }
@@ -232,15 +240,13 @@ pub fn others(copies: &[(CopyRow, BackendState)], but: &CopyRow) -> u16 {
     u16::try_from(rest.count()).unwrap_or(u16::MAX)
 }
 
-/// What goes first: what is of no use, what is in doubt, what is being drained, what is broken, what is on the fullest
-/// backend.
-fn rank(copy: &CopyRow, state: BackendState, standing: &Standing) -> (bool, bool, bool, bool, usize) {
+/// What goes first: what is of no use, what is in doubt, what is being drained, what is on the fullest backend.
+fn rank(copy: &CopyRow, state: BackendState, standing: &Standing) -> (bool, bool, bool, usize) {
     let place = standing.fullest_first.iter().position(|id| *id == copy.backend);
     (
         copy.state.readable(),
         copy.state == CopyState::Verified,
         state == BackendState::Active,
-        !standing.unhealthy.contains(&copy.backend),
         place.unwrap_or(usize::MAX),
     )
 }
@@ -297,12 +303,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_no_use_goes_first_then_doubtful_then_drained_then_broken_then_fullest() {
-        let standing = Standing {
-            unhealthy: vec![BackendId(4)],
-            silent: vec![],
-            fullest_first: [2, 1, 3, 4, 5].map(BackendId).into(),
-        };
+    fn what_is_of_no_use_goes_first_then_doubtful_then_drained_then_fullest() {
+        let standing =
+            Standing { fullest_first: [2, 1, 3, 4, 5].map(BackendId).into(), ..Standing::default() };
         let mut copies = good(&[1, 2, 3, 4]);
         copies.push((copy(5, CopyState::Verified), DRAINING));
         copies.push((copy(7, CopyState::Uncertain), ACTIVE));
@@ -312,7 +315,7 @@ mod tests {
             gone.push(id);
             copies.retain(|(copy, _)| copy.backend.0 != id);
         }
-        assert_eq!(gone, [6, 7, 5, 4, 2]);
+        assert_eq!(gone, [6, 7, 5, 2, 1]);
         assert_eq!(need(&copies, 2, &standing), Need::Nothing);
     }
 
@@ -374,10 +377,25 @@ mod tests {
         }
         let draining = [(copy(1, CopyState::Verified), DRAINING)];
         assert_eq!(need(&draining, 1, &standing), Need::Copies(1));
-        // A broken one is let go only when others do.
-        let broken = Standing { unhealthy: vec![BackendId(1)], ..Standing::default() };
-        assert_eq!(victim(need(&good(&[1, 2]), 1, &broken)), Some(1));
-        assert_eq!(need(&good(&[1]), 1, &broken), Need::Copies(1));
+    }
+
+    #[test]
+    fn what_a_lost_backend_holds_stays_until_it_is_back() {
+        let lost =
+            Standing { unhealthy: vec![BackendId(1)], silent: vec![BackendId(1)], ..Standing::default() };
+        assert_eq!(need(&good(&[1]), 1, &lost), Need::Copies(1));
+        assert_eq!(need(&good(&[1, 2]), 1, &lost), Need::Nothing, "it was replaced");
+        assert_eq!(
+            victim(need(&good(&[1, 2, 3]), 1, &lost)),
+            Some(2),
+            "of those that are there one is too many"
+        );
+        let back = Standing { fullest_first: vec![BackendId(1), BackendId(2)], ..Standing::default() };
+        assert_eq!(victim(need(&good(&[1, 2]), 1, &back)), Some(1));
+        // Emptied while it is away: it may never come back.
+        let mut drained = good(&[2]);
+        drained.push((copy(1, CopyState::Verified), DRAINING));
+        assert_eq!(victim(need(&drained, 1, &lost)), Some(1));
     }
 
     #[test]
