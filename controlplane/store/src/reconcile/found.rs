@@ -9,14 +9,18 @@ use crate::ledger::STRAYS;
 use crate::pool::Pool;
 use crate::rows::{Cells, corrupt, fifteen_bits};
 
-/// A mark every ten minutes, and those that are older than twice the time that is asked for go. So do lost copies whose
-/// rows are gone.
+/// A mark every ten minutes; of those that are older than twice the time that is asked for, the first of each day stays. For
+/// ever: somebody else may ask for longer, and what is older than its time is known by the last mark before. Lost
+/// copies whose rows are gone go.
 const MARK: &str = "
     WITH gone AS (
         DELETE FROM lost_copies l WHERE NOT EXISTS (
             SELECT FROM copies c WHERE c.version = l.version AND c.extent = l.extent AND c.backend = l.backend)
     ), old AS (
-        DELETE FROM version_marks WHERE at < now() - 2 * $1::bigint * interval '1 microsecond' - interval '1 hour'
+        DELETE FROM version_marks m
+        WHERE m.at < now() - 2 * $1::bigint * interval '1 microsecond' - interval '1 hour'
+          AND EXISTS (SELECT FROM version_marks e
+                      WHERE e.at < m.at AND e.at >= date_trunc('day', m.at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')
     )
     INSERT INTO version_marks (at, sequence)
     SELECT now(), last_value FROM version_seq

@@ -22,8 +22,8 @@ use crate::{Store, audit};
 
 #[async_trait]
 impl Reconciliation for Store {
-    async fn ask(&self, ask: AskRun) -> Result<Result<Run, Refusal>, PortError> {
-        runs::ask(&self.inner.general, &ask).await
+    async fn ask_all(&self, asks: Vec<AskRun>) -> Result<Result<Vec<Run>, Refusal>, PortError> {
+        runs::ask_all(&self.inner.general, &asks).await
     }
 
     async fn runs(&self) -> Result<Vec<Run>, PortError> {

@@ -107,7 +107,7 @@ impl ReconcileState {
 
 #[async_trait]
 impl Reconciliation for Ports {
-    async fn ask(&self, _: AskRun) -> Result<Result<Run, Refusal>, PortError> {
+    async fn ask_all(&self, _: Vec<AskRun>) -> Result<Result<Vec<Run>, Refusal>, PortError> {
         unreachable!("workers ask for nothing")
     }
 
