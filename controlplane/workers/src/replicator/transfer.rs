@@ -17,6 +17,7 @@ use s3o_core::intent::{Target, TargetEnd};
 use s3o_core::object::{CopyRow, CopyState, known_digest};
 use s3o_core::ports::Ledger;
 use s3o_core::replication::{CopiesPage, ExtentCopies, Standing};
+use s3o_core::scrub::Verdict;
 use s3o_runtime::{OpenOps, audit};
 use s3o_types::{BackendId, BlobName, Conditions, Digest, DigestKind, Encoding, ObjectAttributes, Op};
 use uuid::Uuid;
@@ -25,6 +26,7 @@ use crate::Deps;
 use crate::backends::Backends;
 use crate::check::{Checker, expected, is_corruption, vouches};
 use crate::harness::{new_op, request};
+use crate::replicator::tried::{Failure, Tried};
 
 const NO_SOURCE: &str = "no copy can be read";
 
@@ -37,42 +39,11 @@ pub(crate) struct Transfer {
     open_ops: OpenOps,
 }
 
-/// Why there is no copy, and what should not be tried again for it.
-pub(crate) struct Failure {
-    pub(crate) why: String,
-    source: Option<BackendId>,
-    target: Option<BackendId>,
-}
-
-impl From<String> for Failure {
-    fn from(why: String) -> Self {
-        Self { why, source: None, target: None }
-    }
-}
-
-/// What failed for this extent.
-#[derive(Default)]
-pub(crate) struct Tried {
-    sources: Vec<BackendId>,
-    targets: Vec<BackendId>,
-}
-
-impl Tried {
-    /// Only one backend is to take the copy.
-    pub(crate) fn all_but(to: BackendId, backends: impl Iterator<Item = BackendId>) -> Self {
-        Self { sources: Vec::new(), targets: backends.filter(|id| *id != to).collect() }
-    }
-
-    /// Says whether the failure names something that can be left out.
-    pub(crate) fn note(&mut self, failure: &Failure) -> bool {
-        self.sources.extend(failure.source);
-        self.targets.extend(failure.target);
-        failure.source.is_some() || failure.target.is_some()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.sources.len() + self.targets.len()
-    }
+/// What was made.
+pub(crate) struct Made {
+    pub(crate) copy: CopyRow,
+    /// Where its source is, if that was in doubt and is verified since: it was read whole, and right.
+    pub(crate) vouched: Option<BackendId>,
 }
 
 /// A source that answers.
@@ -116,7 +87,7 @@ impl Transfer {
         extent: &ExtentCopies,
         standing: &Standing,
         tried: &Tried,
-    ) -> Result<CopyRow, Failure> {
+    ) -> Result<Made, Failure> {
         if self.in_order(extent, standing, tried).is_empty() {
             return Err(NO_SOURCE.to_owned().into());
         }
@@ -138,9 +109,10 @@ impl Transfer {
         let readable = extent.copies.iter().filter(|(copy, _)| copy.state.readable());
         match self.send(page, source, &target, (known, readable.count() == 1)).await {
             Sent::Stored(stored) => {
+                let digest = stored.digest;
                 let row = self.commit(op, page, intent, stored, &copy).await?;
                 report(op, &row, &from, &self.checker.name(row.backend));
-                Ok(row)
+                Ok(Made { copy: row, vouched: self.vouch(&copy, digest).await })
             }
             Sent::Failed { end, backend_version, why, blame } => {
                 let ended = FinishedTarget { target: target.id(), end, backend_version };
@@ -155,6 +127,13 @@ impl Transfer {
                 })
             }
         }
+    }
+
+    /// As the scrubber would: `digest` was kept, so something vouches for the bytes.
+    async fn vouch(&self, source: &CopyRow, digest: Option<Digest>) -> Option<BackendId> {
+        let digest = digest.filter(|_| source.state == CopyState::Uncertain)?;
+        let verdict = self.checker.vouch(source, Some(digest)).await;
+        (verdict == Verdict::Good).then_some(source.backend)
     }
 
     /// The best source that answers. Those that say 404 are looked at again.

@@ -91,8 +91,26 @@ async fn what_only_one_copy_has_is_taken_at_its_word_and_kept() {
         assert_eq!(at(&three, &worker_key(0)).as_deref(), Some(BYTES), "{readable} readable");
         let digest = fixture.state().copies.committed[0].copies[0].digest;
         assert_eq!(digest.is_some(), is_kept, "{readable} readable");
+        // Read whole, it is as good as what was made of it.
+        let source = if is_kept { CopyState::Verified } else { CopyState::Uncertain };
+        assert_eq!(fixture.state().copies.backends()[0], (1, source), "{readable} readable");
         fixture.end().await;
     }
+}
+
+/// An import into a bucket that wants two copies: one more is enough, and the bytes stay where they are.
+#[tokio::test]
+async fn what_was_imported_is_one_of_those_that_are_wanted() {
+    let (fixture, [one, two, three]) = fixture().await;
+    one.plant(&first(), BYTES);
+    let mut page = page(BYTES, 2, &[(1, ACTIVE)]);
+    page.extents[0].copies[0].0.state = CopyState::Uncertain;
+    fixture.state().copies = CopiesState::waiting(CopyTask::Add, page, &[2, 3]);
+    fixture.run("replicator").await;
+    assert_eq!(result(&fixture), ReplicationResult::Done);
+    assert_eq!(fixture.state().copies.backends(), [(1, CopyState::Verified), (2, CopyState::Verified)]);
+    assert_eq!((at(&two, &worker_key(0)).as_deref(), at(&three, &worker_key(1))), (Some(BYTES), None));
+    fixture.end().await;
 }
 
 #[tokio::test]
@@ -204,7 +222,9 @@ async fn a_source_that_stalls_is_left_out_and_another_one_serves() {
     fixture.run("replicator").await;
     assert_eq!(result(&fixture), ReplicationResult::Done);
     assert_eq!(at(&three, &worker_key(1)).as_deref(), Some(BYTES), "the second attempt, by another way");
-    assert!(fixture.state().copies.changed.is_empty(), "nothing is known to be wrong with it");
+    let changed: Vec<_> = fixture.state().copies.changed.iter().map(|change| change.backend.0).collect();
+    assert_eq!(changed, [2], "nothing is known to be wrong with it, and the other one is sure now");
+    assert_eq!(fixture.state().copies.backends()[1], (2, CopyState::Verified));
     fixture.end().await;
 }
 
