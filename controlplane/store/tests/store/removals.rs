@@ -16,7 +16,7 @@ impl World {
         self.store.preview_removal("b0").await.unwrap().unwrap()
     }
 
-    async fn order(&self, mode: RemovalMode, accepts_losses: bool) -> RemovalOrder {
+    pub(crate) async fn order(&self, mode: RemovalMode, accepts_losses: bool) -> RemovalOrder {
         let RemovalSeen { now_us, drained_us, place, log_head } = self.preview().await.seen;
         let removal = Removal { mode, losses_upto: accepts_losses.then_some(log_head) };
         RemovalOrder { backend: B0, removal, drained_us, place, until_us: now_us + 60_000_000 }
