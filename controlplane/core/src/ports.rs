@@ -279,6 +279,8 @@ pub trait Reconciliation: Send + Sync {
     /// Notes how far version numbers have come, now and then, so that what is older than a time is known later: to within ten
     /// minutes for `keep_us`, and to within a day after that, whoever else asks for less.
     async fn note_versions(&self, keep_us: i64) -> Result<(), PortError>;
+    /// Buckets that are gone and whose names no other has now: what is left of them on a backend is nobody's.
+    async fn gone_buckets(&self) -> Result<Vec<(String, BucketId)>, PortError>;
     /// Copies of a bucket on a backend, by key. Neither imported ones nor those of versions that are gone.
     async fn rows(&self, query: RowsQuery) -> Result<RowsPage, PortError>;
     /// Imported copies on a backend, by their storage keys, so many behind one.

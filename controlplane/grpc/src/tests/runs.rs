@@ -71,6 +71,10 @@ impl Reconciliation for Fakes {
         Ok(())
     }
 
+    async fn gone_buckets(&self) -> Result<Vec<(String, BucketId)>, PortError> {
+        Ok(Vec::new())
+    }
+
     async fn rows(&self, _: RowsQuery) -> Result<RowsPage, PortError> {
         Ok(RowsPage::default())
     }

@@ -54,6 +54,17 @@ const CANDIDATES: &str = "
             OR EXISTS (SELECT FROM cleanup_dlq d WHERE d.backend = $1 AND d.storage_key = t.foreign_key)) AS known
     FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS t (foreign_key, key, place) ORDER BY t.place";
 
+/// Of several that had a name, the last one.
+const GONE_BUCKETS: &str = "
+    SELECT b.name, max(b.id) AS id FROM buckets b
+    WHERE b.state = 'gone' AND NOT EXISTS (SELECT FROM buckets l WHERE l.name = b.name AND l.state <> 'gone')
+    GROUP BY b.name";
+
+pub(super) async fn gone_buckets(pool: &Pool) -> Result<Vec<(String, BucketId)>, PortError> {
+    let rows = pool.run(GONE_BUCKETS, &[]).await?;
+    Ok(rows.iter().map(|row| (row.get("name"), BucketId(row.get("id")))).collect())
+}
+
 pub(super) async fn note_versions(pool: &Pool, keep_us: i64) -> Result<(), PortError> {
     pool.run(MARK, &[&keep_us]).await?;
     Ok(())

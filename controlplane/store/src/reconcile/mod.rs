@@ -46,6 +46,10 @@ impl Reconciliation for Store {
         found::note_versions(&self.inner.general, keep_us).await
     }
 
+    async fn gone_buckets(&self) -> Result<Vec<(String, BucketId)>, PortError> {
+        found::gone_buckets(&self.inner.general).await
+    }
+
     async fn rows(&self, query: RowsQuery) -> Result<RowsPage, PortError> {
         rows::rows((&self.inner.lookup, &self.inner.unreadable), &query).await
     }

@@ -21,6 +21,8 @@ pub(crate) struct ReconcileState {
     /// All rows, of backend 1.
     pub(crate) rows: Vec<KnownCopy>,
     pub(crate) run: Option<Run>,
+    /// Buckets that are gone.
+    pub(crate) gone: Vec<(String, BucketId)>,
     /// Somebody else has claimed it by now.
     pub(crate) taken_over: bool,
     /// What names blobs, by their storage keys; nothing names those that are not here.
@@ -137,6 +139,10 @@ impl Reconciliation for Ports {
 
     async fn note_versions(&self, _: i64) -> Result<(), PortError> {
         Ok(())
+    }
+
+    async fn gone_buckets(&self) -> Result<Vec<(String, BucketId)>, PortError> {
+        Ok(self.state.lock().unwrap().reconcile.gone.clone())
     }
 
     async fn rows(&self, query: RowsQuery) -> Result<RowsPage, PortError> {
