@@ -28,7 +28,9 @@ fn drain(done: bool) -> Drain {
 #[tokio::test]
 async fn a_tick_takes_all_pages_that_are_due() {
     let fixture = Fixture::start(Vec::new(), State::default());
-    fixture.run("copy_scan").await;
+    for worker in ["replicator", "over_replication", "copy_scan"] {
+        fixture.run(worker).await;
+    }
     let page =
         |looked, queued| Counts::from([("looked_at".to_owned(), looked), ("queued".to_owned(), queued)]);
     {
@@ -36,10 +38,16 @@ async fn a_tick_takes_all_pages_that_are_due() {
         state.copies.scans = vec![page(1000, 3), page(1000, 0), page(7, 7)];
         state.copies.drains = vec![drain(false), drain(true)];
         state.copies.retired = 1;
+        state.copies.looked = 0;
     }
     let counts = fixture.run("copy_scan").await;
     assert_eq!((counts["looked_at"], counts["queued"], counts["retired"]), (2007, 10, 1));
     assert!(fixture.state().copies.scans.is_empty());
+    assert_eq!(
+        fixture.state().copies.looked,
+        4,
+        "a backend may be lost, or be back, while a long scan goes on"
+    );
     assert!(fixture.metrics.encode().contains("s3o_drain_active 1"));
     fixture.end().await;
 }
