@@ -394,7 +394,8 @@ impl World {
 }
 
 proptest! {
-    /// Every step is audited by the model, copies in doubt and all; afterwards, with all backends back, workers bring every key to its factor.
+    /// Every step is audited by the model, copies in doubt and all; afterwards, with all backends back, workers bring every
+    /// key to its factor.
     #[test]
     fn any_history_ends_with_as_many_copies_as_are_wanted(steps in proptest::collection::vec(steps(), 1..60)) {
         let mut world = two_copies();
