@@ -346,24 +346,12 @@ mod tests {
         };
         for state in [ACTIVE, DRAINING] {
             assert_eq!(need(&with(state, &[]), 1, &standing), Need::Copies(1), "{state:?}: the only one");
-            assert_eq!(
-                need(&with(state, &[1]), 2, &standing),
-                Need::Copies(1),
-                "{state:?}: it counts for none"
-            );
+            assert_eq!(need(&with(state, &[1]), 2, &standing), Need::Copies(1), "{state:?}: it counts not");
             assert_eq!(victim(need(&with(state, &[1, 2]), 2, &standing)), Some(9), "{state:?}: one too many");
             let silent = Standing { silent: vec![BackendId(2)], ..Standing::default() };
-            assert_eq!(
-                need(&with(state, &[1, 2]), 2, &silent),
-                Need::Later,
-                "{state:?}: others do not answer"
-            );
+            assert_eq!(need(&with(state, &[1, 2]), 2, &silent), Need::Later, "{state:?}: silent");
             let broken = Standing { unhealthy: vec![BackendId(2)], ..Standing::default() };
-            assert_eq!(
-                need(&with(state, &[1, 2]), 2, &broken),
-                Need::Copies(1),
-                "{state:?}: others are lost"
-            );
+            assert_eq!(need(&with(state, &[1, 2]), 2, &broken), Need::Copies(1), "{state:?}: lost");
         }
         let two = [(copy(1, CopyState::Uncertain), DRAINING), (copy(2, CopyState::Uncertain), ACTIVE)];
         assert_eq!(need(&two, 1, &standing), Need::Copies(1), "neither stands in for the other");
@@ -385,11 +373,7 @@ mod tests {
             Standing { unhealthy: vec![BackendId(1)], silent: vec![BackendId(1)], ..Standing::default() };
         assert_eq!(need(&good(&[1]), 1, &lost), Need::Copies(1));
         assert_eq!(need(&good(&[1, 2]), 1, &lost), Need::Nothing, "it was replaced");
-        assert_eq!(
-            victim(need(&good(&[1, 2, 3]), 1, &lost)),
-            Some(2),
-            "of those that are there one is too many"
-        );
+        assert_eq!(victim(need(&good(&[1, 2, 3]), 1, &lost)), Some(2), "one of those that are there");
         let back = Standing { fullest_first: vec![BackendId(1), BackendId(2)], ..Standing::default() };
         assert_eq!(victim(need(&good(&[1, 2]), 1, &back)), Some(1));
         // Emptied while it is away: it may never come back.
