@@ -256,9 +256,18 @@ pub trait Lifecycle: Send + Sync {
 /// Runs over backends, and what they compare with.
 #[async_trait]
 pub trait Reconciliation: Send + Sync {
-    /// Begins a run, unless the backend has one: then that is the answer, if it does the same, else `Err` with what it
-    /// does. `Ok(Err)` too where the backend cannot be worked with.
-    async fn ask(&self, ask: AskRun) -> Result<Result<Run, Refusal>, PortError>;
+    /// Begins a run of each, unless the backend has one: then that is the answer, if it does the same. `Ok(Err)` with what
+    /// it does else, or where a backend cannot be worked with: then none is begun.
+    async fn ask_all(&self, asks: Vec<AskRun>) -> Result<Result<Vec<Run>, Refusal>, PortError>;
+    /// [`Self::ask_all`] of one.
+    async fn ask(&self, ask: AskRun) -> Result<Result<Run, Refusal>, PortError> {
+        match self.ask_all(vec![ask]).await? {
+            Ok(runs) => runs.into_iter().next().map(Ok).ok_or_else(|| {
+                PortError::Corrupt("the database answered for fewer runs than it was asked for".to_owned())
+            }),
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
     /// Each backend's last run.
     async fn runs(&self) -> Result<Vec<Run>, PortError>;
     /// Begins runs of backends whose last one began longer ago than this; says how many.
@@ -267,8 +276,11 @@ pub trait Reconciliation: Send + Sync {
     async fn claim_run(&self, claim: Claim) -> Result<Option<Run>, PortError>;
     /// Records how far a claimed run is, and renews the claim; at its end lets it go. `Ok(false)`: it is another's now.
     async fn save_run(&self, claim: Claim, run: &Run) -> Result<bool, PortError>;
-    /// Notes how far version numbers have come, now and then, so that what is older than a time is known later.
+    /// Notes how far version numbers have come, now and then, so that what is older than a time is known later: to within ten
+    /// minutes for `keep_us`, and to within a day after that, whoever else asks for less.
     async fn note_versions(&self, keep_us: i64) -> Result<(), PortError>;
+    /// Buckets that are gone and whose names no other has now: what is left of them on a backend is nobody's.
+    async fn gone_buckets(&self) -> Result<Vec<(String, BucketId)>, PortError>;
     /// Copies of a bucket on a backend, by key. Neither imported ones nor those of versions that are gone.
     async fn rows(&self, query: RowsQuery) -> Result<RowsPage, PortError>;
     /// Imported copies on a backend, by their storage keys, so many behind one.

@@ -205,9 +205,16 @@ pub fn need(copies: &[(CopyRow, BackendState)], factor: u16, standing: &Standing
     if counted < factor {
         return Need::Copies(factor - counted);
     }
+    let is_lost = |copy: &CopyRow| standing.unhealthy.contains(&copy.backend);
+    let there: Vec<(CopyRow, BackendState)> =
+        copies.iter().filter(|(copy, _)| !is_lost(copy)).cloned().collect();
+    // What a lost backend holds may be all that is left, should others be lost too, and so it waits until it is back; but not
+    // where it is drained, since it may never come. An uncertain copy is no reason to keep more than is wanted: a drain
+    // would never end.
+    let may_go = |copy: &CopyRow, state: BackendState| !is_lost(copy) || state != BackendState::Active;
     let spare: Vec<&(CopyRow, BackendState)> = copies
         .iter()
-        .filter(|(copy, _)| copy.state != CopyState::Uncertain && others(copies, copy) >= factor)
+        .filter(|(copy, state)| may_go(copy, *state) && others(&there, copy) >= factor)
         .collect();
     if spare.is_empty() {
         return Need::Nothing;
@@ -233,13 +240,13 @@ pub fn others(copies: &[(CopyRow, BackendState)], but: &CopyRow) -> u16 {
     u16::try_from(rest.count()).unwrap_or(u16::MAX)
 }
 
-/// What goes first: what is of no use, what is being drained, what is broken, what is on the fullest backend.
+/// What goes first: what is of no use, what is in doubt, what is being drained, what is on the fullest backend.
 fn rank(copy: &CopyRow, state: BackendState, standing: &Standing) -> (bool, bool, bool, usize) {
     let place = standing.fullest_first.iter().position(|id| *id == copy.backend);
     (
+        copy.state.readable(),
         copy.state == CopyState::Verified,
         state == BackendState::Active,
-        !standing.unhealthy.contains(&copy.backend),
         place.unwrap_or(usize::MAX),
     )
 }
@@ -296,21 +303,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_no_use_goes_first_then_drained_then_broken_then_fullest() {
-        let standing = Standing {
-            unhealthy: vec![BackendId(4)],
-            silent: vec![],
-            fullest_first: [2, 1, 3, 4, 5].map(BackendId).into(),
-        };
+    fn what_is_of_no_use_goes_first_then_doubtful_then_drained_then_fullest() {
+        let standing =
+            Standing { fullest_first: [2, 1, 3, 4, 5].map(BackendId).into(), ..Standing::default() };
         let mut copies = good(&[1, 2, 3, 4]);
         copies.push((copy(5, CopyState::Verified), DRAINING));
+        copies.push((copy(7, CopyState::Uncertain), ACTIVE));
         copies.push((copy(6, CopyState::Missing), ACTIVE));
         let mut gone = Vec::new();
         while let Some(id) = victim(need(&copies, 2, &standing)) {
             gone.push(id);
             copies.retain(|(copy, _)| copy.backend.0 != id);
         }
-        assert_eq!(gone, [6, 5, 4, 2]);
+        assert_eq!(gone, [6, 7, 5, 2, 1]);
         assert_eq!(need(&copies, 2, &standing), Need::Nothing);
     }
 
@@ -330,6 +335,28 @@ mod tests {
         assert_eq!(need(&good(&[1, 2]), 2, &silent(&[2])), Need::Nothing);
     }
 
+    /// Imported, or attached by reconcile: nobody has read it yet.
+    #[test]
+    fn an_uncertain_copy_goes_when_enough_good_ones_answer() {
+        let standing = Standing::default();
+        let with = |state: BackendState, others: &[i32]| {
+            let mut copies = good(others);
+            copies.push((copy(9, CopyState::Uncertain), state));
+            copies
+        };
+        for state in [ACTIVE, DRAINING] {
+            assert_eq!(need(&with(state, &[]), 1, &standing), Need::Copies(1), "{state:?}: the only one");
+            assert_eq!(need(&with(state, &[1]), 2, &standing), Need::Copies(1), "{state:?}: it counts not");
+            assert_eq!(victim(need(&with(state, &[1, 2]), 2, &standing)), Some(9), "{state:?}: one too many");
+            let silent = Standing { silent: vec![BackendId(2)], ..Standing::default() };
+            assert_eq!(need(&with(state, &[1, 2]), 2, &silent), Need::Later, "{state:?}: silent");
+            let broken = Standing { unhealthy: vec![BackendId(2)], ..Standing::default() };
+            assert_eq!(need(&with(state, &[1, 2]), 2, &broken), Need::Copies(1), "{state:?}: lost");
+        }
+        let two = [(copy(1, CopyState::Uncertain), DRAINING), (copy(2, CopyState::Uncertain), ACTIVE)];
+        assert_eq!(need(&two, 1, &standing), Need::Copies(1), "neither stands in for the other");
+    }
+
     #[test]
     fn the_last_ones_stay() {
         let standing = Standing::default();
@@ -338,10 +365,21 @@ mod tests {
         }
         let draining = [(copy(1, CopyState::Verified), DRAINING)];
         assert_eq!(need(&draining, 1, &standing), Need::Copies(1));
-        // A broken one is let go only when others do.
-        let broken = Standing { unhealthy: vec![BackendId(1)], ..Standing::default() };
-        assert_eq!(victim(need(&good(&[1, 2]), 1, &broken)), Some(1));
-        assert_eq!(need(&good(&[1]), 1, &broken), Need::Copies(1));
+    }
+
+    #[test]
+    fn what_a_lost_backend_holds_stays_until_it_is_back() {
+        let lost =
+            Standing { unhealthy: vec![BackendId(1)], silent: vec![BackendId(1)], ..Standing::default() };
+        assert_eq!(need(&good(&[1]), 1, &lost), Need::Copies(1));
+        assert_eq!(need(&good(&[1, 2]), 1, &lost), Need::Nothing, "it was replaced");
+        assert_eq!(victim(need(&good(&[1, 2, 3]), 1, &lost)), Some(2), "one of those that are there");
+        let back = Standing { fullest_first: vec![BackendId(1), BackendId(2)], ..Standing::default() };
+        assert_eq!(victim(need(&good(&[1, 2]), 1, &back)), Some(1));
+        // Emptied while it is away: it may never come back.
+        let mut drained = good(&[2]);
+        drained.push((copy(1, CopyState::Verified), DRAINING));
+        assert_eq!(victim(need(&drained, 1, &lost)), Some(1));
     }
 
     #[test]

@@ -68,14 +68,17 @@ pub(crate) fn import(config: &ClusterConfig, request: v1::ImportRequest) -> Resu
     Ok(AskRun { backend, kind: RunKind::Import { bucket, prefix }, dry_run, accept_losses: false })
 }
 
-/// Begins runs and follows them.
+/// Begins all runs, or none, and follows them. In the recovery mode the worker is held, and whoever follows would wait
+/// without a word.
 pub(crate) async fn begin(ports: &Ports, shutdown: &Shutdown, asks: Vec<AskRun>) -> Result<Progress, Status> {
-    let store = ports.reconciliation.clone();
-    let mut begun = Vec::new();
-    for ask in asks {
-        let run = store.ask(ask).await.map_err(|error| port_failed(&error))?;
-        begun.push(run.map_err(refused)?.id);
+    if let Some(why) = ports.recovery.recovery().await.map_err(|error| port_failed(&error))? {
+        let held =
+            format!("the recovery mode is on ({why}): `s3o recover` ends it, and compares what it has to");
+        return Err(Status::failed_precondition(held));
     }
+    let store = ports.reconciliation.clone();
+    let runs = store.ask_all(asks).await.map_err(|error| port_failed(&error))?.map_err(refused)?;
+    let begun = runs.iter().map(|run| run.id).collect();
     // Now, and not at the worker's next tick; a replica without workers leaves it to the others.
     let workers = ports.workers.clone();
     drop(shutdown.spawn(async move {

@@ -12,7 +12,7 @@ use s3o_proto::v1;
 use tokio_stream::Stream;
 use tonic::{Code, Status};
 
-use crate::status::{about_field, bad_request, port_failed};
+use crate::status::{about_field, bad_request};
 use crate::wiring::Ports;
 
 /// Between two reports.
@@ -51,7 +51,8 @@ fn unknown(name: &str, known: &[&str]) -> Status {
 }
 
 impl Followed {
-    /// What waits, before the tick begins and then from time to time; or how it ended, which is the last report.
+    /// What waits, before the tick begins and then from time to time; or how it ended, which is the last report. Where it cannot be
+    /// counted what waits, the tick goes on all the same: only its own end says how it went.
     async fn next(mut self) -> (Result<v1::WorkerProgress, Status>, Option<Self>) {
         if std::mem::replace(&mut self.has_begun, true) {
             tokio::select! {
@@ -59,10 +60,8 @@ impl Followed {
                 () = tokio::time::sleep(EVERY) => {}
             }
         }
-        match self.overview.waiting(&self.name).await {
-            Ok(waiting) => (Ok(v1::WorkerProgress { waiting, done: None }), Some(self)),
-            Err(error) => (Err(port_failed(&error)), None),
-        }
+        let waiting = self.overview.waiting(&self.name).await.unwrap_or_default();
+        (Ok(v1::WorkerProgress { waiting, done: None }), Some(self))
     }
 
     fn ended(&self, ended: Result<Counts, Option<String>>) -> Result<v1::WorkerProgress, Status> {

@@ -77,16 +77,18 @@ async fn set_drain(transaction: &Transaction<'_>, name: &str, wish: bool) -> Res
 fn drain(row: &Row) -> Result<Drain, String> {
     let cells = Cells(row);
     let finished: bool = cells.get("finished")?;
-    let other_bytes = cells.unsigned("other")?;
+    let (objects, bytes, other_bytes) =
+        (cells.unsigned("objects")?, cells.unsigned("used")?, cells.unsigned("other")?);
     Ok(Drain {
         backend: BackendId(cells.get("id")?),
         name: cells.get("name")?,
         asked: cells.get("asked_to_drain")?,
-        objects: cells.unsigned("objects")?,
-        bytes: cells.unsigned("used")?,
+        objects,
+        bytes,
         other_bytes,
         waiting: cells.unsigned("waiting")?,
-        done: finished && other_bytes == 0,
+        // A scan that is finished found no copy then. The journal's files leave later, and reconcile may attach one.
+        done: finished && objects == 0 && bytes == 0 && other_bytes == 0,
         removal: removal(cells)?,
     })
 }

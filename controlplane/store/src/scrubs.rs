@@ -23,7 +23,8 @@ const MAKE: &str = "
     INSERT INTO scrub_cursors (backend) SELECT id FROM backends WHERE state <> 'removed' AND attached
     ON CONFLICT DO NOTHING";
 
-/// An hour's bytes may be saved up. $1 owner, $2 microseconds, $3 bytes an hour, $4 seconds between rounds.
+/// An hour's bytes may be saved up. A process has one claim at a time: what it still has is what a tick that failed has left.
+/// $1 owner, $2 microseconds, $3 bytes an hour, $4 seconds between rounds.
 const CLAIM: &str = "
     WITH due AS (
         SELECT s.backend, a.allowance
@@ -33,7 +34,7 @@ const CLAIM: &str = "
         ) AS a
         WHERE b.state <> 'removed' AND b.attached
           AND (s.copies > 0 OR s.pass_ended IS NULL OR s.pass_ended < now() - $4::bigint * interval '1 second')
-          AND (s.claimed_by IS NULL OR s.claimed_until < now()
+          AND (s.claimed_by IS NULL OR s.claimed_by = $1::uuid OR s.claimed_until < now()
             OR NOT EXISTS (SELECT FROM sessions n WHERE n.id = s.claimed_by AND n.deadline > now()))
           AND a.allowance > 0
         ORDER BY s.refilled, s.backend LIMIT 1 FOR UPDATE OF s SKIP LOCKED

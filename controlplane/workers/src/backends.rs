@@ -4,17 +4,19 @@
 //! there must still be found and deleted.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use s3o_backend::{Backend, BackendSet, BreakerState, HttpPool};
+use s3o_backend::{Backend, BackendError, BackendErrorKind, BackendSet, BreakerState, Certainty, HttpPool};
 use s3o_core::config::ClusterConfig;
 use s3o_core::ports::{Configs, Sessions};
 use s3o_runtime::Shutdown;
 use s3o_types::BackendId;
 use s3o_types::storage_key::MARKER;
+use uuid::Uuid;
 
 use crate::Deps;
 use crate::meters::ProcessMeters;
@@ -24,6 +26,10 @@ const PROBE: Duration = Duration::from_secs(1);
 
 /// How long a backend that is met may take to answer.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// An answer that is older says nothing of now, as with the data planes' views: a control plane without work asks no
+/// backend.
+const RECENT: Duration = Duration::from_mins(1);
 
 /// By `name`.
 type Breakers = Family<[(&'static str, String); 1], Gauge>;
@@ -63,8 +69,8 @@ impl Backends {
         all.iter().filter(|backend| !backend.health().is_up(now)).map(|backend| backend.id()).collect()
     }
 
-    /// For how long each has been down, in microseconds; `None`: it is up. Those that are not known to be either are
-    /// left out.
+    /// For how long each has been down, in microseconds; `None`: it is up. Those that are not known to be either now are
+    /// left out: who has not spoken to a backend lately does not contradict those who have.
     pub(crate) fn down_us(&self) -> Vec<(BackendId, Option<i64>)> {
         let since = self.down_since.lock().unwrap_or_else(PoisonError::into_inner);
         let us = |since: &Instant| i64::try_from(since.elapsed().as_micros()).unwrap_or(i64::MAX);
@@ -75,21 +81,22 @@ impl Backends {
         self.set.all().iter().filter_map(view).collect()
     }
 
-    /// Those that are down, or that have not answered this process yet.
+    /// Those that are down, or that have not answered this process lately.
     pub(crate) fn silent(&self) -> Vec<BackendId> {
         let (all, now) = (self.set.all(), Instant::now());
         let is_silent = |backend: &&Arc<Backend>| !backend.health().is_up(now) || !has_answered(backend);
         all.iter().filter(is_silent).map(|backend| backend.id()).collect()
     }
 
-    /// Asks those for their marker that have not answered this process yet.
+    /// Asks those for their marker that have not answered this process lately. Those that are down are probed anyway.
     pub(crate) async fn meet(&self) {
-        let all = self.set.all();
-        let strangers = all.iter().filter(|backend| !has_answered(backend)).map(|backend| async move {
-            // What it says is told to its health.
+        let (all, now) = (self.set.all(), Instant::now());
+        let is_stranger = |backend: &&Arc<Backend>| backend.health().is_up(now) && !has_answered(backend);
+        let asked = all.iter().filter(is_stranger).map(|backend| async move {
+            // What it says is told to its health by the call, and that it says nothing by the call's end.
             let _ = tokio::time::timeout(PROBE_PATIENCE, backend.head(MARKER)).await;
         });
-        futures::future::join_all(strangers).await;
+        futures::future::join_all(asked).await;
     }
 
     fn note_down(&self) {
@@ -144,9 +151,40 @@ impl Backends {
     }
 }
 
-/// A backend that was never spoken to looks as if it were up.
+/// A backend that is not spoken to looks as if it were up.
 fn has_answered(backend: &Arc<Backend>) -> bool {
-    backend.health().latency().is_some()
+    is_recent(backend.health().answered_ago())
+}
+
+fn is_recent(answered_ago: Option<Duration>) -> bool {
+    answered_ago.is_some_and(|ago| ago < RECENT)
+}
+
+/// A look at a marker. Its silence counts against the backend like that of any other call; whatever it says has meanings of
+/// its own, and neither helps nor harms: a marker that can be read does not make good for blobs that cannot.
+pub(crate) async fn in_time<T>(
+    backend: &Backend,
+    patience: Duration,
+    look: impl Future<Output = Result<T, BackendError>>,
+) -> Result<T, BackendError> {
+    let looked = tokio::time::timeout(patience, look).await.unwrap_or_else(|_| Err(late(patience)));
+    if let Err(error) = &looked {
+        note_silence(backend, error);
+    }
+    looked
+}
+
+fn late(patience: Duration) -> BackendError {
+    let why = format!("no answer within {patience:?}");
+    BackendError::new(BackendErrorKind::Timeout, Certainty::Unknown, why)
+}
+
+fn note_silence(backend: &Backend, error: &BackendError) {
+    if matches!(error.kind, BackendErrorKind::Connection | BackendErrorKind::Timeout) {
+        // Replicas that found out together do not come back together.
+        let jitter = f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0;
+        backend.health().failed(error, Instant::now(), jitter);
+    }
 }
 
 /// Probes backends that are down, and shows all breakers of this process.
@@ -165,5 +203,17 @@ async fn watch(backends: Arc<Backends>, sessions: Arc<dyn Sessions>, breakers: B
             () = backends.shutdown.stopping() => return,
             () = probe => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_recent_answer_says_that_a_backend_is_up() {
+        assert!(!is_recent(None), "it was never spoken to");
+        assert!(is_recent(Some(Duration::from_secs(59))));
+        assert!(!is_recent(Some(Duration::from_secs(60))), "by now it may be down");
     }
 }

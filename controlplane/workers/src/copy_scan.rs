@@ -44,8 +44,9 @@ impl CopyScan {
 impl Worker for CopyScan {
     async fn tick(&self) -> Result<Counts, String> {
         let mut counts = Counts::new();
-        let unhealthy = self.observer.unhealthy().await?;
         while !self.shutdown.is_stopping() {
+            // Before each page: with a list of before, a long scan would undo what other replicas have found out since.
+            let unhealthy = self.observer.unhealthy().await?;
             let step = self.replication.scan(&unhealthy).await.map_err(|error| error.to_string())?;
             let Some(step) = step else { break };
             for (what, n) in step {

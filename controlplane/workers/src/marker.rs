@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::Deps;
-use crate::backends::Backends;
+use crate::backends::{Backends, in_time};
 use crate::harness::Worker;
 use crate::marker_gate::PATIENCE;
 use crate::probe::Proofs;
@@ -91,8 +91,7 @@ impl Marker {
         let Some(backend) = self.backends.get(id).filter(|backend| *backend.spec() == row.spec) else {
             return Ok("reconfigured");
         };
-        let looked = tokio::time::timeout(PATIENCE, self.look(config, row, &backend)).await;
-        match looked.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}"))) {
+        match self.look_in_time(config, row, &backend).await {
             Ok(Seen::Ours(etag)) => {
                 let seen = MarkerSeen { place: MarkerPlace::of(&row.spec), etag };
                 self.configs.attach(seen).await.map_err(|e| e.to_string())?;
@@ -151,14 +150,28 @@ impl Marker {
         Ok("detached")
     }
 
-    /// `Err`: neither good nor bad is known.
-    async fn look(
+    /// `Err`: neither good nor bad is known. The first question alone is told to the backend's health where it stays without an
+    /// answer: what comes after it waits for the tables, too.
+    async fn look_in_time(
         &self,
         config: &ClusterConfig,
         row: &BackendConfig,
         backend: &Backend,
     ) -> Result<Seen, String> {
-        let none = read_marker(backend.client()).await.map_err(|error| error.to_string())?.is_none();
+        let found = in_time(backend, PATIENCE, read_marker(backend.client())).await;
+        let none = found.map_err(|error| error.to_string())?.is_none();
+        let looked = tokio::time::timeout(PATIENCE, self.look(config, row, backend, none)).await;
+        looked.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
+    }
+
+    /// `none`: it showed no marker.
+    async fn look(
+        &self,
+        config: &ClusterConfig,
+        row: &BackendConfig,
+        backend: &Backend,
+        none: bool,
+    ) -> Result<Seen, String> {
         let turn = if none { Some(self.making.lock().await) } else { None };
         if none && !self.may_be_made(row).await? {
             return Ok(Seen::Vanished);

@@ -12,7 +12,7 @@ use s3o_core::ports::Configs;
 use s3o_core::removal::RemovalMode;
 use s3o_types::BackendId;
 
-use crate::backends::Backends;
+use crate::backends::{Backends, in_time};
 
 /// How long a look at a marker may take: a hundred bytes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
@@ -58,12 +58,11 @@ impl MarkerGate {
 
     /// Reads the marker again. `Err`: it is not ours, or cannot be read; the text says which.
     pub(crate) async fn confirm(&self, backend: &Backend) -> Result<(), String> {
-        let why = match tokio::time::timeout(PATIENCE, backend.read_marker()).await {
-            Err(_) => format!("its marker could not be read within {PATIENCE:?}"),
-            Ok(Err(error)) => format!("its marker could not be asked for: {error}"),
-            Ok(Ok(None)) => "its marker is missing".to_owned(),
-            Ok(Ok(Some((Err(error), _)))) => format!("its marker cannot be read: {error}"),
-            Ok(Ok(Some((Ok(marker), _)))) => {
+        let why = match in_time(backend, PATIENCE, backend.read_marker()).await {
+            Err(error) => format!("its marker could not be asked for: {error}"),
+            Ok(None) => "its marker is missing".to_owned(),
+            Ok(Some((Err(error), _))) => format!("its marker cannot be read: {error}"),
+            Ok(Some((Ok(marker), _))) => {
                 let cluster = self.configs.current().cluster.to_string();
                 if marker.cluster_id == cluster && marker.backend_id == backend.id() {
                     return Ok(());

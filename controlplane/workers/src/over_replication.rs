@@ -1,5 +1,4 @@
-//! Takes copies away that are too many: those of no use, those on backends that are drained or broken, those on the
-//! fullest.
+//! Takes copies away that are too many: those of no use, those on backends that are drained, those on the fullest.
 //!
 //! Invariant: it only proposes. Whether a copy goes is decided under its key's lock, by what is counted there.
 

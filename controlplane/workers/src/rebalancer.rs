@@ -31,7 +31,8 @@ use crate::Deps;
 use crate::backends::Backends;
 use crate::check::Checker;
 use crate::harness::Worker;
-use crate::replicator::transfer::{Transfer, Tried};
+use crate::replicator::transfer::Transfer;
+use crate::replicator::tried::Tried;
 use crate::standing::Observer;
 
 const NAME: &str = "rebalance";

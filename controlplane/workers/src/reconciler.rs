@@ -10,6 +10,7 @@ mod looks;
 mod rows;
 mod sides;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +21,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use s3o_backend::Backend;
 use s3o_core::call::{Call, Outcome};
 use s3o_core::cleanup::Claim;
+use s3o_core::config::ClusterConfig;
 use s3o_core::ports::{Configs, Ledger, PortError, Reconciliation};
 use s3o_core::reconcile::{Run, RunKind, RunPhase, RunState};
 use s3o_core::usage::signed;
 use s3o_core::worker::Counts;
 use s3o_runtime::{Shutdown, audit};
+use s3o_types::BucketId;
 use uuid::Uuid;
 
 use crate::Deps;
@@ -36,6 +39,9 @@ use crate::marker_gate::MarkerGate;
 const CLAIM_US: i64 = 15 * 60 * 1_000_000;
 /// Looks at keys at a time.
 const CONCURRENCY: usize = 8;
+
+/// Buckets by their names: those that there are, and those that are gone and whose names nobody has now.
+type BucketIds = HashMap<String, BucketId>;
 
 /// When runs come by themselves, and what they leave alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,15 +179,23 @@ impl Reconciler {
         }
     }
 
+    /// A name that was taken up again is its new owner's.
+    async fn bucket_ids(&self, config: &ClusterConfig) -> Result<BucketIds, Stop> {
+        let gone = self.store.gone_buckets().await?;
+        let there = config.buckets.iter().map(|bucket| (bucket.name.as_str().to_owned(), bucket.id));
+        Ok(gone.into_iter().chain(there).collect())
+    }
+
     /// One phase of a reconcile, from its last page on.
     async fn compare(&self, run: &mut Run, backend: &Arc<Backend>) -> Result<(), Stop> {
         let config = self.configs.current();
+        let buckets = self.bucket_ids(&config).await?;
         let mut sides = sides::Sides::new(self.store.clone(), run, backend, &config);
         loop {
             let (batch, ended) = sides.batch().await?;
             if let Some(last) = batch.last() {
                 let last = sides::storage_key(last).to_owned();
-                self.deal_with(run, backend, &config, batch).await?;
+                self.deal_with(run, backend, &buckets, batch).await?;
                 run.cursor = last;
                 self.save(run).await?;
             }

@@ -4,13 +4,14 @@
 //! is known to be before it counts; a version stays queued until it has what its bucket wants.
 
 pub(crate) mod transfer;
+pub(crate) mod tried;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use prometheus_client::metrics::counter::Counter;
-use s3o_core::object::CopyRow;
+use s3o_core::object::CopyState;
 use s3o_core::ports::Replication;
 use s3o_core::replication::{
     CopiesPage, CopiesQuery, CopyTask, ExtentCopies, Need, ReplicationItem, ReplicationResult, Standing, need,
@@ -25,7 +26,8 @@ use crate::backends::Backends;
 use crate::harness::{Run, Worker};
 use crate::standing::Observer;
 use crate::version_queue::VersionQueue;
-use transfer::{Transfer, Tried};
+use transfer::{Made, Transfer};
+use tried::Tried;
 
 /// Versions a claim.
 const BATCH: u32 = 32;
@@ -129,13 +131,17 @@ impl Replicator {
                 Need::Without(_) | Need::Later => return Ok(true),
                 Need::Copies(_) => {}
             }
-            let copy = self.copy(page, &extent, standing).await?;
+            let Made { copy, vouched } = self.copy(page, &extent, standing).await?;
             self.metrics.created.inc();
             if extent.copies.iter().any(|(other, _)| standing.unhealthy.contains(&other.backend)) {
                 self.metrics.for_health.inc();
             }
             extent.copies.retain(|(other, _)| other.backend != copy.backend);
             extent.copies.push((copy, BackendState::Active));
+            for (source, _) in extent.copies.iter_mut().filter(|(source, _)| Some(source.backend) == vouched)
+            {
+                source.state = CopyState::Verified;
+            }
         }
     }
 
@@ -145,13 +151,13 @@ impl Replicator {
         page: &CopiesPage,
         extent: &ExtentCopies,
         standing: &Standing,
-    ) -> Result<CopyRow, String> {
+    ) -> Result<Made, String> {
         let mut tried = Tried::default();
         // Why the best way did not work: that of the last one may only say that none is left.
         let mut why = None;
         loop {
             let failure = match self.transfer.copy(page, extent, standing, &tried).await {
-                Ok(copy) => return Ok(copy),
+                Ok(made) => return Ok(made),
                 Err(failure) => failure,
             };
             self.queue.errors.inc();

@@ -27,7 +27,8 @@ pub(super) fn decide(batch: &mut Batch, slot: Slot, change: &ChangeCopy) -> Outc
     };
     match change.change {
         CopyChange::Drop => {
-            let useful = row.state == CopyState::Verified;
+            // Readers may be at it still.
+            let useful = row.state.readable();
             take_copy(batch, &row, if useful { Reason::Surplus } else { Reason::Repaired });
         }
         CopyChange::Mark(state) => mark(batch, &row, state, None),
@@ -49,7 +50,8 @@ fn find(batch: &Batch, change: &ChangeCopy) -> Result<(Copies, CopyRow), Refusal
     Ok((facts.copies.clone(), row.clone()))
 }
 
-/// As many as are wanted stay.
+/// As many as are wanted stay, verified and on active backends: one in doubt stands in for none of them, and may go like
+/// any other.
 fn check_drop(batch: &Batch, change: &ChangeCopy) -> Result<CopyRow, Refusal> {
     let wanted = batch.facts.buckets.get(&change.of.bucket).map_or(1, |bucket| bucket.replication_factor);
     let (copies, row) = find(batch, change)?;

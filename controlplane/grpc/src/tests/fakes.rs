@@ -48,6 +48,8 @@ pub(super) struct Fakes {
     pub(super) drain_looks: AtomicU64,
     /// Runs that were asked for, and how often each was looked at.
     pub(super) runs_asked: Mutex<Vec<(AskRun, usize)>>,
+    /// Why the recovery mode is on.
+    pub(super) recovery: Mutex<Option<String>>,
     pub(super) located: Mutex<Lookup>,
     pub(super) locates: Mutex<Vec<Locate>>,
     pub(super) lists: Mutex<Vec<ListQuery>>,
@@ -82,6 +84,7 @@ impl Default for Fakes {
             outcomes: Mutex::default(),
             drain_looks: AtomicU64::new(2),
             runs_asked: Mutex::default(),
+            recovery: Mutex::default(),
             located: Mutex::new(Lookup::Nothing),
             locates: Mutex::default(),
             lists: Mutex::default(),
@@ -314,7 +317,11 @@ impl Overview for Fakes {
     }
 
     async fn waiting(&self, worker: &str) -> Result<Option<u64>, PortError> {
-        Ok((worker == "cleanup_queue").then_some(5))
+        match worker {
+            "cleanup_queue" => Ok(Some(5)),
+            "broken" => Err(PortError::Unavailable("for a moment".to_owned())),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -507,7 +514,7 @@ impl Versions for Fakes {
 #[async_trait]
 impl s3o_core::ports::Recovery for Fakes {
     async fn recovery(&self) -> Result<Option<String>, PortError> {
-        Ok(None)
+        Ok(self.recovery.lock().unwrap().clone())
     }
 
     async fn enter_recovery(&self, _: &str) -> Result<(), PortError> {

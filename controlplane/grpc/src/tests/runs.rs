@@ -36,12 +36,14 @@ fn run(ask: AskRun, looks: usize) -> Run {
 /// Each look finds a run further on; an import is refused, as if a reconcile were under way.
 #[async_trait]
 impl Reconciliation for Fakes {
-    async fn ask(&self, ask: AskRun) -> Result<Result<Run, Refusal>, PortError> {
-        let mut asked = self.runs_asked.lock().unwrap();
-        let refused = matches!(ask.kind, RunKind::Import { .. }) && !ask.dry_run;
-        asked.push((ask.clone(), 0));
-        let refusal = || Refusal::new(ErrorCode::OperationAborted, "a reconcile of it is under way");
-        Ok(if refused { Err(refusal()) } else { Ok(run(ask, 0)) })
+    async fn ask_all(&self, asks: Vec<AskRun>) -> Result<Result<Vec<Run>, Refusal>, PortError> {
+        let refused = |ask: &AskRun| matches!(ask.kind, RunKind::Import { .. }) && !ask.dry_run;
+        if asks.iter().any(refused) {
+            let why = "a reconcile of it is under way";
+            return Ok(Err(Refusal::new(ErrorCode::OperationAborted, why)));
+        }
+        self.runs_asked.lock().unwrap().extend(asks.iter().map(|ask| (ask.clone(), 0)));
+        Ok(Ok(asks.into_iter().map(|ask| run(ask, 0)).collect()))
     }
 
     async fn runs(&self) -> Result<Vec<Run>, PortError> {
@@ -67,6 +69,10 @@ impl Reconciliation for Fakes {
 
     async fn note_versions(&self, _: i64) -> Result<(), PortError> {
         Ok(())
+    }
+
+    async fn gone_buckets(&self) -> Result<Vec<(String, BucketId)>, PortError> {
+        Ok(Vec::new())
     }
 
     async fn rows(&self, _: RowsQuery) -> Result<RowsPage, PortError> {
@@ -150,4 +156,25 @@ async fn runs_are_refused_with_the_reason() {
     assert_eq!(admin.import(import(&name, "")).await.unwrap_err().code(), Code::InvalidArgument);
     let busy = admin.import(import(&name, "photos")).await.unwrap_err();
     assert!(busy.message().contains("under way"), "{busy}");
+}
+
+/// The worker is held then: whoever followed a run would wait without a word.
+#[tokio::test]
+async fn in_the_recovery_mode_no_run_is_begun() {
+    let plane = Plane::start().await;
+    let mut admin = admin(&plane, "admin-token");
+    *plane.fakes.recovery.lock().unwrap() = Some("an older database".to_owned());
+    let request = v1::ReconcileRequest { dry_run: true, ..v1::ReconcileRequest::default() };
+    let refused = admin.reconcile(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("an older database"), "{refused}");
+    let name = plane.fakes.config.borrow().backends[0].spec.name.clone();
+    let import = v1::ImportRequest {
+        backend: name,
+        bucket: "photos".to_owned(),
+        dry_run: true,
+        ..v1::ImportRequest::default()
+    };
+    assert_eq!(admin.import(import).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert!(plane.fakes.runs_asked.lock().unwrap().is_empty(), "none is begun");
 }

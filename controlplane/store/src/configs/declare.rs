@@ -37,6 +37,7 @@ async fn apply(transaction: &Transaction<'_>, declared: &Declared, hash: &str) -
     let known = transaction.query_opt(same, &[&hash]).await?.is_some_and(|row| row.get(0));
     let mut changed = !known;
     if !known {
+        lock_drained(transaction).await?;
         versioning::lock_declared(transaction, &declared.buckets).await?;
         object_lock::refuse_suspension(transaction, &declared.buckets).await?;
         let buckets = buckets(transaction, &declared.buckets).await?;
@@ -177,13 +178,18 @@ async fn take_up_again(
     Ok(())
 }
 
-async fn backends(transaction: &Transaction<'_>, declared: &[DeclaredBackend]) -> Result<(), Failure> {
-    lock_places(transaction, declared).await?;
-    // What is let go of a backend that is given up is let go before, or after what is written here.
+/// What is let go of a backend that is given up is let go before, or after what is declared. Before any lock that commits take,
+/// of a bucket or of the places: it is waited for as long as a batch of them takes.
+async fn lock_drained(transaction: &Transaction<'_>) -> Result<(), Failure> {
     let drained = "SELECT id FROM backends WHERE state = 'draining' ORDER BY id";
     for row in transaction.query(drained, &[]).await? {
         lock_removal(transaction, row.get("id")).await?;
     }
+    Ok(())
+}
+
+async fn backends(transaction: &Transaction<'_>, declared: &[DeclaredBackend]) -> Result<(), Failure> {
+    lock_places(transaction, declared).await?;
     // A Begin that is placing on one of them finishes first, and the next sees what is written here.
     let lock = "SELECT backend FROM backend_usage WHERE slot = 0 ORDER BY backend FOR UPDATE";
     transaction.query(lock, &[]).await?;

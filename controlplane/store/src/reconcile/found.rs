@@ -9,14 +9,18 @@ use crate::ledger::STRAYS;
 use crate::pool::Pool;
 use crate::rows::{Cells, corrupt, fifteen_bits};
 
-/// A mark every ten minutes, and those that are older than twice the time that is asked for go. So do lost copies whose
-/// rows are gone.
+/// A mark every ten minutes; of those that are older than twice the time that is asked for, the first of each day stays. For
+/// ever: somebody else may ask for longer, and what is older than its time is known by the last mark before. Lost
+/// copies whose rows are gone go.
 const MARK: &str = "
     WITH gone AS (
         DELETE FROM lost_copies l WHERE NOT EXISTS (
             SELECT FROM copies c WHERE c.version = l.version AND c.extent = l.extent AND c.backend = l.backend)
     ), old AS (
-        DELETE FROM version_marks WHERE at < now() - 2 * $1::bigint * interval '1 microsecond' - interval '1 hour'
+        DELETE FROM version_marks m
+        WHERE m.at < now() - 2 * $1::bigint * interval '1 microsecond' - interval '1 hour'
+          AND EXISTS (SELECT FROM version_marks e
+                      WHERE e.at < m.at AND e.at >= date_trunc('day', m.at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')
     )
     INSERT INTO version_marks (at, sequence)
     SELECT now(), last_value FROM version_seq
@@ -49,6 +53,17 @@ const CANDIDATES: &str = "
             OR EXISTS (SELECT FROM cleanup_queue q WHERE q.backend = $1 AND q.storage_key = t.foreign_key)
             OR EXISTS (SELECT FROM cleanup_dlq d WHERE d.backend = $1 AND d.storage_key = t.foreign_key)) AS known
     FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS t (foreign_key, key, place) ORDER BY t.place";
+
+/// Of several that had a name, the last one.
+const GONE_BUCKETS: &str = "
+    SELECT b.name, max(b.id) AS id FROM buckets b
+    WHERE b.state = 'gone' AND NOT EXISTS (SELECT FROM buckets l WHERE l.name = b.name AND l.state <> 'gone')
+    GROUP BY b.name";
+
+pub(super) async fn gone_buckets(pool: &Pool) -> Result<Vec<(String, BucketId)>, PortError> {
+    let rows = pool.run(GONE_BUCKETS, &[]).await?;
+    Ok(rows.iter().map(|row| (row.get("name"), BucketId(row.get("id")))).collect())
+}
 
 pub(super) async fn note_versions(pool: &Pool, keep_us: i64) -> Result<(), PortError> {
     pool.run(MARK, &[&keep_us]).await?;

@@ -22,8 +22,8 @@ use crate::{Store, audit};
 
 #[async_trait]
 impl Reconciliation for Store {
-    async fn ask(&self, ask: AskRun) -> Result<Result<Run, Refusal>, PortError> {
-        runs::ask(&self.inner.general, &ask).await
+    async fn ask_all(&self, asks: Vec<AskRun>) -> Result<Result<Vec<Run>, Refusal>, PortError> {
+        runs::ask_all(&self.inner.general, &asks).await
     }
 
     async fn runs(&self) -> Result<Vec<Run>, PortError> {
@@ -44,6 +44,10 @@ impl Reconciliation for Store {
 
     async fn note_versions(&self, keep_us: i64) -> Result<(), PortError> {
         found::note_versions(&self.inner.general, keep_us).await
+    }
+
+    async fn gone_buckets(&self) -> Result<Vec<(String, BucketId)>, PortError> {
+        found::gone_buckets(&self.inner.general).await
     }
 
     async fn rows(&self, query: RowsQuery) -> Result<RowsPage, PortError> {

@@ -153,24 +153,41 @@ pub(super) async fn all(pool: &Pool) -> Result<Vec<Run>, PortError> {
     Ok(rows.iter().map(run).collect::<Result<_, _>>()?)
 }
 
-pub(super) async fn ask(pool: &Pool, ask: &AskRun) -> Result<Result<Run, Refusal>, PortError> {
+/// All of them, or none.
+pub(super) async fn ask_all(pool: &Pool, asks: &[AskRun]) -> Result<Result<Vec<Run>, Refusal>, PortError> {
     let begun = pool.retried(|| {
         pool.transact_once(async |transaction: &Transaction<'_>| {
-            if let Some(refusal) = unusable(transaction, ask).await? {
-                return Ok(Err(refusal));
+            transaction.batch_execute("SAVEPOINT asked").await?;
+            let mut runs = Vec::with_capacity(asks.len());
+            for ask in asks {
+                match begin_or_join(transaction, ask).await? {
+                    Ok(run) => runs.push(run),
+                    Err(refusal) => {
+                        transaction.batch_execute("ROLLBACK TO SAVEPOINT asked").await?;
+                        return Ok(Err(refusal));
+                    }
+                }
             }
-            let AskRun { backend, kind, dry_run, accept_losses } = ask;
-            let (kind, bucket, prefix) = match kind {
-                RunKind::Reconcile => ("reconcile", None, ""),
-                RunKind::Import { bucket, prefix } => ("import", Some(bucket.0), prefix.as_str()),
-            };
-            let params: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
-                [&backend.0, &kind, &bucket, &prefix, &dry_run, &accept_losses];
-            transaction.execute(BEGIN, &params).await?;
-            Ok(Ok(run(&transaction.query_one(ONE, &[&backend.0]).await?)?))
+            Ok(Ok(runs))
         })
     });
-    Ok(begun.await?.and_then(|run| if run.ask == *ask { Ok(run) } else { Err(other(&run)) }))
+    Ok(begun.await?)
+}
+
+async fn begin_or_join(transaction: &Transaction<'_>, ask: &AskRun) -> Result<Result<Run, Refusal>, Failure> {
+    if let Some(refusal) = unusable(transaction, ask).await? {
+        return Ok(Err(refusal));
+    }
+    let AskRun { backend, kind, dry_run, accept_losses } = ask;
+    let (kind, bucket, prefix) = match kind {
+        RunKind::Reconcile => ("reconcile", None, ""),
+        RunKind::Import { bucket, prefix } => ("import", Some(bucket.0), prefix.as_str()),
+    };
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+        [&backend.0, &kind, &bucket, &prefix, dry_run, accept_losses];
+    transaction.execute(BEGIN, &params).await?;
+    let found = run(&transaction.query_one(ONE, &[&backend.0]).await?)?;
+    Ok(if found.ask == *ask { Ok(found) } else { Err(other(&found)) })
 }
 
 fn other(run: &Run) -> Refusal {

@@ -45,15 +45,15 @@ impl World {
         self.store.copies(CopiesQuery { entry, after: None }).await.unwrap()
     }
 
-    fn of(&self, key: &str, version: VersionId) -> ExtentOf {
+    pub(crate) fn of(&self, key: &str, version: VersionId) -> ExtentOf {
         ExtentOf { bucket: self.bucket, key: key.to_owned(), version, extent: Extent::ZERO }
     }
 
-    fn begin_copy(&self, key: &str, version: VersionId) -> Call {
+    pub(crate) fn begin_copy(&self, key: &str, version: VersionId) -> Call {
         Call::BeginCopy(BeginCopy { of: self.of(key, version), down: vec![] })
     }
 
-    fn commit_copy(
+    pub(crate) fn commit_copy(
         &self,
         op: s3o_types::Op,
         key: &str,
@@ -66,20 +66,20 @@ impl World {
         request
     }
 
-    async fn copy(&self, key: &str, size: u64, version: VersionId) -> Outcome {
+    pub(crate) async fn copy(&self, key: &str, size: u64, version: VersionId) -> Outcome {
         let op = op();
         let outcome = self.store.submit(self.request(op, self.begin_copy(key, version))).await;
         let Outcome::Begun { version, targets, .. } = outcome else { return outcome };
         self.store.submit(self.commit_copy(op, key, size, &(version, targets))).await
     }
 
-    fn change(&self, copy: &CopyRow, change: CopyChange) -> Request {
+    pub(crate) fn change(&self, copy: &CopyRow, change: CopyChange) -> Request {
         let of = self.of(&copy.key, copy.blob.version);
         let change = ChangeCopy { of, backend: copy.backend, r#gen: copy.blob.r#gen, change };
         self.request(op(), Call::ChangeCopy(change))
     }
 
-    async fn rows(&self, key: &str, version: VersionId) -> Vec<CopyRow> {
+    pub(crate) async fn rows(&self, key: &str, version: VersionId) -> Vec<CopyRow> {
         let page = self.page(key, version).await.expect("the version is there");
         page.extents.into_iter().flat_map(|extent| extent.copies).map(|(copy, _)| copy).collect()
     }

@@ -1,10 +1,16 @@
 //! Backends that are emptied, factors that change, backends that are lost: which versions are queued.
 
 use crate::support::{World, declared, op};
-use s3o_core::call::{BeginCopy, Call, ExtentOf, Outcome};
+use s3o_core::call::{
+    BeginCopy, Call, ChangeCopy, CompleteUpload, CopyChange, CreateUpload, ExtentOf, Outcome, PartOf,
+};
+use s3o_core::intent::WriteKind;
 use s3o_core::ports::{Drains, Ledger, Replication};
 use s3o_core::replication::{CopiesQuery, CopyTask, Drain, ReplicationEntry};
-use s3o_types::{AckLevel, BackendId, BackendState, Extent};
+use s3o_types::{
+    AckLevel, BackendId, BackendState, Checksums, Conditions, Etag, Extent, Gen, ObjectAttributes, Op,
+    UploadId, VersionId,
+};
 use uuid::Uuid;
 
 const SECOND: i64 = 1_000_000;
@@ -147,6 +153,16 @@ async fn a_drain_places_nothing_and_ends_when_nothing_is_left() {
         .await
         .unwrap();
     assert!(world.drain_of("b0").await.unwrap().done);
+    // A file of the journal is there still; reconcile has attached an empty object since.
+    for (left, gone) in
+        [("used = used + 7", "used = used - 7"), ("objects = objects + 1", "objects = objects - 1")]
+    {
+        let change = |what| format!("UPDATE backend_usage SET {what} WHERE backend = 1 AND slot = 0");
+        world.sql.batch_execute(&change(left)).await.unwrap();
+        assert!(!world.drain_of("b0").await.unwrap().done, "{left}");
+        world.sql.batch_execute(&change(gone)).await.unwrap();
+        assert!(world.drain_of("b0").await.unwrap().done, "{gone}");
+    }
 
     // What YAML declares does not end it, only the operator does.
     world.want(AckLevel::One, 2).await;
@@ -155,6 +171,73 @@ async fn a_drain_places_nothing_and_ends_when_nothing_is_left() {
     assert_eq!(world.state("b0").await, BackendState::Active);
     assert!(world.drain_of("b0").await.is_none());
     assert_eq!(world.store.retire().await.unwrap(), 0, "it is declared");
+}
+
+/// As any write that was placed there before: what it acknowledges stands, and is moved once it is an object's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_that_was_placed_before_the_drain_stands_and_is_moved_after_complete() {
+    let world = World::copied(AckLevel::One, 1).await;
+    let (create, first) = (op(), Extent::new(1).unwrap());
+    let (key, attributes) = ("k".to_owned(), ObjectAttributes::default());
+    let call = CreateUpload { bucket: world.bucket, key: key.clone(), attributes, checksum: None };
+    world.store.submit(world.request(create, Call::CreateUpload(call))).await;
+    let upload = UploadId(create.id);
+    let begin = |op: Op, number| {
+        let mut request = world.begin(op, "k", 10);
+        let Call::Begin(begin) = &mut request.call else { unreachable!() };
+        (begin.kind, begin.part) = (WriteKind::Part, Some(PartOf { upload, number }));
+        request
+    };
+    let early = op();
+    let begun = crate::support::begun(world.store.submit(begin(early, first)).await);
+    assert!(world.store.drain("b0").await.unwrap());
+    let late = world.store.submit(begin(op(), Extent::new(2).unwrap())).await;
+    let there = begun.1[0].backend;
+    assert_ne!(crate::support::begun(late).1[0].backend, there, "one that begins now goes elsewhere");
+
+    let mut commit = world.commit(early, "k", 10, &begun);
+    let Call::Commit(call) = &mut commit.call else { unreachable!() };
+    call.intent.upload = Some(upload);
+    let outcome = world.store.submit(commit).await;
+    assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
+    assert_eq!(world.scan(&[]).await, 0);
+    let drain = world.drain_of("b0").await.unwrap();
+    assert_eq!((drain.objects, drain.other_bytes, drain.done), (0, 10, false), "it waits for the upload");
+
+    let complete = CompleteUpload {
+        bucket: world.bucket,
+        key: key.clone(),
+        upload,
+        conditions: Conditions::default(),
+        etag: Etag::new("e-1"),
+        checksums: Checksums::default(),
+        parts: vec![(first, Gen::ZERO)],
+    };
+    let outcome = world.store.submit(world.request(op(), Call::CompleteUpload(Box::new(complete)))).await;
+    assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
+    assert_eq!(world.scan(&[]).await, 1, "now it is an object's");
+    let version = world.sql.query_one("SELECT version FROM objects", &[]).await.unwrap();
+    let version = VersionId::from_uuid(version.get(0));
+    let of = ExtentOf { bucket: world.bucket, key, version, extent: first };
+    let copy = op();
+    let call = Call::BeginCopy(BeginCopy { of: of.clone(), down: vec![] });
+    let made = crate::support::begun(world.store.submit(world.request(copy, call)).await);
+    let mut commit = world.commit(copy, "k", 10, &made);
+    let Call::Commit(call) = &mut commit.call else { unreachable!() };
+    call.intent.replica = true;
+    let outcome = world.store.submit(commit).await;
+    assert!(matches!(outcome, Outcome::Committed { .. }), "{outcome:?}");
+    let old = ChangeCopy { of, backend: there, r#gen: Gen::ZERO, change: CopyChange::Drop };
+    let dropped = world.store.submit(world.request(op(), Call::ChangeCopy(old))).await;
+    assert_eq!(dropped, Outcome::CopyChanged);
+    world.audit().await;
+    world
+        .sql
+        .batch_execute("DELETE FROM cleanup_queue; UPDATE backend_usage SET orphaned = 0")
+        .await
+        .unwrap();
+    world.scan(&[]).await;
+    assert!(world.drain_of("b0").await.unwrap().done);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

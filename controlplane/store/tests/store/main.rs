@@ -4,6 +4,7 @@
 
 mod buckets;
 mod copies;
+mod copy_races;
 mod costs;
 mod drains;
 mod journal;

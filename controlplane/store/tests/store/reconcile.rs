@@ -203,6 +203,25 @@ async fn whatever_may_still_name_a_blob_does() {
     world.audit().await;
 }
 
+/// The journal asks for a day, whoever waits for orphans perhaps for three.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mark_outlives_the_shortest_time_that_is_asked_for() {
+    let world = World::new(&[None]).await;
+    let version = world.put("k", 5).await.0;
+    let stray = BlobName { r#gen: Gen::of_worker(0).unwrap(), ..first(version) };
+    let blobs = [(storage_key("k", stray), stray)];
+    let hour = 3_600_000_000;
+    world.store.note_versions(24 * hour).await.unwrap();
+    let old = "UPDATE version_marks SET at = date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - interval '4 days';
+               INSERT INTO version_marks (at, sequence)
+               SELECT at + n * interval '1 hour', sequence + n FROM version_marks, generate_series(1, 5) AS n";
+    world.sql.batch_execute(old).await.unwrap();
+    world.store.note_versions(24 * hour).await.unwrap();
+    assert_eq!(world.count("SELECT count(*) FROM version_marks").await, 2, "that day's first, and now's");
+    assert_eq!(world.kinds(&blobs, 72 * hour).await, [StrayKind::Unnamed]);
+    assert_eq!(world.kinds(&blobs, 144 * hour).await, [StrayKind::Young], "nothing is noted of that time");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_blob_is_attached_queued_or_kept() {
     let world = World::copied(AckLevel::One, 2).await;
@@ -230,6 +249,26 @@ async fn a_blob_is_attached_queued_or_kept() {
     let claim = world.one_run().await;
     let items = world.store.claim_cleanup(Claim { limit: 10, ..claim }).await.unwrap();
     assert_eq!(items.iter().filter(|item| item.entry.storage_key == storage_key("gone", gone)).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_of_a_bucket_that_is_gone_is_queued() {
+    let world = World::new(&[None]).await;
+    let gone = "INSERT INTO buckets (name, state, declared)
+                VALUES ('gone', 'gone', false), ('photos', 'gone', false), ('gone', 'gone', false)";
+    world.sql.batch_execute(gone).await.unwrap();
+    let found = world.store.gone_buckets().await.unwrap();
+    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["gone"], "photos is somebody's again");
+    let last = world.count("SELECT max(id)::bigint FROM buckets").await;
+    assert_eq!(i64::from(found[0].1.0), last, "the last one of the name");
+    let blob = first(VersionId::mint(1, 1));
+    let mut settle = world.settle("k", blob, world.backend().await, 11);
+    settle.of.bucket = found[0].1;
+    settle.storage_key = StorageKey::format("gone", "k", blob);
+    assert_eq!(world.settled(settle.clone()).await, Outcome::BlobSettled(BlobFate::Queued));
+    assert_eq!(world.settled(settle).await, Outcome::BlobSettled(BlobFate::Kept), "it is queued already");
+    world.audit().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -329,6 +368,22 @@ async fn a_backend_has_one_run_which_is_carried_on_when_its_owner_dies() {
     assert_eq!(world.store.ask_due(3_600_000_000).await.unwrap(), 0, "an import is no reconcile");
     assert_eq!(world.store.ask_due(0).await.unwrap(), 1);
     assert_eq!(world.store.ask_due(0).await.unwrap(), 0, "it goes on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_of_several_backends_begin_together_or_not_at_all() {
+    let world = World::new(&[None, None]).await;
+    let backends: Vec<BackendId> =
+        world.store.newest().await.unwrap().backends.iter().map(|backend| backend.spec.id).collect();
+    let ask = |backend, dry_run| AskRun { backend, kind: RunKind::Reconcile, dry_run, accept_losses: false };
+    world.store.ask(ask(backends[1], true)).await.unwrap().unwrap();
+    let both: Vec<AskRun> = backends.iter().map(|backend| ask(*backend, false)).collect();
+    let refused = world.store.ask_all(both.clone()).await.unwrap().unwrap_err();
+    assert_eq!(refused.code, ErrorCode::OperationAborted);
+    assert_eq!(world.count("SELECT count(*) FROM reconcile_runs").await, 1, "the first one's was not begun");
+    world.sql.batch_execute("UPDATE reconcile_runs SET state = 'failed'").await.unwrap();
+    let begun = world.store.ask_all(both.clone()).await.unwrap().unwrap();
+    assert_eq!(begun.into_iter().map(|run| run.ask).collect::<Vec<_>>(), both);
 }
 
 impl World {

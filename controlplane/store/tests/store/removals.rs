@@ -16,7 +16,7 @@ impl World {
         self.store.preview_removal("b0").await.unwrap().unwrap()
     }
 
-    async fn order(&self, mode: RemovalMode, accepts_losses: bool) -> RemovalOrder {
+    pub(crate) async fn order(&self, mode: RemovalMode, accepts_losses: bool) -> RemovalOrder {
         let RemovalSeen { now_us, drained_us, place, log_head } = self.preview().await.seen;
         let removal = Removal { mode, losses_upto: accepts_losses.then_some(log_head) };
         RemovalOrder { backend: B0, removal, drained_us, place, until_us: now_us + 60_000_000 }
@@ -25,6 +25,17 @@ impl World {
     async fn give_up(&self, copy: HeldCopy) -> Outcome {
         let HeldCopy { of, r#gen } = copy;
         self.store.submit(self.request(op(), Call::GiveUp(GiveUp { of, backend: B0, r#gen }))).await
+    }
+
+    /// For its turn to change how a backend is given up: `LOCK_REMOVALS`.
+    async fn until_one_waits(&self) {
+        eventually("it waits for its turn", async || {
+            let waits = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                         WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.classid = 1932750598
+                           AND NOT l.granted";
+            self.count(waits).await == 1
+        })
+        .await;
     }
 
     async fn claimable(&self) -> usize {
@@ -94,13 +105,7 @@ async fn to_take_a_drain_back_is_not_overtaken() {
     batch.batch_execute("SELECT FROM backends WHERE id = 1 FOR SHARE").await.unwrap();
     let store = world.store.clone();
     let undrain = tokio::spawn(async move { store.undrain("b0").await });
-    eventually("it waits for its turn", async || {
-        let waits = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-                     WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.classid = 1932750598
-                       AND NOT l.granted";
-        world.count(waits).await == 1
-    })
-    .await;
+    world.until_one_waits().await;
     let free = "BEGIN; SELECT FROM backend_usage WHERE slot = 0 FOR UPDATE NOWAIT; COMMIT";
     world.sql.batch_execute(free).await.unwrap();
     let refused = world.give_up(held[0].clone()).await;
@@ -110,6 +115,26 @@ async fn to_take_a_drain_back_is_not_overtaken() {
     assert!(undrain.await.unwrap().unwrap());
     assert!(world.store.removals().await.unwrap().is_empty());
     assert_eq!(world.count("SELECT count(*) FROM objects").await, 1);
+}
+
+/// Neither for its bucket, of which another factor is declared, nor for the backend's place, which is another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_that_waits_for_its_turn_holds_no_commit_up() {
+    let world = World::copied(AckLevel::One, 1).await;
+    world.store.drain("b0").await.unwrap();
+    let batch = raw(&world.url).await;
+    batch.batch_execute("BEGIN; SELECT pg_advisory_xact_lock_shared(1932750598, 1)").await.unwrap();
+    let mut other = declared(&[None, None, None]);
+    other.backends[2].endpoint = "http://127.0.0.1:9999".to_owned();
+    other.buckets[0].replication_factor = 2;
+    let store = world.store.clone();
+    let reload = tokio::spawn(async move { store.apply_declared(&other, "other").await });
+    world.until_one_waits().await;
+    world.put("k", 10).await;
+    batch.batch_execute("COMMIT").await.unwrap();
+    reload.await.unwrap().unwrap();
+    let moved = "SELECT count(*) FROM backends WHERE spec->>'endpoint' = 'http://127.0.0.1:9999'";
+    assert_eq!(world.count(moved).await, 1);
 }
 
 /// One that no file declares is drained by itself: there is no drain to take back, but the removal is.

@@ -88,6 +88,20 @@ async fn each_backend_is_read_by_one_owner_from_where_it_stopped() {
     assert_eq!((again.backend, versions(&again)), (first.backend, written[2..].to_vec()));
 }
 
+/// The database was away for a moment when the batch was to be written down as done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_takes_up_what_it_has_left() {
+    let (world, owner) = two_backends().await;
+    world.put("k", 10).await;
+    let one = "WITH u AS (UPDATE backends SET attached = (id = 1) RETURNING 1) SELECT count(*) FROM u";
+    world.count(one).await;
+    world.refill().await;
+    let left = world.claim(owner, ALL).await.unwrap();
+    assert_eq!(left.copies.len(), 1);
+    assert_eq!(world.claim(world.owner().await, ALL).await, None, "another one does not");
+    assert_eq!(world.claim(owner, ALL).await, Some(left));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_are_counted_and_a_round_rests() {
     let (world, owner) = two_backends().await;

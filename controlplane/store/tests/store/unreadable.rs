@@ -6,9 +6,12 @@ use crate::support::{World, declared, op};
 use s3o_core::call::{Call, CreateUpload, Outcome};
 use s3o_core::cleanup::Claim;
 use s3o_core::lifecycle::{Phase, Place};
-use s3o_core::ports::{Ledger, Lifecycle, Queues, Rebalances, Reconciliation, Removals, Scrubs, Uploads};
+use s3o_core::ports::{
+    Ledger, Lifecycle, Queues, Rebalances, Reconciliation, Removals, Replication, Scrubs, Uploads,
+};
 use s3o_core::rebalance::Transfer;
 use s3o_core::reconcile::{KeyRange, RowsQuery};
+use s3o_core::replication::CopyTask;
 use s3o_core::scrub::{SCRUB_BATCH, ScrubPace, ScrubProgress};
 use s3o_types::{AckLevel, BackendId, LifecycleRule, ObjectAttributes};
 use uuid::Uuid;
@@ -115,6 +118,26 @@ async fn queues_give_out_what_comes_behind_them() {
     world.sql.batch_execute(bad).await.unwrap();
     assert_eq!(world.store.claim_cleanup(claim(10)).await.unwrap().len(), 5);
     assert_eq!(met(&world, "cleanup_queue"), 25);
+}
+
+/// The claims of an owner whose session is not open yet, or not any more, count for nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_without_a_session_is_not_given_them_for_ever() {
+    let world = World::copied(AckLevel::One, 2).await;
+    for n in 0..3 {
+        world.put(&format!("k{n}"), 1).await;
+    }
+    let bad = "UPDATE replication_queue SET attempts = -1 WHERE key < 'k2'";
+    world.sql.batch_execute(bad).await.unwrap();
+    let nobody = claim(2);
+    assert_eq!(
+        world.store.claim_versions(CopyTask::Add, nobody).await.unwrap(),
+        [],
+        "the same two each time"
+    );
+    let owner = Claim { owner: world.owner().await, ..nobody };
+    let claimed = world.store.claim_versions(CopyTask::Add, owner).await.unwrap();
+    assert_eq!(claimed.iter().map(|item| item.entry.key.as_str()).collect::<Vec<_>>(), ["k2"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

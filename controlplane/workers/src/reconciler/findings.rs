@@ -8,14 +8,13 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use s3o_backend::Backend;
 use s3o_core::call::{BlobFate, Call, ChangeCopy, CopyChange, ExtentOf, Outcome, SettleBlob};
-use s3o_core::config::ClusterConfig;
 use s3o_core::object::CopyState;
 use s3o_core::reconcile::{KnownCopy, Listed, LossLimit, LostCopy, Run, Seen, Stray, StrayKind, differs};
 use s3o_runtime::audit;
 use s3o_types::{BlobName, ErrorCode, StorageKey};
 
 use super::looks::{Look, StrayBlob, at_copies, at_stray};
-use super::{CONCURRENCY, Reconciler, Stop};
+use super::{BucketIds, CONCURRENCY, Reconciler, Stop};
 
 /// A batch, sorted by what has to be done.
 #[derive(Default)]
@@ -31,7 +30,7 @@ struct Sorted {
 }
 
 impl Sorted {
-    fn add(&mut self, run: &mut Run, config: &ClusterConfig, seen: Seen) {
+    fn add(&mut self, run: &mut Run, buckets: &BucketIds, seen: Seen) {
         match seen {
             Seen::RowOnly(row) => {
                 run.tally.rows += 1;
@@ -47,7 +46,7 @@ impl Sorted {
             }
             Seen::BlobOnly(listed) => {
                 run.tally.listed += 1;
-                self.add_blob(run, config, listed);
+                self.add_blob(run, buckets, listed);
             }
         }
     }
@@ -66,15 +65,14 @@ impl Sorted {
         }
     }
 
-    fn add_blob(&mut self, run: &mut Run, config: &ClusterConfig, listed: Listed) {
-        let id = |name: &str| {
-            config.buckets.iter().find(|bucket| bucket.name.as_str() == name).map(|bucket| bucket.id)
-        };
+    fn add_blob(&mut self, run: &mut Run, buckets: &BucketIds, listed: Listed) {
         let stray = match StorageKey::parse(&listed.key) {
             StorageKey::Reserved => return,
             StorageKey::Foreign => None,
             StorageKey::Hashed { digest: _, blob } => Some((blob, None)),
-            StorageKey::Plain { bucket, key, blob } => id(&bucket).map(|id| (blob, Some((id, key)))),
+            StorageKey::Plain { bucket, key, blob } => {
+                buckets.get(&bucket).map(|id| (blob, Some((*id, key))))
+            }
         };
         if let Some((blob, of)) = stray {
             run.tally.own_bytes += listed.size;
@@ -91,11 +89,11 @@ impl Reconciler {
         &self,
         run: &mut Run,
         backend: &Arc<Backend>,
-        config: &ClusterConfig,
+        buckets: &BucketIds,
         batch: Vec<Seen>,
     ) -> Result<(), Stop> {
         let mut sorted = Sorted::default();
-        batch.into_iter().for_each(|seen| sorted.add(run, config, seen));
+        batch.into_iter().for_each(|seen| sorted.add(run, buckets, seen));
         let Sorted { suspects, strays, returned, found } = sorted;
         if !found.is_empty() && !run.ask.dry_run && self.metrics.lost.get() > 0 {
             self.store.note_found(backend.id(), found).await?;
@@ -106,7 +104,7 @@ impl Reconciler {
         let looks = at_copies(backend, suspects).await;
         let mut unplaced = self.unnamed(run, backend, strays).await?;
         unplaced.extend(returned);
-        let settles = self.look_at_strays(run, backend, config, unplaced).await;
+        let settles = self.look_at_strays(run, backend, buckets, unplaced).await;
         // Whatever a backend said before it showed another marker, or none, is of another bucket.
         self.gate.confirm(backend).await.map_err(Stop::Failed)?;
         self.mark(run, looks).await?;
@@ -120,12 +118,12 @@ impl Reconciler {
         &self,
         run: &mut Run,
         backend: &Arc<Backend>,
-        config: &ClusterConfig,
+        buckets: &BucketIds,
         strays: Vec<StrayBlob>,
     ) -> Vec<(SettleBlob, u64)> {
         let looks = strays.into_iter().map(|stray| {
             let backend = Arc::clone(backend);
-            async move { (at_stray(&backend, config, &stray).await, stray.uncounted) }
+            async move { (at_stray(&backend, buckets, &stray).await, stray.uncounted) }
         });
         let looks: Vec<_> = looks.collect();
         let looks: Vec<_> = futures::stream::iter(looks).buffered(CONCURRENCY).collect().await;

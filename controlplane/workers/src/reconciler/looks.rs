@@ -8,12 +8,11 @@ use futures::StreamExt as _;
 use s3o_backend::{Backend, BackendErrorKind, HeadDone};
 use s3o_blob::{BlobKind, from_blob_headers};
 use s3o_core::call::{ExtentOf, SettleBlob};
-use s3o_core::config::ClusterConfig;
 use s3o_core::object::CopyState;
 use s3o_core::reconcile::{KnownCopy, differs};
 use s3o_types::{BlobName, BucketId, StorageKey};
 
-use super::CONCURRENCY;
+use super::{BucketIds, CONCURRENCY};
 
 /// What a key is, asked for by itself.
 #[derive(Debug)]
@@ -75,7 +74,7 @@ pub(super) struct StrayBlob {
 /// What there is to be decided of a stray blob; `Ok(None)`: it is gone, or its headers do not say whose it is.
 pub(super) async fn at_stray(
     backend: &Backend,
-    config: &ClusterConfig,
+    buckets: &BucketIds,
     stray: &StrayBlob,
 ) -> Result<Option<SettleBlob>, ()> {
     let head = match backend.head(&stray.storage_key).await {
@@ -86,7 +85,7 @@ pub(super) async fn at_stray(
     let stored = from_blob_headers(&head.headers).ok();
     let by_headers = || {
         let (bucket, key) = stored.as_ref()?.bucket_key.clone()?;
-        let id = config.buckets.iter().find(|known| known.name.as_str() == bucket)?.id;
+        let id = *buckets.get(&bucket)?;
         (StorageKey::format(&bucket, &key, stray.blob) == stray.storage_key).then_some((id, key))
     };
     let Some((bucket, key)) = stray.of.clone().or_else(by_headers) else { return Ok(None) };

@@ -17,6 +17,7 @@ use s3o_core::intent::{Target, TargetEnd};
 use s3o_core::object::{CopyRow, CopyState, known_digest};
 use s3o_core::ports::Ledger;
 use s3o_core::replication::{CopiesPage, ExtentCopies, Standing};
+use s3o_core::scrub::Verdict;
 use s3o_runtime::{OpenOps, audit};
 use s3o_types::{BackendId, BlobName, Conditions, Digest, DigestKind, Encoding, ObjectAttributes, Op};
 use uuid::Uuid;
@@ -25,6 +26,7 @@ use crate::Deps;
 use crate::backends::Backends;
 use crate::check::{Checker, expected, is_corruption, vouches};
 use crate::harness::{new_op, request};
+use crate::replicator::tried::{Failure, Tried};
 
 const NO_SOURCE: &str = "no copy can be read";
 
@@ -37,42 +39,11 @@ pub(crate) struct Transfer {
     open_ops: OpenOps,
 }
 
-/// Why there is no copy, and what should not be tried again for it.
-pub(crate) struct Failure {
-    pub(crate) why: String,
-    source: Option<BackendId>,
-    target: Option<BackendId>,
-}
-
-impl From<String> for Failure {
-    fn from(why: String) -> Self {
-        Self { why, source: None, target: None }
-    }
-}
-
-/// What failed for this extent.
-#[derive(Default)]
-pub(crate) struct Tried {
-    sources: Vec<BackendId>,
-    targets: Vec<BackendId>,
-}
-
-impl Tried {
-    /// Only one backend is to take the copy.
-    pub(crate) fn all_but(to: BackendId, backends: impl Iterator<Item = BackendId>) -> Self {
-        Self { sources: Vec::new(), targets: backends.filter(|id| *id != to).collect() }
-    }
-
-    /// Says whether the failure names something that can be left out.
-    pub(crate) fn note(&mut self, failure: &Failure) -> bool {
-        self.sources.extend(failure.source);
-        self.targets.extend(failure.target);
-        failure.source.is_some() || failure.target.is_some()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.sources.len() + self.targets.len()
-    }
+/// What was made.
+pub(crate) struct Made {
+    pub(crate) copy: CopyRow,
+    /// Where its source is, if that was in doubt and is verified since: it was read whole, and right.
+    pub(crate) vouched: Option<BackendId>,
 }
 
 /// A source that answers.
@@ -116,7 +87,7 @@ impl Transfer {
         extent: &ExtentCopies,
         standing: &Standing,
         tried: &Tried,
-    ) -> Result<CopyRow, Failure> {
+    ) -> Result<Made, Failure> {
         if self.in_order(extent, standing, tried).is_empty() {
             return Err(NO_SOURCE.to_owned().into());
         }
@@ -135,11 +106,13 @@ impl Transfer {
         };
         let (copy, from) = (source.copy.clone(), source.backend.name().to_owned());
         let known = digest_of(extent);
-        match self.send(page, source, &target, known).await {
+        let readable = extent.copies.iter().filter(|(copy, _)| copy.state.readable());
+        match self.send(page, source, &target, (known, readable.count() == 1)).await {
             Sent::Stored(stored) => {
+                let digest = stored.digest;
                 let row = self.commit(op, page, intent, stored, &copy).await?;
                 report(op, &row, &from, &self.checker.name(row.backend));
-                Ok(row)
+                Ok(Made { copy: row, vouched: self.vouch(&copy, digest).await })
             }
             Sent::Failed { end, backend_version, why, blame } => {
                 let ended = FinishedTarget { target: target.id(), end, backend_version };
@@ -154,6 +127,13 @@ impl Transfer {
                 })
             }
         }
+    }
+
+    /// As the scrubber would: `digest` was kept, so something vouches for the bytes.
+    async fn vouch(&self, source: &CopyRow, digest: Option<Digest>) -> Option<BackendId> {
+        let digest = digest.filter(|_| source.state == CopyState::Uncertain)?;
+        let verdict = self.checker.vouch(source, Some(digest)).await;
+        (verdict == Verdict::Good).then_some(source.backend)
     }
 
     /// The best source that answers. Those that say 404 are looked at again.
@@ -229,7 +209,14 @@ impl Transfer {
         Ok((intent, target))
     }
 
-    async fn send(&self, page: &CopiesPage, source: Source, target: &Target, known: Option<Digest>) -> Sent {
+    /// `alone`: no other copy could contradict the source, so that its bytes are taken at its word.
+    async fn send(
+        &self,
+        page: &CopiesPage,
+        source: Source,
+        target: &Target,
+        (known, alone): (Option<Digest>, bool),
+    ) -> Sent {
         let backend = match self.at_place(target) {
             Ok(backend) => backend,
             Err(why) => return not_sent(why),
@@ -244,7 +231,8 @@ impl Transfer {
             Err(error) => return not_sent(error.to_string()),
         };
         let mut expected = expected(page, &copy, known, from.etag_proof());
-        expected.keep = vouches(&expected).then_some(known.map_or(self.keep, |known| known.kind()));
+        expected.keep =
+            (alone || vouches(&expected)).then_some(known.map_or(self.keep, |known| known.kind()));
         let (guard, verdict) = Guard::new(got.body, expected);
         let (key, watch) = (&target.storage_key, UploadWatch::new());
         let put = backend.put_watched(key, copy.stored_size, headers, guard, None, &watch).await;
@@ -302,6 +290,7 @@ impl Transfer {
             backend_version: stored.backend_version.clone(),
             encoding: Encoding::default(),
             foreign_key: None,
+            digest: like.digest.or(stored.digest),
             ..like.clone()
         };
         let ended = FinishedTarget {

@@ -40,6 +40,8 @@ pub(crate) struct CopiesState {
     pub(crate) scans: Vec<Counts>,
     /// The unhealthy backends that steps were told of.
     pub(crate) scanned_for: Vec<Vec<BackendId>>,
+    /// How often it was asked which backends are.
+    pub(crate) looked: usize,
     pub(crate) drains: Vec<Drain>,
     pub(crate) retired: u64,
     /// What is due of the scrubber's rounds, the next one last; and how far they came.
@@ -249,6 +251,7 @@ impl Replication for Ports {
         down_us: Vec<(BackendId, Option<i64>)>,
         threshold_us: i64,
     ) -> Result<Vec<BackendId>, PortError> {
+        self.state.lock().unwrap().copies.looked += 1;
         let long = |down: &Option<i64>| down.is_some_and(|us| us >= threshold_us);
         Ok(down_us.into_iter().filter(|(_, down)| long(down)).map(|(id, _)| id).collect())
     }

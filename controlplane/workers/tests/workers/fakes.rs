@@ -109,6 +109,15 @@ pub(crate) fn mark(server: &FaultyBackend, id: i32) {
 impl Fixture {
     /// Workers that tick at the start, and then only when they are asked or woken.
     pub(crate) fn start(backends: Vec<BackendConfig>, state: State) -> Self {
+        Self::start_with(backends, state, |_| {})
+    }
+
+    /// The same, with other settings.
+    pub(crate) fn start_with(
+        backends: Vec<BackendConfig>,
+        state: State,
+        set: impl FnOnce(&mut Deps),
+    ) -> Self {
         let config = ClusterConfig {
             generation: 1,
             cluster: Uuid::nil(),
@@ -126,7 +135,7 @@ impl Fixture {
         let intents_resolved = IntentsResolved::default();
         metrics.register("pending_intents_resolved", "As the server shows it", intents_resolved.clone());
         let journal = Arc::new(FakeJournal::default());
-        let workers = Workers::start(Deps {
+        let mut deps = Deps {
             ledger: ports.clone(),
             buckets: ports.clone(),
             configs: ports.clone(),
@@ -162,7 +171,9 @@ impl Fixture {
                 ..WorkerSettings::default()
             },
             shutdown: shutdown.clone(),
-        });
+        };
+        set(&mut deps);
+        let workers = Workers::start(deps);
         Self { ports, journal, metrics, workers, shutdown }
     }
 
@@ -198,6 +209,17 @@ impl Fixture {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("never: {what}");
+    }
+
+    /// The same, of a line of the metrics.
+    pub(crate) async fn until_metric(&self, line: &str) {
+        for _ in 0..3000 {
+            if self.metrics.encode().contains(line) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("never: {line}");
     }
 
     pub(crate) async fn end(self) {

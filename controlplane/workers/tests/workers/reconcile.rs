@@ -23,6 +23,8 @@ pub(crate) struct ReconcileState {
     pub(crate) run: Option<Run>,
     /// Runs that were asked for.
     pub(crate) asked: Vec<AskRun>,
+    /// Buckets that are gone.
+    pub(crate) gone: Vec<(String, BucketId)>,
     /// Somebody else has claimed it by now.
     pub(crate) taken_over: bool,
     /// What names blobs, by their storage keys; nothing names those that are not here.
@@ -109,9 +111,9 @@ impl ReconcileState {
 
 #[async_trait]
 impl Reconciliation for Ports {
-    async fn ask(&self, ask: AskRun) -> Result<Result<Run, Refusal>, PortError> {
-        self.state.lock().unwrap().reconcile.asked.push(ask.clone());
-        Ok(Ok(Run { ask, ..run(RunKind::Reconcile) }))
+    async fn ask_all(&self, asks: Vec<AskRun>) -> Result<Result<Vec<Run>, Refusal>, PortError> {
+        self.state.lock().unwrap().reconcile.asked.extend(asks.iter().cloned());
+        Ok(Ok(asks.into_iter().map(|ask| Run { ask, ..run(RunKind::Reconcile) }).collect()))
     }
 
     async fn runs(&self) -> Result<Vec<Run>, PortError> {
@@ -140,6 +142,10 @@ impl Reconciliation for Ports {
 
     async fn note_versions(&self, _: i64) -> Result<(), PortError> {
         Ok(())
+    }
+
+    async fn gone_buckets(&self) -> Result<Vec<(String, BucketId)>, PortError> {
+        Ok(self.state.lock().unwrap().reconcile.gone.clone())
     }
 
     async fn rows(&self, query: RowsQuery) -> Result<RowsPage, PortError> {

@@ -1,8 +1,9 @@
 //! `marker`: whose a backend is decides whether it is used.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use s3o_testkit::s3server::{Fault, FaultyBackend, Rule};
+use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
 use s3o_types::EtagProof;
 
 use crate::fakes::{Fixture, State, mark, row, spec};
@@ -87,5 +88,26 @@ async fn a_new_generation_wakes_it() {
     fixture.run("marker").await;
     fixture.change(|config| config.backends.push(row(spec(&server, 1), false)));
     fixture.until("attached", |state| attached_ids(state) == BTreeSet::from([1])).await;
+    fixture.end().await;
+}
+
+/// Nothing else asks it: a control plane without work would see it as up for ever.
+#[tokio::test]
+async fn a_backend_that_does_not_show_its_marker_in_time_is_down() {
+    let server = FaultyBackend::start().await.unwrap();
+    mark(&server, 1);
+    let fixture = Fixture::start_with(vec![row(spec(&server, 1), false)], State::default(), |deps| {
+        // One failure is enough, and nobody probes it.
+        deps.backends.breaker.threshold = 1;
+        deps.backends.breaker.open_for = Duration::from_hours(1);
+        deps.backends.breaker.open_at_most = Duration::from_hours(1);
+    });
+    // Whoever asks it for something else has done so, and does not soon again.
+    for worker in ["replicator", "over_replication", "copy_scan", "marker"] {
+        fixture.run(worker).await;
+    }
+    server.inject(Rule::new(Fault::Hang).on(Operation::Get));
+    fixture.run("marker").await;
+    fixture.until_metric("s3o_circuit_breaker_state{name=\"b1\"} 1").await;
     fixture.end().await;
 }

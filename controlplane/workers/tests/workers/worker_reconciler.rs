@@ -310,18 +310,60 @@ async fn a_missing_copy_whose_blob_is_there_again_is_given_back() {
     fixture.end().await;
 }
 
+/// A blob of ours under a hashed key; its storage key.
+fn hashed(server: &FaultyBackend, bucket: &str, key: &str, blob: BlobName) -> String {
+    let storage_key = StorageKey::format(bucket, key, blob);
+    let mut headers = HeaderMap::new();
+    let description = s3o_blob::SelfDescription::plain(5);
+    let attributes = s3o_types::ObjectAttributes::default();
+    for (name, value) in s3o_blob::to_blob_headers(bucket, key, &attributes, &description).unwrap() {
+        headers.append(name, value);
+    }
+    server.plant_with(&storage_key, "12345", &headers);
+    storage_key
+}
+
+/// Of a bucket that was deleted; of one that this database never had it is not known whose it is.
+#[tokio::test]
+async fn what_is_left_of_a_bucket_that_is_gone_is_settled_too() {
+    let server = marked().await;
+    let blob = BlobName::first(VersionId::mint(1, 1));
+    let plain = StorageKey::format("gone", "k", blob);
+    server.plant(&plain, "12345");
+    server.plant(&StorageKey::format("never", "k", blob), "12345");
+    let long = hashed(&server, "gone", "x//y", blob);
+    hashed(&server, "never", "x//y", blob);
+    let fixture = system(&server, vec![]).await;
+    // A name that somebody has again is not told as gone; if it was taken up since, it is the new bucket's.
+    let gone = [("gone", 7), ("photos", 8)].map(|(name, id)| (name.to_owned(), BucketId(id)));
+    fixture.state().reconcile.gone = gone.into();
+    server.plant(&StorageKey::format("photos", "k", blob), "12345");
+    let ended = run_it(&fixture, reconcile()).await;
+    assert_eq!((ended.state, ended.tally.orphaned), (RunState::Done, 3), "{ended:?}");
+    assert_eq!(
+        (ended.tally.unmanaged, ended.tally.left_alone),
+        (1, 1),
+        "of what was never there nothing is done"
+    );
+    {
+        let state = fixture.state();
+        let settled: Vec<(i32, &str)> = state
+            .reconcile
+            .settled
+            .iter()
+            .map(|settle| (settle.of.bucket.0, settle.storage_key.as_str()))
+            .collect();
+        let photos = StorageKey::format("photos", "k", blob);
+        assert_eq!(settled, [(7, plain.as_str()), (1, photos.as_str()), (7, long.as_str())]);
+    }
+    fixture.end().await;
+}
+
 #[tokio::test]
 async fn a_hashed_blob_says_itself_whose_it_is() {
     let server = marked().await;
     let blob = BlobName::first(VersionId::mint(1, 1));
-    let storage_key = StorageKey::format("photos", "x//y", blob);
-    let mut headers = HeaderMap::new();
-    let description = s3o_blob::SelfDescription::plain(5);
-    let attributes = s3o_types::ObjectAttributes::default();
-    for (name, value) in s3o_blob::to_blob_headers("photos", "x//y", &attributes, &description).unwrap() {
-        headers.append(name, value);
-    }
-    server.plant_with(&storage_key, "12345", &headers);
+    hashed(&server, "photos", "x//y", blob);
     let mute = StorageKey::format("photos", "y//z", blob);
     server.plant(&mute, "12345");
     let fixture = system(&server, vec![]).await;

@@ -4,7 +4,7 @@ use s3o_core::intent::TargetEnd;
 use s3o_core::object::CopyState;
 use s3o_core::replication::{CopiesPage, CopyTask, ReplicationResult};
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
-use s3o_types::{BackendState, ErrorCode, Gen};
+use s3o_types::{BackendState, ErrorCode, Etag, Gen};
 
 use crate::copies::{CopiesState, copy, md5, page, storage_key};
 use crate::fakes::{Fixture, State, mark, row, spec};
@@ -70,6 +70,46 @@ async fn a_missing_copy_is_made_and_counted() {
     let text = fixture.metrics.encode();
     assert!(text.contains("s3o_replication_copies_created_total 1"), "{text}");
     assert!(text.contains("s3o_replication_pending 0"), "{text}");
+    fixture.end().await;
+}
+
+/// What was imported from parts: its ETag says nothing of its bytes, and nothing else is known of them.
+#[tokio::test]
+async fn what_only_one_copy_has_is_taken_at_its_word_and_kept() {
+    for (readable, is_kept) in [(1, true), (2, false)] {
+        let (fixture, [one, two, three]) = fixture().await;
+        for server in [&one, &two] {
+            server.plant(&first(), BYTES);
+        }
+        let mut page = page(BYTES, 3, &[(1, ACTIVE), (2, ACTIVE)]);
+        page.object.etag = Etag::new("0123456789abcdef0123456789abcdef-2");
+        page.extents[0].copies[0].0.state = CopyState::Uncertain;
+        page.extents[0].copies[1].0.state =
+            if readable == 2 { CopyState::Uncertain } else { CopyState::Missing };
+        fixture.state().copies = CopiesState::waiting(CopyTask::Add, page, &[3]);
+        fixture.run("replicator").await;
+        assert_eq!(at(&three, &worker_key(0)).as_deref(), Some(BYTES), "{readable} readable");
+        let digest = fixture.state().copies.committed[0].copies[0].digest;
+        assert_eq!(digest.is_some(), is_kept, "{readable} readable");
+        // Read whole, it is as good as what was made of it.
+        let source = if is_kept { CopyState::Verified } else { CopyState::Uncertain };
+        assert_eq!(fixture.state().copies.backends()[0], (1, source), "{readable} readable");
+        fixture.end().await;
+    }
+}
+
+/// An import into a bucket that wants two copies: one more is enough, and the bytes stay where they are.
+#[tokio::test]
+async fn what_was_imported_is_one_of_those_that_are_wanted() {
+    let (fixture, [one, two, three]) = fixture().await;
+    one.plant(&first(), BYTES);
+    let mut page = page(BYTES, 2, &[(1, ACTIVE)]);
+    page.extents[0].copies[0].0.state = CopyState::Uncertain;
+    fixture.state().copies = CopiesState::waiting(CopyTask::Add, page, &[2, 3]);
+    fixture.run("replicator").await;
+    assert_eq!(result(&fixture), ReplicationResult::Done);
+    assert_eq!(fixture.state().copies.backends(), [(1, CopyState::Verified), (2, CopyState::Verified)]);
+    assert_eq!((at(&two, &worker_key(0)).as_deref(), at(&three, &worker_key(1))), (Some(BYTES), None));
     fixture.end().await;
 }
 
@@ -182,7 +222,9 @@ async fn a_source_that_stalls_is_left_out_and_another_one_serves() {
     fixture.run("replicator").await;
     assert_eq!(result(&fixture), ReplicationResult::Done);
     assert_eq!(at(&three, &worker_key(1)).as_deref(), Some(BYTES), "the second attempt, by another way");
-    assert!(fixture.state().copies.changed.is_empty(), "nothing is known to be wrong with it");
+    let changed: Vec<_> = fixture.state().copies.changed.iter().map(|change| change.backend.0).collect();
+    assert_eq!(changed, [2], "nothing is known to be wrong with it, and the other one is sure now");
+    assert_eq!(fixture.state().copies.backends()[1], (2, CopyState::Verified));
     fixture.end().await;
 }
 

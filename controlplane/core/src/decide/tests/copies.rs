@@ -216,6 +216,26 @@ fn a_copy_on_a_draining_backend_goes_only_when_another_is_made() {
     assert_ne!(world.copies[0].backend, old.backend);
 }
 
+/// As after an import: the only copy is in doubt, on a backend that is drained then.
+#[test]
+fn a_drained_copy_in_doubt_goes_when_a_good_one_is_made() {
+    let mut world = World::default();
+    world.put(1, "k", 10);
+    let old = world.copies[0].clone();
+    world.copies[0].foreign_key = Some("theirs".to_owned());
+    world.unread("k", old.backend);
+    world.draining.insert(old.backend);
+    let drop = change(&old, CopyChange::Drop);
+    assert_eq!(refused(&world.run(request(2, drop))), Some(ErrorCode::PreconditionFailed), "the only one");
+    assert!(world.tend(3, "k", true), "a good one is made");
+    assert!(world.tend(4, "k", true), "the one in doubt goes");
+    assert!(!world.tend(5, "k", true), "nothing is left to do");
+    let copies = world.copies_of("k");
+    assert_eq!((copies.len(), copies[0].state), (1, CopyState::Verified));
+    assert_ne!(copies[0].backend, old.backend);
+    assert_eq!(world.cleanup.last().map(|entry| entry.reason), Some(Reason::Surplus), "readers may be at it");
+}
+
 #[test]
 fn a_marked_copy_is_replaced_where_it_is() {
     let mut world = two_copies();
@@ -274,6 +294,10 @@ enum Step {
     /// A worker looks at a key and does what it needs, to the end or not.
     Tend(u8, bool),
     Mark(u8, u8, CopyState),
+    /// As reconcile attaches copies, and an import brings them: nobody has read it yet.
+    Doubt(u8, u8),
+    /// The scrubber reads what is in doubt.
+    Scrub(u8),
     Drain(u8),
     Undrain(u8),
     Factor(u16),
@@ -286,6 +310,8 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => (0..3u8).prop_map(Step::Delete),
         8 => (0..3u8, proptest::bool::weighted(0.8)).prop_map(|(key, ends)| Step::Tend(key, ends)),
         2 => (0..3u8, 0..3u8, state).prop_map(|(key, copy, state)| Step::Mark(key, copy, state)),
+        2 => (0..3u8, 0..3u8).prop_map(|(key, copy)| Step::Doubt(key, copy)),
+        1 => (0..3u8).prop_map(Step::Scrub),
         1 => (1..4u8).prop_map(Step::Drain),
         1 => (1..4u8).prop_map(Step::Undrain),
         1 => (0..3u16).prop_map(Step::Factor),
@@ -316,6 +342,30 @@ impl World {
         }
     }
 
+    /// A copy is in doubt, where another one is sure: the model takes an object for lost that has none.
+    fn doubt(&mut self, key: &str, copy: usize) {
+        let copies = self.copies_of(key);
+        let Some(doubted) = copies.get(copy).filter(|copy| copy.state.readable()) else { return };
+        let sure = |copy: &CopyRow| copy.state == CopyState::Verified && copy.backend != doubted.backend;
+        if copies.iter().any(sure) {
+            self.unread(key, doubted.backend);
+        }
+    }
+
+    /// A copy of a key that nobody has read yet.
+    fn unread(&mut self, key: &str, backend: BackendId) {
+        let same = |copy: &&mut CopyRow| copy.key == key && copy.backend == backend;
+        let copy = self.copies.iter_mut().find(same).expect("a copy");
+        copy.state = CopyState::Uncertain;
+    }
+
+    /// The scrubber finds a copy good that is in doubt. `false`: none is.
+    fn scrub(&mut self, n: u128, key: &str) -> bool {
+        let doubtful = self.copies_of(key).into_iter().find(|copy| copy.state == CopyState::Uncertain);
+        let Some(copy) = doubtful else { return false };
+        self.run(request(n, change(&copy, CopyChange::Verify(None)))) == Outcome::CopyChanged
+    }
+
     fn take(&mut self, n: u128, step: &Step) {
         let name = |key: u8| format!("k{key}");
         match *step {
@@ -334,6 +384,8 @@ impl World {
                     self.run(request(n, mark));
                 }
             }
+            Step::Doubt(key, copy) => self.doubt(&name(key), usize::from(copy)),
+            Step::Scrub(key) => drop(self.scrub(n, &name(key))),
             Step::Drain(id) => drop(self.draining.insert(BackendId(i32::from(id)))),
             Step::Undrain(id) => drop(self.draining.remove(&BackendId(i32::from(id)))),
             Step::Factor(more) => self.more_copies = more,
@@ -342,7 +394,8 @@ impl World {
 }
 
 proptest! {
-    /// Every step is audited by the model; afterwards, with all backends back, workers bring every key to its factor.
+    /// Every step is audited by the model, copies in doubt and all; afterwards, with all backends back, workers bring every
+    /// key to its factor.
     #[test]
     fn any_history_ends_with_as_many_copies_as_are_wanted(steps in proptest::collection::vec(steps(), 1..60)) {
         let mut world = two_copies();
@@ -356,8 +409,9 @@ proptest! {
         keys.sort();
         for key in keys {
             loop {
-                n += 1;
-                if !world.tend(n, &key, true) {
+                n += 2;
+                // What workers cannot do beside a copy in doubt, they can when the scrubber has read it.
+                if !world.tend(n, &key, true) && !world.scrub(n + 1, &key) {
                     break;
                 }
             }
