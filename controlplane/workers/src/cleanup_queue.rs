@@ -1,8 +1,8 @@
 //! Deletes what is queued.
 //!
 //! Invariants: a row counts as deleted or absent only where the backend's marker was ours before the
-//! first DELETE of the batch and still is after the last; a backend that is down is not hammered; what
-//! was answered decides (in the store) whether a row's bytes stop counting.
+//! first DELETE of the batch and still is after the last; nothing is deleted before the journal was looked at; a backend
+//! that is down is not hammered; what was answered decides (in the store) whether a row's bytes stop counting.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ use uuid::Uuid;
 use crate::Deps;
 use crate::backends::Backends;
 use crate::harness::{Run, Worker};
+use crate::journal::JournalWorker;
 use crate::marker_gate::MarkerGate;
 
 /// How long one DELETE may take.
@@ -41,6 +42,7 @@ pub(crate) struct CleanupQueue {
     queues: Arc<dyn Queues>,
     backends: Arc<Backends>,
     gate: MarkerGate,
+    journal: Arc<JournalWorker>,
     owner: Uuid,
     /// By backend.
     concurrency: usize,
@@ -51,11 +53,17 @@ pub(crate) struct CleanupQueue {
 }
 
 impl CleanupQueue {
-    pub(crate) fn new(deps: &Deps, backends: Arc<Backends>, owner: Uuid) -> Self {
+    pub(crate) fn new(
+        deps: &Deps,
+        backends: Arc<Backends>,
+        journal: Arc<JournalWorker>,
+        owner: Uuid,
+    ) -> Self {
         let new = Self {
             queues: deps.queues.clone(),
             gate: MarkerGate::new(deps.configs.clone(), backends.clone()),
             backends,
+            journal,
             owner,
             concurrency: deps.settings.cleanup_concurrency.max(1),
             shutdown: deps.shutdown.clone(),
@@ -167,6 +175,7 @@ fn report(backend: &str, item: &CleanupItem, result: &CleanupResult) {
 #[async_trait]
 impl Worker for CleanupQueue {
     async fn tick(&self) -> Result<Counts, String> {
+        self.journal.look_if_due().await?;
         let (mut total, run): (Counts, _) = (BTreeMap::new(), Run::begin());
         while !self.shutdown.is_stopping() {
             let due_for_us = run.lasts_us();

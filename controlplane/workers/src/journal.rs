@@ -112,8 +112,8 @@ impl JournalWorker {
         }
     }
 
-    async fn claim(&self) -> Result<Option<JournalState>, String> {
-        let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: 1, due_for_us: 0 };
+    async fn claim(&self, owner: Uuid) -> Result<Option<JournalState>, String> {
+        let claim = Claim { owner, lasts_us: CLAIM_US, limit: 1, due_for_us: 0 };
         self.journal.claim_journal(claim).await.map_err(text)
     }
 
@@ -187,9 +187,32 @@ impl JournalWorker {
         Ok(())
     }
 
+    /// Looks whether a backend's journal is ahead, where nobody has since the database's server was started: until then nothing is
+    /// deleted, and the next tick may be far.
+    pub(crate) async fn look_if_due(&self) -> Result<(), String> {
+        let is_held = self.recovery.recovery().await.map_err(text)?.is_some();
+        if is_held || self.recovery.is_journal_looked_at().await.map_err(text)? {
+            return Ok(());
+        }
+        // Not the workers' owner: a tick of this process may have the journal, and looks itself.
+        let owner = Uuid::new_v4();
+        let Some(state) = self.claim(owner).await? else { return Ok(()) };
+        let looked = self.look(&state, owner).await;
+        let released = self.journal.release_journal(owner).await.map_err(text);
+        looked.and(released)
+    }
+
+    async fn look(&self, state: &JournalState, owner: Uuid) -> Result<(), String> {
+        if self.settings.enabled {
+            return self.look_ahead(state, owner).await;
+        }
+        // There is none that could be ahead.
+        self.recovery.journal_looked_at().await.map_err(text)
+    }
+
     async fn run(&self, state: JournalState, counts: &mut Counts) -> Result<(), String> {
         // Before anything is written: a number that is taken on a backend would be one of another history.
-        self.look_ahead(&state).await?;
+        self.look_ahead(&state, self.owner).await?;
         self.reconciliation.note_versions(KEEP_NOTES_US).await.map_err(text)?;
         let state = self.ship(state, counts).await?;
         self.snapshot(state, counts).await
@@ -197,10 +220,10 @@ impl JournalWorker {
 }
 
 #[async_trait]
-impl Worker for JournalWorker {
+impl Worker for Arc<JournalWorker> {
     async fn tick(&self) -> Result<Counts, String> {
         let mut counts = Counts::new();
-        let Some(mut state) = self.claim().await? else {
+        let Some(mut state) = self.claim(self.owner).await? else {
             return Ok(Counts::from([("elsewhere".to_owned(), 1)]));
         };
         let checked = self.files.check(&mut counts).await;
@@ -208,8 +231,7 @@ impl Worker for JournalWorker {
         let ran = if self.settings.enabled {
             self.run(state, &mut counts).await
         } else {
-            // There is none that could be ahead.
-            self.recovery.journal_looked_at().await.map_err(text)
+            self.look(&state, self.owner).await
         };
         // Also where nothing is shipped any more, so that a drained backend gets rid of what was.
         let ran = ran.and(self.files.chores(self.settings.copies, &mut counts).await);

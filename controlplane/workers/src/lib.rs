@@ -257,6 +257,7 @@ fn list(
     const HOUR: Duration = Duration::from_hours(1);
     const TEN_MINUTES: Duration = Duration::from_mins(10);
     let settings = deps.settings;
+    let journal = Arc::new(journal::JournalWorker::new(deps, backends.clone(), owner));
     vec![
         Entry::new(
             "marker",
@@ -272,7 +273,7 @@ fn list(
         Entry::new(
             "cleanup_queue",
             settings.cleanup_queue,
-            cleanup_queue::CleanupQueue::new(deps, backends.clone(), owner),
+            cleanup_queue::CleanupQueue::new(deps, backends.clone(), journal.clone(), owner),
         ),
         Entry::new(
             "replicator",
@@ -311,11 +312,7 @@ fn list(
             Duration::from_mins(1),
             bucket_retirer::BucketRetirer(deps.buckets.clone()),
         ),
-        Entry::new(
-            "journal",
-            settings.journal.tick(),
-            journal::JournalWorker::new(deps, backends.clone(), owner),
-        ),
+        Entry::new("journal", settings.journal.tick(), journal),
         Entry::new("change_log", HOUR, change_log::ChangeLog(deps.maintenance.clone())),
         Entry::new("session_pruner", HOUR, session_pruner::SessionPruner(deps.maintenance.clone())),
     ]

@@ -287,7 +287,7 @@ impl Rebalancer {
         }
         let config = self.configs.current();
         let only_there = Tried::all_but(planned.to, config.backends.iter().map(|backend| backend.spec.id));
-        let made = self.transfer.copy(&page, extent, standing, &only_there).await;
+        let made = Box::pin(self.transfer.copy(&page, extent, standing, &only_there)).await;
         made.map_err(|failure| failure.why)?;
         self.checker.change(copy, CopyChange::Drop).await?;
         Ok(true)

@@ -156,7 +156,7 @@ impl Replicator {
         // Why the best way did not work: that of the last one may only say that none is left.
         let mut why = None;
         loop {
-            let failure = match self.transfer.copy(page, extent, standing, &tried).await {
+            let failure = match Box::pin(self.transfer.copy(page, extent, standing, &tried)).await {
                 Ok(made) => return Ok(made),
                 Err(failure) => failure,
             };

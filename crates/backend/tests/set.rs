@@ -153,7 +153,8 @@ async fn a_backend_may_hang_up_on_a_reader_that_pauses() {
     let server = FaultyBackend::start().await.unwrap();
     let backend = strict(&server);
     server.plant("k", vec![7_u8; 1 << 20]);
-    let cut = || server.inject(Rule::new(Fault::ResetSending { after: 100_000 }).times(1));
+    // More than the server keeps before it sends the first of it.
+    let cut = || server.inject(Rule::new(Fault::ResetSending { after: 900_000 }).times(1));
     cut();
     let mut got = backend.get("k", None, None).await.unwrap();
     tokio::time::sleep(LATE).await;

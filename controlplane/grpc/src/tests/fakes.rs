@@ -525,6 +525,10 @@ impl s3o_core::ports::Recovery for Fakes {
         Ok(())
     }
 
+    async fn is_journal_looked_at(&self) -> Result<bool, PortError> {
+        Ok(true)
+    }
+
     async fn journal_looked_at(&self) -> Result<(), PortError> {
         Ok(())
     }

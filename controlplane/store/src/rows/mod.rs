@@ -12,7 +12,7 @@ use std::str::FromStr;
 use bytes::{BufMut, BytesMut};
 use s3o_types::{Digest, Timestamp};
 use tokio_postgres::Row;
-use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{FromSql, IsNull, Json, ToSql, Type, to_sql_checked};
 
 pub(crate) use config::{ConfigRows, bucket_state, lifecycle, removal, rules_json, scope, spec_json};
 pub(crate) use lock::{bucket_lock, lock_columns, lock_json, object_lock};
@@ -60,10 +60,7 @@ impl<'a> Cells<'a> {
 
     /// A JSON document; the type's default where the column is NULL.
     pub(crate) fn json<T: serde::de::DeserializeOwned + Default>(self, column: &str) -> Result<T, String> {
-        match self.get::<Option<serde_json::Value>>(column)? {
-            Some(value) => serde_json::from_value(value).map_err(|error| format!("column {column}: {error}")),
-            None => Ok(T::default()),
-        }
+        Ok(self.get::<Option<Json<T>>>(column)?.map(|Json(value)| value).unwrap_or_default())
     }
 
     pub(crate) fn time(self, column: &str) -> Result<Timestamp, String> {

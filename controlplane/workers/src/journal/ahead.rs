@@ -11,6 +11,7 @@ use s3o_backend::Backend;
 use s3o_blob::journal::{JournalFile, JournalName, JournalPart};
 use s3o_core::journal::JournalState;
 use s3o_types::storage_key::JOURNAL_PREFIX;
+use uuid::Uuid;
 
 use super::{JournalWorker, TAKEN_OVER, read_file, text};
 
@@ -18,8 +19,8 @@ use super::{JournalWorker, TAKEN_OVER, read_file, text};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl JournalWorker {
-    /// Turns the recovery mode on where the journal has more than the database knows of.
-    pub(super) async fn look_ahead(&self, state: &JournalState) -> Result<(), String> {
+    /// Turns the recovery mode on where the journal has more than the database knows of. `owner` has the journal.
+    pub(super) async fn look_ahead(&self, state: &JournalState, owner: Uuid) -> Result<(), String> {
         let all = self.files.backends();
         let listed = join_all(all.iter().map(|backend| segments_from(backend, state.segment))).await;
         // Their rows come before they do, so that what is not known by now is none of this database's.
@@ -27,7 +28,7 @@ impl JournalWorker {
         let has_answered = listed.is_empty() || listed.iter().any(Option::is_some);
         for (backend, keys) in all.iter().zip(listed) {
             let Some(newest) = newest_unknown(&keys.unwrap_or_default(), &known) else { continue };
-            self.is_still(state).await?;
+            self.is_still(state, owner).await?;
             let (name, next, number) = (backend.name(), state.segment, newest.number);
             let why = format!(
                 "{name} has segment {number} of the journal, and the database would ship {next} next"
@@ -47,8 +48,8 @@ impl JournalWorker {
     }
 
     /// Whether the journal is where it was, and ours: rows of files that were shipped and let go meanwhile may be gone.
-    async fn is_still(&self, state: &JournalState) -> Result<(), String> {
-        let now = self.claim().await?;
+    async fn is_still(&self, state: &JournalState, owner: Uuid) -> Result<(), String> {
+        let now = self.claim(owner).await?;
         let is_still = now.is_some_and(|now| now.segment == state.segment);
         if is_still { Ok(()) } else { Err(TAKEN_OVER.to_owned()) }
     }

@@ -40,6 +40,8 @@ pub(crate) struct Held {
     pub(crate) recovery: Option<String>,
     /// How often nobody's journal was ahead.
     pub(crate) looked_at: u32,
+    /// The database's server was started a moment ago.
+    pub(crate) is_not_looked_at: bool,
     pub(crate) lag_us: u64,
     pub(crate) restored: Restored,
 }
@@ -85,6 +87,7 @@ impl Default for FakeJournal {
             released: 0,
             recovery: None,
             looked_at: 0,
+            is_not_looked_at: false,
             lag_us: 0,
             restored: Restored::default(),
         }))
@@ -249,8 +252,14 @@ impl Recovery for FakeJournal {
         Ok(())
     }
 
+    async fn is_journal_looked_at(&self) -> Result<bool, PortError> {
+        Ok(!self.lock().is_not_looked_at)
+    }
+
     async fn journal_looked_at(&self) -> Result<(), PortError> {
-        self.lock().looked_at += 1;
+        let mut held = self.lock();
+        held.looked_at += 1;
+        held.is_not_looked_at = false;
         Ok(())
     }
 
@@ -280,7 +289,7 @@ impl Restore for FakeJournal {
     }
 
     async fn restore_last_record(&self) -> Result<i64, PortError> {
-        Ok(0)
+        Ok(i64::try_from(self.lock().restored.records.len()).unwrap())
     }
 
     async fn restore_own(&self, _: LogPlace) -> Result<(LogPlace, bool), PortError> {

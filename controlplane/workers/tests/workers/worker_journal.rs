@@ -159,6 +159,26 @@ async fn a_journal_that_is_ahead_turns_the_recovery_mode_on() {
     assert!(error.contains("segment 7"), "{error}");
     assert!(fixture.journal.lock().recovery.is_some());
     assert!(fixture.journal.lock().steps.is_empty(), "nothing is shipped over it");
+    assert_eq!(fixture.journal.lock().looked_at, 0, "nothing may be deleted");
+}
+
+#[tokio::test]
+async fn where_no_backend_answers_nobody_has_looked() {
+    let (one, two, fixture) = two().await;
+    for server in [&one, &two] {
+        server.inject(Rule::new(Fault::Status(500)).on(Operation::List));
+    }
+    run(&fixture).await.expect("there is nothing to ship");
+    assert_eq!(fixture.journal.lock().looked_at, 0);
+    two.heal();
+    run(&fixture).await.expect("one answers");
+    assert_eq!(fixture.journal.lock().looked_at, 1);
+    // Who deletes does not wait for the next tick.
+    fixture.journal.lock().is_not_looked_at = true;
+    for _ in 0..2 {
+        fixture.run("cleanup_queue").await;
+        assert_eq!(fixture.journal.lock().looked_at, 2, "once after each start");
+    }
 }
 
 #[tokio::test]

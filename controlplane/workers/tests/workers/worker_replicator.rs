@@ -220,7 +220,11 @@ async fn a_source_that_stalls_is_left_out_and_another_one_serves() {
     one.inject(Rule::new(Fault::StallSending { after: 5 }).on(Operation::Get).key_contains("photos"));
     fixture.state().copies = CopiesState::waiting(CopyTask::Add, sure_and_unsure(), &[3]);
     fixture.run("replicator").await;
-    assert_eq!(result(&fixture), ReplicationResult::Done);
+    assert_eq!(
+        result(&fixture),
+        ReplicationResult::HandedOver(CopyTask::Trim),
+        "with that one there are three"
+    );
     assert_eq!(at(&three, &worker_key(1)).as_deref(), Some(BYTES), "the second attempt, by another way");
     let changed: Vec<_> = fixture.state().copies.changed.iter().map(|change| change.backend.0).collect();
     assert_eq!(changed, [2], "nothing is known to be wrong with it, and the other one is sure now");

@@ -90,7 +90,8 @@ fn is_unchanged(fixture: &Fixture, result: Result<RestoreReport, String>, why: &
     let error = result.expect_err(why);
     assert!(error.contains(why), "{error}");
     let held = fixture.journal.lock();
-    let applied: Vec<_> = held.restored.calls.iter().filter(|call| **call != "begin").collect();
+    let applied: Vec<_> =
+        held.restored.calls.iter().filter(|call| !["begin", "own"].contains(call)).collect();
     assert!(applied.is_empty(), "{why}: {applied:?}");
     assert!(held.restored.ended.is_none(), "{why}");
     assert!(held.recovery.is_some(), "{why}");
@@ -233,8 +234,8 @@ async fn blobs_that_no_record_names_are_asked_what_they_are() {
     assert_eq!((revived.version, revived.size), (all[0].version, 5));
     assert_eq!(revived.etag.as_str(), "827ccb0eea8a706c4c34a16891f84e7b", "the MD5 of its bytes");
     drop(held);
-    for server in [&one, &two] {
-        assert_eq!(server.count(Operation::Delete), 0, "nothing is deleted");
+    for blob in &all[..3] {
+        assert!(one.keys().contains(&blob.storage_key), "nothing is deleted");
     }
 }
 
@@ -397,4 +398,20 @@ async fn where_the_first_file_is_rotten_nobody_knows_what_was_open() {
     recover(&fixture).await.expect("the other one");
     let held = fixture.journal.lock();
     assert!(held.restored.from.is_some_and(|from| from <= VersionId::mint(5, 0)), "{:?}", held.restored.from);
+}
+
+/// What it has is neither asked for nor listed, and the mode ends.
+#[tokio::test]
+async fn what_is_given_up_by_name_is_not_asked() {
+    let (one, two, fixture) = recovering().await;
+    ship(&[&one, &two], 1, 5);
+    two.kill().await;
+    let without = |name: &str| fixture.workers.recover(vec![name.to_owned()]);
+    is_unchanged(&fixture, without("b3").await, "there is no backend `b3` to do without");
+    is_unchanged(&fixture, without("b1").await, "b2: its marker");
+    let report = without("b2").await.expect("the other one is there");
+    assert_eq!(report.files, 1);
+    assert!(fixture.journal.lock().recovery.is_none());
+    let asked: Vec<_> = fixture.state().reconcile.asked.iter().map(|ask| ask.backend).collect();
+    assert_eq!(asked, [BackendId(1)], "nor compared");
 }
