@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use s3o_backend::{BackendSet, BreakerConfig, HttpPool, Meters, Timeouts};
 use s3o_proto::v1;
 use s3o_runtime::{LogHandle, Reload, Shutdown, TlsServer};
+use s3o_types::BackendId;
 use s3s::S3Request;
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::region::Region;
@@ -67,6 +68,8 @@ pub(crate) struct Plane {
     pub replay: ReplayPool,
     /// Copies that gave wrong bytes.
     pub suspects: Suspects,
+    /// Backends whose month is used up, as the control plane has told: read last.
+    pub spent: ArcSwap<Vec<BackendId>>,
     /// Where objects were, for reads without the database.
     pub locations: Locations,
     /// How many second copies may be asked.
@@ -363,6 +366,7 @@ fn plane(
         metrics,
         replay,
         suspects: Suspects::default(),
+        spent: ArcSwap::default(),
         locations,
         hedges,
         shutdown,
@@ -372,8 +376,8 @@ fn plane(
 }
 
 fn session(plane: &Arc<Plane>, usage: Arc<UsageLedger>, log: LogHandle) -> SessionContext {
-    let (generation, in_flight, configure, drain) =
-        (Arc::clone(plane), Arc::clone(plane), Arc::clone(plane), Arc::clone(plane));
+    let (generation, in_flight, configure) = (Arc::clone(plane), Arc::clone(plane), Arc::clone(plane));
+    let (spent, drain) = (Arc::clone(plane), Arc::clone(plane));
     SessionContext {
         name: plane.config.name.clone(),
         control: plane.control.clone(),
@@ -383,6 +387,7 @@ fn session(plane: &Arc<Plane>, usage: Arc<UsageLedger>, log: LogHandle) -> Sessi
         generation: Box::new(move || generation.snapshot.load().generation),
         in_flight: Box::new(move || in_flight.in_flight.load(Ordering::Relaxed)),
         configure: Box::new(move |configuration| configure.configure(configuration)),
+        spent: Box::new(move |backends| spent.spent.store(Arc::new(backends))),
         drain: Box::new(move || {
             tracing::info!("drained by the control plane");
             drain.draining.store(true, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use s3o_types::{
     BackendId, BlobName, BucketId, Checksums, Conditions, Digest, Encoding, ErrorCode, Etag, Extent, Gen,
-    ObjectAttributes, ObjectLock, Op, Retention, Seq, Timestamp, UploadId, VersionId, VersionRef,
+    ObjectAttributes, ObjectLock, Op, Retention, Seq, Timestamp, UploadId, UsageLimit, VersionId, VersionRef,
 };
 use uuid::Uuid;
 
@@ -667,12 +667,14 @@ pub struct Refusal {
     pub code: ErrorCode,
     /// What was wrong and what was expected.
     pub message: String,
+    /// The limit of a month for which it was not done: to be counted, and not told apart on the wire.
+    pub limit: Option<UsageLimit>,
 }
 
 impl Refusal {
     /// A refusal with its sentence.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), limit: None }
     }
 }
 

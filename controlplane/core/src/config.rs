@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use s3o_types::{
     AckLevel, BackendId, BackendSpec, BackendState, BucketId, BucketLock, BucketName, CorsRule, Credentials,
-    DegradedReads, LifecycleRule, Quirks, Scope, Secret, Timestamp, Versioning,
+    DegradedReads, LifecycleRule, Quirks, Scope, Secret, Timestamp, UsageLimits, Versioning,
 };
 use uuid::Uuid;
 
@@ -74,6 +74,8 @@ pub struct DeclaredBackend {
     pub quota_bytes: Option<u64>,
     /// Largest object it takes, in bytes; `None` for S3's own limit.
     pub max_object_size: Option<u64>,
+    /// What it may be used for in a month.
+    pub limits: UsageLimits,
     /// Lower is first; backends of the same priority go in the file's order.
     pub priority: i32,
 }
@@ -151,6 +153,8 @@ pub struct BackendConfig {
     pub quota_bytes: Option<u64>,
     /// Largest object.
     pub max_object_size: Option<u64>,
+    /// What it may be used for in a month.
+    pub limits: UsageLimits,
     /// Lower is first.
     pub priority: i32,
     /// Whether its marker was read and is ours. Without it nothing is placed there.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use s3o_types::{
-    AckLevel, BackendId, BackendState, BlobName, BucketId, BucketLock, Extent, LifecycleRule, Op, Place,
-    Scope, Seq, Timestamp, UploadId, VersionId, Versioning,
+    AckLevel, BackendId, BackendState, BlobName, BucketId, BucketLock, Consumption, Extent, LifecycleRule,
+    Op, Place, Scope, Seq, Timestamp, UploadId, UsageLimits, VersionId, Versioning,
 };
 
 use crate::config::{BucketState, Routing};
@@ -57,6 +57,10 @@ pub struct BackendFacts {
     pub max_object_size: Option<u64>,
     /// What counts against the quota.
     pub usage: Usage,
+    /// What it may be used for in a month.
+    pub limits: UsageLimits,
+    /// What it was used for this month, as far as it was reported; read only where there are limits.
+    pub month: Consumption,
 }
 
 /// A version with its copies, of most keys the current one.

@@ -1,11 +1,12 @@
 //! Which backend takes a blob.
 //!
 //! Invariant: a backend is chosen only when it is active, attached, not seen as down, takes blobs of
-//! that size and has the room left by everything stored, reserved and orphaned there.
+//! that size, has the room left by everything stored, reserved and orphaned there, and passes none of its
+//! monthly limits by the blob, as far as the month is known.
 
 use std::cmp::Ordering;
 
-use s3o_types::{BackendId, BackendState, ErrorCode, Place};
+use s3o_types::{BackendId, BackendState, Consumption, ErrorCode, Place, UsageLimit};
 
 use crate::call::Refusal;
 use crate::config::Routing;
@@ -63,8 +64,15 @@ fn has_room(backend: &BackendFacts, size: u64) -> bool {
         .is_none_or(|quota| backend.usage.total().saturating_add(signed(size)) <= signed(quota))
 }
 
+fn passed_limit(backend: &BackendFacts, size: u64) -> Option<UsageLimit> {
+    backend.limits.passed(backend.month, Consumption::write(size))
+}
+
 fn qualifies(backend: &BackendFacts, size: u64) -> bool {
-    takes_writes(backend) && takes_size(backend, size) && has_room(backend, size)
+    takes_writes(backend)
+        && takes_size(backend, size)
+        && has_room(backend, size)
+        && passed_limit(backend, size).is_none()
 }
 
 fn order(a: &BackendFacts, b: &BackendFacts, routing: Routing, prefer: &[BackendId]) -> Ordering {
@@ -107,14 +115,27 @@ fn no_place(backends: &[BackendFacts], wanted: Wanted<'_>) -> Refusal {
             format!("no backend takes an object of {size} bytes"),
         );
     }
-    Refusal::new(
-        ErrorCode::InsufficientStorage,
-        format!("{} of {} backends needed have room for {} bytes", fitting, wanted.count, wanted.size),
-    )
+    let Wanted { size, count, .. } = wanted;
+    let mut with_room = usable.iter().filter(|b| takes_size(b, size) && has_room(b, size));
+    let limit = with_room.find_map(|b| passed_limit(b, size));
+    let why = match limit {
+        Some(limit) => {
+            let limit = limit.as_str();
+            format!(
+                "{fitting} of {count} backends needed may take {size} bytes more this month: {limit} is used up"
+            )
+        }
+        None => format!("{fitting} of {count} backends needed have room for {size} bytes"),
+    };
+    Refusal { limit, ..Refusal::new(ErrorCode::InsufficientStorage, why) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
+    use s3o_types::UsageLimits;
+
     use super::*;
     use crate::usage::Usage;
 
@@ -129,6 +150,8 @@ mod tests {
             quota_bytes: quota,
             max_object_size: None,
             usage: Usage { used, ..Usage::default() },
+            limits: UsageLimits::default(),
+            month: Consumption::default(),
         }
     }
 
@@ -203,6 +226,49 @@ mod tests {
             code(choose(&backends, Routing::Pack, Wanted { size: 11, ..two })),
             ErrorCode::InsufficientStorage
         );
+    }
+
+    #[test]
+    fn a_month_that_would_pass_its_ingress_takes_smaller_bodies_only() {
+        let mut backends = vec![backend(1, None, 0), backend(2, None, 0)];
+        backends[0].limits.ingress_bytes = Some(100);
+        backends[0].month = Consumption { ingress_bytes: 90, egress_bytes: 1 << 40, api_requests: 1 << 40 };
+        assert_eq!(
+            choose(&backends, Routing::Pack, wanted(10)),
+            Ok(at(&[1])),
+            "it is reached and not passed"
+        );
+        assert_eq!(choose(&backends, Routing::Pack, wanted(11)), Ok(at(&[2])));
+        let two = Wanted { count: 2, ..wanted(11) };
+        let refusal = choose(&backends, Routing::Pack, two).expect_err("one of two");
+        assert_eq!(
+            (refusal.code, refusal.limit),
+            (ErrorCode::InsufficientStorage, Some(UsageLimit::IngressBytes))
+        );
+        assert!(
+            refusal.message.contains("1 of 2") && refusal.message.contains("ingress_bytes"),
+            "{refusal:?}"
+        );
+        // The month's turn.
+        backends[0].month = Consumption::default();
+        assert_eq!(choose(&backends, Routing::Pack, two), Ok(at(&[1, 2])));
+    }
+
+    #[test]
+    fn without_a_request_left_nothing_is_placed_and_bytes_read_do_not_matter() {
+        let mut one = backend(1, Some(100), 0);
+        one.limits = UsageLimits { api_requests: Some(5), egress_bytes: Some(5), ingress_bytes: None };
+        one.month = Consumption { api_requests: 4, egress_bytes: 6, ingress_bytes: 0 };
+        assert_eq!(choose(slice::from_ref(&one), Routing::Pack, wanted(10)), Ok(at(&[1])));
+        one.month.api_requests = 5;
+        let refusal =
+            choose(slice::from_ref(&one), Routing::Pack, wanted(0)).expect_err("no request is left");
+        assert_eq!(
+            (refusal.code, refusal.limit),
+            (ErrorCode::InsufficientStorage, Some(UsageLimit::ApiRequests))
+        );
+        let refusal = choose(&[one], Routing::Pack, wanted(101)).expect_err("no room is left either");
+        assert_eq!(refusal.limit, None, "another month would not help");
     }
 
     #[test]

@@ -31,7 +31,7 @@ use crate::restore::{
 use crate::scrub::{ScrubBatch, ScrubObject, ScrubPace, ScrubProgress, ScrubRound, ScrubbedCopy};
 use crate::session::{BackendUsage, Hello, UsageReport};
 use crate::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
-use crate::usage::{Usage, UsageDrift};
+use crate::usage::{Usage, UsageDrift, spent};
 use crate::versions::{SetVersioning, VersionsPage, VersionsQuery};
 use crate::worker::{Counts, WorkerStatus};
 use s3o_types::{BackendId, BlobName, BucketId, Extent, VersionId, Versioning};
@@ -174,8 +174,13 @@ pub trait Replication: Send + Sync {
 #[async_trait]
 pub trait Scrubs: Send + Sync {
     /// Claims one backend's copies that are due: as many as the pace allows to be read now. Nobody else is given copies
-    /// of that backend before they are finished or the claim ends. `Ok(None)`: none are due.
-    async fn claim_scrub(&self, claim: Claim, pace: ScrubPace) -> Result<Option<ScrubBatch>, PortError>;
+    /// of that backend before they are finished or the claim ends; none of those in `without` are. `Ok(None)`: none are due.
+    async fn claim_scrub(
+        &self,
+        claim: Claim,
+        pace: ScrubPace,
+        without: &[BackendId],
+    ) -> Result<Option<ScrubBatch>, PortError>;
     /// Records how far a claimed batch was read, and gives the claim up; not if another owner has taken it over.
     async fn finish_scrub(&self, owner: Uuid, progress: ScrubProgress) -> Result<(), PortError>;
     /// How far the rounds are.
@@ -270,8 +275,8 @@ pub trait Reconciliation: Send + Sync {
     }
     /// Each backend's last run.
     async fn runs(&self) -> Result<Vec<Run>, PortError>;
-    /// Begins runs of backends whose last one began longer ago than this; says how many.
-    async fn ask_due(&self, every_us: i64) -> Result<u64, PortError>;
+    /// Begins runs of backends, but for those in `without`, whose last one began longer ago than this; says how many.
+    async fn ask_due(&self, every_us: i64, without: &[BackendId]) -> Result<u64, PortError>;
     /// Claims a run that goes on; one of a dead owner too. It is told how many copies to expect.
     async fn claim_run(&self, claim: Claim) -> Result<Option<Run>, PortError>;
     /// Records how far a claimed run is, and renews the claim; at its end lets it go. `Ok(false)`: it is another's now.
@@ -463,6 +468,13 @@ pub trait Maintenance: Send + Sync {
 pub trait Overview: Send + Sync {
     /// Bytes by backend, and this month's usage.
     async fn backend_usage(&self) -> Result<Vec<(BackendId, Usage, BackendUsage)>, PortError>;
+    /// [`spent`] backends as of now. Nothing is read where nothing is limited.
+    async fn spent(&self, config: &ClusterConfig) -> Result<Vec<BackendId>, PortError> {
+        if config.backends.iter().all(|backend| backend.limits.is_none()) {
+            return Ok(Vec::new());
+        }
+        Ok(spent(config, &self.backend_usage().await?))
+    }
     /// Sessions and whether their lease holds.
     async fn sessions(&self) -> Result<Vec<(Hello, bool)>, PortError>;
     /// Records a tick of a worker.

@@ -178,6 +178,8 @@ pub struct Standing {
     pub unhealthy: Vec<BackendId>,
     /// Not known to answer at this moment: what they hold counts, but nothing is taken away relying on it.
     pub silent: Vec<BackendId>,
+    /// Of which the month has no call or no byte to be read left: what they hold counts, and is read last.
+    pub spent: Vec<BackendId>,
     /// All, the fullest first.
     pub fullest_first: Vec<BackendId>,
 }

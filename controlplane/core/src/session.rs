@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use s3o_types::BackendId;
+use s3o_types::{BackendId, Consumption};
 use uuid::Uuid;
 
 /// How long a lease lasts without a heartbeat. Several heartbeats fit in, so that one lost packet
@@ -37,6 +37,18 @@ pub struct BackendUsage {
     pub ingress_bytes: u64,
     /// Bytes read from it.
     pub egress_bytes: u64,
+}
+
+impl BackendUsage {
+    /// All classes together.
+    pub fn sum(&self) -> Consumption {
+        let Self { requests, ingress_bytes, egress_bytes } = self;
+        Consumption {
+            api_requests: requests.values().sum(),
+            egress_bytes: *egress_bytes,
+            ingress_bytes: *ingress_bytes,
+        }
+    }
 }
 
 /// A numbered report: a repeat counts once.

@@ -1,4 +1,4 @@
-//! Quota arithmetic.
+//! Quota arithmetic, and whose month is used up.
 //!
 //! Invariant (promise 4): used + reserved + orphaned is what a backend stores or may store; it never
 //! exceeds the quota, because only Begin and Retarget raise the sum, and they look first.
@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 use std::ops::{Add, AddAssign};
 
-use s3o_types::BackendId;
+use s3o_types::{BackendId, Consumption};
+
+use crate::config::ClusterConfig;
+use crate::session::BackendUsage;
 
 /// Bytes of a backend by what they are, or a change to them. Signed: a slot of the table may be
 /// negative, only the sum over all slots is meaningful.
@@ -76,6 +79,15 @@ impl UsageDrift {
 
 /// Changes to several backends, in the order in which their rows are locked.
 pub type UsageDeltas = BTreeMap<BackendId, Usage>;
+
+/// Those whose month has no call or no byte to be read left, by their limits.
+pub fn spent(config: &ClusterConfig, usage: &[(BackendId, Usage, BackendUsage)]) -> Vec<BackendId> {
+    let is_spent = |id: BackendId, month: &BackendUsage| {
+        let backend = config.backends.iter().find(|backend| backend.spec.id == id);
+        backend.is_some_and(|backend| backend.limits.passed(month.sum(), Consumption::READ).is_some())
+    };
+    usage.iter().filter(|(id, _, month)| is_spent(*id, month)).map(|(id, ..)| *id).collect()
+}
 
 /// Bytes as the tables hold them. Sizes are checked against quotas long before `i64::MAX`.
 pub fn signed(bytes: u64) -> i64 {

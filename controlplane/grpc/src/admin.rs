@@ -8,7 +8,7 @@ use s3o_core::usage::Usage;
 use s3o_core::worker::WorkerStatus;
 use s3o_proto::v1;
 use s3o_proto::v1::admin_server::Admin;
-use s3o_types::{BackendId, Timestamp};
+use s3o_types::{BackendId, Timestamp, UsageLimits};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tonic::{Request, Response, Status};
@@ -205,8 +205,17 @@ fn configuration(status: &mut v1::Status, config: &ClusterConfig) {
 }
 
 fn backend(config: &BackendConfig) -> v1::BackendStatus {
-    let BackendConfig { spec, state, quota_bytes, max_object_size: _, priority: _, attached, removal: _ } =
-        config;
+    let BackendConfig {
+        spec,
+        state,
+        quota_bytes,
+        max_object_size: _,
+        limits,
+        priority: _,
+        attached,
+        removal: _,
+    } = config;
+    let UsageLimits { api_requests, egress_bytes, ingress_bytes } = limits;
     // A backend whose marker was not read takes nothing, whatever its state says.
     let state = if *attached { state.as_str() } else { "unattached" };
     v1::BackendStatus {
@@ -214,6 +223,9 @@ fn backend(config: &BackendConfig) -> v1::BackendStatus {
         name: spec.name.clone(),
         state: state.to_owned(),
         quota_bytes: quota_bytes.unwrap_or_default(),
+        limit_requests: api_requests.unwrap_or_default(),
+        limit_ingress_bytes: ingress_bytes.unwrap_or_default(),
+        limit_egress_bytes: egress_bytes.unwrap_or_default(),
         ..v1::BackendStatus::default()
     }
 }

@@ -24,7 +24,7 @@ pub(crate) async fn change(
     let required_features = wiring.required_features();
     Ok(match changed {
         Ok(generation) => v1::ChangeBucketReply { generation, refused: None, required_features },
-        Err(Refusal { code, message }) => v1::ChangeBucketReply {
+        Err(Refusal { code, message, limit: _ }) => v1::ChangeBucketReply {
             generation: 0,
             refused: Some(v1::Refused { code: code.info().wire, message }),
             required_features,

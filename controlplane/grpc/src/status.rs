@@ -59,7 +59,7 @@ pub(crate) fn about_field(code: Code, field: &str, description: &str) -> Status 
 
 /// By the one table.
 pub(crate) fn refused(refusal: Refusal) -> Status {
-    let Refusal { code, message } = refusal;
+    let Refusal { code, message, limit: _ } = refusal;
     Status::new(Code::from_i32(code.info().grpc), message)
 }
 

@@ -144,6 +144,10 @@ struct Backend {
     month_requests: u64,
     month_ingress_bytes: u64,
     month_egress_bytes: u64,
+    /// 0: not limited.
+    limit_requests: u64,
+    limit_ingress_bytes: u64,
+    limit_egress_bytes: u64,
 }
 
 impl From<v1::BackendStatus> for Backend {
@@ -160,6 +164,9 @@ impl From<v1::BackendStatus> for Backend {
             month_requests,
             month_ingress_bytes,
             month_egress_bytes,
+            limit_requests,
+            limit_ingress_bytes,
+            limit_egress_bytes,
         } = backend;
         Self {
             id,
@@ -173,6 +180,9 @@ impl From<v1::BackendStatus> for Backend {
             month_requests,
             month_ingress_bytes,
             month_egress_bytes,
+            limit_requests,
+            limit_ingress_bytes,
+            limit_egress_bytes,
         }
     }
 }

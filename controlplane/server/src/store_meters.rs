@@ -84,6 +84,14 @@ impl StoreMeters {
         for (reason, n) in writes.cleanup_enqueued() {
             ConstCounter::new(n).encode(family.encode_family(&[("reason", reason.as_str())])?)?;
         }
+
+        let help = "Operations rejected by usage limits";
+        let mut family =
+            encoder.encode_descriptor("usage_limit_rejections", help, None, MetricType::Counter)?;
+        for ((operation, limit), n) in &writes.limit_rejections {
+            let labels = [("operation", *operation), ("limit_type", limit.as_str())];
+            ConstCounter::new(*n).encode(family.encode_family(&labels)?)?;
+        }
         Ok(())
     }
 }

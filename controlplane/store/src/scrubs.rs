@@ -24,7 +24,7 @@ const MAKE: &str = "
     ON CONFLICT DO NOTHING";
 
 /// An hour's bytes may be saved up. A process has one claim at a time: what it still has is what a tick that failed has left.
-/// $1 owner, $2 microseconds, $3 bytes an hour, $4 seconds between rounds.
+/// $1 owner, $2 microseconds, $3 bytes an hour, $4 seconds between rounds, $5 backends that are left out.
 const CLAIM: &str = "
     WITH due AS (
         SELECT s.backend, a.allowance
@@ -32,7 +32,7 @@ const CLAIM: &str = "
             SELECT least($3::bigint, s.allowance + (
                 $3::bigint * least(extract(epoch FROM now() - s.refilled), 3600) / 3600)::bigint) AS allowance
         ) AS a
-        WHERE b.state <> 'removed' AND b.attached
+        WHERE b.state <> 'removed' AND b.attached AND NOT s.backend = ANY ($5::int[])
           AND (s.copies > 0 OR s.pass_ended IS NULL OR s.pass_ended < now() - $4::bigint * interval '1 second')
           AND (s.claimed_by IS NULL OR s.claimed_by = $1::uuid OR s.claimed_until < now()
             OR NOT EXISTS (SELECT FROM sessions n WHERE n.id = s.claimed_by AND n.deadline > now()))
@@ -107,12 +107,14 @@ async fn batch(
 
 async fn claim(
     transaction: &Transaction<'_>,
-    (claim, pace): (Claim, ScrubPace),
+    (claim, pace, without): (Claim, ScrubPace, &[BackendId]),
     unreadable: &Unreadable,
 ) -> Result<Option<ScrubBatch>, Failure> {
     transaction.execute(MAKE, &[]).await?;
-    let rate = signed(pace.bytes_per_hour);
-    let claimed = transaction.query_opt(CLAIM, &[&claim.owner, &claim.lasts_us, &rate, &pace.rest_s]).await?;
+    let (rate, without) = (signed(pace.bytes_per_hour), without.iter().map(|id| id.0).collect::<Vec<i32>>());
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+        [&claim.owner, &claim.lasts_us, &rate, &pace.rest_s, &without];
+    let claimed = transaction.query_opt(CLAIM, &params).await?;
     match claimed {
         Some(row) => Ok(Some(batch(transaction, &row, unreadable).await?)),
         None => Ok(None),
@@ -121,10 +123,15 @@ async fn claim(
 
 #[async_trait]
 impl Scrubs for Store {
-    async fn claim_scrub(&self, wanted: Claim, pace: ScrubPace) -> Result<Option<ScrubBatch>, PortError> {
+    async fn claim_scrub(
+        &self,
+        wanted: Claim,
+        pace: ScrubPace,
+        without: &[BackendId],
+    ) -> Result<Option<ScrubBatch>, PortError> {
         let (pool, unreadable) = (&self.inner.general, &self.inner.unreadable);
-        let work =
-            || pool.transact_once(async |transaction| claim(transaction, (wanted, pace), unreadable).await);
+        let wanted = (wanted, pace, without);
+        let work = || pool.transact_once(async |transaction| claim(transaction, wanted, unreadable).await);
         Ok(pool.retried(work).await?)
     }
 

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use s3o_core::call::{Call, Outcome, Refusal};
 use s3o_core::cleanup::Reason;
 use s3o_core::effects::Effects;
+use s3o_core::intent::WriteKind;
 use s3o_core::outcome_log::Logged;
+use s3o_types::UsageLimit;
 
 /// Counters of one lane. Batches decided, calls in them, transactions tried (repeats and bisections
 /// included), round trips to the server, reconnects, calls put off because of a lock, and panics.
@@ -22,6 +26,8 @@ pub(crate) struct LaneCounters {
     intents_committed: AtomicU64,
     /// In the order of `Reason::ALL`.
     cleanup_enqueued: [AtomicU64; Reason::ALL.len()],
+    /// Locked only when a call is refused by a limit.
+    limit_rejections: Mutex<BTreeMap<(&'static str, UsageLimit), u64>>,
 }
 
 pub(crate) fn add(counter: &AtomicU64, n: usize) {
@@ -62,6 +68,19 @@ impl LaneCounters {
         }
     }
 
+    /// Counts a call that a monthly limit has refused.
+    pub(crate) fn answered(&self, call: &Call, outcome: &Outcome) {
+        let Outcome::Refused(Refusal { limit: Some(limit), .. }) = outcome else { return };
+        let operation = match call {
+            Call::Begin(begin) => begin.kind.as_str(),
+            Call::BeginCopy(_) => WriteKind::Replicate.as_str(),
+            // Of a write that was begun before.
+            _ => "retarget",
+        };
+        let mut rejections = self.limit_rejections.lock().unwrap_or_else(PoisonError::into_inner);
+        *rejections.entry((operation, *limit)).or_default() += 1;
+    }
+
     /// Adds this lane's to `sum`.
     pub(crate) fn read_writes(&self, sum: &mut WriteStats) {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -69,6 +88,9 @@ impl LaneCounters {
         sum.intents_committed += get(&self.intents_committed);
         for (total, counter) in sum.cleanup_enqueued.iter_mut().zip(&self.cleanup_enqueued) {
             *total += get(counter);
+        }
+        for (of, n) in self.limit_rejections.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            *sum.limit_rejections.entry(*of).or_default() += n;
         }
     }
 
@@ -96,6 +118,8 @@ pub struct WriteStats {
     /// Intents that ended in a commit by their writer.
     pub intents_committed: u64,
     cleanup_enqueued: [u64; Reason::ALL.len()],
+    /// Calls that a monthly limit has refused, by what they were to do and the limit.
+    pub limit_rejections: BTreeMap<(&'static str, UsageLimit), u64>,
 }
 
 impl WriteStats {

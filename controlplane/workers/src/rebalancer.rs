@@ -23,7 +23,7 @@ use s3o_core::replication::{CopyItem, Standing};
 use s3o_core::worker::Counts;
 use s3o_runtime::metrics::duration_histogram;
 use s3o_runtime::{OpenOps, Shutdown, audit};
-use s3o_types::{BackendId, BackendState, Extent, VersionId};
+use s3o_types::{BackendId, BackendState, Consumption, Extent, VersionId};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -38,6 +38,9 @@ use crate::standing::Observer;
 const NAME: &str = "rebalance";
 /// Longer than a run takes; it ends with the process's session, if not before.
 const CLAIM_US: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// What a backend must have left of its month, at least.
+const LEAST: Consumption = Consumption { api_requests: 1, egress_bytes: 1, ingress_bytes: 1 };
 
 /// Whether and how it runs by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,18 +134,21 @@ impl Rebalancer {
         }
     }
 
-    /// Those that take writes and answer, in the configured order.
+    /// Those that take writes and answer, and whose month has something of everything left, in the configured order.
     async fn shelves(&self, standing: &Standing) -> Result<Vec<Shelf>, String> {
         let usage = self.overview.backend_usage().await.map_err(|error| error.to_string())?;
+        let of = |id: BackendId| usage.iter().find(|(of, ..)| *of == id);
         let used = |id: BackendId| {
-            let total = usage.iter().find(|(of, ..)| *of == id).map_or(0, |(_, usage, _)| usage.total());
+            let total = of(id).map_or(0, |(_, usage, _)| usage.total());
             u64::try_from(total).unwrap_or(0)
         };
+        let month = |id: BackendId| of(id).map(|(_, _, month)| month.sum()).unwrap_or_default();
         let config = self.configs.current();
         let takes = config.backends.iter().filter(|backend| {
             let id = backend.spec.id;
             let answers = !standing.unhealthy.contains(&id) && !standing.silent.contains(&id);
-            backend.state == BackendState::Active && backend.attached && answers
+            let is_spent = backend.limits.passed(month(id), LEAST).is_some();
+            backend.state == BackendState::Active && backend.attached && answers && !is_spent
         });
         let shelf = |id: BackendId, quota| Shelf { backend: id, used: used(id), quota };
         Ok(takes.map(|backend| shelf(backend.spec.id, backend.quota_bytes)).collect())

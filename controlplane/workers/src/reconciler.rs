@@ -22,7 +22,7 @@ use s3o_backend::Backend;
 use s3o_core::call::{Call, Outcome};
 use s3o_core::cleanup::Claim;
 use s3o_core::config::ClusterConfig;
-use s3o_core::ports::{Configs, Ledger, PortError, Reconciliation};
+use s3o_core::ports::{Configs, Ledger, Overview, PortError, Reconciliation};
 use s3o_core::reconcile::{Run, RunKind, RunPhase, RunState};
 use s3o_core::usage::signed;
 use s3o_core::worker::Counts;
@@ -123,6 +123,7 @@ pub(crate) struct Reconciler {
     store: Arc<dyn Reconciliation>,
     ledger: Arc<dyn Ledger>,
     configs: Arc<dyn Configs>,
+    overview: Arc<dyn Overview>,
     gate: MarkerGate,
     owner: Uuid,
     settings: ReconcileSettings,
@@ -140,6 +141,7 @@ impl Reconciler {
             store: deps.reconciliation.clone(),
             ledger: deps.ledger.clone(),
             configs: deps.configs.clone(),
+            overview: deps.overview.clone(),
             gate: MarkerGate::new(deps.configs.clone(), backends),
             owner,
             settings: deps.settings.reconcile,
@@ -273,7 +275,9 @@ impl Reconciler {
         self.store.note_versions(self.young_us()).await?;
         let mut counts = Counts::new();
         if let Some(every) = self.settings.every {
-            let begun = self.store.ask_due(micros(every)).await?;
+            // Whose month is used up is not listed unasked.
+            let spent = self.overview.spent(&self.configs.current()).await?;
+            let begun = self.store.ask_due(micros(every), &spent).await?;
             counts.insert("begun".to_owned(), begun);
         }
         Ok(counts)

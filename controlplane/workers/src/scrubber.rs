@@ -15,7 +15,7 @@ use prometheus_client::metrics::family::Family;
 use s3o_core::call::Refusal;
 use s3o_core::cleanup::Claim;
 use s3o_core::object::{CopyRow, Locate, Want, known_digest};
-use s3o_core::ports::{Configs, Ledger, ObjectScrub, Replication, Scrubs};
+use s3o_core::ports::{Configs, Ledger, ObjectScrub, Overview, Replication, Scrubs};
 use s3o_core::replication::{
     CopiesPage, CopiesQuery, CopyItem, CopyTask, ExtentCopies, ReplicationEntry, ReplicationItem,
     ReplicationResult,
@@ -44,6 +44,7 @@ pub(crate) struct Scrubber {
     configs: Arc<dyn Configs>,
     replication: Arc<dyn Replication>,
     scrubs: Arc<dyn Scrubs>,
+    overview: Arc<dyn Overview>,
     queue: VersionQueue,
     checker: Checker,
     pace: ScrubPace,
@@ -92,6 +93,7 @@ impl Scrubber {
             configs: deps.configs.clone(),
             replication: deps.replication.clone(),
             scrubs: deps.scrubs.clone(),
+            overview: deps.overview.clone(),
             queue: VersionQueue::new(deps, CopyTask::Verify, owner, "scrub", helps),
             checker: Checker::new(deps, backends, owner, "scrubber"),
             pace: deps.settings.scrub_pace,
@@ -179,14 +181,15 @@ impl Scrubber {
         Ok(())
     }
 
-    /// What is due of each backend, until none has more or its bytes are used up.
+    /// What is due of each backend, until none has more or its bytes are used up. Not of those whose month is used up: it
+    /// can wait for the next one.
     async fn rounds(&self, counts: &mut Counts) -> Result<(), String> {
         let mut ended: BTreeSet<BackendId> = BTreeSet::new();
+        let spent = self.overview.spent(&self.configs.current()).await.map_err(|error| error.to_string())?;
         while self.pace.bytes_per_hour > 0 && !self.shutdown.is_stopping() {
             let claim = Claim { owner: self.owner, lasts_us: CLAIM_US, limit: SCRUB_BATCH, due_for_us: 0 };
-            let claimed =
-                self.scrubs.claim_scrub(claim, self.pace).await.map_err(|error| error.to_string())?;
-            let Some(batch) = claimed else { break };
+            let claimed = self.scrubs.claim_scrub(claim, self.pace, &spent).await;
+            let Some(batch) = claimed.map_err(|error| error.to_string())? else { break };
             let progress = self.read(batch, counts).await;
             self.scrubs.finish_scrub(self.owner, progress).await.map_err(|error| error.to_string())?;
             // However short the rest between two rounds is: one a tick.

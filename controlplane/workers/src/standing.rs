@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use s3o_core::ports::{Configs, Overview, Replication};
 use s3o_core::replication::Standing;
-use s3o_core::usage::signed;
+use s3o_core::usage::{signed, spent};
 use s3o_types::BackendId;
 use uuid::Uuid;
 
@@ -67,6 +67,7 @@ impl Observer {
         Ok(Standing {
             unhealthy: self.unhealthy().await?,
             silent: self.silent(),
+            spent: spent(&config, &usage),
             fullest_first: fullness.into_iter().map(|(id, ..)| id).collect(),
         })
     }

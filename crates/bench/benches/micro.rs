@@ -13,7 +13,7 @@ use s3o_core::facts::BackendFacts;
 use s3o_core::placement::{Wanted, choose};
 use s3o_core::usage::Usage;
 use s3o_types::storage_key::{BlobName, StorageKey};
-use s3o_types::{BackendId, BackendState, Extent, Gen, Place, VersionId};
+use s3o_types::{BackendId, BackendState, Consumption, Extent, Gen, Place, UsageLimits, VersionId};
 
 fn main() {
     divan::main();
@@ -62,6 +62,8 @@ fn backends(count: usize) -> Vec<BackendFacts> {
         quota_bytes: Some(1 << 40),
         max_object_size: None,
         usage: Usage { used: i64::try_from(n).unwrap() << 20, ..Usage::default() },
+        limits: UsageLimits::default(),
+        month: Consumption::default(),
     };
     (0..count).map(one).collect()
 }

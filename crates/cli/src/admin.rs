@@ -160,6 +160,9 @@ fn show_backends(backends: Vec<v1::BackendStatus>) {
             month_requests,
             month_ingress_bytes,
             month_egress_bytes,
+            limit_requests,
+            limit_ingress_bytes,
+            limit_egress_bytes,
         } = backend;
         let taken = used_bytes + reserved_bytes + orphan_bytes;
         table.row([
@@ -171,10 +174,16 @@ fn show_backends(backends: Vec<v1::BackendStatus>) {
             bytes(orphan_bytes.into()),
             percent(taken.into(), quota_bytes.into()),
             objects.to_string(),
-            month_requests.to_string(),
-            bytes(month_ingress_bytes.into()),
-            bytes(month_egress_bytes.into()),
+            of(month_requests, limit_requests, |n| n.to_string()),
+            of(month_ingress_bytes, limit_ingress_bytes, bytes),
+            of(month_egress_bytes, limit_egress_bytes, bytes),
         ]);
     }
     say(table);
+}
+
+/// What was used this month, and what may be; 0: it is not limited.
+fn of(used: u64, limit: u64, show: impl Fn(i128) -> String) -> String {
+    let used = show(used.into());
+    if limit == 0 { used } else { format!("{used} of {}", show(limit.into())) }
 }

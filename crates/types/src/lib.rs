@@ -18,6 +18,7 @@ pub mod rights;
 mod secret;
 pub mod storage_key;
 pub mod time;
+pub mod usage;
 pub mod version;
 
 pub use backend::{BackendSpec, BackendState, ChecksumMode, Credentials, EtagProof, Quirks};
@@ -40,6 +41,7 @@ pub use rights::{Right, Rights, Scope};
 pub use secret::Secret;
 pub use storage_key::{BlobName, StorageKey};
 pub use time::Timestamp;
+pub use usage::{Consumption, UsageLimit, UsageLimits};
 pub use version::{VersionId, VersionRef};
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use s3o_proto::v1;
 use s3o_proto::v1::session_down::Message as Down;
 use s3o_proto::v1::session_up::Message as Up;
 use s3o_runtime::LogHandle;
+use s3o_types::BackendId;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,8 @@ pub(crate) struct SessionContext {
     pub in_flight: Box<dyn Fn() -> u32 + Send + Sync>,
     /// Takes a configuration, if it is newer.
     pub configure: Box<dyn Fn(v1::Configuration) + Send + Sync>,
+    /// Takes the backends whose month is used up.
+    pub spent: Box<dyn Fn(Vec<BackendId>) + Send + Sync>,
     /// Answer "not ready" from now on.
     pub drain: Box<dyn Fn() + Send + Sync>,
 }
@@ -128,6 +131,8 @@ impl SessionContext {
             Down::Welcome(v1::Welcome { control_plane, lease_ms }) => {
                 tracing::info!(control_plane, lease_ms, "session open");
                 heartbeats.set_lease(Duration::from_millis(lease_ms));
+                // What is told is how that changes: what another session has said may be over.
+                (self.spent)(Vec::new());
                 self.control.welcome();
             }
             Down::Configuration(configuration) => {
@@ -137,6 +142,10 @@ impl SessionContext {
             Down::UsageAck(v1::UsageAck { number }) => self.usage.acknowledged(number),
             Down::Database(v1::DatabaseHealth { reachable }) => {
                 self.control.set_database_reachable(reachable);
+            }
+            Down::Spent(v1::SpentBackends { backends }) => {
+                tracing::info!(?backends, "months that are used up: these backends are read last");
+                (self.spent)(backends.into_iter().map(BackendId).collect());
             }
             Down::Command(v1::Command { command }) => self.obey(command),
         }

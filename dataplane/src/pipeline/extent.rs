@@ -172,10 +172,10 @@ impl Opener {
         }
     }
 
-    /// The copies this release can read: verified before uncertain, up before down, fast before slow,
-    /// and what just failed last.
+    /// The copies this release can read: verified before uncertain, up before down, those of backends whose month is not
+    /// used up before others, fast before slow, and what just failed last.
     fn in_order(&self, extent: &LocatedExtent, failed: Option<&LocatedCopy>) -> Vec<LocatedCopy> {
-        let now = Instant::now();
+        let (now, spent) = (Instant::now(), self.plane.spent.load());
         let mut copies: Vec<_> =
             extent.copies.iter().filter(|copy| copy.encoding.is_plain()).cloned().collect();
         copies.sort_by_cached_key(|copy| {
@@ -184,7 +184,8 @@ impl Opener {
             let latency = backend.and_then(|backend| backend.health().latency()).unwrap_or_default();
             let has_failed = failed.is_some_and(|failed| same(failed, copy));
             let is_suspect = self.plane.suspects.contains(copy, now);
-            (has_failed, is_suspect, copy.uncertain, !is_up, latency)
+            let is_spent = spent.contains(&copy.backend);
+            (has_failed, is_suspect, copy.uncertain, !is_up, is_spent, latency)
         });
         copies
     }

@@ -70,7 +70,7 @@ pub(super) async fn first_of<'a>(
     }
 }
 
-/// The copy to ask besides, and when.
+/// The copy to ask besides, and when. None whose backend's month is used up: what is read of it is not needed.
 fn rival<'a>(
     plane: &Plane,
     first: &LocatedCopy,
@@ -82,7 +82,8 @@ fn rival<'a>(
     let is_good = |copy: &&LocatedCopy| {
         let has_failed = failed.is_some_and(|failed| same(failed, copy));
         let is_bad = has_failed || plane.suspects.contains(copy, now);
-        copy.uncertain <= first.uncertain && !is_bad && is_readable(plane, copy, now)
+        let is_spent = plane.spent.load().contains(&copy.backend);
+        copy.uncertain <= first.uncertain && !is_bad && !is_spent && is_readable(plane, copy, now)
     };
     others.iter().find(is_good).map(|second| (second, patience))
 }

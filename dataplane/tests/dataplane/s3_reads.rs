@@ -106,6 +106,19 @@ impl World {
         self.until("/health", "\"database_breaker\":\"closed\"", false).await;
     }
 
+    /// The months of these are used up, and the data plane knows it: what is said in a session is heard in its order.
+    async fn spend(&self, backends: &[i32]) {
+        let generation = self.fake.with(|model| {
+            let message = v1::session_down::Message::Spent(v1::SpentBackends { backends: backends.to_vec() });
+            let down = v1::SessionDown { message: Some(message), required_features: vec![] };
+            model.sessions.retain(|session| session.send(down.clone()).is_ok());
+            // That of the configuration which follows.
+            model.generation + 2
+        });
+        self.fake.reconfigure();
+        self.until("/health", &format!("\"generation\":{generation}"), true).await;
+    }
+
     async fn reported(&self, key: &str) -> bool {
         for _ in 0..500 {
             if self.fake.with(|model| model.reports.iter().any(|report| report == key)) {
@@ -265,4 +278,30 @@ async fn a_copy_that_is_not_what_its_row_says_is_told_of() {
         assert_eq!(world.get(key, None).await.as_ref(), Ok(&body), "{key}");
         assert!(world.reported(key).await, "{key}");
     }
+}
+
+/// Availability before thrift: what is used up is read last, and still read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_whose_month_is_used_up_is_read_last() {
+    let world = World::start(2).await;
+    world.put("k", b"hello").await;
+    let reads = || [0, 1].map(|n: usize| world.backends[n].count(Operation::Get));
+    for (spent, other) in [(1, 1), (2, 0)] {
+        world.spend(&[spent]).await;
+        let before = reads();
+        for _ in 0..3 {
+            assert_eq!(world.get("k", None).await, Ok(b"hello".to_vec()));
+        }
+        assert_eq!(reads()[other], before[other] + 3, "backend {spent} is not needed");
+        assert_eq!(reads()[1 - other], before[1 - other], "backend {spent} is not needed");
+    }
+    // The other one fails.
+    world.backends[0].inject(Rule::new(Fault::Status(500)).on(Operation::Get));
+    assert_eq!(world.get("k", None).await, Ok(b"hello".to_vec()), "now it is");
+    world.backends[0].heal();
+    world.spend(&[1, 2]).await;
+    assert_eq!(world.get("k", None).await, Ok(b"hello".to_vec()), "there is no other one");
+    // The month's turn.
+    world.spend(&[]).await;
+    assert_eq!(world.get("k", None).await, Ok(b"hello".to_vec()));
 }

@@ -17,6 +17,7 @@ mod history;
 mod integrity;
 mod kill_points;
 mod lifecycle;
+mod limits;
 mod lost_replies;
 mod multipart_failures;
 mod object_lock;

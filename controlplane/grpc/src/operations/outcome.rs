@@ -41,7 +41,7 @@ pub(crate) fn version_id(version: Option<VersionRef>) -> String {
 }
 
 pub(super) fn refused(refusal: Refusal) -> Wire {
-    let Refusal { code, message } = refusal;
+    let Refusal { code, message, limit: _ } = refusal;
     Wire::Refused(v1::Refused { code: code.info().wire, message })
 }
 

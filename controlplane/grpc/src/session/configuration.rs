@@ -29,6 +29,7 @@ fn backend(config: &BackendConfig) -> v1::Backend {
         state,
         quota_bytes: _,
         max_object_size: _,
+        limits: _,
         priority: _,
         attached: _,
         removal: _,

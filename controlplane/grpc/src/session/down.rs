@@ -1,4 +1,4 @@
-//! What a session is told without having asked: configuration, the database's health, commands.
+//! What a session is told without having asked: configuration, the database's health, whose month is used up, commands.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use s3o_proto::v1;
 use s3o_proto::v1::session_down::Message;
 use tokio::sync::{broadcast, mpsc};
 use tonic::Status;
+use tracing::debug;
 use uuid::Uuid;
 
 use super::configuration::configuration;
@@ -14,6 +15,9 @@ use crate::wiring::{Ports, Wiring};
 
 /// How often the database's reachability is looked at; reading it costs nothing.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How often it is looked whose month is used up, where months are limited.
+const LOOK_AT_LIMITS: Duration = Duration::from_secs(10);
 
 /// The data plane does not listen any more.
 #[derive(Debug)]
@@ -45,6 +49,7 @@ impl Down {
         let ended = tokio::select! {
             ended = self.configurations(ports) => ended,
             ended = self.database(ports) => ended,
+            ended = self.spent(ports) => ended,
             ended = self.commands(commands, session) => ended,
             () = self.out.closed() => Err(Gone),
         };
@@ -69,6 +74,23 @@ impl Down {
                 told = Some(reachable);
             }
             tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// A session begins with none, and is told when that changes.
+    async fn spent(&self, ports: &Ports) -> Result<Infallible, Gone> {
+        let mut told = Vec::new();
+        loop {
+            match ports.overview.spent(&ports.configs.current()).await {
+                Ok(spent) if spent != told => {
+                    let backends = spent.iter().map(|id| id.0).collect();
+                    self.send(Message::Spent(v1::SpentBackends { backends })).await?;
+                    told = spent;
+                }
+                Ok(_) => {}
+                Err(error) => debug!(%error, "whose month is used up is not known"),
+            }
+            tokio::time::sleep(LOOK_AT_LIMITS).await;
         }
     }
 

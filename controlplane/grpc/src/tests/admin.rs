@@ -55,6 +55,9 @@ async fn status_joins_configuration_and_numbers() {
         month_requests: 5,
         month_ingress_bytes: 8,
         month_egress_bytes: 9,
+        limit_requests: 0,
+        limit_ingress_bytes: 0,
+        limit_egress_bytes: 10,
     };
     assert_eq!(status.backends, [expected]);
     assert_eq!((status.cleanup_queue, status.cleanup_dlq, status.intents), (5, 6, 7));

@@ -33,7 +33,8 @@ use s3o_core::versions::{SetVersioning, VersionsPage, VersionsQuery};
 use s3o_core::worker::{Counts, WorkerStatus};
 use s3o_types::{
     AckLevel, BackendId, BackendSpec, BackendState, BucketId, CorsRule, Credentials, DegradedReads,
-    ErrorCode, Extent, Op, Place, Quirks, Rights, Scope, Secret, Timestamp, VersionId, Versioning,
+    ErrorCode, Extent, Op, Place, Quirks, Rights, Scope, Secret, Timestamp, UsageLimits, VersionId,
+    Versioning,
 };
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -155,6 +156,7 @@ pub(super) fn config(generation: i64) -> ClusterConfig {
             state: BackendState::Active,
             quota_bytes: Some(1000),
             max_object_size: None,
+            limits: UsageLimits { egress_bytes: Some(10), ..UsageLimits::default() },
             priority: 0,
             attached: true,
             removal: None,

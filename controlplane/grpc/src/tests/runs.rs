@@ -55,7 +55,7 @@ impl Reconciliation for Fakes {
         Ok(asked.iter_mut().map(look).collect())
     }
 
-    async fn ask_due(&self, _: i64) -> Result<u64, PortError> {
+    async fn ask_due(&self, _: i64, _: &[BackendId]) -> Result<u64, PortError> {
         Ok(0)
     }
 

@@ -243,3 +243,17 @@ async fn a_shutdown_ends_the_stream_and_no_lease() {
     while let Ok(Some(_)) = session.down.message().await {}
     assert!(plane.fakes.closed.lock().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_session_is_told_whose_month_is_used_up() {
+    let plane = Plane::start().await;
+    let mut limited = config(2);
+    limited.backends[0].limits.egress_bytes = Some(9);
+    plane.fakes.config.send_replace(limited.into());
+    let mut session = Session::open(&plane, hello(&[])).await.unwrap();
+    let spent = |message| match message {
+        Down::Spent(v1::SpentBackends { backends }) => Some(backends),
+        _ => None,
+    };
+    assert_eq!(session.until(spent).await, [3], "9 bytes were read of it");
+}

@@ -7,7 +7,7 @@ use s3o_core::config::{Declared, DeclaredBackend, DeclaredBucket, DeclaredCreden
 use s3o_runtime::ByteSize;
 use s3o_types::{
     AckLevel, BucketLock, BucketName, ChecksumMode, CorsRule, Credentials, DegradedReads, EtagProof,
-    LifecycleRule, Quirks, Right, Rights, Scope, Secret, Versioning,
+    LifecycleRule, Quirks, Right, Rights, Scope, Secret, UsageLimits, Versioning,
 };
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,9 @@ pub struct BackendSection {
     /// Largest object it takes.
     #[serde(default)]
     pub max_object_size: Option<ByteSize>,
+    /// What it may be used for in a calendar month (UTC).
+    #[serde(default)]
+    pub limits: LimitsSection,
     /// Lower is first; the same goes in the file's order.
     #[serde(default)]
     pub priority: i32,
@@ -80,6 +83,26 @@ pub struct BackendSection {
     /// What its ETags are; found out where nothing is said.
     #[serde(default)]
     pub etag: EtagProof,
+}
+
+/// `backends[].limits`; what is absent is not limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsSection {
+    /// Calls of its API.
+    pub api_requests: Option<u64>,
+    /// Bytes read from it.
+    pub egress_bytes: Option<ByteSize>,
+    /// Bytes sent to it.
+    pub ingress_bytes: Option<ByteSize>,
+}
+
+impl LimitsSection {
+    fn declared(self) -> UsageLimits {
+        let Self { api_requests, egress_bytes, ingress_bytes } = self;
+        let bytes = |size: Option<ByteSize>| size.map(|size| size.0);
+        UsageLimits { api_requests, egress_bytes: bytes(egress_bytes), ingress_bytes: bytes(ingress_bytes) }
+    }
 }
 
 /// `backends[].credentials`.
@@ -286,6 +309,7 @@ impl BackendSection {
             },
             quota_bytes: self.quota_bytes.map(|size| size.0),
             max_object_size: self.max_object_size.map(|size| size.0),
+            limits: self.limits.declared(),
             priority: self.priority,
         }
     }

@@ -12,7 +12,7 @@ use s3o_runtime::{HumanDuration, LogConfig};
 
 pub use declared::{
     Access, AccessRight, BackendCredentials, BackendSection, BucketSection, CredentialSection, Grant,
-    RoutingSection, StaticKeys, Strategy,
+    LimitsSection, RoutingSection, StaticKeys, Strategy,
 };
 pub use process::{
     CleanupSection, DatabaseSection, GrpcSection, HttpSection, IntegritySection, JournalSection,

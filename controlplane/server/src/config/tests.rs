@@ -63,6 +63,7 @@ backends:
     bucket: y
     credentials: {static: {access_key_id: '', secret_access_key: ''}}
     strip_headers: [ok, 'n o']
+    limits: {api_requests: 0, egress_bytes: 0, ingress_bytes: 1TiB}
 buckets:
   - {name: photos}
   - {name: photos, ack: quorum, replication_factor: 5}
@@ -109,6 +110,8 @@ credentials:
             "backends[3].endpoint",
             "backends[3].credentials.static.access_key_id",
             "backends[3].credentials.static.secret_access_key",
+            "backends[3].limits.api_requests",
+            "backends[3].limits.egress_bytes",
             "backends[3].strip_headers[1]",
             "buckets[1].name",
             "buckets[1].replication_factor",

@@ -9,7 +9,7 @@ use s3o_types::{BucketName, Secret, lifecycle_problem};
 use super::declared::DeclaredVersioning;
 use super::{
     Access, AccessRight, BackendCredentials, BackendSection, BucketSection, ControlPlaneConfig,
-    CredentialSection, DatabaseSection, ReplicationSection, StaticKeys,
+    CredentialSection, DatabaseSection, LimitsSection, ReplicationSection, StaticKeys,
 };
 
 /// Tables hold byte counts as signed 64 bits.
@@ -196,6 +196,7 @@ fn backends(problems: &mut Problems, backends: &[BackendSection]) {
         }
         size(p, "quota_bytes", backend.quota_bytes);
         size(p, "max_object_size", backend.max_object_size);
+        p.field("limits", |p| limits(p, backend.limits));
         for (i, header) in backend.strip_headers.iter().enumerate() {
             if http::HeaderName::try_from(header).is_err() {
                 p.at(&format!("strip_headers[{i}]"), format!("`{header}` is not a header's name"));
@@ -203,6 +204,18 @@ fn backends(problems: &mut Problems, backends: &[BackendSection]) {
         }
         index += 1;
     });
+}
+
+/// 0 would forbid everything: who wants that takes the backend out of the file.
+fn limits(problems: &mut Problems, limits: LimitsSection) {
+    let LimitsSection { api_requests, egress_bytes, ingress_bytes } = limits;
+    match api_requests {
+        Some(0) => problems.at("api_requests", "must not be 0; leave it out for no limit"),
+        Some(n) if n > MOST_BYTES => problems.at("api_requests", "is more than can be counted"),
+        _ => {}
+    }
+    size(problems, "egress_bytes", egress_bytes);
+    size(problems, "ingress_bytes", ingress_bytes);
 }
 
 fn static_keys(problems: &mut Problems, keys: &StaticKeys) {

@@ -14,7 +14,7 @@ use super::{mint, object_lock, versioning};
 use crate::Store;
 use crate::error::{Failure, StoreError};
 use crate::removals::lock_removal;
-use crate::rows::{rules_json, spec_json};
+use crate::rows::{limits_json, rules_json, spec_json};
 use crate::scan::{self, Scan};
 use crate::schema::{LOCK_BUCKET, LOCK_MIGRATION, LOCK_PLACES};
 
@@ -196,11 +196,11 @@ async fn backends(transaction: &Transaction<'_>, declared: &[DeclaredBackend]) -
     // Another endpoint or bucket is another place: nothing is placed there before its marker was read, and
     // nothing counts any more that goes to the one before.
     let upsert = "
-        INSERT INTO backends AS b (name, spec, quota_bytes, max_object_size, priority, position, declared)
-        VALUES ($1, $2, $3, $4, $5, $6, true)
+        INSERT INTO backends AS b (name, spec, quota_bytes, max_object_size, usage_limits, priority, position, declared)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, true)
         ON CONFLICT (name) WHERE state <> 'removed' DO UPDATE SET
             spec = excluded.spec, quota_bytes = excluded.quota_bytes, max_object_size = excluded.max_object_size,
-            priority = excluded.priority, position = excluded.position, declared = true,
+            usage_limits = excluded.usage_limits, priority = excluded.priority, position = excluded.position, declared = true,
             state = CASE WHEN b.asked_to_drain THEN 'draining' ELSE 'active' END,
             removal = CASE WHEN b.asked_to_drain THEN b.removal END,
             removal_losses_upto = CASE WHEN b.asked_to_drain THEN b.removal_losses_upto END,
@@ -219,9 +219,10 @@ async fn backends(transaction: &Transaction<'_>, declared: &[DeclaredBackend]) -
         let spec = spec_json(backend)?;
         let quota = optional(backend.quota_bytes);
         let max = optional(backend.max_object_size);
+        let limits = limits_json(backend)?;
         let position = i32::try_from(position).unwrap_or(i32::MAX);
         let row = transaction
-            .query_one(upsert, &[&backend.name, &spec, &quota, &max, &backend.priority, &position])
+            .query_one(upsert, &[&backend.name, &spec, &quota, &max, &limits, &backend.priority, &position])
             .await?;
         let id: i32 = row.get(0);
         transaction.execute(slot, &[&id]).await?;

@@ -9,7 +9,7 @@ use s3o_core::facts::{BackendFacts, BucketFacts, CurrentObject, Facts, FoundBlob
 use s3o_core::intent::Intent;
 use s3o_core::object::{CopyRow, ObjectRow};
 use s3o_core::outcome_log::{Logged, LoggedOutcome};
-use s3o_types::{BackendId, BlobName, BucketId, Op, Place, Seq};
+use s3o_types::{BackendId, BlobName, BucketId, Consumption, Op, Place, Seq};
 
 use super::facts::{Part, Read, Subject};
 use super::{expiry, uploads, versions};
@@ -239,5 +239,11 @@ fn backend(cells: Cells<'_>) -> Result<BackendFacts, String> {
         quota_bytes: cells.optional_unsigned("quota_bytes")?,
         max_object_size: cells.optional_unsigned("max_object_size")?,
         usage: usage(cells)?,
+        limits: cells.json("usage_limits")?,
+        month: Consumption {
+            api_requests: cells.unsigned("api_requests")?,
+            egress_bytes: cells.unsigned("egress_bytes")?,
+            ingress_bytes: cells.unsigned("ingress_bytes")?,
+        },
     })
 }

@@ -201,7 +201,10 @@ impl Lane {
                 continue;
             }
             match self.guarded(&group).await {
-                Ok(verdicts) => put_off.extend(settle(group.items, verdicts, &mut self.pressure)),
+                Ok(verdicts) => {
+                    let seen = (&mut self.pressure, &*self.counters);
+                    put_off.extend(settle(group.items, verdicts, seen));
+                }
                 Err(failure) => self.recover(group, failure, &mut groups, &mut put_off).await,
             }
         }
@@ -360,12 +363,17 @@ fn expire(group: Group) -> Group {
 }
 
 /// Answers what was decided and returns the rest.
-fn settle(items: Vec<Item>, verdicts: Vec<Verdict>, pressure: &mut Pressure) -> Vec<Item> {
+fn settle(
+    items: Vec<Item>,
+    verdicts: Vec<Verdict>,
+    (pressure, counters): (&mut Pressure, &LaneCounters),
+) -> Vec<Item> {
     let mut later = Vec::new();
     for (item, verdict) in items.into_iter().zip(verdicts) {
         match verdict {
             Verdict::Decided(outcome) => {
                 pressure.note(&item.request, &outcome);
+                counters.answered(&item.request.call, &outcome);
                 item.answer(outcome);
             }
             Verdict::Later => later.push(item),

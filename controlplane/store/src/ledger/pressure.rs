@@ -58,8 +58,9 @@ pub(super) struct Pressure {
 impl Pressure {
     /// Notes what came of a call.
     pub(super) fn note(&mut self, request: &Request, outcome: &Outcome) {
-        let full =
-            matches!(outcome, Outcome::Refused(refusal) if refusal.code == ErrorCode::InsufficientStorage);
+        // What a monthly limit refuses finds no more room by deletions.
+        let full = matches!(outcome, Outcome::Refused(refusal)
+            if refusal.code == ErrorCode::InsufficientStorage && refusal.limit.is_none());
         let size = match &request.call {
             Call::Begin(begin) => begin.size,
             Call::Retarget(retarget) => retarget.intent.size,

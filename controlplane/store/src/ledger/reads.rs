@@ -432,16 +432,25 @@ pub(super) const NUMBERS: &str = "
 pub(super) const LOCK_ROOM: &str =
     "SELECT backend FROM backend_usage WHERE slot = 0 ORDER BY backend FOR UPDATE";
 
+/// This month's use is read only where it is limited.
 pub(super) const ROOM: &str = "
     SELECT b.id, b.place, b.state, b.attached, b.priority, b.position, b.quota_bytes, b.max_object_size,
-           u.used, u.reserved, u.orphaned, u.objects,
+           b.usage_limits, u.used, u.reserved, u.orphaned, u.objects, m.api_requests, m.egress_bytes, m.ingress_bytes,
            (SELECT value #>> '{}' FROM settings WHERE name = 'routing') AS routing
     FROM backends b,
     LATERAL (
         SELECT COALESCE(sum(used), 0)::bigint AS used, COALESCE(sum(reserved), 0)::bigint AS reserved,
                COALESCE(sum(orphaned), 0)::bigint AS orphaned, COALESCE(sum(objects), 0)::bigint AS objects
         FROM backend_usage WHERE backend_usage.backend = b.id
-    ) AS u
+    ) AS u,
+    LATERAL (
+        SELECT COALESCE(sum(requests), 0)::bigint AS api_requests,
+               COALESCE(sum(egress_bytes), 0)::bigint AS egress_bytes,
+               COALESCE(sum(ingress_bytes), 0)::bigint AS ingress_bytes
+        FROM monthly_usage
+        WHERE b.usage_limits IS NOT NULL AND monthly_usage.backend = b.id
+          AND monthly_usage.month = date_trunc('month', now() AT TIME ZONE 'UTC')::date
+    ) AS m
     WHERE b.state <> 'removed'";
 
 pub(super) const ALL: [&str; 24] = [

@@ -30,8 +30,8 @@ impl Reconciliation for Store {
         runs::all(&self.inner.general).await
     }
 
-    async fn ask_due(&self, every_us: i64) -> Result<u64, PortError> {
-        runs::ask_due(&self.inner.general, every_us).await
+    async fn ask_due(&self, every_us: i64, without: &[BackendId]) -> Result<u64, PortError> {
+        runs::ask_due(&self.inner.general, every_us, without).await
     }
 
     async fn claim_run(&self, claim: Claim) -> Result<Option<Run>, PortError> {

@@ -66,7 +66,7 @@ macro_rules! begin {
 }
 
 const BEGIN_DUE: &str = begin!(
-    "b.state = 'active' AND b.attached AND NOT EXISTS (
+    "b.state = 'active' AND b.attached AND NOT b.id = ANY ($2::int[]) AND NOT EXISTS (
         SELECT FROM reconcile_runs r WHERE r.backend = b.id
         AND (r.state = 'running' OR r.last_reconcile > now() - $1::bigint * interval '1 microsecond'))"
 );
@@ -217,8 +217,9 @@ async fn unusable(transaction: &Transaction<'_>, ask: &AskRun) -> Result<Option<
     Ok(Some(Refusal::new(ErrorCode::PreconditionFailed, why)))
 }
 
-pub(super) async fn ask_due(pool: &Pool, every_us: i64) -> Result<u64, PortError> {
-    Ok(u64::try_from(pool.run(BEGIN_DUE, &[&every_us]).await?.len()).unwrap_or(u64::MAX))
+pub(super) async fn ask_due(pool: &Pool, every_us: i64, without: &[BackendId]) -> Result<u64, PortError> {
+    let without: Vec<i32> = without.iter().map(|id| id.0).collect();
+    Ok(u64::try_from(pool.run(BEGIN_DUE, &[&every_us, &without]).await?.len()).unwrap_or(u64::MAX))
 }
 
 pub(super) async fn claim(pool: &Pool, claim: Claim) -> Result<Option<Run>, PortError> {

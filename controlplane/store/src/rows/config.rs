@@ -38,6 +38,16 @@ pub(crate) fn spec_json(declared: &DeclaredBackend) -> Result<serde_json::Value,
     serde_json::to_value(spec).map_err(|error| corrupt("backends", &declared.name, error))
 }
 
+/// The same of its limits; `None`: it has none.
+pub(crate) fn limits_json(declared: &DeclaredBackend) -> Result<Option<serde_json::Value>, Failure> {
+    if declared.limits.is_none() {
+        return Ok(None);
+    }
+    serde_json::to_value(declared.limits)
+        .map(Some)
+        .map_err(|error| corrupt("backends", &declared.name, error))
+}
+
 /// All rows of one generation, as one snapshot read them.
 pub(crate) struct ConfigRows {
     pub(crate) settings: Vec<Row>,
@@ -107,6 +117,7 @@ fn backend(cells: Cells<'_>) -> Result<BackendConfig, String> {
         state: cells.word("state")?,
         quota_bytes: cells.optional_unsigned("quota_bytes")?,
         max_object_size: cells.optional_unsigned("max_object_size")?,
+        limits: cells.json("usage_limits")?,
         priority: cells.get("priority")?,
         attached: cells.get("attached")?,
         removal: removal(cells)?,

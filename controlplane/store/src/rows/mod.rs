@@ -14,7 +14,9 @@ use s3o_types::{Digest, Timestamp};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, Json, ToSql, Type, to_sql_checked};
 
-pub(crate) use config::{ConfigRows, bucket_state, lifecycle, removal, rules_json, scope, spec_json};
+pub(crate) use config::{
+    ConfigRows, bucket_state, lifecycle, limits_json, removal, rules_json, scope, spec_json,
+};
 pub(crate) use lock::{bucket_lock, lock_columns, lock_json, object_lock};
 pub(crate) use object::{CopyRecord, ListedRecord, ObjectRecord, object_json, told};
 pub(crate) use upload::{OtherCopy, PartRecord, UploadRecord};

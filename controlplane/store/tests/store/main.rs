@@ -11,6 +11,7 @@ mod journal;
 mod ledger_calls;
 mod ledger_races;
 mod lifecycle;
+mod limits;
 mod listing;
 mod lock;
 mod places;

@@ -361,13 +361,13 @@ async fn a_backend_has_one_run_which_is_carried_on_when_its_owner_dies() {
     assert_eq!(world.store.claim_run(two).await.unwrap(), None);
     assert_eq!(world.count("SELECT count(*) FROM reconcile_hashed").await, 0);
     // The next one begins anew; one that is due only after its time.
-    assert_eq!(world.store.ask_due(3_600_000_000).await.unwrap(), 0);
+    assert_eq!(world.store.ask_due(3_600_000_000, &[]).await.unwrap(), 0);
     let next = world.ask(import, true).await.unwrap();
     assert!(next.id > run.id && next.cursor.is_empty() && next.tally.listed == 0);
     world.sql.batch_execute("UPDATE reconcile_runs SET state = 'failed', claimed_by = NULL").await.unwrap();
-    assert_eq!(world.store.ask_due(3_600_000_000).await.unwrap(), 0, "an import is no reconcile");
-    assert_eq!(world.store.ask_due(0).await.unwrap(), 1);
-    assert_eq!(world.store.ask_due(0).await.unwrap(), 0, "it goes on");
+    assert_eq!(world.store.ask_due(3_600_000_000, &[]).await.unwrap(), 0, "an import is no reconcile");
+    assert_eq!(world.store.ask_due(0, &[]).await.unwrap(), 1);
+    assert_eq!(world.store.ask_due(0, &[]).await.unwrap(), 0, "it goes on");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -400,7 +400,7 @@ async fn no_run_begins_where_the_marker_is_not_ours() {
     let spec = world.store.newest().await.unwrap().backends[0].spec.clone();
     world.store.detach(s3o_core::config::MarkerPlace::of(&spec)).await.unwrap();
     assert_eq!(world.ask(RunKind::Reconcile, false).await.unwrap_err().code, ErrorCode::PreconditionFailed);
-    assert_eq!(world.store.ask_due(0).await.unwrap(), 0);
+    assert_eq!(world.store.ask_due(0, &[]).await.unwrap(), 0);
     let place = s3o_core::config::MarkerPlace::of(&spec);
     let seen = s3o_core::config::MarkerSeen { place, etag: s3o_types::EtagProof::Md5 };
     world.store.attach(seen).await.unwrap();

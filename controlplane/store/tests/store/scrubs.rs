@@ -13,7 +13,7 @@ const ALL: ScrubPace = ScrubPace { bytes_per_hour: 1 << 40, rest_s: 0 };
 impl World {
     async fn claim(&self, owner: Uuid, pace: ScrubPace) -> Option<ScrubBatch> {
         let claim = Claim { owner, lasts_us: 60_000_000, limit: SCRUB_BATCH, due_for_us: 0 };
-        self.store.claim_scrub(claim, pace).await.unwrap()
+        self.store.claim_scrub(claim, pace, &[]).await.unwrap()
     }
 
     /// An hour passes for the backends' allowances, and what one of them has now.

@@ -18,7 +18,7 @@ use s3o_localpg::{LocalPostgres, Options};
 use s3o_store::{Store, StoreOptions};
 use s3o_types::{
     AckLevel, BucketId, Checksums, Conditions, CorsRule, Credentials, DegradedReads, Encoding, Etag,
-    EtagProof, ObjectAttributes, Op, Quirks, Secret, VersionId,
+    EtagProof, ObjectAttributes, Op, Quirks, Secret, UsageLimits, VersionId,
 };
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
@@ -86,6 +86,7 @@ pub(crate) fn declared(quotas: &[Option<u64>]) -> Declared {
         quirks: Quirks::default(),
         quota_bytes: *quota,
         max_object_size: None,
+        limits: UsageLimits::default(),
         priority: 0,
     };
     Declared {

@@ -46,12 +46,12 @@ async fn rounds_over_copies_go_on_behind_them() {
     let pace = ScrubPace { bytes_per_hour: 1 << 40, rest_s: 0 };
     let owner = world.owner().await;
     let mine = Claim { owner, ..claim(SCRUB_BATCH) };
-    assert_eq!(world.store.claim_scrub(mine, pace).await.unwrap(), None, "nothing is to be spent yet");
+    assert_eq!(world.store.claim_scrub(mine, pace, &[]).await.unwrap(), None, "nothing is to be spent yet");
     let mut seen = Vec::new();
     while seen.is_empty() {
         let refill = "UPDATE scrub_cursors SET refilled = now() - interval '1 hour'";
         world.sql.batch_execute(refill).await.unwrap();
-        let batch = world.store.claim_scrub(mine, pace).await.unwrap().unwrap();
+        let batch = world.store.claim_scrub(mine, pace, &[]).await.unwrap().unwrap();
         assert!(batch.backend == B0 && (!batch.is_last || !batch.copies.is_empty()), "{batch:?}");
         seen.extend(batch.copies.iter().map(|copy| copy.entry.version));
         let (backend, copies, is_last) = (batch.backend, batch.copies.len() as u64, batch.is_last);

@@ -165,7 +165,7 @@ impl Transfer {
         Err(why)
     }
 
-    /// Verified before uncertain, up before down, fast before slow.
+    /// Verified before uncertain, up before down, those whose month is not used up before others, fast before slow.
     fn in_order(&self, extent: &ExtentCopies, standing: &Standing, tried: &Tried) -> Vec<CopyRow> {
         let now = Instant::now();
         let usable = |copy: &&CopyRow| {
@@ -178,7 +178,8 @@ impl Transfer {
             let is_up = backend.as_ref().is_some_and(|backend| backend.health().is_readable(now));
             let latency = backend.and_then(|backend| backend.health().latency()).unwrap_or_default();
             let sure = copy.state == CopyState::Verified;
-            (Reverse(sure), standing.unhealthy.contains(&copy.backend), !is_up, latency)
+            let is_spent = standing.spent.contains(&copy.backend);
+            (Reverse(sure), standing.unhealthy.contains(&copy.backend), !is_up, is_spent, latency)
         });
         copies
     }

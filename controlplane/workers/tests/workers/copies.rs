@@ -265,8 +265,14 @@ impl Replication for Ports {
 
 #[async_trait]
 impl Scrubs for Ports {
-    async fn claim_scrub(&self, _: Claim, _: ScrubPace) -> Result<Option<ScrubBatch>, PortError> {
-        Ok(self.state.lock().unwrap().copies.scrubs.pop())
+    async fn claim_scrub(
+        &self,
+        _: Claim,
+        _: ScrubPace,
+        without: &[BackendId],
+    ) -> Result<Option<ScrubBatch>, PortError> {
+        let mut state = self.state.lock().unwrap();
+        Ok(state.copies.scrubs.pop_if(|batch| !without.contains(&batch.backend)))
     }
 
     async fn finish_scrub(&self, _: Uuid, progress: ScrubProgress) -> Result<(), PortError> {

@@ -26,7 +26,7 @@ use s3o_core::usage::Usage;
 use s3o_core::worker::{Counts, WorkerStatus};
 use s3o_runtime::{Metrics, Shutdown};
 use s3o_testkit::s3server::FaultyBackend;
-use s3o_types::{BackendId, BackendSpec, BackendState, EtagProof, Op, VersionId};
+use s3o_types::{BackendId, BackendSpec, BackendState, EtagProof, Op, UsageLimits, VersionId};
 use s3o_workers::{
     BackendSettings, Deps, IntentsResolved, LifecycleSettings, ReconcileSettings, WorkerSettings, Workers,
 };
@@ -88,6 +88,7 @@ pub(crate) fn row(spec: BackendSpec, attached: bool) -> BackendConfig {
         state: BackendState::Active,
         quota_bytes: Some(1000),
         max_object_size: None,
+        limits: UsageLimits::default(),
         priority: 0,
         attached,
         removal: None,

@@ -120,7 +120,7 @@ impl Reconciliation for Ports {
         Ok(self.state.lock().unwrap().reconcile.run.clone().into_iter().collect())
     }
 
-    async fn ask_due(&self, _: i64) -> Result<u64, PortError> {
+    async fn ask_due(&self, _: i64, _: &[BackendId]) -> Result<u64, PortError> {
         Ok(0)
     }
 

@@ -138,3 +138,23 @@ async fn the_old_copy_goes_only_by_the_ledgers_leave() {
     assert_eq!(fixture.state().copies.changed[0].change, CopyChange::Drop);
     fixture.end().await;
 }
+
+#[tokio::test]
+async fn whose_month_is_used_up_is_left_as_it_is() {
+    let (fixture, _servers) = fixture().await;
+    fixture.change(|config| {
+        config.backends[0].limits.egress_bytes = Some(7);
+        config.backends[1].limits.ingress_bytes = Some(7);
+    });
+    let full = BackendUsage { ingress_bytes: 7, egress_bytes: 7, ..BackendUsage::default() };
+    for over in [1, 2] {
+        let month = |id| if id == over { full.clone() } else { BackendUsage::default() };
+        let used = fixture.state().usage[0].1;
+        fixture.state().usage =
+            vec![(BackendId(1), used, month(1)), (BackendId(2), Usage::default(), month(2))];
+        assert_eq!(run(&fixture, WISH).await.0.map(|totals| totals.planned_bytes), Ok(0), "{over}");
+    }
+    fixture.state().usage[1].2 = BackendUsage::default();
+    assert_eq!(run(&fixture, WISH).await.0.map(|totals| totals.moved), Ok(1), "in the next month");
+    fixture.end().await;
+}

@@ -3,8 +3,10 @@
 use s3o_core::intent::TargetEnd;
 use s3o_core::object::CopyState;
 use s3o_core::replication::{CopiesPage, CopyTask, ReplicationResult};
+use s3o_core::session::BackendUsage;
+use s3o_core::usage::Usage;
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
-use s3o_types::{BackendState, ErrorCode, Etag, Gen};
+use s3o_types::{BackendId, BackendState, ErrorCode, Etag, Gen};
 
 use crate::copies::{CopiesState, copy, md5, page, storage_key};
 use crate::fakes::{Fixture, State, mark, row, spec};
@@ -273,5 +275,25 @@ async fn without_room_it_waits() {
     fixture.state().copies = CopiesState::waiting(CopyTask::Add, page(BYTES, 2, &[(1, ACTIVE)]), &[]);
     fixture.run("replicator").await;
     assert_eq!(result(&fixture), ReplicationResult::Failed("no backend has room".to_owned()));
+    fixture.end().await;
+}
+
+/// Asked first, it would be found to have lost its copy.
+#[tokio::test]
+async fn whose_month_is_used_up_is_read_last() {
+    let (fixture, [_one, two, three]) = fixture().await;
+    two.plant(&first(), BYTES);
+    fixture.change(|config| config.backends[0].limits.egress_bytes = Some(7));
+    {
+        let mut state = fixture.state();
+        let month = BackendUsage { egress_bytes: 7, ..BackendUsage::default() };
+        state.usage = vec![(BackendId(1), Usage::default(), month)];
+        let copies = page(BYTES, 3, &[(1, ACTIVE), (2, ACTIVE)]);
+        state.copies = CopiesState::waiting(CopyTask::Add, copies, &[3]);
+    }
+    fixture.run("replicator").await;
+    assert_eq!(result(&fixture), ReplicationResult::Done);
+    assert_eq!(at(&three, &worker_key(0)).as_deref(), Some(BYTES));
+    assert!(fixture.state().copies.changed.is_empty(), "nobody has asked it");
     fixture.end().await;
 }

@@ -4,6 +4,8 @@ use s3o_core::call::CopyChange;
 use s3o_core::object::CopyState;
 use s3o_core::replication::{CopiesPage, CopyItem, CopyTask, ReplicationResult};
 use s3o_core::scrub::{ScrubBatch, ScrubProgress};
+use s3o_core::session::BackendUsage;
+use s3o_core::usage::Usage;
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
 use s3o_types::{BackendId, BackendState, Digest, ErrorCode, Extent, Gen};
 
@@ -203,5 +205,27 @@ async fn a_round_goes_on_behind_what_it_has_read() {
     };
     let passed = ScrubProgress { copies: 0, ..progress(3, 7, 0) };
     assert_eq!(fixture.state().copies.scrubbed, [progress(1, 0, 9), progress(2, 3, 0), passed]);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn whose_month_is_used_up_waits_with_its_round() {
+    let (fixture, _servers) = fixture().await;
+    fixture.change(|config| config.backends[0].limits.api_requests = Some(5));
+    let month = |n| BackendUsage { requests: [("b".to_owned(), n)].into(), ..BackendUsage::default() };
+    let copies = vec![CopyItem { entry: item(CopyTask::Verify).entry, extent: Extent::ZERO, size: 9 }];
+    let due = ScrubBatch { upto: None, backend: BackendId(1), copies, is_last: true };
+    let mut copies = CopiesState::waiting(CopyTask::Trim, known(), &[]);
+    copies.scrubs = vec![due];
+    {
+        let mut state = fixture.state();
+        state.copies = copies;
+        state.usage = vec![(BackendId(1), Usage::default(), month(5))];
+    }
+    fixture.run("scrubber").await;
+    assert!(fixture.state().copies.scrubbed.is_empty(), "no call is left");
+    fixture.state().usage[0].2 = month(4);
+    assert_eq!(fixture.run("scrubber").await["good"], 1);
+    assert_eq!(fixture.state().copies.scrubbed.len(), 1);
     fixture.end().await;
 }

@@ -95,6 +95,7 @@ backends:
             Some(quota) => _ = writeln!(out, "    # Never exceeded.\n    quota_bytes: {}", quoted(quota)),
             None => out.push_str("    # quota_bytes: 100GiB\n"),
         }
+        out.push_str("    # For a calendar month: limits: {api_requests: 1000000, egress_bytes: 1TiB, ingress_bytes: 1TiB}\n");
     }
     out.push_str("\n# What clients see as buckets.\nbuckets:\n");
     for bucket in &answers.buckets {

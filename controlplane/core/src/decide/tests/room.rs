@@ -1,6 +1,6 @@
 //! Where a worker's copy may go: what holds for clients' writes holds for it too.
 
-use s3o_types::{BackendId, ErrorCode};
+use s3o_types::{BackendId, Consumption, ErrorCode};
 
 use super::world::{World, refused};
 use crate::call::Outcome;
@@ -41,6 +41,21 @@ fn a_copy_has_room_or_is_not_begun() {
     let of_b = target(&world.begin_copy(6, "b"));
     assert!(of_a.is_some() && of_b.is_some() && of_a != of_b, "what is reserved counts: {of_a:?} {of_b:?}");
     assert!(refused(&world.begin_copy(7, "c")).is_some(), "the one with room has it already");
+}
+
+#[test]
+fn a_copy_goes_where_the_month_has_bytes_left() {
+    let (mut world, only) = one_of_two();
+    let [over, other] = others(only);
+    world.limits.ingress_bytes = Some(100);
+    let used = |ingress_bytes| Consumption { ingress_bytes, ..Consumption::default() };
+    world.months = [(over, used(91)), (other, used(90))].into();
+    assert_eq!(target(&world.begin_copy(2, "k")), Some(other));
+    let (mut world, only) = one_of_two();
+    world.limits.ingress_bytes = Some(100);
+    world.months = others(only).map(|id| (id, used(91))).into();
+    assert_eq!(refused(&world.begin_copy(2, "k")), Some(ErrorCode::InsufficientStorage));
+    assert!(world.intents.is_empty(), "nothing is reserved by it");
 }
 
 #[test]

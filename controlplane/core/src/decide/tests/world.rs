@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::effects::MarkedCopy;
 use s3o_types::{
-    AckLevel, BackendId, BackendState, BlobName, BucketId, BucketLock, Checksums, Conditions, Encoding,
-    ErrorCode, Etag, Extent, LifecycleRule, ObjectAttributes, ObjectLock, Op, Place, Scope, Seq, Timestamp,
-    UploadId, VersionId, Versioning,
+    AckLevel, BackendId, BackendState, BlobName, BucketId, BucketLock, Checksums, Conditions, Consumption,
+    Encoding, ErrorCode, Etag, Extent, LifecycleRule, ObjectAttributes, ObjectLock, Op, Place, Scope, Seq,
+    Timestamp, UploadId, UsageLimits, VersionId, Versioning,
 };
 use uuid::Uuid;
 
@@ -64,6 +64,9 @@ pub(super) struct World {
     pub(super) lifecycle: Vec<LifecycleRule>,
     /// Backends that are given up.
     pub(super) removals: HashMap<BackendId, Removal>,
+    /// What each backend may be used for in a month, and what it was used for.
+    pub(super) limits: UsageLimits,
+    pub(super) months: HashMap<BackendId, Consumption>,
     /// How far the clock is ahead of the numbers drawn.
     pub(super) later_us: i64,
     /// Every (backend, storage key) that was ever to be written.
@@ -82,6 +85,8 @@ impl World {
             quota_bytes: self.quota,
             max_object_size: self.largest.get(&BackendId(id)).copied(),
             usage: self.usage.get(&BackendId(id)).copied().unwrap_or_default(),
+            limits: self.limits,
+            month: self.months.get(&BackendId(id)).copied().unwrap_or_default(),
         });
         let bucket = BucketFacts {
             name: "bucket".into(),
