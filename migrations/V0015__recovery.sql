@@ -63,3 +63,9 @@ CREATE FUNCTION may_delete() RETURNS boolean LANGUAGE sql STABLE AS $$
     SELECT NOT EXISTS (SELECT FROM settings WHERE name = 'recovery')
        AND EXISTS (SELECT FROM settings WHERE name = 'journal_looked_at' AND value = server_start())
 $$;
+
+-- Whose staging it is. Without a log as what is staged: a server that was started anew has neither.
+CREATE UNLOGGED TABLE restore_run (id uuid NOT NULL);
+
+-- Up to which version what bears a gone bucket's name is its own; NULL: nobody knows, and what bears it is left alone.
+ALTER TABLE buckets ADD COLUMN gone_after bigint;

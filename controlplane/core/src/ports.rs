@@ -18,7 +18,8 @@ use crate::listing::{ListQuery, Page};
 use crate::object::{Locate, Lookup};
 use crate::rebalance::{CandidatePage, Move, RebalanceTotals, RebalanceWish, Transfer};
 use crate::reconcile::{
-    AskRun, Candidate, CandidateKind, KnownCopy, LostCopy, RowsPage, RowsQuery, Run, Stray, StrayKind,
+    AskRun, Candidate, CandidateKind, GoneBucket, KnownCopy, LostCopy, RowsPage, RowsQuery, Run, Stray,
+    StrayKind,
 };
 use crate::removal::{HeldCopy, NotRemoved, Removal, RemovalOrder, RemovalPreview};
 use crate::replication::{
@@ -285,7 +286,7 @@ pub trait Reconciliation: Send + Sync {
     /// minutes for `keep_us`, and to within a day after that, whoever else asks for less.
     async fn note_versions(&self, keep_us: i64) -> Result<(), PortError>;
     /// Buckets that are gone and whose names no other has now: what is left of them on a backend is nobody's.
-    async fn gone_buckets(&self) -> Result<Vec<(String, BucketId)>, PortError>;
+    async fn gone_buckets(&self) -> Result<Vec<GoneBucket>, PortError>;
     /// Copies of a bucket on a backend, by key. Neither imported ones nor those of versions that are gone.
     async fn rows(&self, query: RowsQuery) -> Result<RowsPage, PortError>;
     /// Imported copies on a backend, by their storage keys, so many behind one.
@@ -366,6 +367,8 @@ pub trait Journal: Send + Sync {
     async fn journal_file_gone(&self, backend: BackendId, storage_key: &str) -> Result<(), PortError>;
     /// Backends that hold a file, may, or did.
     async fn journal_holders(&self, storage_key: &str) -> Result<Vec<BackendId>, PortError>;
+    /// Backends that have files of it, as far as is known.
+    async fn journal_backends(&self) -> Result<Vec<BackendId>, PortError>;
     /// The keys of the files that are known, from a number on.
     async fn journal_keys(&self, from: u64) -> Result<Vec<String>, PortError>;
     /// Stored files that were not looked at for so long, a few; they count as looked at from now on.
@@ -379,6 +382,9 @@ pub trait Journal: Send + Sync {
 pub trait Recovery: Send + Sync {
     /// Why it is on; `None`: it is not.
     async fn recovery(&self) -> Result<Option<String>, PortError>;
+    /// Whether it is on and nothing is shipped: what was done since the database was restored is still to be told from what
+    /// was lost. It is shipped again after a rebuild, whatever the mode.
+    async fn holds_journal(&self) -> Result<bool, PortError>;
     /// Turns it on. What gets a number from now on gets a greater one than any that was lost.
     async fn enter_recovery(&self, why: &str) -> Result<(), PortError>;
     /// The same, where a file of the journal that was lost says in its header how far the numbers were.
@@ -386,9 +392,13 @@ pub trait Recovery: Send + Sync {
     /// Whether somebody has looked since the database's server was started.
     async fn is_journal_looked_at(&self) -> Result<bool, PortError>;
     /// Nobody's journal is ahead, as far as the backends answer: until then, from the start of the database's server on,
-    /// nothing is deleted.
-    async fn journal_looked_at(&self) -> Result<(), PortError>;
-    /// Turns it off.
+    /// nothing is deleted. `start`: of the server, as it was before they were asked.
+    async fn journal_looked_at(&self, start: &str) -> Result<(), PortError>;
+    /// When the database's server was started, as [`Self::journal_looked_at`] takes it.
+    async fn server_start(&self) -> Result<String, PortError>;
+    /// Whether anything may be deleted for good: the mode is off, and somebody has looked.
+    async fn may_delete(&self) -> Result<bool, PortError>;
+    /// Turns it off, if what was staged last in this process still is.
     async fn end_recovery(&self) -> Result<(), PortError>;
 }
 
@@ -416,6 +426,9 @@ pub trait Restore: Send + Sync {
         own: LogPlace,
         md5: &[BackendId],
     ) -> Result<Option<(KeyPlace, Applied)>, PortError>;
+    /// Whether it is still to be found out of a write that was begun before the database was restored if anybody goes on with
+    /// it: for two minutes at most, unless new ones come.
+    async fn restore_undecided(&self) -> Result<bool, PortError>;
     /// Blobs of versions behind `after`, from `from` on, that nothing names.
     async fn restore_unnamed(
         &self,
@@ -423,8 +436,9 @@ pub trait Restore: Send + Sync {
         from: VersionId,
         limit: u32,
     ) -> Result<Vec<UnnamedBlob>, PortError>;
-    /// Stages an object that a blob describes, newer than all that the journal has, and older than what was written since.
-    async fn restore_revive(&self, found: FoundObject) -> Result<Revived, PortError>;
+    /// Stages an object that a blob describes, newer than all that the journal has, and older than what was written since;
+    /// `by_id`: it may be of where the journal has a gap, and stands where its id is among those of its key.
+    async fn restore_revive(&self, found: FoundObject, by_id: bool) -> Result<Revived, PortError>;
     /// Versions of which bytes are nowhere: how many, and the first of them.
     async fn restore_lost(&self, limit: u32) -> Result<LostVersions, PortError>;
     /// An empty database becomes that of a file's header. `Ok(Err)`: it is not empty.

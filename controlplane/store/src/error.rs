@@ -77,6 +77,9 @@ pub(crate) enum Failure {
     /// What is declared cannot be applied to what there is.
     #[error("{0}")]
     Declaration(String),
+    /// What a run has staged is no longer there.
+    #[error("{0}")]
+    Unstaged(&'static str),
     /// Our own code gave up.
     #[error("{0}")]
     Panicked(String),

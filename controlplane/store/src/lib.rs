@@ -55,6 +55,7 @@ pub use crate::stats::{LaneStats, StoreStats, WriteStats};
 use crate::connection::{Connector, Profile};
 use crate::ledger::Lanes;
 use crate::pool::Pool;
+use crate::restore::RestoreRun;
 use crate::slots::Slots;
 use crate::stats::Breaker;
 use crate::unreadable::Unreadable;
@@ -92,6 +93,7 @@ struct Inner {
     unreadable: Unreadable,
     cleanup_times: CleanupTimes,
     slots: Slots,
+    restore_run: RestoreRun,
     /// Lanes, connections, the watcher.
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -139,6 +141,7 @@ impl Store {
             unreadable: Unreadable::default(),
             cleanup_times,
             slots,
+            restore_run: RestoreRun::default(),
             tasks,
             stop,
             _stop_on_drop: stop_on_drop,

@@ -101,6 +101,8 @@ const CLAIM_INTENTS: &str = "
         SELECT i.op, i.item
         FROM intents i LEFT JOIN sessions s ON s.id = i.session
         WHERE (i.claimed_by IS NULL OR i.claimed_until < now())
+          AND ((SELECT may_delete()) OR ('x' || left(replace(i.version::text, '-', ''), 16))::bit(64)::bigint >= (
+              SELECT (value->>'version_seq')::bigint + 2147483648 FROM settings WHERE name = 'recovery'))
           AND ((s.id IS NULL AND i.begun < now() - $5::bigint * interval '1 second') OR s.deadline <= now()
                OR (i.begun < now() - $4::bigint * interval '1 second' AND NOT i.op = ANY (s.open_ops)))
         ORDER BY i.begun LIMIT $3

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use s3o_core::ports::{PortError, Recovery};
+use tokio_postgres::Transaction;
 
 use crate::Store;
 
@@ -13,13 +14,15 @@ pub(crate) const NOTE_DATABASE: &str = "
     END $$;";
 
 const WHY: &str = "SELECT value ->> 'why' AS why FROM settings WHERE name = 'recovery'";
+const HOLDS_JOURNAL: &str = "
+    SELECT EXISTS (SELECT FROM settings WHERE name = 'recovery' AND NOT value ? 'ships') AS holds";
 const ENTER: &str = "SELECT enter_recovery($1)";
 const PASS: &str =
     "SELECT leave_gap(($1::text::jsonb->>'change_seq')::bigint, ($1::text::jsonb->>'version_seq')::bigint)";
 const IS_LOOKED_AT: &str = "
     SELECT EXISTS (SELECT FROM settings WHERE name = 'journal_looked_at' AND value = server_start()) AS looked";
 const LOOKED_AT: &str = "
-    INSERT INTO settings (name, value) VALUES ('journal_looked_at', server_start())
+    INSERT INTO settings (name, value) VALUES ('journal_looked_at', $1::text::jsonb)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE settings.value <> excluded.value";
 const END: &str = "DELETE FROM settings WHERE name = 'recovery'";
 
@@ -40,6 +43,11 @@ impl Recovery for Store {
         Ok(rows.first().map(|row| row.get("why")))
     }
 
+    async fn holds_journal(&self) -> Result<bool, PortError> {
+        let rows = self.inner.general.run(HOLDS_JOURNAL, &[]).await?;
+        Ok(rows.first().is_some_and(|row| row.get("holds")))
+    }
+
     async fn enter_recovery(&self, why: &str) -> Result<(), PortError> {
         self.inner.general.run(ENTER, &[&why]).await?;
         Ok(())
@@ -55,13 +63,27 @@ impl Recovery for Store {
         Ok(rows.first().is_some_and(|row| row.get("looked")))
     }
 
-    async fn journal_looked_at(&self) -> Result<(), PortError> {
-        self.inner.general.run(LOOKED_AT, &[]).await?;
+    async fn journal_looked_at(&self, start: &str) -> Result<(), PortError> {
+        self.inner.general.run(LOOKED_AT, &[&start]).await?;
         Ok(())
     }
 
+    async fn server_start(&self) -> Result<String, PortError> {
+        let rows = self.inner.general.run("SELECT server_start()::text AS start", &[]).await?;
+        Ok(rows.first().map(|row| row.get("start")).unwrap_or_default())
+    }
+
+    async fn may_delete(&self) -> Result<bool, PortError> {
+        let rows = self.inner.general.run("SELECT may_delete() AS may", &[]).await?;
+        Ok(rows.first().is_some_and(|row| row.get("may")))
+    }
+
     async fn end_recovery(&self) -> Result<(), PortError> {
-        self.inner.general.run(END, &[]).await?;
-        Ok(())
+        let end = async |transaction: &Transaction<'_>| {
+            self.inner.restore_run.goes_on(transaction).await?;
+            transaction.execute(END, &[]).await?;
+            Ok(())
+        };
+        Ok(self.inner.general.transact_once(end).await?)
     }
 }

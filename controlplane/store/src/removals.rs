@@ -87,7 +87,7 @@ const UPLOADS: &str = concat!(
 const FORGET: &str = "
     WITH given_up AS (
         SELECT id FROM backends WHERE id = $1 AND state = 'draining' AND removal = 'forget'
-          AND NOT EXISTS (SELECT FROM settings WHERE name = 'recovery')
+          AND (SELECT may_delete())
           AND pg_try_advisory_xact_lock_shared(1932750598, id) FOR SHARE
     ),
     due AS MATERIALIZED (
@@ -127,7 +127,7 @@ const TRY_AGAIN: &str = "
     WITH letters AS MATERIALIZED (
         SELECT d.id FROM cleanup_dlq d JOIN backends b ON b.id = d.backend
         WHERE d.backend = $1 AND b.state = 'draining' AND b.removal = 'purge'
-          AND NOT EXISTS (SELECT FROM settings WHERE name = 'recovery')
+          AND (SELECT may_delete())
         ORDER BY d.storage_key LIMIT $2
         FOR UPDATE OF d SKIP LOCKED
     ),

@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use futures::future::join_all;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use s3o_backend::{Backend, BackendError, BackendErrorKind, Certainty, Deleted};
+use s3o_backend::{Backend, Deleted};
 use s3o_core::cleanup::{Claim, CleanupItem, CleanupResult, MAX_ATTEMPTS};
 use s3o_core::ports::Queues;
 use s3o_core::worker::Counts;
@@ -138,10 +138,8 @@ async fn delete(backend: &Backend, item: &CleanupItem) -> CleanupResult {
         Ok(Ok(Deleted::Absent)) => CleanupResult::Absent,
         Ok(Err(error)) => CleanupResult::Failed(format!("{}: {error}", backend.name())),
         Err(_) => {
-            let why = format!("no answer to DELETE within {PATIENCE:?}");
-            let error = BackendError::new(BackendErrorKind::Timeout, Certainty::Unknown, why.clone());
-            backend.health().failed(&error, Instant::now(), rand::random());
-            CleanupResult::Failed(format!("{}: {why}", backend.name()))
+            // Its health was told by the call's end.
+            CleanupResult::Failed(format!("{}: no answer to DELETE within {PATIENCE:?}", backend.name()))
         }
     }
 }

@@ -85,7 +85,8 @@ impl Entry {
         Self { name, interval, worker: Box::new(worker), is_held: false, wake, ticking }
     }
 
-    /// It does nothing in the recovery mode: what it goes by may be what the database has lost.
+    /// It does nothing in the recovery mode, nor before it is known that there is no reason for it: what it goes by may be what
+    /// the database has lost.
     pub(crate) fn held_in_recovery(self) -> Self {
         Self { is_held: true, ..self }
     }
@@ -209,8 +210,11 @@ impl Workers {
 
 impl Workers {
     async fn unless_held(&self, entry: &Entry) -> Result<Counts, String> {
-        if entry.is_held && self.recovery.recovery().await.map_err(|error| error.to_string())?.is_some() {
-            return Ok(Counts::from([("held".to_owned(), 1)]));
+        if entry.is_held {
+            self.on_demand.journal.look_if_due().await?;
+            if !self.recovery.may_delete().await.map_err(|error| error.to_string())? {
+                return Ok(Counts::from([("held".to_owned(), 1)]));
+            }
         }
         entry.worker.tick().await
     }

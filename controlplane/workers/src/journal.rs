@@ -207,12 +207,17 @@ impl JournalWorker {
             return self.look_ahead(state, owner).await;
         }
         // There is none that could be ahead.
-        self.recovery.journal_looked_at().await.map_err(text)
+        let start = self.recovery.server_start().await.map_err(text)?;
+        self.recovery.journal_looked_at(&start).await.map_err(text)
     }
 
     async fn run(&self, state: JournalState, counts: &mut Counts) -> Result<(), String> {
         // Before anything is written: a number that is taken on a backend would be one of another history.
         self.look_ahead(&state, self.owner).await?;
+        if self.recovery.holds_journal().await.map_err(text)? {
+            counts.insert("held".to_owned(), 1);
+            return Ok(());
+        }
         self.reconciliation.note_versions(KEEP_NOTES_US).await.map_err(text)?;
         let state = self.ship(state, counts).await?;
         self.snapshot(state, counts).await

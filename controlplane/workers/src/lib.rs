@@ -28,8 +28,8 @@
 //! | `bucket_retirer` | 1 min | none, one statement | on demand | next tick |
 //! | `session_pruner` | 1 h | none, one statement | on demand | next tick |
 //!
-//! In the recovery mode `reconciler`, `lifecycle`, `removal`, `pending_reaper` and `stale_multipart` do nothing (`held_in_recovery`), and the
-//! store gives out no deletion.
+//! In the recovery mode `reconciler`, `lifecycle`, `removal` and `stale_multipart` do nothing (`held_in_recovery`), and the store gives out
+//! no deletion, and no intent of before it.
 //!
 //! To add one: a file, a line in [`list`], a line in this table.
 
@@ -232,7 +232,8 @@ impl Workers {
         let rebalancer = rebalancer::Rebalancer::new(&deps, backends.clone(), owner, open_ops.clone());
         let recoverer = restore::Recoverer::new(&deps, backends.clone());
         let prober = probe::Prober::new(&deps, backends.clone());
-        let on_demand = OnDemand { scrubber, rebalancer: Arc::new(rebalancer), recoverer, prober };
+        let journal = Arc::new(journal::JournalWorker::new(&deps, backends.clone(), owner));
+        let on_demand = OnDemand { scrubber, rebalancer: Arc::new(rebalancer), recoverer, prober, journal };
         let entries = list(&deps, &meters, &backends, (owner, open_ops), &on_demand);
         harness::start(deps, entries, &backends, on_demand)
     }
@@ -244,6 +245,7 @@ struct OnDemand {
     rebalancer: Arc<rebalancer::Rebalancer>,
     recoverer: restore::Recoverer,
     prober: probe::Prober,
+    journal: Arc<journal::JournalWorker>,
 }
 
 /// THE LIST.
@@ -257,7 +259,7 @@ fn list(
     const HOUR: Duration = Duration::from_hours(1);
     const TEN_MINUTES: Duration = Duration::from_mins(10);
     let settings = deps.settings;
-    let journal = Arc::new(journal::JournalWorker::new(deps, backends.clone(), owner));
+    let journal = Arc::clone(&on_demand.journal);
     vec![
         Entry::new(
             "marker",
@@ -268,8 +270,7 @@ fn list(
             "pending_reaper",
             settings.pending_reaper,
             pending_reaper::PendingReaper::new(deps, backends.clone(), owner),
-        )
-        .held_in_recovery(),
+        ),
         Entry::new(
             "cleanup_queue",
             settings.cleanup_queue,

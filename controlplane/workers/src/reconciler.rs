@@ -23,11 +23,11 @@ use s3o_core::call::{Call, Outcome};
 use s3o_core::cleanup::Claim;
 use s3o_core::config::ClusterConfig;
 use s3o_core::ports::{Configs, Ledger, Overview, PortError, Reconciliation};
-use s3o_core::reconcile::{Run, RunKind, RunPhase, RunState};
+use s3o_core::reconcile::{GoneBucket, Run, RunKind, RunPhase, RunState};
 use s3o_core::usage::signed;
 use s3o_core::worker::Counts;
 use s3o_runtime::{Shutdown, audit};
-use s3o_types::BucketId;
+use s3o_types::{BlobName, BucketId};
 use uuid::Uuid;
 
 use crate::Deps;
@@ -41,7 +41,23 @@ const CLAIM_US: i64 = 15 * 60 * 1_000_000;
 const CONCURRENCY: usize = 8;
 
 /// Buckets by their names: those that there are, and those that are gone and whose names nobody has now.
-type BucketIds = HashMap<String, BucketId>;
+type BucketIds = HashMap<String, Bearer>;
+
+/// Whose a name is.
+#[derive(Debug, Clone, Copy)]
+struct Bearer {
+    id: BucketId,
+    /// The last number of a version that is its own, where it is gone.
+    until: Option<u64>,
+}
+
+impl Bearer {
+    /// The bucket, if the blob may be its own.
+    fn of(self, blob: BlobName) -> Option<BucketId> {
+        let number = u64::try_from(blob.version.to_uuid().as_u128() >> 64).unwrap_or(u64::MAX);
+        self.until.is_none_or(|until| number <= until).then_some(self.id)
+    }
+}
 
 /// When runs come by themselves, and what they leave alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,8 +200,15 @@ impl Reconciler {
     /// A name that was taken up again is its new owner's.
     async fn bucket_ids(&self, config: &ClusterConfig) -> Result<BucketIds, Stop> {
         let gone = self.store.gone_buckets().await?;
-        let there = config.buckets.iter().map(|bucket| (bucket.name.as_str().to_owned(), bucket.id));
-        Ok(gone.into_iter().chain(there).collect())
+        let gone = gone.into_iter().map(|bucket| {
+            let GoneBucket { name, id, until } = bucket;
+            (name, Bearer { id, until: Some(until) })
+        });
+        let there = config.buckets.iter().map(|bucket| {
+            let bearer = Bearer { id: bucket.id, until: None };
+            (bucket.name.as_str().to_owned(), bearer)
+        });
+        Ok(gone.chain(there).collect())
     }
 
     /// One phase of a reconcile, from its last page on.

@@ -54,6 +54,8 @@ pub(crate) struct Restorer {
     lost: Vec<(i64, i64)>,
     /// Up to where the database's own log is staged.
     own: LogPlace,
+    /// Whether records are missing of before the journal's end.
+    has_gap: bool,
     report: RestoreReport,
 }
 
@@ -70,6 +72,7 @@ impl RestoreDeps {
             known: BTreeSet::new(),
             lost: Vec::new(),
             own: LogPlace::default(),
+            has_gap: false,
             report: RestoreReport::default(),
         }
     }

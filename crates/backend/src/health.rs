@@ -11,7 +11,7 @@ use crate::latency::LatencySketch;
 /// Weight of the newest sample: about the last ten answers count.
 const NEWEST: f64 = 0.2;
 /// An average that nothing was added to for so long says nothing any more. Who orders by it asks such a backend first, and so
-/// finds out whether it is quick again: one call in that time.
+/// finds out whether it is quick again: the calls that come until it has answered.
 const FADES: Duration = Duration::from_mins(5);
 
 /// Who has waited so long for an answer, or for the next bytes of one, and gives up, says of the backend what a time limit

@@ -17,7 +17,7 @@ pub enum Right {
     /// bucket only: under a prefix it means nothing.
     Configure,
     /// Remove and unlock versions that a governance retention keeps, by a request that says so. No word and no other right
-    /// includes it.
+    /// includes it; who makes a bucket through the API has it there.
     BypassGovernance,
 }
 
@@ -66,10 +66,8 @@ impl Rights {
     pub const READ: Self = Self(Right::Read.bit() | Right::List.bit());
     /// What `access: read_write` has always meant: everything about objects.
     pub const ALL: Self = Self(Self::READ.0 | Right::Write.bit() | Right::Delete.bit());
-    /// What whoever makes a bucket may do there.
-    pub const OWNER: Self = Self(Self::ALL.0 | Right::Configure.bit());
-    /// Every right that this release knows.
-    pub const KNOWN: Self = Self(Self::OWNER.0 | Right::BypassGovernance.bit());
+    /// Every right that this release knows: what whoever makes a bucket has there, as S3's owners have.
+    pub const KNOWN: Self = Self(Self::ALL.0 | Right::Configure.bit() | Right::BypassGovernance.bit());
 
     /// With one more.
     #[must_use]
@@ -132,7 +130,7 @@ mod tests {
         assert_eq!(Rights::from_bits(u32::MAX), Rights::KNOWN, "what is not known is not granted");
         assert_eq!(Right::ALL.into_iter().collect::<Rights>(), Rights::KNOWN);
         assert!(!Rights::ALL.contains(Right::Configure), "it is off unless it is granted");
-        assert!(!Rights::OWNER.contains(Right::BypassGovernance), "so is this, for everybody");
+        assert!(!Rights::ALL.contains(Right::BypassGovernance), "so is this");
         assert!(Rights::READ.contains(Right::List) && !Rights::READ.contains(Right::Delete));
     }
 

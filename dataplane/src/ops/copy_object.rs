@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use s3o_blob::{Algorithm, AlgorithmSet, BodyDigests, ChecksumKind};
 use s3o_proto::v1::WriteKind;
 use s3o_types::{Checksums, Etag, ObjectAttributes, VersionRef};
@@ -37,7 +38,8 @@ pub(super) async fn answer(
 ) -> Answer<CopyObjectOutput> {
     let target = bucket_of(&req)?;
     check(&req.input)?;
-    let (source, source_key, version) = source(plane, &plane.caller(&req), &req.input.copy_source).await?;
+    let (source, source_key, version) =
+        source(plane, &plane.caller(&req), &req.input.copy_source, &req.headers).await?;
     let said = req.input.metadata_directive.as_ref().map(MetadataDirective::as_str);
     let replace_metadata = directive(said, "Unknown metadata directive.")?;
     let said = req.input.tagging_directive.as_ref().map(TaggingDirective::as_str);
@@ -114,13 +116,25 @@ pub(super) fn source_fault(failure: Failure) -> S3Error {
     }
 }
 
+/// S3 reads a `+` of this header as a space (github.com/aws/aws-cli/issues/614), which clients count on that write one so; the
+/// parser takes it for itself. `None`: there is none.
+fn spaced(headers: &HeaderMap) -> Option<CopySource> {
+    let said = headers.get("x-amz-copy-source")?.to_str().ok()?;
+    if !said.contains('+') {
+        return None;
+    }
+    CopySource::parse(&said.replace('+', "%20")).ok()
+}
+
 /// The source's bucket, key and version, if the key may read it.
 pub(super) async fn source(
     plane: &Arc<Plane>,
     caller: &Caller,
     named: &CopySource,
+    headers: &HeaderMap,
 ) -> S3Result<(Bucket, String, Option<VersionRef>)> {
-    let CopySource::Bucket { bucket, key, version_id } = named else {
+    let spaced = spaced(headers);
+    let CopySource::Bucket { bucket, key, version_id } = spaced.as_ref().unwrap_or(named) else {
         return Err(s3_error!(NotImplemented, "Access points are not implemented"));
     };
     check_key(key)?;
@@ -258,6 +272,8 @@ fn md5_of(etag: &str) -> Option<[u8; 16]> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -265,6 +281,21 @@ mod tests {
         assert!(directive(Some("REPLACE"), "").expect("known"));
         assert!(!directive(None, "").expect("the default"));
         assert!(directive(Some("MERGE"), "").is_err());
+    }
+
+    #[test]
+    fn a_plus_is_a_space() {
+        let of = |said: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-amz-copy-source", HeaderValue::from_static(said));
+            spaced(&headers).map(|source| match source {
+                CopySource::Bucket { key, .. } => key.to_string(),
+                other => panic!("{other:?}"),
+            })
+        };
+        assert_eq!(of("/photos/a+b%2Bc%20d"), Some("a b+c d".to_owned()));
+        assert_eq!(of("photos/a%2Bb"), None, "the parser has it right");
+        assert_eq!(spaced(&HeaderMap::new()).map(|_| ()), None);
     }
 
     #[test]

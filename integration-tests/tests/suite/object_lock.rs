@@ -142,6 +142,13 @@ async fn what_is_locked_stays_until_its_time() -> Result<()> {
     ensure!(weaker == Err(denied()));
     retain(&one, ("k", &version), ObjectLockRetentionMode::Compliance, in_days(40)).await.expect("longer");
 
+    // Who made the bucket may end what is governed, and has to say so.
+    let governed = put(&one, "governed").object_lock_mode(ObjectLockMode::Governance);
+    let governed = governed.object_lock_retain_until_date(until).send().await?;
+    let governed = governed.version_id().expect("a version id");
+    ensure!(remove(&two, "governed", governed, false).await == Err(denied()));
+    remove(&two, "governed", governed, true).await.expect("its owner");
+
     // It can be hidden; of several, those that may go do.
     let hidden = two.delete_object().bucket(VAULT).key("k").send().await?;
     ensure!(hidden.delete_marker() == Some(true));

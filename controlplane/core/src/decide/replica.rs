@@ -11,6 +11,7 @@ use super::settle::{Ends, end_intent, take_copy};
 use super::{Batch, Slot, Subject};
 use crate::call::{BeginCopy, Commit, Outcome, Refusal, Request};
 use crate::cleanup::Reason;
+use crate::facts::BackendFacts;
 use crate::facts::ExtentFacts;
 use crate::intent::{Intent, Target, WriteKind};
 use crate::object::{CopyRow, known_digest};
@@ -69,8 +70,11 @@ fn choose(
     down: &[BackendId],
     exclude: &[BackendId],
 ) -> Result<Vec<(BackendId, Place)>, Refusal> {
-    let wanted = Wanted { size, down, prefer: &[], exclude, count: 1, spare: 0 };
-    placement::choose(&batch.facts.backends, batch.facts.routing, wanted)
+    // Those that have it are none of those that could: where none qualifies, the reason is the others'.
+    let has_none = |backend: &&BackendFacts| !exclude.contains(&backend.id);
+    let others: Vec<BackendFacts> = batch.facts.backends.iter().filter(has_none).cloned().collect();
+    let wanted = Wanted { size, down, prefer: &[], exclude: &[], count: 1, spare: 0 };
+    placement::choose(&others, batch.facts.routing, wanted)
 }
 
 fn unreadable() -> Refusal {

@@ -44,6 +44,18 @@ impl KnownCopy {
     }
 }
 
+/// A bucket that is gone and whose name no other has now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoneBucket {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub id: BucketId,
+    /// The last number of a version that was given out while it was there. What bears its name and a greater one is
+    /// somebody else's, who made a bucket of the name in a time that the database has lost.
+    pub until: u64,
+}
+
 /// A key of a backend's listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {

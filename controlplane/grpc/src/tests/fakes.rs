@@ -527,12 +527,24 @@ impl s3o_core::ports::Recovery for Fakes {
         Ok(())
     }
 
+    async fn holds_journal(&self) -> Result<bool, PortError> {
+        Ok(false)
+    }
+
     async fn is_journal_looked_at(&self) -> Result<bool, PortError> {
         Ok(true)
     }
 
-    async fn journal_looked_at(&self) -> Result<(), PortError> {
+    async fn journal_looked_at(&self, _: &str) -> Result<(), PortError> {
         Ok(())
+    }
+
+    async fn server_start(&self) -> Result<String, PortError> {
+        Ok(String::new())
+    }
+
+    async fn may_delete(&self) -> Result<bool, PortError> {
+        Ok(true)
     }
 
     async fn end_recovery(&self) -> Result<(), PortError> {

@@ -5,8 +5,8 @@ use s3o_core::call::Refusal;
 use s3o_core::cleanup::Claim;
 use s3o_core::ports::{PortError, Reconciliation};
 use s3o_core::reconcile::{
-    AskRun, Candidate, CandidateKind, KnownCopy, LostCopy, RowsPage, RowsQuery, Run, RunKind, RunPhase,
-    RunState, RunTally, Stray, StrayKind,
+    AskRun, Candidate, CandidateKind, GoneBucket, KnownCopy, LostCopy, RowsPage, RowsQuery, Run, RunKind,
+    RunPhase, RunState, RunTally, Stray, StrayKind,
 };
 use s3o_core::usage::UsageDrift;
 use s3o_proto::v1;
@@ -71,7 +71,7 @@ impl Reconciliation for Fakes {
         Ok(())
     }
 
-    async fn gone_buckets(&self) -> Result<Vec<(String, BucketId)>, PortError> {
+    async fn gone_buckets(&self) -> Result<Vec<GoneBucket>, PortError> {
         Ok(Vec::new())
     }
 

@@ -82,7 +82,7 @@ const LIFECYCLE: &str = "
 /// dead letter may stay for ever, so that only those with the bucket's name count. In the recovery mode what is in a bucket
 /// is not known.
 const RETIRE: &str = "
-    UPDATE buckets b SET state = 'gone'
+    UPDATE buckets b SET state = 'gone', gone_after = (SELECT last_value FROM version_seq)
     WHERE b.state = 'deleting'
       AND NOT EXISTS (SELECT FROM objects o WHERE o.bucket = b.id)
       AND NOT EXISTS (SELECT FROM object_versions v WHERE v.bucket = b.id)
@@ -91,7 +91,7 @@ const RETIRE: &str = "
       AND NOT EXISTS (SELECT FROM cleanup_queue q WHERE starts_with(q.storage_key, b.name || '/')
                                                      OR starts_with(q.storage_key, '.s3o/long/'))
       AND NOT EXISTS (SELECT FROM cleanup_dlq d WHERE starts_with(d.storage_key, b.name || '/'))
-      AND NOT EXISTS (SELECT FROM settings WHERE name = 'recovery')
+      AND (SELECT may_delete())
     RETURNING b.id";
 
 #[async_trait]
@@ -175,7 +175,7 @@ async fn write(
     match step {
         Step::Done => Ok(Ok(false)),
         Step::Create { locks } => {
-            let all = i16::from(Rights::OWNER.bits());
+            let all = i16::from(Rights::KNOWN.bits());
             transaction.execute(CREATE, &[&name.as_str(), access_key, op, &all, &locks]).await?;
             Ok(Ok(true))
         }

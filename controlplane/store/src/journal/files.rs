@@ -104,6 +104,8 @@ pub(super) const COPY: &str = "
       AND f.number >= COALESCE((SELECT complete_before FROM journal), 0)
     ORDER BY f.storage_key, b.state LIMIT 100";
 
+pub(super) const ALL_HOLDERS: &str = "SELECT DISTINCT backend FROM journal_files WHERE stored";
+
 pub(super) const HOLDERS: &str = "SELECT backend FROM journal_files WHERE storage_key = $1";
 
 pub(super) const KEYS: &str = "SELECT DISTINCT storage_key FROM journal_files WHERE number >= $1";

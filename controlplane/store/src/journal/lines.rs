@@ -92,21 +92,32 @@ fn codes(of: Kind) -> String {
 /// The changes behind a place, below the oldest transaction that still runs: none can come before them any more. $1 and $2
 /// the place, $3 how many.
 pub(crate) static CHANGES: LazyLock<String> = LazyLock::new(|| {
-    changes_where(
-        "(xid, n) > ($1::text::xid8, $2::bigint) AND xid < pg_snapshot_xmin(pg_current_snapshot())
-           ORDER BY xid, n LIMIT $3::bigint",
-    )
+    let page = PAGE;
+    lines_of(&format!("({page})"))
 });
 
-/// Those of some keys, $3 and $4, that are committed: who holds the keys' locks sees all.
-pub(crate) static CHANGES_OF_KEYS: LazyLock<String> = LazyLock::new(|| {
-    changes_where(
-        "(xid, n) > ($1::text::xid8, $2::bigint)
-             AND (bucket, key) IN (SELECT * FROM unnest($3::int[], $4::text[]))",
-    )
+/// As they stand there.
+pub(crate) const PAGE: &str = "
+    SELECT * FROM changes
+    WHERE (xid, n) > ($1::text::xid8, $2::bigint) AND xid < pg_snapshot_xmin(pg_current_snapshot())
+    ORDER BY xid, n LIMIT $3::bigint";
+
+/// Outcomes after which a version, or whatever a key had, is gone.
+pub(crate) static GONE: LazyLock<String> =
+    LazyLock::new(|| [Kind::Gone, Kind::Cleared, Kind::Nothing, Kind::Dead].map(codes).join(", "));
+
+/// Of some keys, $3 and $4, what is gone by changes behind a place that are committed: who holds the keys' locks sees all.
+pub(crate) static GONE_OF_KEYS: LazyLock<String> = LazyLock::new(|| {
+    let gone = GONE.as_str();
+    lines_of(&format!(
+        "(SELECT * FROM changes
+          WHERE (xid, n) > ($1::text::xid8, $2::bigint) AND outcome IN ({gone})
+            AND (bucket, key) IN (SELECT * FROM unnest($3::int[], $4::text[])))"
+    ))
 });
 
-fn changes_where(range: &str) -> String {
+/// What changes, the rows of a FROM item, leave behind.
+pub(crate) fn lines_of(changes: &str) -> String {
     format!(concat!(
     "SELECT p.xid::text AS xid, p.n, CASE
         WHEN p.outcome IN ({written}) AND p.object IS NOT NULL THEN jsonb_build_object(
@@ -132,10 +143,10 @@ fn changes_where(range: &str) -> String {
         WHEN p.outcome IN ({dead}) AND p.version IS NOT NULL THEN jsonb_build_object(
             'k', 'dead', 'b', p.bucket, 'key', p.key, 'v', p.version)
         END::text AS line
-     FROM (SELECT * FROM changes WHERE {range}) AS p
+     FROM {changes} AS p
      ORDER BY p.xid, p.n"
     ),
-    range = range,
+    changes = changes,
     written = codes(Kind::Version),
     marker = codes(Kind::Marker),
     tags = codes(Kind::Tags),

@@ -131,6 +131,11 @@ impl Journal for Store {
         Ok(())
     }
 
+    async fn journal_backends(&self) -> Result<Vec<BackendId>, PortError> {
+        let rows = self.inner.general.run(files::ALL_HOLDERS, &[]).await?;
+        Ok(rows.iter().map(|row| BackendId(row.get("backend"))).collect())
+    }
+
     async fn changes(&self, after: LogPlace, limit: u32) -> Result<LogPage, PortError> {
         let params: [&(dyn ToSql + Sync); 3] = [&after.xid.to_string(), &after.n, &i64::from(limit)];
         let rows = self.inner.general.run(&lines::CHANGES, &params).await?;

@@ -315,9 +315,9 @@ impl Lane {
             _ if group.items.len() > 1 => halve(group, groups),
             Failure::Data(rejected) => refuse(group.items, &rejected, put_off),
             Failure::Corrupt(why) | Failure::Declaration(why) | Failure::Panicked(why) => {
-                tracing::error!(why, "a call cannot be decided");
-                group.items.into_iter().for_each(|item| item.answer(internal(&why)));
+                fail(group.items, &why);
             }
+            Failure::Unstaged(why) => fail(group.items, why),
         }
     }
 
@@ -397,6 +397,11 @@ fn refuse(items: Vec<Item>, rejected: &Rejected, put_off: &mut Vec<Item>) {
             item.answer(internal("the database refused the rows of this call"));
         }
     }
+}
+
+fn fail(items: Vec<Item>, why: &str) {
+    tracing::error!(why, "a call cannot be decided");
+    items.into_iter().for_each(|item| item.answer(internal(why)));
 }
 
 #[cfg(test)]

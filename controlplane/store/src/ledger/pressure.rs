@@ -58,9 +58,9 @@ pub(super) struct Pressure {
 impl Pressure {
     /// Notes what came of a call.
     pub(super) fn note(&mut self, request: &Request, outcome: &Outcome) {
-        // What a monthly limit refuses finds no more room by deletions.
-        let full = matches!(outcome, Outcome::Refused(refusal)
-            if refusal.code == ErrorCode::InsufficientStorage && refusal.limit.is_none());
+        // A monthly limit that is told of may be one backend's, and another one be full.
+        let full =
+            matches!(outcome, Outcome::Refused(refusal) if refusal.code == ErrorCode::InsufficientStorage);
         let size = match &request.call {
             Call::Begin(begin) => begin.size,
             Call::Retarget(retarget) => retarget.intent.size,

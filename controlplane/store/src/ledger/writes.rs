@@ -24,7 +24,8 @@ pub(super) const COUNT_COPIES: &str = "
     ON CONFLICT (version, extent) DO UPDATE SET attempts = excluded.attempts";
 
 /// A version that waits already is looked at once more, whatever its worker finds now. One that is to be verified is
-/// that first: what is found decides what else is to be done.
+/// that first: what is found decides what else is to be done; one that could not be verified waits for its next try, however
+/// many readers report it.
 pub(crate) const ADD_REPLICATION: &str = "
     INSERT INTO replication_queue (version, bucket, key, task)
     SELECT DISTINCT ON (version) version, bucket, key, task
@@ -34,7 +35,10 @@ pub(crate) const ADD_REPLICATION: &str = "
         task = CASE WHEN replication_queue.claimed_by IS NULL AND replication_queue.task <> 'verify'
             THEN excluded.task ELSE replication_queue.task END,
         verify = replication_queue.verify OR (replication_queue.claimed_by IS NOT NULL AND excluded.task = 'verify'),
-        again = replication_queue.claimed_by IS NOT NULL, not_before = now()";
+        again = replication_queue.claimed_by IS NOT NULL,
+        not_before = CASE WHEN replication_queue.claimed_by IS NULL AND replication_queue.task = 'verify'
+                               AND replication_queue.attempts > 0
+            THEN replication_queue.not_before ELSE now() END";
 
 pub(super) const DROP_OBJECTS: &str = "
     DELETE FROM objects o USING unnest($1::int[], $2::text[]) AS t (bucket, key)

@@ -1,8 +1,9 @@
 //! What names the blobs that runs find, what was lost, and which foreign keys may become objects.
 
 use s3o_core::ports::PortError;
-use s3o_core::reconcile::{Candidate, CandidateKind, LostCopy, Stray, StrayKind};
+use s3o_core::reconcile::{Candidate, CandidateKind, GoneBucket, LostCopy, Stray, StrayKind};
 use s3o_types::{BackendId, BlobName, BucketId};
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::ledger::STRAYS;
@@ -54,15 +55,21 @@ const CANDIDATES: &str = "
             OR EXISTS (SELECT FROM cleanup_dlq d WHERE d.backend = $1 AND d.storage_key = t.foreign_key)) AS known
     FROM unnest($3::text[], $4::text[]) WITH ORDINALITY AS t (foreign_key, key, place) ORDER BY t.place";
 
-/// Of several that had a name, the last one.
+/// Of several that had a name, the last one, and the last version that was given out while it was there: who made a bucket of
+/// the name since, in a time that the database has lost, may have written others.
 const GONE_BUCKETS: &str = "
-    SELECT b.name, max(b.id) AS id FROM buckets b
-    WHERE b.state = 'gone' AND NOT EXISTS (SELECT FROM buckets l WHERE l.name = b.name AND l.state <> 'gone')
-    GROUP BY b.name";
+    SELECT DISTINCT ON (b.name) b.name, b.id, b.gone_after FROM buckets b
+    WHERE b.state = 'gone' AND b.gone_after IS NOT NULL AND NOT EXISTS (SELECT FROM buckets l WHERE l.name = b.name AND l.state <> 'gone')
+    ORDER BY b.name, b.id DESC";
 
-pub(super) async fn gone_buckets(pool: &Pool) -> Result<Vec<(String, BucketId)>, PortError> {
+pub(super) async fn gone_buckets(pool: &Pool) -> Result<Vec<GoneBucket>, PortError> {
     let rows = pool.run(GONE_BUCKETS, &[]).await?;
-    Ok(rows.iter().map(|row| (row.get("name"), BucketId(row.get("id")))).collect())
+    let read = |row: &Row| GoneBucket {
+        name: row.get("name"),
+        id: BucketId(row.get("id")),
+        until: u64::try_from(row.get::<_, i64>("gone_after")).unwrap_or(0),
+    };
+    Ok(rows.iter().map(read).collect())
 }
 
 pub(super) async fn note_versions(pool: &Pool, keep_us: i64) -> Result<(), PortError> {

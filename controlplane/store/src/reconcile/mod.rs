@@ -13,7 +13,8 @@ use s3o_core::call::Refusal;
 use s3o_core::cleanup::Claim;
 use s3o_core::ports::{PortError, Reconciliation};
 use s3o_core::reconcile::{
-    AskRun, Candidate, CandidateKind, KnownCopy, LostCopy, RowsPage, RowsQuery, Run, Stray, StrayKind,
+    AskRun, Candidate, CandidateKind, GoneBucket, KnownCopy, LostCopy, RowsPage, RowsQuery, Run, Stray,
+    StrayKind,
 };
 use s3o_core::usage::UsageDrift;
 use s3o_types::{BackendId, BlobName, BucketId};
@@ -46,7 +47,7 @@ impl Reconciliation for Store {
         found::note_versions(&self.inner.general, keep_us).await
     }
 
-    async fn gone_buckets(&self) -> Result<Vec<(String, BucketId)>, PortError> {
+    async fn gone_buckets(&self) -> Result<Vec<GoneBucket>, PortError> {
         found::gone_buckets(&self.inner.general).await
     }
 

@@ -120,23 +120,37 @@ const TAG: &str = "
     WHERE v.version = t.version AND NOT EXISTS (
         SELECT FROM changes c WHERE c.n > t.seq AND c.outcome = $1::smallint AND c.version = t.version)";
 
-/// The same of locks; $1 the outcome of a change. Where records are missing, an old one must not shorten what cannot be
-/// shortened.
+/// The same of locks, of which each part counts for itself; $1 the outcome of a change. A retention that was set since counts,
+/// unless it is weaker than a compliance that was lost; where records are missing, an old one must not weaken one either.
 const LOCK_VERSIONS: &str = concat!(
-    "UPDATE object_versions v SET
-        (retain_until, retain_mode) = (
-            SELECT CASE WHEN kept THEN v.retain_until ELSE n.retain_until END, CASE WHEN kept THEN v.retain_mode ELSE n.retain_mode END
-            FROM (SELECT COALESCE(v.retain_mode = 'compliance' AND v.retain_until > COALESCE(n.retain_until, '-infinity'), false)) AS k (kept)),
-        legal_hold = n.legal_hold
-    FROM (SELECT t.version, t.seq, l.* FROM (
-              SELECT DISTINCT ON (e.version) e.version, NULLIF(e.line->'l', 'null') AS lock, e.seq
-              FROM restore_events e JOIN alive a USING (version) WHERE e.kind = 'lock'
-              ORDER BY e.version, e.seq DESC) AS t,
-          LATERAL (SELECT ",
+    "WITH lost AS (
+        SELECT t.version, l.*, s.lock AS since FROM (
+            SELECT DISTINCT ON (e.version) e.version, NULLIF(e.line->'l', 'null') AS lock, e.seq
+            FROM restore_events e JOIN alive a USING (version) WHERE e.kind = 'lock'
+            ORDER BY e.version, e.seq DESC
+        ) AS t
+        CROSS JOIN LATERAL (SELECT ",
     lock_columns!("t.lock"),
-    ") AS l (retain_until, retain_mode, legal_hold)) AS n
-    WHERE v.version = n.version AND NOT EXISTS (
-        SELECT FROM changes c WHERE c.n > n.seq AND c.outcome = $1::smallint AND c.version = n.version)"
+    ") AS l (retain_until, retain_mode, legal_hold)
+        LEFT JOIN LATERAL (
+            SELECT COALESCE(c.object->'attributes'->'lock', '{}') AS lock FROM changes c
+            WHERE c.n > t.seq AND c.outcome = $1::smallint AND c.version = t.version ORDER BY c.n DESC LIMIT 1
+        ) AS s ON true
+    ),
+    chosen AS (
+        SELECT v.version, n.since, n.legal_hold,
+               CASE WHEN n.since IS NULL THEN COALESCE(v.retain_mode = 'compliance' AND v.retain_until > now()
+                         AND (n.retain_mode IS DISTINCT FROM 'compliance' OR n.retain_until < v.retain_until), false)
+                    ELSE NOT COALESCE(n.retain_mode = 'compliance' AND n.retain_until > now()
+                         AND (v.retain_mode IS DISTINCT FROM 'compliance' OR v.retain_until < n.retain_until), false)
+               END AS stays, n.retain_until, n.retain_mode
+        FROM object_versions v JOIN lost n USING (version)
+    )
+    UPDATE object_versions v SET
+        retain_until = CASE WHEN n.stays THEN v.retain_until ELSE n.retain_until END,
+        retain_mode = CASE WHEN n.stays THEN v.retain_mode ELSE n.retain_mode END,
+        legal_hold = CASE WHEN n.since ? 'legal_hold' THEN v.legal_hold ELSE n.legal_hold END
+    FROM chosen n WHERE v.version = n.version"
 );
 
 /// The newest row of each key, unless it is a marker.

@@ -11,6 +11,7 @@ use tokio_postgres::{Row, Transaction};
 use uuid::Uuid;
 
 use super::PATIENCE;
+use super::run::RestoreRun;
 use crate::configs::{delete_empty, mint};
 use crate::error::Failure;
 use crate::pool::Pool;
@@ -39,20 +40,29 @@ const NAMED: &str = "
 
 /// Names that two have taken: one in the time that was lost, another one since, or before and not given up since. One that
 /// is being deleted is nobody's; nor is one that nobody made and no file declares, as soon as it is empty; one that was
-/// deleted in the lost time is its owner's only if something was written to it since.
+/// deleted in the lost time is its owner's only if something was done in it since. $1: the last change of before.
 const TAKEN: &str = "
     SELECT h.name, h.line->>'owner' AS lost, o.owner AS owner, o.declared
     FROM header_buckets h JOIN buckets o ON o.id = h.target
     WHERE h.is_live AND NOT h.is_new AND o.id <> h.id AND o.owner IS DISTINCT FROM h.line->>'owner'
       AND o.state <> 'deleting'
       AND CASE WHEN EXISTS (SELECT FROM header_buckets g WHERE g.id = o.id AND g.name = o.name AND NOT g.is_live) THEN
-               EXISTS (SELECT FROM objects v WHERE v.bucket = o.id AND v.seq > $1)
-               OR EXISTS (SELECT FROM object_versions v WHERE v.bucket = o.id AND v.seq > $1)
+               EXISTS (SELECT FROM changes c WHERE c.bucket = o.id AND c.n > $1::bigint)
            WHEN o.owner IS NULL AND NOT o.declared THEN
                EXISTS (SELECT FROM objects v WHERE v.bucket = o.id)
                OR EXISTS (SELECT FROM object_versions v WHERE v.bucket = o.id)
+               OR EXISTS (SELECT FROM uploads u WHERE u.bucket = o.id AND u.state = 'open')
+               OR EXISTS (SELECT FROM intents i WHERE i.bucket = o.id)
            ELSE true END
     ORDER BY h.name LIMIT 1";
+
+/// Those that are nobody's give their names up: what was done in them is nothing that the other one knows of.
+const GIVE_UP: &str = "
+    UPDATE buckets o SET state = 'gone' FROM header_buckets h
+    WHERE o.id = h.target AND h.is_live AND o.id <> h.id
+      AND (o.state = 'deleting' OR (
+          o.owner IS NULL AND NOT o.declared
+          AND NOT EXISTS (SELECT FROM header_buckets g WHERE g.id = o.id AND g.name = o.name AND NOT g.is_live)))";
 
 /// The last change of before the database was restored, for all that is known. $1 a header.
 const BEFORE: &str = "
@@ -109,31 +119,27 @@ const SINCE: &str = "
       AND EXISTS (SELECT FROM header_buckets)";
 
 /// Rules count where YAML has none. A bucket that keeps versions by what was lost keeps them whatever is said of it since:
-/// what it has would be overwritten otherwise. So has one with Object Lock, whose versions are locked. One that is being
-/// deleted, and whose name is another's by what was lost, becomes that one: it is empty. $1: those whose lock is held.
+/// what it has would be overwritten otherwise. So has one with Object Lock, whose versions are locked. $1: those whose lock
+/// is held.
 const SET: &str = "
     WITH wanted AS (
         SELECT b.id,
             CASE WHEN b.cors IS NULL AND h.line ? 'stored_cors'
-                      AND (t.is_over OR NOT EXISTS (SELECT FROM set_since s WHERE s.bucket = b.id AND s.what = 'cors'))
+                      AND NOT EXISTS (SELECT FROM set_since s WHERE s.bucket = b.id AND s.what = 'cors')
                  THEN NULLIF(h.line->'stored_cors', 'null') ELSE b.stored_cors END AS cors,
             CASE WHEN b.lifecycle IS NULL AND h.line ? 'stored_lifecycle'
-                      AND (t.is_over OR NOT EXISTS (SELECT FROM set_since s WHERE s.bucket = b.id AND s.what = 'lifecycle'))
+                      AND NOT EXISTS (SELECT FROM set_since s WHERE s.bucket = b.id AND s.what = 'lifecycle')
                  THEN NULLIF(h.line->'stored_lifecycle', 'null') ELSE b.stored_lifecycle END AS lifecycle,
-            CASE WHEN t.is_over THEN COALESCE(h.line->>'versioning', 'off')
-                 WHEN b.id = ANY ($1::int[]) AND h.line->>'versioning' <> 'off' AND (b.versioning = 'off' OR (
+            CASE WHEN b.id = ANY ($1::int[]) AND h.line->>'versioning' <> 'off' AND (b.versioning = 'off' OR (
                       NOT b.versioning_declared
                       AND NOT EXISTS (SELECT FROM set_since s WHERE s.bucket = b.id AND s.what = 'versioning')))
                  THEN h.line->>'versioning' ELSE b.versioning END AS versioning,
-            CASE WHEN t.is_over THEN NULLIF(h.line->'object_lock', 'null')
-                 WHEN b.id = ANY ($1::int[]) AND jsonb_typeof(h.line->'object_lock') = 'object' AND (b.object_lock IS NULL OR (
+            CASE WHEN b.id = ANY ($1::int[]) AND jsonb_typeof(h.line->'object_lock') = 'object' AND (b.object_lock IS NULL OR (
                       NOT b.object_lock_declared
                       AND NOT EXISTS (SELECT FROM set_since s WHERE s.bucket = b.id AND s.what = 'object_lock')))
                  THEN h.line->'object_lock' ELSE b.object_lock END AS object_lock,
-            CASE WHEN b.id <> h.id THEN h.line->>'owner' ELSE b.owner END AS owner,
-            CASE WHEN t.is_over THEN (h.line->>'made_by')::uuid ELSE b.made_by END AS made_by, t.is_over
+            CASE WHEN b.id <> h.id THEN h.line->>'owner' ELSE b.owner END AS owner
         FROM header_buckets h JOIN buckets b ON b.id = h.target
-        CROSS JOIN LATERAL (SELECT b.id <> h.id AND b.state = 'deleting' AS is_over) AS t
         WHERE h.is_live AND NOT h.is_new AND b.state <> 'gone'
     ),
     dropped AS (
@@ -143,13 +149,12 @@ const SET: &str = "
     UPDATE buckets b SET
         stored_cors = w.cors, stored_lifecycle = w.lifecycle, owner = w.owner, object_lock = w.object_lock,
         versioning = CASE WHEN w.object_lock IS NOT NULL THEN 'enabled' ELSE w.versioning END,
-        made_by = w.made_by, deleted_by = CASE WHEN w.is_over THEN NULL ELSE b.deleted_by END,
-        state = CASE WHEN b.state NOT IN ('active', 'versioned') AND NOT w.is_over THEN b.state
+        state = CASE WHEN b.state NOT IN ('active', 'versioned') THEN b.state
                      WHEN w.object_lock IS NOT NULL THEN 'locked'
                      WHEN w.versioning <> 'off' THEN 'versioned' ELSE 'active' END
     FROM wanted w WHERE b.id = w.id
-      AND (w.is_over OR (b.stored_cors, b.stored_lifecycle, b.versioning, b.owner, b.object_lock)
-          IS DISTINCT FROM (w.cors, w.lifecycle, w.versioning, w.owner, w.object_lock))";
+      AND (b.stored_cors, b.stored_lifecycle, b.versioning, b.owner, b.object_lock)
+          IS DISTINCT FROM (w.cors, w.lifecycle, w.versioning, w.owner, w.object_lock)";
 
 /// Those that the database has and that were deleted, with the operation that did it; a client has made none of the name
 /// since, nor changed what is there, or `is_kept`.
@@ -202,15 +207,21 @@ async fn made(transaction: &Transaction<'_>, header: &str) -> Result<u64, Failur
 /// that are of the lost history. `Err`: a name is two owners', and nothing was done.
 pub(super) async fn merge(
     pool: &Pool,
+    run: &RestoreRun,
     header: &str,
     lost: &[(i64, i64)],
 ) -> Result<Result<MergedBuckets, String>, PortError> {
     let (after, upto): (Vec<i64>, Vec<i64>) = lost.iter().copied().unzip();
     let merged = pool.transact_within(PATIENCE, async |transaction: &Transaction<'_>| {
+        run.goes_on(transaction).await?;
         lock(transaction, header).await?;
         let before: Option<i64> = transaction.query_one(BEFORE, &[&header]).await?.get("n");
         if let Some(row) = transaction.query_opt(TAKEN, &[&before.unwrap_or(0)]).await? {
             return Ok(Err(taken(&row)));
+        }
+        if transaction.execute(GIVE_UP, &[]).await? > 0 {
+            transaction.batch_execute("DROP TABLE header_buckets").await?;
+            transaction.execute(NAMED, &[&header]).await?;
         }
         let made = made(transaction, header).await?;
         transaction.execute(RENUMBER, &[&after, &upto]).await?;
@@ -247,8 +258,9 @@ fn taken(row: &Row) -> String {
 }
 
 /// All keys are as they should be: deletes buckets that were deleted, where nothing is in them.
-pub(super) async fn end(pool: &Pool, header: &str) -> Result<MergedBuckets, PortError> {
+pub(super) async fn end(pool: &Pool, run: &RestoreRun, header: &str) -> Result<MergedBuckets, PortError> {
     let ended = pool.transact_within(PATIENCE, async |transaction: &Transaction<'_>| {
+        run.goes_on(transaction).await?;
         lock(transaction, header).await?;
         since(transaction, header).await?;
         let mut merged = MergedBuckets::default();

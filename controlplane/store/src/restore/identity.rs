@@ -7,6 +7,7 @@ use s3o_core::usage::signed;
 use s3o_types::VersionId;
 use tokio_postgres::Transaction;
 
+use super::run::RestoreRun;
 use super::{PATIENCE, buckets};
 use crate::pool::Pool;
 use crate::scan::{self, Scan};
@@ -60,6 +61,9 @@ const JOURNAL: &str = "
 const REBUILDING: &str =
     "INSERT INTO settings (name, value) VALUES ('rebuilding', 'true') ON CONFLICT DO NOTHING";
 
+/// What was done since is no longer needed by a run, and may be shipped.
+const SHIPS: &str = "UPDATE settings SET value = value || '{\"ships\": true}' WHERE name = 'recovery'";
+
 /// Those that are there already, or are stored by now for all that was known, are as they are.
 const FILES: &str = "
     INSERT INTO journal_files (backend, storage_key, number, bytes, stored)
@@ -94,14 +98,16 @@ pub(super) async fn take(
 /// Records and blobs are staged: what they refer to is made, and numbers are good before any is drawn.
 pub(super) async fn staged(
     pool: &Pool,
+    run: &RestoreRun,
     header: &str,
     lost: &[(i64, i64)],
 ) -> Result<Result<MergedBuckets, String>, PortError> {
-    let merged = match buckets::merge(pool, header, lost).await? {
+    let merged = match buckets::merge(pool, run, header, lost).await? {
         Ok(merged) => merged,
         Err(why) => return Ok(Err(why)),
     };
     let ready = pool.transact_within(PATIENCE, async |transaction: &Transaction<'_>| {
+        run.goes_on(transaction).await?;
         transaction.batch_execute("ANALYZE restore_events; ANALYZE restore_blobs").await?;
         transaction.execute(GAP, &[&header]).await?;
         transaction.query(NUMBERS, &[&header]).await?;
@@ -112,13 +118,19 @@ pub(super) async fn staged(
 }
 
 /// Leaves the journal, and what is to be looked at, as they should be.
-pub(super) async fn end(pool: &Pool, open: VersionId, files: &[StoredFile]) -> Result<(), PortError> {
+pub(super) async fn end(
+    pool: &Pool,
+    run: &RestoreRun,
+    open: VersionId,
+    files: &[StoredFile],
+) -> Result<(), PortError> {
     let newest = files.iter().map(|file| file.number).max().unwrap_or(0);
     let backends: Vec<i32> = files.iter().map(|file| file.backend.0).collect();
     let keys: Vec<&str> = files.iter().map(|file| file.storage_key.as_str()).collect();
     let numbers: Vec<i64> = files.iter().map(|file| signed(file.number)).collect();
     let bytes: Vec<i64> = files.iter().map(|file| signed(file.bytes)).collect();
     let ended = pool.transact_once(async |transaction: &Transaction<'_>| {
+        run.goes_on(transaction).await?;
         transaction.execute(JOURNAL, &[&signed(newest), &open.to_uuid()]).await?;
         transaction.execute(FILES, &[&backends, &keys, &numbers, &bytes]).await?;
         for row in transaction.query("SELECT id FROM buckets WHERE state <> 'gone'", &[]).await? {
@@ -126,6 +138,7 @@ pub(super) async fn end(pool: &Pool, open: VersionId, files: &[StoredFile]) -> R
         }
         transaction.batch_execute("TRUNCATE restore_events, restore_blobs").await?;
         transaction.execute("DELETE FROM settings WHERE name = 'rebuilding'", &[]).await?;
+        transaction.execute(SHIPS, &[]).await?;
         Ok(())
     });
     Ok(ended.await?)

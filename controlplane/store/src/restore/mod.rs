@@ -7,6 +7,7 @@ mod apply;
 mod buckets;
 mod identity;
 mod own;
+mod run;
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -23,6 +24,8 @@ use s3o_types::{BackendId, Etag, ObjectLock, StorageKey, VersionId};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Transaction};
 use uuid::Uuid;
+
+pub(crate) use run::RestoreRun;
 
 use crate::Store;
 use crate::error::Failure;
@@ -62,7 +65,9 @@ const UNNAMED: &str = "
     SELECT DISTINCT ON (b.version) b.version, b.backend, b.storage_key, b.size, b.etag,
            b.extent <> 0 AS is_piece
     FROM restore_blobs b
-    WHERE b.version > $1::uuid AND (b.version >= $2::uuid OR b.extent <> 0)
+    WHERE b.version > $1::uuid AND (b.version >= $2::uuid OR b.extent <> 0 OR b.version >= (
+          SELECT (lpad(to_hex((value->>'version_seq')::bigint), 16, '0') || repeat('0', 16))::uuid
+          FROM settings WHERE name = 'recovery'))
       AND NOT EXISTS (SELECT FROM restore_events e WHERE e.version = b.version)
       AND NOT EXISTS (SELECT FROM copies c WHERE c.version = b.version)
       AND NOT EXISTS (SELECT FROM cleanup_queue q WHERE q.version = b.version)
@@ -76,7 +81,8 @@ const UNNAMED: &str = "
                               WHERE s.id = i.session AND s.deadline > now() AND i.op = ANY (s.open_ops))
               AND NOT (i.if_absent AND EXISTS (SELECT FROM objects o WHERE o.bucket = i.bucket AND o.key = i.key))
               AND (i.if_match IS NULL OR EXISTS (
-                  SELECT FROM objects o WHERE o.bucket = i.bucket AND o.key = i.key AND o.etag = i.if_match))))
+                  SELECT FROM objects o
+                  WHERE o.bucket = i.bucket AND o.key = i.key AND i.if_match IN ('*', o.etag)))))
       AND NOT EXISTS (SELECT FROM uploads u WHERE u.version = b.version)
       AND NOT EXISTS (
           SELECT FROM buckets k JOIN (
@@ -86,22 +92,48 @@ const UNNAMED: &str = "
             AND o.key = b.key AND o.version > b.version)
     ORDER BY b.version, b.extent, b.gen LIMIT $3::bigint";
 
+/// Whether a write that was begun before the database was restored may be going on: its session has not said for long enough
+/// whether it is, as for the reaper (`queues.rs`).
+const UNDECIDED: &str = "
+    SELECT EXISTS (
+        SELECT FROM intents i LEFT JOIN sessions s ON s.id = i.session
+        WHERE ('x' || left(replace(i.version::text, '-', ''), 16))::bit(64)::bigint < (
+                  SELECT (value->>'version_seq')::bigint + 2147483648 FROM settings WHERE name = 'recovery')
+          AND i.begun > now() - interval '2 minutes' AND (s.id IS NULL OR s.deadline > now())
+    ) AS undecided";
+
 /// An object that a blob describes. Its place is in the gap that the recovery mode has left in the numbers: behind all that
 /// was committed before, in the order of the versions, and before all that was written since. A mode that an older release
-/// has turned on does not say where its gap is.
+/// has turned on does not say where its gap is. $9: the journal has a gap of its own, and it may be of there: then its place
+/// is between those of its key that are older and newer by their ids, since nobody knows when it was committed. In a bucket
+/// that keeps no versions it is the older one of any that is newer by its id.
 const REVIVE: &str = "
-    WITH staged AS (
+    WITH known AS (
+        SELECT o.seq, o.version FROM buckets k JOIN objects o ON o.bucket = k.id
+        WHERE k.name = $1 AND k.state <> 'gone' AND o.key = $2
+        UNION ALL
+        SELECT o.seq, o.version FROM buckets k JOIN object_versions o ON o.bucket = k.id
+        WHERE k.name = $1 AND k.state <> 'gone' AND o.key = $2
+        UNION ALL
+        SELECT e.seq, e.version FROM buckets k JOIN restore_events e ON e.bucket = k.id
+        WHERE k.name = $1 AND k.state <> 'gone' AND e.key = $2 AND e.kind IN ('version', 'marker', 'cleared')
+    ),
+    staged AS (
         INSERT INTO restore_events (kind, bucket, key, seq, version, is_null, line)
         SELECT 'version', k.id, $2, COALESCE(
+                   (SELECT o.least + (b.greatest - o.least) / 2 FROM (
+                        SELECT min(seq) AS greatest FROM known WHERE version > $3::uuid
+                    ) AS b, LATERAL (
+                        SELECT COALESCE(max(seq) FILTER (WHERE seq < b.greatest), 0) AS least FROM known WHERE version < $3::uuid
+                    ) AS o WHERE $9::boolean AND b.greatest IS NOT NULL),
                    (SELECT (value->>'change_seq')::bigint + GREATEST(1, 2147483648
                            + ('x' || left(replace($3::uuid::text, '-', ''), 16))::bit(64)::bigint
                            - (value->>'version_seq')::bigint)
                     FROM settings WHERE name = 'recovery'),
                    nextval('change_seq')), $3::uuid, k.versioning <> 'enabled', jsonb_build_object(
             'size', $4::bigint, 'etag', $5::text, 'm', $6::bigint, 'a', $7::text::jsonb, 'l', $8::text::jsonb)
-        FROM buckets k WHERE k.name = $1 AND k.state <> 'gone' AND (k.versioning = 'enabled' OR (
-            NOT EXISTS (SELECT FROM objects o WHERE o.bucket = k.id AND o.key = $2 AND o.version > $3::uuid)
-            AND NOT EXISTS (SELECT FROM object_versions o WHERE o.bucket = k.id AND o.key = $2 AND o.version > $3::uuid)))
+        FROM buckets k WHERE k.name = $1 AND k.state <> 'gone'
+          AND (k.versioning = 'enabled' OR NOT EXISTS (SELECT FROM known WHERE version > $3::uuid))
         RETURNING ord
     )
     SELECT EXISTS (SELECT FROM staged) AS staged,
@@ -163,7 +195,10 @@ fn lock_of_revived(row: &Row, asked: ObjectLock) -> Result<Option<String>, Strin
 
 impl Store {
     async fn patiently(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Failure> {
-        let read = async |transaction: &Transaction<'_>| Ok(transaction.query(sql, params).await?);
+        let read = async |transaction: &Transaction<'_>| {
+            self.inner.restore_run.goes_on(transaction).await?;
+            Ok(transaction.query(sql, params).await?)
+        };
         self.inner.general.transact_within(PATIENCE, read).await
     }
 }
@@ -171,15 +206,12 @@ impl Store {
 #[async_trait]
 impl Restore for Store {
     async fn restore_begin(&self) -> Result<(), PortError> {
-        let clear = async |transaction: &Transaction<'_>| {
-            transaction.batch_execute("TRUNCATE restore_events, restore_blobs").await?;
-            Ok(())
-        };
-        Ok(self.inner.general.transact_once(clear).await?)
+        Ok(self.inner.restore_run.begin(&self.inner.general).await?)
     }
 
     async fn restore_records(&self, lines: Vec<String>) -> Result<(), PortError> {
         let stage = async |transaction: &Transaction<'_>| {
+            self.inner.restore_run.goes_on(transaction).await?;
             transaction.execute(EVENTS.as_str(), &[&lines]).await?;
             Ok(())
         };
@@ -202,8 +234,12 @@ impl Restore for Store {
         let names: Vec<Option<&str>> = parsed.iter().map(|(_, _, key)| key.as_deref()).collect();
         let params: [&(dyn ToSql + Sync); 9] =
             [&backend.0, &keys, &versions, &extents, &gens, &sizes, &etags, &buckets, &names];
-        self.inner.general.run(BLOBS, &params).await?;
-        Ok(())
+        let stage = async |transaction: &Transaction<'_>| {
+            self.inner.restore_run.goes_on(transaction).await?;
+            transaction.execute(BLOBS, &params).await?;
+            Ok(())
+        };
+        Ok(self.inner.general.transact_once(stage).await?)
     }
 
     async fn restore_last_record(&self) -> Result<i64, PortError> {
@@ -212,7 +248,7 @@ impl Restore for Store {
     }
 
     async fn restore_own(&self, after: LogPlace) -> Result<(LogPlace, bool), PortError> {
-        Ok(own::stage(&self.inner.general, after).await?)
+        Ok(own::stage(&self.inner.general, &self.inner.restore_run, after).await?)
     }
 
     async fn restore_keys(
@@ -226,10 +262,16 @@ impl Restore for Store {
         let (pool, times) = (&self.inner.general, &self.inner.cleanup_times);
         let apply = || {
             pool.transact_within(PATIENCE, async |transaction: &Transaction<'_>| {
+                self.inner.restore_run.goes_on(transaction).await?;
                 apply::apply(transaction, after, record, own, &md5, times).await
             })
         };
         Ok(pool.retried(apply).await?)
+    }
+
+    async fn restore_undecided(&self) -> Result<bool, PortError> {
+        let rows = self.inner.general.run(UNDECIDED, &[]).await?;
+        Ok(rows.first().is_some_and(|row| row.get("undecided")))
     }
 
     async fn restore_unnamed(
@@ -243,19 +285,20 @@ impl Restore for Store {
         Ok(rows.iter().map(unnamed).collect::<Result<_, _>>()?)
     }
 
-    async fn restore_revive(&self, found: FoundObject) -> Result<Revived, PortError> {
+    async fn restore_revive(&self, found: FoundObject, by_id: bool) -> Result<Revived, PortError> {
         let FoundObject { bucket_name, key, version, size, etag, modified_us, mut attributes } = found;
         let asked = std::mem::take(&mut attributes.lock);
         let attributes =
             serde_json::to_string(&attributes).map_err(|error| corrupt("objects", &key, error))?;
         let (version, size, etag) = (version.to_uuid(), signed(size), etag.as_str().to_owned());
         let revive = async |transaction: &Transaction<'_>| {
+            self.inner.restore_run.goes_on(transaction).await?;
             let lock = match transaction.query_opt(BUCKET_LOCK, &[&bucket_name]).await? {
                 Some(row) => lock_of_revived(&row, asked).map_err(|why| corrupt("buckets", &key, why))?,
                 None => None,
             };
-            let params: [&(dyn ToSql + Sync); 8] =
-                [&bucket_name, &key, &version, &size, &etag, &modified_us, &attributes, &lock];
+            let params: [&(dyn ToSql + Sync); 9] =
+                [&bucket_name, &key, &version, &size, &etag, &modified_us, &attributes, &lock, &by_id];
             let row = transaction.query_one(REVIVE, &params).await?;
             Ok(match (row.get("staged"), row.get("has_bucket")) {
                 (true, _) => Revived::Staged,
@@ -290,19 +333,19 @@ impl Restore for Store {
         header: &str,
         lost: &[(i64, i64)],
     ) -> Result<Result<MergedBuckets, String>, PortError> {
-        let staged = identity::staged(&self.inner.general, header, lost).await;
+        let staged = identity::staged(&self.inner.general, &self.inner.restore_run, header, lost).await;
         // The change is served at once, not at the next poll.
         self.inner.wake_config.notify_one();
         staged
     }
 
     async fn restore_buckets_end(&self, header: &str) -> Result<MergedBuckets, PortError> {
-        let ended = buckets::end(&self.inner.general, header).await;
+        let ended = buckets::end(&self.inner.general, &self.inner.restore_run, header).await;
         self.inner.wake_config.notify_one();
         ended
     }
 
     async fn restore_end(&self, open: VersionId, files: Vec<StoredFile>) -> Result<(), PortError> {
-        identity::end(&self.inner.general, open, &files).await
+        identity::end(&self.inner.general, &self.inner.restore_run, open, &files).await
     }
 }

@@ -40,7 +40,7 @@ async fn made_used_emptied_deleted_and_made_again() {
     let world = with_own_bucket("mine").await;
     let grants = world.store.newest().await.unwrap();
     let scopes = &grants.credentials[0].scopes;
-    assert_eq!(scopes, &[(world.bucket, Scope { prefix: String::new(), rights: Rights::OWNER })]);
+    assert_eq!(scopes, &[(world.bucket, Scope { prefix: String::new(), rights: Rights::KNOWN })]);
     assert_eq!(
         refused(&world, change("mine", Wanted::Create { locks: false })).await,
         ErrorCode::BucketAlreadyOwnedByYou

@@ -351,6 +351,7 @@ async fn a_file_is_condemned_by_whoever_has_the_journal() {
     assert!(!condemn(theirs, 3).await, "it is needed");
     world.store.enter_recovery("a test").await.unwrap();
     assert!(!condemn(theirs, 2).await, "nothing is deleted in the recovery mode");
+    world.store.restore_begin().await.unwrap();
     world.store.end_recovery().await.unwrap();
     assert!(condemn(theirs, 2).await);
     // Whose DELETE did not come about is deleted by whoever comes next.
@@ -383,6 +384,7 @@ async fn another_database_than_was_noted_turns_the_recovery_mode_on() {
     let after = numbers().await;
     world.another_store().await;
     assert_eq!(numbers().await, after, "once");
+    reconnected.restore_begin().await.unwrap();
     reconnected.end_recovery().await.unwrap();
     assert_eq!(reconnected.claim_cleanup(cleanup).await.unwrap().len(), 1);
 }

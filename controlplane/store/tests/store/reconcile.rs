@@ -254,17 +254,18 @@ async fn a_blob_is_attached_queued_or_kept() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_blob_of_a_bucket_that_is_gone_is_queued() {
     let world = World::new(&[None]).await;
-    let gone = "INSERT INTO buckets (name, state, declared)
-                VALUES ('gone', 'gone', false), ('photos', 'gone', false), ('gone', 'gone', false)";
+    let gone = "INSERT INTO buckets (name, state, declared, gone_after)
+                VALUES ('gone', 'gone', false, 7), ('photos', 'gone', false, 8), ('gone', 'gone', false, 9), ('who', 'gone', false, NULL)";
     world.sql.batch_execute(gone).await.unwrap();
     let found = world.store.gone_buckets().await.unwrap();
-    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["gone"], "photos is somebody's again");
-    let last = world.count("SELECT max(id)::bigint FROM buckets").await;
-    assert_eq!(i64::from(found[0].1.0), last, "the last one of the name");
+    let names: Vec<&str> = found.iter().map(|bucket| bucket.name.as_str()).collect();
+    assert_eq!(names, ["gone"], "photos is somebody's again, and of the last one nobody knows");
+    assert_eq!(found[0].until, 9);
+    let last = world.count("SELECT max(id)::bigint FROM buckets WHERE name = 'gone'").await;
+    assert_eq!(i64::from(found[0].id.0), last, "the last one of the name");
     let blob = first(VersionId::mint(1, 1));
     let mut settle = world.settle("k", blob, world.backend().await, 11);
-    settle.of.bucket = found[0].1;
+    settle.of.bucket = found[0].id;
     settle.storage_key = StorageKey::format("gone", "k", blob);
     assert_eq!(world.settled(settle.clone()).await, Outcome::BlobSettled(BlobFate::Queued));
     assert_eq!(world.settled(settle).await, Outcome::BlobSettled(BlobFate::Kept), "it is queued already");

@@ -86,7 +86,7 @@ impl<'a> Recover<'a> {
                 modified_us: 1,
                 attributes: ObjectAttributes::default(),
             };
-            revived.push(self.world.store.restore_revive(found).await.unwrap());
+            revived.push(self.world.store.restore_revive(found, false).await.unwrap());
         }
         self.apply(named).await;
         revived
@@ -202,6 +202,8 @@ async fn a_write_whose_commit_was_lost_is_there_if_its_condition_holds() {
     let (_, refused) = begun_if_absent(&world, "refused").await;
     let (under_way, live) = begun_if_absent(&world, "under-way").await;
     let (other, _) = world.put("refused", 1).await;
+    let old = "UPDATE intents SET begun = begun - interval '1 hour'";
+    world.sql.batch_execute(old).await.unwrap();
     let from = end_of_log(&world).await;
     let session = world.session;
     let (lost, now) = copied(world).await;
@@ -209,8 +211,13 @@ async fn a_write_whose_commit_was_lost_is_there_if_its_condition_holds() {
 
     now.store.enter_recovery("a test").await.unwrap();
     now.store.renew(session, vec![under_way.id]).await.unwrap();
+    let young = "UPDATE intents SET begun = now() WHERE key = 'won'";
+    now.sql.batch_execute(young).await.unwrap();
+    assert!(now.store.restore_undecided().await.unwrap(), "the session may not have said it yet");
+    now.sql.batch_execute(old).await.unwrap();
     let (_, since) = begun_if_absent(&now, "since").await;
     let blobs = [("won", won), ("refused", refused), ("under-way", live), ("since", since)];
+    assert!(!now.store.restore_undecided().await.unwrap(), "they were begun long ago, or since");
     let recover = Recover::staged(&now, from, journal, &blobs).await;
     assert_eq!(recover.end().await, [Revived::Staged]);
     assert_eq!(versions(&now, "won").await, [(won, true)]);
@@ -246,8 +253,8 @@ async fn a_bucket_is_kept_for_what_no_record_names() {
         attributes: ObjectAttributes::default(),
     };
     let nowhere = FoundObject { bucket_name: "nowhere".to_owned(), ..found.clone() };
-    assert_eq!(now.store.restore_revive(found).await.unwrap(), Revived::Staged);
-    assert_eq!(now.store.restore_revive(nowhere).await.unwrap(), Revived::NoBucket);
+    assert_eq!(now.store.restore_revive(found, false).await.unwrap(), Revived::Staged);
+    assert_eq!(now.store.restore_revive(nowhere, false).await.unwrap(), Revived::NoBucket);
     recover.apply(0).await;
     let merged = now.store.restore_buckets_end(&header).await.unwrap();
     assert!(merged.kept.iter().any(|why| why.starts_with("full: ")), "{merged:?}");
@@ -270,7 +277,8 @@ async fn nothing_is_deleted_before_the_journal_was_looked_at() {
         .unwrap();
     world.make_everything_due().await;
     assert_eq!(world.store.claim_cleanup(claim()).await.unwrap(), []);
-    world.store.journal_looked_at().await.unwrap();
+    let start = world.store.server_start().await.unwrap();
+    world.store.journal_looked_at(&start).await.unwrap();
     assert_eq!(world.store.claim_cleanup(claim()).await.unwrap().len(), 1);
     world.store.enter_recovery("a test").await.unwrap();
     assert_eq!(world.store.claim_cleanup(claim()).await.unwrap(), []);

@@ -3,7 +3,7 @@
 use crate::support::{World, declared, eventually, op, raw};
 use s3o_core::call::{Call, GiveUp, Outcome};
 use s3o_core::journal::StoredFile;
-use s3o_core::ports::{Drains, Journal, Ledger, Maintenance, Queues, Recovery, Removals};
+use s3o_core::ports::{Drains, Journal, Ledger, Maintenance, Queues, Recovery, Removals, Restore};
 use s3o_core::removal::{NotRemoved, Removal, RemovalMode, RemovalOrder, RemovalPreview, RemovalSeen};
 use s3o_core::{cleanup::Claim, removal::HeldCopy};
 use s3o_types::{AckLevel, BackendId, ErrorCode, Place, Seq};
@@ -170,6 +170,7 @@ async fn nothing_goes_in_the_recovery_mode() {
     let refused = world.give_up(held[0].clone()).await;
     assert!(matches!(refused, Outcome::Refused(ref why) if why.code == ErrorCode::PreconditionFailed));
     assert_eq!(world.store.forget_queued(B0, 10).await.unwrap(), 0);
+    world.store.restore_begin().await.unwrap();
     world.store.end_recovery().await.unwrap();
     assert_eq!(world.store.forget_queued(B0, 10).await.unwrap(), 1);
     assert!(matches!(world.give_up(held[0].clone()).await, Outcome::Deleted { .. }));

@@ -190,7 +190,9 @@ async fn a_name_of_two_owners_is_the_operators_to_sort_out() {
     now.store.enter_recovery("a test").await.unwrap();
     change(&now, "new", CREATE).await;
     change(&now, "new", cors("since")).await;
-    put(&mut now, "new", "since").await;
+    for key in ["since", "lost"] {
+        put(&mut now, "new", key).await;
+    }
     now.sql.batch_execute("UPDATE buckets SET owner = 'AKOTHER' WHERE name = 'new'").await.unwrap();
     let before = seen(&now).await;
     let why = merge(&now, lines.clone(), &header).await.unwrap_err();
@@ -199,7 +201,9 @@ async fn a_name_of_two_owners_is_the_operators_to_sort_out() {
 
     let other = now.bucket;
     now.bucket = id_of(&now, "new").await;
-    now.store.submit(now.delete(op(), "since")).await;
+    for key in ["since", "lost"] {
+        now.store.submit(now.delete(op(), key)).await;
+    }
     now.bucket = other;
     change(&now, "new", Wanted::Delete).await;
     merge(&now, lines, &header).await.unwrap();
@@ -269,6 +273,9 @@ async fn what_was_written_since_is_not_given_to_somebody_else() {
     now.bucket = id_of(&now, "moved").await;
     now.store.submit(now.delete(op(), "since")).await;
     now.bucket = kept;
+    let why = merge(&now, lines.clone(), &header).await.unwrap_err();
+    assert!(why.contains("AKTEST"), "what was deleted since must not be taken for the other one's: {why}");
+    change(&now, "moved", Wanted::Delete).await;
     merge(&now, lines, &header).await.unwrap();
     assert_eq!(seen(&now).await, ["moved active off AKOTHER 1"]);
 }

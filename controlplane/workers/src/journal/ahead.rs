@@ -21,11 +21,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl JournalWorker {
     /// Turns the recovery mode on where the journal has more than the database knows of. `owner` has the journal.
     pub(super) async fn look_ahead(&self, state: &JournalState, owner: Uuid) -> Result<(), String> {
+        let start = self.recovery.server_start().await.map_err(text)?;
+        let holders = self.journal.journal_backends().await.map_err(text)?;
         let all = self.files.backends();
         let listed = join_all(all.iter().map(|backend| segments_from(backend, state.segment))).await;
         // Their rows come before they do, so that what is not known by now is none of this database's.
         let known = self.journal.journal_keys(state.segment).await.map_err(text)?;
-        let has_answered = listed.is_empty() || listed.iter().any(Option::is_some);
+        // Of those that have the journal, as far as is known, one says what there is.
+        let answers = || all.iter().zip(&listed).filter(|(_, keys)| keys.is_some());
+        let has_answered =
+            answers().any(|(backend, _)| holders.is_empty() || holders.contains(&backend.id()));
         for (backend, keys) in all.iter().zip(listed) {
             let Some(newest) = newest_unknown(&keys.unwrap_or_default(), &known) else { continue };
             self.is_still(state, owner).await?;
@@ -40,9 +45,8 @@ impl JournalWorker {
             self.recovery.pass_numbers(&file.header).await.map_err(text)?;
             return Err(format!("recovery mode: {why}; nothing is deleted or shipped until `s3o recover`"));
         }
-        // Where nobody answers nothing can be deleted either.
-        if has_answered {
-            self.recovery.journal_looked_at().await.map_err(text)?;
+        if has_answered || all.is_empty() {
+            self.recovery.journal_looked_at(&start).await.map_err(text)?;
         }
         Ok(())
     }

@@ -71,7 +71,8 @@ impl Sorted {
             StorageKey::Foreign => None,
             StorageKey::Hashed { digest: _, blob } => Some((blob, None)),
             StorageKey::Plain { bucket, key, blob } => {
-                buckets.get(&bucket).map(|id| (blob, Some((*id, key))))
+                let id = buckets.get(&bucket).and_then(|bearer| bearer.of(blob));
+                id.map(|id| (blob, Some((id, key))))
             }
         };
         if let Some((blob, of)) = stray {

@@ -85,7 +85,7 @@ pub(super) async fn at_stray(
     let stored = from_blob_headers(&head.headers).ok();
     let by_headers = || {
         let (bucket, key) = stored.as_ref()?.bucket_key.clone()?;
-        let id = *buckets.get(&bucket)?;
+        let id = buckets.get(&bucket)?.of(stray.blob)?;
         (StorageKey::format(&bucket, &key, stray.blob) == stray.storage_key).then_some((id, key))
     };
     let Some((bucket, key)) = stray.of.clone().or_else(by_headers) else { return Ok(None) };

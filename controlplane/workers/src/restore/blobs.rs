@@ -1,7 +1,7 @@
 //! What the backends hold: all keys are staged, and blobs that no record names are asked what they are.
 
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use s3o_backend::Backend;
 use s3o_blob::{AlgorithmSet, BlobKind, BodyHasher, from_blob_headers};
@@ -14,6 +14,8 @@ use crate::listing::Listing;
 
 /// Versions whose blobs are asked for at once.
 const UNNAMED: u32 = 500;
+/// How long it is waited, each time, for writes of which it is not known whether somebody goes on with them.
+const UNDECIDED: Duration = Duration::from_secs(2);
 /// How many are told by name of what is not known.
 const TOLD: usize = 500;
 
@@ -44,6 +46,9 @@ impl Restorer {
 
     /// Makes objects of blobs that no record names and that may be of after the journal's end.
     pub(super) async fn revive(&mut self, from: VersionId) -> Result<(), String> {
+        while self.restore.restore_undecided().await.map_err(text)? {
+            tokio::time::sleep(UNDECIDED).await;
+        }
         let mut after = VersionId::from_uuid(uuid::Uuid::nil());
         loop {
             let page = self.restore.restore_unnamed(after, from, UNNAMED).await.map_err(text)?;
@@ -51,11 +56,13 @@ impl Restorer {
             after = last.version;
             for blob in &page {
                 match self.look(blob).await {
-                    Ok(found) => match self.restore.restore_revive(found).await.map_err(text)? {
-                        Revived::Staged => self.report.revived += 1,
-                        Revived::Older => {}
-                        Revived::NoBucket => self.tell_unknown(blob, "its bucket is not there"),
-                    },
+                    Ok(found) => {
+                        match self.restore.restore_revive(found, self.has_gap).await.map_err(text)? {
+                            Revived::Staged => self.report.revived += 1,
+                            Revived::Older => {}
+                            Revived::NoBucket => self.tell_unknown(blob, "its bucket is not there"),
+                        }
+                    }
                     Err(why) => self.tell_unknown(blob, &why),
                 }
             }

@@ -135,12 +135,12 @@ impl Restorer {
     }
 
     /// Stages the newest snapshot that can be read whole, with what can be read of newer ones: records may come twice.
-    /// `None`: there is none. Else the mark of its last piece.
+    /// `None`: there is none. Else its number, and the mark of its last piece.
     async fn stage_snapshot(
         &mut self,
         files: &Holders,
         plan: &mut Plan,
-    ) -> Result<Option<VersionId>, String> {
+    ) -> Result<Option<(u64, VersionId)>, String> {
         for Snapshot { number, pieces } in plan.snapshots.clone() {
             let (mut is_whole, mut open) = (true, VersionId::from_uuid(Uuid::nil()));
             for name in &pieces {
@@ -152,7 +152,7 @@ impl Restorer {
             plan.stand_on(number);
             if is_whole {
                 self.report.snapshot = Some(number);
-                return Ok(Some(open));
+                return Ok(Some((number, open)));
             }
         }
         Ok(None)
@@ -170,16 +170,23 @@ impl Restorer {
         }
         // Behind a gap nobody knows what was open in it; where it begins with one, every blob may be an object.
         let mut is_broken = wants_snapshot && base.is_none();
-        let (mut open, mut number) = (base, 0);
+        let (mut open, mut number) = (base.map(|(_, open)| open), 0);
+        let of_base = base.map_or(0, |(number, _)| number);
         for name in &plan.segments {
             is_broken |= plan.missing.iter().any(|missing| (number..name.number).contains(missing));
             number = name.number;
-            match self.stage_file(files, name).await? {
+            let header = self.stage_file(files, name).await?;
+            // The snapshot has what those of before it say, but for young versions that are gone.
+            if name.number < of_base {
+                continue;
+            }
+            match header {
                 Some(header) if !is_broken => open = Some(mark_of(name, &header)?),
                 Some(_) => {}
                 None => is_broken = true,
             }
         }
+        self.has_gap = is_broken;
         Ok(Some(open.unwrap_or(VersionId::from_uuid(Uuid::nil()))))
     }
 }

@@ -116,6 +116,10 @@ impl Journal for FakeJournal {
         Ok((!held.is_elsewhere).then(|| held.state.clone()))
     }
 
+    async fn journal_backends(&self) -> Result<Vec<BackendId>, PortError> {
+        Ok(self.lock().noted.iter().map(|file| file.backend).collect())
+    }
+
     async fn journal_lag_us(&self) -> Result<u64, PortError> {
         Ok(self.lock().lag_us)
     }
@@ -252,11 +256,25 @@ impl Recovery for FakeJournal {
         Ok(())
     }
 
+    async fn holds_journal(&self) -> Result<bool, PortError> {
+        Ok(self.lock().recovery.is_some())
+    }
+
     async fn is_journal_looked_at(&self) -> Result<bool, PortError> {
         Ok(!self.lock().is_not_looked_at)
     }
 
-    async fn journal_looked_at(&self) -> Result<(), PortError> {
+    async fn server_start(&self) -> Result<String, PortError> {
+        Ok("1".to_owned())
+    }
+
+    async fn may_delete(&self) -> Result<bool, PortError> {
+        let held = self.lock();
+        Ok(held.recovery.is_none() && !held.is_not_looked_at)
+    }
+
+    async fn journal_looked_at(&self, start: &str) -> Result<(), PortError> {
+        assert_eq!(start, "1");
         let mut held = self.lock();
         held.looked_at += 1;
         held.is_not_looked_at = false;
@@ -309,6 +327,10 @@ impl Restore for FakeJournal {
         Ok(None)
     }
 
+    async fn restore_undecided(&self) -> Result<bool, PortError> {
+        Ok(false)
+    }
+
     async fn restore_unnamed(
         &self,
         after: VersionId,
@@ -321,7 +343,7 @@ impl Restore for FakeJournal {
         Ok(behind.take(limit as usize).cloned().collect())
     }
 
-    async fn restore_revive(&self, found: FoundObject) -> Result<Revived, PortError> {
+    async fn restore_revive(&self, found: FoundObject, _: bool) -> Result<Revived, PortError> {
         self.lock().restored.revived.push(found);
         Ok(Revived::Staged)
     }

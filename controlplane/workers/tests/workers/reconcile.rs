@@ -7,8 +7,8 @@ use s3o_core::call::{BlobFate, Call, ChangeCopy, Import, Outcome, Refusal, Settl
 use s3o_core::cleanup::Claim;
 use s3o_core::ports::{PortError, Reconciliation};
 use s3o_core::reconcile::{
-    AskRun, Candidate, CandidateKind, KeyRange, KeyRows, KnownCopy, LostCopy, RowsPage, RowsQuery, Run,
-    RunKind, RunPhase, RunState, RunTally, Stray, StrayKind,
+    AskRun, Candidate, CandidateKind, GoneBucket, KeyRange, KeyRows, KnownCopy, LostCopy, RowsPage,
+    RowsQuery, Run, RunKind, RunPhase, RunState, RunTally, Stray, StrayKind,
 };
 use s3o_core::usage::UsageDrift;
 use s3o_types::{BackendId, BlobName, BucketId, ErrorCode, Seq, StorageKey, Timestamp};
@@ -24,7 +24,7 @@ pub(crate) struct ReconcileState {
     /// Runs that were asked for.
     pub(crate) asked: Vec<AskRun>,
     /// Buckets that are gone.
-    pub(crate) gone: Vec<(String, BucketId)>,
+    pub(crate) gone: Vec<GoneBucket>,
     /// Somebody else has claimed it by now.
     pub(crate) taken_over: bool,
     /// What names blobs, by their storage keys; nothing names those that are not here.
@@ -144,7 +144,7 @@ impl Reconciliation for Ports {
         Ok(())
     }
 
-    async fn gone_buckets(&self) -> Result<Vec<(String, BucketId)>, PortError> {
+    async fn gone_buckets(&self) -> Result<Vec<GoneBucket>, PortError> {
         Ok(self.state.lock().unwrap().reconcile.gone.clone())
     }
 

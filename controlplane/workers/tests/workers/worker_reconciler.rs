@@ -6,7 +6,7 @@ use http::HeaderMap;
 use s3o_core::call::CopyChange;
 use s3o_core::config::{BucketConfig, BucketState};
 use s3o_core::object::CopyState;
-use s3o_core::reconcile::{KnownCopy, Run, RunKind, RunPhase, RunState, StrayKind};
+use s3o_core::reconcile::{GoneBucket, KnownCopy, Run, RunKind, RunPhase, RunState, StrayKind};
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
 use s3o_types::{
     AckLevel, BlobName, BucketId, BucketName, ErrorCode, Gen, StorageKey, Timestamp, VersionId, Versioning,
@@ -335,14 +335,21 @@ async fn what_is_left_of_a_bucket_that_is_gone_is_settled_too() {
     hashed(&server, "never", "x//y", blob);
     let fixture = system(&server, vec![]).await;
     // A name that somebody has again is not told as gone; if it was taken up since, it is the new bucket's.
-    let gone = [("gone", 7), ("photos", 8)].map(|(name, id)| (name.to_owned(), BucketId(id)));
+    let gone = [("gone", 7), ("photos", 8)].map(|(name, id)| GoneBucket {
+        name: name.to_owned(),
+        id: BucketId(id),
+        until: 1,
+    });
+    // What was written after it had gone is of a bucket that nobody knows.
+    let later = BlobName::first(VersionId::mint(2, 1));
+    server.plant(&StorageKey::format("gone", "later", later), "12345");
     fixture.state().reconcile.gone = gone.into();
     server.plant(&StorageKey::format("photos", "k", blob), "12345");
     let ended = run_it(&fixture, reconcile()).await;
     assert_eq!((ended.state, ended.tally.orphaned), (RunState::Done, 3), "{ended:?}");
     assert_eq!(
         (ended.tally.unmanaged, ended.tally.left_alone),
-        (1, 1),
+        (2, 1),
         "of what was never there nothing is done"
     );
     {

@@ -108,6 +108,6 @@ async fn who_goes_by_what_the_database_may_have_lost_waits_for_the_recovery() {
             waiting.push(name);
         }
     }
-    assert_eq!(waiting, ["pending_reaper", "reconciler", "stale_multipart", "lifecycle", "removal"]);
+    assert_eq!(waiting, ["reconciler", "stale_multipart", "lifecycle", "removal", "journal"]);
     fixture.end().await;
 }

@@ -34,7 +34,7 @@ pub(in crate::ops) async fn answer(
     let number = part_number(req.input.part_number)?;
     let token = UploadToken::parse(&req.input.upload_id).ok_or_else(no_such_upload)?;
     let (source_bucket, source_key, version) =
-        source(plane, &plane.caller(&req), &req.input.copy_source).await?;
+        source(plane, &plane.caller(&req), &req.input.copy_source, &req.headers).await?;
     let range = req.input.copy_source_range.as_deref().map(parse_range).transpose()?;
     let want = range.map_or(Want::All, |slice| Want::Range(slice.start, slice.end));
     let reader = plane.caller(&req);

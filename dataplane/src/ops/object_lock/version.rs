@@ -83,8 +83,12 @@ pub(in crate::ops) async fn put_retention(
     document::check(&req)?;
     let input = &req.input;
     let said = input.retention.as_ref().ok_or_else(|| s3_error!(MalformedXML))?;
-    let change = LockChange::Retention(read(said)?);
-    let bypass = input.bypass_governance_retention == Some(true);
+    let (wanted, bypass) = (read(said)?, input.bypass_governance_retention == Some(true));
+    // The parser passes over names that it does not know: only who says that it is meant takes a retention away by none.
+    if wanted.is_none() && !bypass {
+        return Err(s3_error!(MalformedXML));
+    }
+    let change = LockChange::Retention(wanted);
     set(plane, &req, (&input.key, input.version_id.as_deref()), change, bypass).await?;
     Ok(S3Response::new(PutObjectRetentionOutput::default()))
 }
