@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::Store;
 use crate::error::Failure;
+use crate::recovery::is_before_gap;
 use crate::rows::{Cells, CleanupRecord, IntentRecord};
 use crate::versions;
 
@@ -96,13 +97,14 @@ const FINISH_CLEANUP: &str = "
 /// DESIGN §4: an intent has expired when its session's deadline has passed, or when it is over two
 /// minutes old and its session's last heartbeat does not list it. A session without a row may be about to be
 /// opened (its data plane was served by another replica): its intents have a lease of their own.
-const CLAIM_INTENTS: &str = "
-    WITH expired AS (
+const CLAIM_INTENTS: &str = concat!(
+    "WITH expired AS (
         SELECT i.op, i.item
         FROM intents i LEFT JOIN sessions s ON s.id = i.session
         WHERE (i.claimed_by IS NULL OR i.claimed_until < now())
-          AND ((SELECT may_delete()) OR ('x' || left(replace(i.version::text, '-', ''), 16))::bit(64)::bigint >= (
-              SELECT (value->>'version_seq')::bigint + 2147483648 FROM settings WHERE name = 'recovery'))
+          AND ((SELECT may_delete()) OR NOT ",
+    is_before_gap!("i.version"),
+    ")
           AND ((s.id IS NULL AND i.begun < now() - $5::bigint * interval '1 second') OR s.deadline <= now()
                OR (i.begun < now() - $4::bigint * interval '1 second' AND NOT i.op = ANY (s.open_ops)))
         ORDER BY i.begun LIMIT $3
@@ -112,7 +114,8 @@ const CLAIM_INTENTS: &str = "
     FROM expired e WHERE i.op = e.op AND i.item = e.item
     RETURNING i.op, i.item, i.session, i.bucket, i.key, i.version, i.size, i.kind, i.if_absent, i.if_match,
         i.required_copies, i.log_floor, i.begun, i.target_backend, i.target_extent, i.target_gen,
-        i.target_key, i.target_place, i.claimed_by, i.upload";
+        i.target_key, i.target_place, i.claimed_by, i.upload"
+);
 
 const RELEASE_INTENTS: &str = "
     UPDATE intents i SET claimed_by = NULL, claimed_until = NULL

@@ -6,6 +6,27 @@ use tokio_postgres::Transaction;
 
 use crate::Store;
 
+/// The number that a version drew: the first half of its id.
+macro_rules! version_number {
+    ($version:literal) => {
+        concat!("('x' || left(replace(", $version, "::text, '-', ''), 16))::bit(64)::bigint")
+    };
+}
+pub(crate) use version_number;
+
+/// Whether a version was given out before the gap that the recovery mode has left in the numbers, of which one half is what
+/// was lost; NULL: the mode is not on, or does not say where its gap is.
+macro_rules! is_before_gap {
+    ($version:literal) => {
+        concat!(
+            "(",
+            $crate::recovery::version_number!($version),
+            " < (SELECT (value->>'version_seq')::bigint + 2147483648 FROM settings WHERE name = 'recovery'))"
+        )
+    };
+}
+pub(crate) use is_before_gap;
+
 /// Each connection notes which database it is on, so that no commit goes to another one unnoticed. Before the tables are
 /// there, there is nothing to note.
 pub(crate) const NOTE_DATABASE: &str = "

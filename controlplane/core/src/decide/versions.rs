@@ -4,7 +4,7 @@
 //! the one function that does it (`settle::discard`), by a leave that was got before anything was changed; a key has one
 //! null row at most.
 
-use s3o_types::{BucketId, Seq, VersionId, VersionRef, Versioning};
+use s3o_types::{BucketId, ErrorCode, Seq, VersionId, VersionRef, Versioning};
 
 use super::lock::Leave;
 use super::settle::{discard, displace};
@@ -13,7 +13,7 @@ use crate::call::{Delete, Outcome, Refusal};
 use crate::cleanup::Reason;
 use crate::object::ObjectRow;
 use crate::outcome_log::Logged;
-use crate::versions::Marker;
+use crate::versions::{Marker, is_marker, no_such_version};
 
 impl Batch {
     pub(super) fn versioning(&self, bucket: BucketId) -> Versioning {
@@ -35,6 +35,33 @@ impl Batch {
         let rows = self.facts.versions.get(&(bucket, key.to_owned()))?;
         let row = |seq: &Seq| &rows[seq].object.row;
         rows.keys().copied().find(|seq| named.names(row(seq).version, row(seq).is_null))
+    }
+
+    /// The row of a version, and whether it is the current one, which it is where none is named.
+    pub(super) fn row_of(
+        &mut self,
+        bucket: BucketId,
+        key: &str,
+        named: Option<VersionRef>,
+    ) -> Result<(&mut ObjectRow, bool), Refusal> {
+        let place = (bucket, key.to_owned());
+        let noncurrent = named.and_then(|named| self.noncurrent(bucket, key, named));
+        let current = self.facts.objects.get_mut(&place);
+        let current = match named {
+            None => {
+                Some(current.ok_or_else(|| Refusal::new(ErrorCode::NoSuchKey, "the key does not exist"))?)
+            }
+            Some(named) => current.filter(|current| named.names(current.row.version, current.row.is_null)),
+        };
+        if let Some(current) = current {
+            return Ok((&mut current.row, true));
+        }
+        let rows = self.facts.versions.get_mut(&place);
+        match rows.zip(noncurrent).and_then(|(rows, seq)| rows.get_mut(&seq)) {
+            None => Err(no_such_version()),
+            Some(marker) if marker.delete_marker => Err(is_marker()),
+            Some(noncurrent) => Ok((&mut noncurrent.object.row, false)),
+        }
     }
 }
 

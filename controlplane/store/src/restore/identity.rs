@@ -10,6 +10,7 @@ use tokio_postgres::Transaction;
 use super::run::RestoreRun;
 use super::{PATIENCE, buckets};
 use crate::pool::Pool;
+use crate::recovery::version_number;
 use crate::scan::{self, Scan};
 
 /// Whether anything was ever written.
@@ -42,15 +43,18 @@ const GAP: &str = "
     WHERE name = 'recovery' AND value ? 'change_seq'";
 
 /// Beyond all that was given out before the journal ended, and after, and beyond that gap.
-const NUMBERS: &str = "
-    WITH blobs AS (
-        SELECT max(('x' || left(replace(version::text, '-', ''), 16))::bit(64)::bigint) AS last FROM restore_blobs
+const NUMBERS: &str = concat!(
+    "WITH blobs AS (
+        SELECT max(",
+    version_number!("version"),
+    ") AS last FROM restore_blobs
     )
     SELECT setval('change_seq', GREATEST((SELECT last_value FROM change_seq), ($1::text::jsonb->>'change_seq')::bigint,
                                          (SELECT max(seq) FROM restore_events), (SELECT last FROM blobs)) + 4294967296),
            setval('version_seq', GREATEST(
                (SELECT last_value FROM version_seq), ($1::text::jsonb->>'version_seq')::bigint,
-               (SELECT last FROM blobs)) + 4294967296)";
+               (SELECT last FROM blobs)) + 4294967296)"
+);
 
 /// What was made again is in no snapshot: the next one is due, and until it is complete the mark stays.
 const JOURNAL: &str = "

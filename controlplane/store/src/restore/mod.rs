@@ -29,6 +29,7 @@ pub(crate) use run::RestoreRun;
 
 use crate::Store;
 use crate::error::Failure;
+use crate::recovery::{is_before_gap, version_number};
 use crate::rows::{Cells, bucket_lock, corrupt, fifteen_bits};
 
 /// Stages the records, `line`, of a FROM clause.
@@ -61,8 +62,8 @@ const BLOBS: &str = "
 /// bucket that keeps no versions has a row of a greater one, the blob is of before it. A write that was begun before the
 /// database was restored, and that nobody goes on with, may have been acknowledged; one with a condition only if that is
 /// still met. Pieces are told of whatever their age: an upload may have been open for long.
-const UNNAMED: &str = "
-    SELECT DISTINCT ON (b.version) b.version, b.backend, b.storage_key, b.size, b.etag,
+const UNNAMED: &str = concat!(
+    "SELECT DISTINCT ON (b.version) b.version, b.backend, b.storage_key, b.size, b.etag,
            b.extent <> 0 AS is_piece
     FROM restore_blobs b
     WHERE b.version > $1::uuid AND (b.version >= $2::uuid OR b.extent <> 0 OR b.version >= (
@@ -75,8 +76,9 @@ const UNNAMED: &str = "
       AND NOT EXISTS (
           SELECT FROM intents i WHERE i.version = b.version AND NOT (
               i.kind IN ('put', 'copy')
-              AND ('x' || left(replace(i.version::text, '-', ''), 16))::bit(64)::bigint < COALESCE(
-                  (SELECT (value->>'version_seq')::bigint + 2147483648 FROM settings WHERE name = 'recovery'), 0)
+              AND COALESCE(",
+    is_before_gap!("i.version"),
+    ", false)
               AND NOT EXISTS (SELECT FROM sessions s
                               WHERE s.id = i.session AND s.deadline > now() AND i.op = ANY (s.open_ops))
               AND NOT (i.if_absent AND EXISTS (SELECT FROM objects o WHERE o.bucket = i.bucket AND o.key = i.key))
@@ -90,25 +92,28 @@ const UNNAMED: &str = "
           ) AS o ON o.bucket = k.id
           WHERE k.name = b.bucket_name AND k.state <> 'gone' AND k.versioning <> 'enabled'
             AND o.key = b.key AND o.version > b.version)
-    ORDER BY b.version, b.extent, b.gen LIMIT $3::bigint";
+    ORDER BY b.version, b.extent, b.gen LIMIT $3::bigint"
+);
 
 /// Whether a write that was begun before the database was restored may be going on: its session has not said for long enough
 /// whether it is, as for the reaper (`queues.rs`).
-const UNDECIDED: &str = "
-    SELECT EXISTS (
+const UNDECIDED: &str = concat!(
+    "SELECT EXISTS (
         SELECT FROM intents i LEFT JOIN sessions s ON s.id = i.session
-        WHERE ('x' || left(replace(i.version::text, '-', ''), 16))::bit(64)::bigint < (
-                  SELECT (value->>'version_seq')::bigint + 2147483648 FROM settings WHERE name = 'recovery')
+        WHERE ",
+    is_before_gap!("i.version"),
+    "
           AND i.begun > now() - interval '2 minutes' AND (s.id IS NULL OR s.deadline > now())
-    ) AS undecided";
+    ) AS undecided"
+);
 
 /// An object that a blob describes. Its place is in the gap that the recovery mode has left in the numbers: behind all that
 /// was committed before, in the order of the versions, and before all that was written since. A mode that an older release
 /// has turned on does not say where its gap is. $9: the journal has a gap of its own, and it may be of there: then its place
 /// is between those of its key that are older and newer by their ids, since nobody knows when it was committed. In a bucket
 /// that keeps no versions it is the older one of any that is newer by its id.
-const REVIVE: &str = "
-    WITH known AS (
+const REVIVE: &str = concat!(
+    "WITH known AS (
         SELECT o.seq, o.version FROM buckets k JOIN objects o ON o.bucket = k.id
         WHERE k.name = $1 AND k.state <> 'gone' AND o.key = $2
         UNION ALL
@@ -127,7 +132,9 @@ const REVIVE: &str = "
                         SELECT COALESCE(max(seq) FILTER (WHERE seq < b.greatest), 0) AS least FROM known WHERE version < $3::uuid
                     ) AS o WHERE $9::boolean AND b.greatest IS NOT NULL),
                    (SELECT (value->>'change_seq')::bigint + GREATEST(1, 2147483648
-                           + ('x' || left(replace($3::uuid::text, '-', ''), 16))::bit(64)::bigint
+                           + ",
+    version_number!("$3::uuid"),
+    "
                            - (value->>'version_seq')::bigint)
                     FROM settings WHERE name = 'recovery'),
                    nextval('change_seq')), $3::uuid, k.versioning <> 'enabled', jsonb_build_object(
@@ -137,7 +144,8 @@ const REVIVE: &str = "
         RETURNING ord
     )
     SELECT EXISTS (SELECT FROM staged) AS staged,
-           EXISTS (SELECT FROM buckets WHERE name = $1 AND state <> 'gone') AS has_bucket";
+           EXISTS (SELECT FROM buckets WHERE name = $1 AND state <> 'gone') AS has_bucket"
+);
 
 /// What the bucket retains by itself, as it would be if the object were committed now.
 const BUCKET_LOCK: &str = "

@@ -1,3 +1,5 @@
+//! Headers and documents of locks, read and refused.
+
 use s3o_blob::Expected;
 use s3o_types::{ObjectLock, Retention, RetentionMode, Timestamp};
 use s3s::dto::{ObjectLockLegalHoldStatus, ObjectLockMode, Timestamp as S3Timestamp, TimestampFormat};
