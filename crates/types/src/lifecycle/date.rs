@@ -43,9 +43,9 @@ impl LifecycleDate {
         (0..=9999).contains(&self.civil().0)
     }
 
-    /// When it begins.
+    /// When it begins; for days beyond what a timestamp can say, the last one that it can.
     pub const fn begins(self) -> Timestamp {
-        Timestamp(self.0 as i64 * DAY_US)
+        Timestamp((self.0 as i64).saturating_mul(DAY_US))
     }
 
     /// The same day so many years later; after a 29th of February where that year has none, the day after. Years beyond
