@@ -20,6 +20,11 @@ impl Etag {
         &self.0
     }
 
+    /// The same, given away.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+
     /// Whether it is the plain MD5 in hexadecimal that a single PUT gets.
     pub fn is_md5(&self) -> bool {
         self.0.len() == 32 && self.0.bytes().all(|b| b.is_ascii_hexdigit())
