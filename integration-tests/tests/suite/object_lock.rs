@@ -317,6 +317,12 @@ async fn what_makes_no_sense_is_refused() -> Result<()> {
     let half = "<Retention><Mode>GOVERNANCE</Mode></Retention>";
     is(&raw.send(&document("retention", half)).await?, 400, "MalformedXML");
     is(&raw.send(&document("legal-hold", "<LegalHold/>")).await?, 400, "MalformedXML");
+    // A name that is not known is no retention, even for whoever means that there be none.
+    let misspelt = "<Retention><Mod>GOVERNANCE</Mod></Retention>";
+    let misspelt = document("retention", misspelt).header("x-amz-bypass-governance-retention", "true");
+    let refused = raw.send(&misspelt).await?;
+    is(&refused, 400, "MalformedXML");
+    ensure!(refused.text().contains("Mod"), "{}", refused.text());
     let marked = raw.send(&Request::new("DELETE", &format!("/{VAULT}/plain"))).await?;
     let marker = marked.header("x-amz-version-id").expect("its id").to_owned();
     let on_marker = format!("/{VAULT}/plain?legal-hold=&versionId={marker}");

@@ -81,10 +81,11 @@ pub(in crate::ops) async fn put_retention(
     req: S3Request<PutObjectRetentionInput>,
 ) -> Answer<PutObjectRetentionOutput> {
     document::check(&req)?;
+    document::check_elements(&req, &["Mode", "RetainUntilDate"])?;
     let input = &req.input;
     let said = input.retention.as_ref().ok_or_else(|| s3_error!(MalformedXML))?;
     let (wanted, bypass) = (read(said)?, input.bypass_governance_retention == Some(true));
-    // The parser passes over names that it does not know: only who says that it is meant takes a retention away by none.
+    // An element that is empty may have been meant to be something: only who says so takes a retention away by none.
     if wanted.is_none() && !bypass {
         return Err(s3_error!(MalformedXML));
     }
@@ -99,6 +100,7 @@ pub(in crate::ops) async fn put_legal_hold(
     req: S3Request<PutObjectLegalHoldInput>,
 ) -> Answer<PutObjectLegalHoldOutput> {
     document::check(&req)?;
+    document::check_elements(&req, &["Status"])?;
     let input = &req.input;
     let on = input.legal_hold.as_ref().and_then(read_hold).ok_or_else(|| s3_error!(MalformedXML))?;
     let change = LockChange::LegalHold(on);
