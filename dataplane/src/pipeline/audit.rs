@@ -34,12 +34,19 @@ pub(super) fn read(plane: &Plane, caller: &Caller, key: &str, copy: &LocatedCopy
     audit!("storage.GetObject", request_id, key, backend, size);
 }
 
-/// An object that is gone. Its blobs go later, and have events of their own.
-pub(crate) fn deleted(caller: &Caller, bucket: &str, key: &str) {
-    audit!("storage.DeleteObject", request_id = caller.request_id, bucket, key);
+/// An object that is gone, or the version that was named. Its blobs go later, and have events of their own. `bypass`: as in
+/// [`locked`].
+pub(crate) fn deleted(
+    caller: &Caller,
+    bucket: &str,
+    (key, version): (&str, Option<VersionRef>),
+    bypass: bool,
+) {
+    let (request_id, version) = (&caller.request_id, named(version));
+    audit!("storage.DeleteObject", request_id, bucket, key, version, bypass);
 }
 
-/// Objects that are gone in one request.
+/// Objects that are gone in one request. What a client meant to be no hindrance is told of one by one, by [`deleted`].
 pub(crate) fn deleted_many(caller: &Caller, bucket: &str, deleted: usize, failed: usize) {
     audit!("storage.DeleteObjects", request_id = caller.request_id, bucket, deleted, failed);
 }
@@ -53,8 +60,7 @@ pub(crate) fn locked(
     change: LockChange,
     bypass: bool,
 ) {
-    let (request_id, version) =
-        (&caller.request_id, version.map(|version| version.to_string()).unwrap_or_default());
+    let (request_id, version) = (&caller.request_id, named(version));
     match change {
         LockChange::Retention(retention) => {
             let mode = retention.map(|retention| retention.mode.as_str()).unwrap_or_default();
@@ -70,6 +76,11 @@ pub(crate) fn locked(
 /// An upload that became an object.
 pub(crate) fn completed(caller: &Caller, bucket: &str, key: &str, size: u64) {
     audit!("storage.CompleteMultipartUpload", request_id = caller.request_id, bucket, key, size);
+}
+
+/// Empty where none was named.
+fn named(version: Option<VersionRef>) -> String {
+    version.map(|version| version.to_string()).unwrap_or_default()
 }
 
 /// Empty for a backend that this configuration does not have any more.

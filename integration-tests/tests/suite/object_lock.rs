@@ -15,7 +15,7 @@ use s3o_integration_tests::raw::{Raw, Request, Response};
 use s3o_integration_tests::s3::{self, Failure, body};
 use s3o_integration_tests::settle::run_worker;
 use s3o_integration_tests::{Cluster, Options, wait};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const VAULT: &str = "vault";
 const DAY_S: u64 = 24 * 60 * 60;
@@ -267,7 +267,16 @@ async fn governance_is_bypassed_by_the_right_to_it() -> Result<()> {
     })
     .await?;
     is(&raw.send(&delete).await?, 403, "AccessDenied");
-    ensure!(raw.send(&bypass).await?.status == 204);
+    ensure!(raw.send(&bypass.header("x-request-id", "bypassed")).await?.status == 204);
+    wait::until("the audit entry of the bypass", || async {
+        let output = cluster.data[1].process.output();
+        let mut lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        Ok(lines.any(|line| {
+            let is_delete = line["msg"] == "storage.DeleteObject" && line["request_id"] == "bypassed";
+            is_delete && line["version"] == version.as_str() && line["bypass"] == true
+        }))
+    })
+    .await?;
     cluster.finish().await
 }
 
