@@ -336,7 +336,17 @@ async fn what_makes_no_sense_is_refused() -> Result<()> {
     let marker = marked.header("x-amz-version-id").expect("its id").to_owned();
     let on_marker = format!("/{VAULT}/plain?legal-hold=&versionId={marker}");
     let on_marker = Request::new("PUT", &on_marker).body("<LegalHold><Status>ON</Status></LegalHold>");
-    is(&raw.send(&on_marker).await?, 405, "MethodNotAllowed");
+    let refused = raw.send(&on_marker).await?;
+    is(&refused, 405, "MethodNotAllowed");
+    ensure!(refused.header("x-amz-delete-marker") == Some("true"), "{refused:?}");
+    for what in ["retention", "legal-hold"] {
+        let named = raw.send(&get(VAULT, &format!("/plain?{what}=&versionId={marker}"))).await?;
+        is(&named, 405, "MethodNotAllowed");
+        let hidden = raw.send(&get(VAULT, &format!("/plain?{what}="))).await?;
+        is(&hidden, 404, "NoSuchKey");
+        let told = [&named, &hidden].map(|answer| answer.header("x-amz-delete-marker"));
+        ensure!(told == [Some("true"); 2], "{named:?} {hidden:?}");
+    }
     let lock =
         "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>";
     let lock = |bucket: &str| Request::new("PUT", &format!("/{bucket}?object-lock=")).body(lock);
