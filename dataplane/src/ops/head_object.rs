@@ -9,7 +9,7 @@ use super::conditions::ReadConditions;
 use super::get_object::{check_conditions, if_range, is_current, part_number, resolve, slice_of_part};
 use super::headers::{self, Overrides};
 use super::locate::locate_to_read;
-use super::{Answer, bucket_of, check_key, refuse_unsupported, version};
+use super::{Answer, bucket_of, check_key, expiration, refuse_unsupported, version};
 use crate::control::Want;
 use crate::degraded::Asked;
 use crate::plane::Plane;
@@ -55,6 +55,7 @@ pub(super) async fn answer(
     if part.is_some() {
         headers::add_parts_count(&mut headers, &located);
     }
+    expiration::add_of_read(&mut headers, &bucket, (&key, version), &located);
     let content_range = slice.and_then(|slice| slice.content_range(located.size));
     Ok(S3Response::with_headers(HeadObjectOutput { content_range, ..Default::default() }, headers))
 }
