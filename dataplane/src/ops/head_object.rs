@@ -12,6 +12,7 @@ use super::locate::locate_to_read;
 use super::{Answer, bucket_of, check_key, expiration, refuse_unsupported, version};
 use crate::control::Want;
 use crate::degraded::Asked;
+use crate::pipeline::audit;
 use crate::plane::Plane;
 
 /// Answers with what GetObject would, but the body.
@@ -51,6 +52,7 @@ pub(super) async fn answer(
         Some(number) => slice_of_part(&located, number)?,
         None => resolve(range, located.size)?,
     };
+    audit::looked_at(&caller, &bucket.name, &key, located.size);
     let mut headers = headers::of_object(&located, slice, req.input.checksum_mode.is_some(), &overrides);
     if part.is_some() {
         headers::add_parts_count(&mut headers, &located);

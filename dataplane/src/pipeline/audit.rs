@@ -2,7 +2,7 @@
 //! events, as in the monitoring reference.
 //!
 //! Invariant: an event is written when what it says has happened: a write when it counts, a read when a backend has begun
-//! to answer.
+//! to answer, or the database has, where it alone is asked.
 
 use s3o_proto::v1::WriteKind;
 use s3o_runtime::audit;
@@ -32,6 +32,27 @@ pub(super) fn stored(plane: &Plane, write: &Write, copies: &[StoredCopy]) {
 pub(super) fn read(plane: &Plane, caller: &Caller, key: &str, copy: &LocatedCopy, size: u64) {
     let (request_id, backend) = (&caller.request_id, name(plane, copy.backend));
     audit!("storage.GetObject", request_id, key, backend, size);
+}
+
+/// A client's question about an object, which the database alone answers; `size`: that of the object.
+pub(crate) fn looked_at(caller: &Caller, bucket: &str, key: &str, size: u64) {
+    audit!("storage.HeadObject", request_id = caller.request_id, bucket, key, size);
+}
+
+/// A page of a listing, and how many entries it has.
+pub(crate) fn listed(caller: &Caller, bucket: &str, prefix: &str, entries: usize) {
+    audit!("storage.ListObjects", request_id = caller.request_id, bucket, prefix, entries);
+}
+
+/// The same of versions.
+pub(crate) fn listed_versions(caller: &Caller, bucket: &str, prefix: &str, entries: usize) {
+    audit!("storage.ListObjectVersions", request_id = caller.request_id, bucket, prefix, entries);
+}
+
+/// A version that has other tags than before; without any, they were removed.
+pub(crate) fn tagged(caller: &Caller, bucket: &str, (key, version): (&str, Option<VersionRef>), tags: usize) {
+    let (request_id, version) = (&caller.request_id, named(version));
+    audit!("storage.PutObjectTagging", request_id, bucket, key, version, tags);
 }
 
 /// An object that is gone, or the version that was named. Its blobs go later, and have events of their own. `bypass`: as in
@@ -71,6 +92,16 @@ pub(crate) fn locked(
             audit!("storage.PutObjectLegalHold", request_id, bucket, key, version, on);
         }
     }
+}
+
+/// An upload that was begun.
+pub(crate) fn begun(caller: &Caller, bucket: &str, key: &str) {
+    audit!("storage.CreateMultipartUpload", request_id = caller.request_id, bucket, key);
+}
+
+/// An upload that was given up by its client.
+pub(crate) fn given_up(caller: &Caller, bucket: &str, key: &str) {
+    audit!("storage.AbortMultipartUpload", request_id = caller.request_id, bucket, key);
 }
 
 /// An upload that became an object.
