@@ -24,7 +24,8 @@ impl Address {
             return Err(format!("`{text}` must have no path"));
         }
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err(format!("`{text}` must have no user: the control plane knows a data plane by its token"));
+            // Not repeated: there may be a password in it.
+            return Err("must have no user: the control plane knows a data plane by its token".to_owned());
         }
         let host = uri.host().ok_or_else(|| format!("`{text}` names no host"))?;
         let port = uri.port_u16().ok_or_else(|| format!("`{text}` names no port"))?;
