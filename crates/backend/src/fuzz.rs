@@ -10,6 +10,7 @@ use s3o_fuzz::{check, texts};
 use s3o_types::{BackendId, BackendSpec, Credentials, Place, Quirks, Secret};
 
 use crate::client::BackendClient;
+use crate::error::BackendErrorKind;
 use crate::pool::{HttpPool, Timeouts};
 
 /// A backend that says the same to everybody.
@@ -133,4 +134,21 @@ fn listings() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn a_listing_without_end_is_cut() {
+    let parrot = Parrot::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let client = {
+        let _entered = runtime.enter();
+        client(parrot.start())
+    };
+    let padded = |bytes: usize| format!("<ListBucketResult>{}</ListBucketResult>", " ".repeat(bytes));
+    parrot.say(200, &padded(1 << 20));
+    assert!(runtime.block_on(client.list("", None, 10)).is_ok());
+    parrot.say(200, &padded(16 << 20));
+    let error = runtime.block_on(client.list("", None, 10)).expect_err("too long");
+    assert_eq!(error.kind, BackendErrorKind::Server);
+    assert!(error.message.contains("length limit exceeded"), "{error}");
 }

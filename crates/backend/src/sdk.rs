@@ -1,6 +1,6 @@
 //! What is not hot, over the AWS SDK: server-side copy and listings.
 //!
-//! Invariant: the SDK repeats nothing and waits for nothing without end.
+//! Invariant: the SDK repeats nothing, waits for nothing without end, and reads no answer without end.
 
 use std::future::Future;
 use std::time::{Duration, SystemTime};
@@ -8,12 +8,16 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    StalledStreamProtectionConfig,
+    BehaviorVersion, ConfigBag, Intercept, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    RuntimeComponents, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::operation::copy_object::builders::CopyObjectFluentBuilder;
 use aws_sdk_s3::types::MetadataDirective;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
+use aws_smithy_types::body::SdkBody;
 use http::header::{HeaderName, HeaderValue};
+use http_body_util::Limited;
 use s3o_types::Etag;
 
 use crate::client::{BackendClient, ListDone, ListEntry, PutDone};
@@ -24,6 +28,9 @@ use crate::sign::copy_source;
 
 /// The largest object that one `CopyObject` takes (Amazon S3 API reference, "`CopyObject`").
 pub(crate) const MAX_COPY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// What an answer may have at most, since the SDK reads it whole. A page has a thousand keys of 1024 bytes, and a byte of a
+/// key six where it is escaped.
+const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// A backend answers a copy when it is done, and 5 GiB take their time.
 const COPY_PATIENCE: Duration = Duration::from_mins(15);
 
@@ -41,6 +48,7 @@ impl BackendClient {
                 .http_client(self.0.pool.sdk())
                 .retry_config(RetryConfig::disabled())
                 .timeout_config(timeouts)
+                .interceptor(Bounded)
                 .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
                 .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
                 .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
@@ -93,6 +101,28 @@ impl BackendClient {
         let truncated = page.is_truncated().unwrap_or(false);
         let entries = page.contents.unwrap_or_default().into_iter().filter_map(entry).collect();
         Ok(ListDone { entries, truncated })
+    }
+}
+
+/// Ends the body of an answer that is longer than any may be.
+#[derive(Debug)]
+struct Bounded;
+
+impl Intercept for Bounded {
+    fn name(&self) -> &'static str {
+        "Bounded"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response_mut();
+        let body = response.take_body();
+        *response.body_mut() = SdkBody::from_body_1_x(Limited::new(body, MAX_ANSWER_BYTES));
+        Ok(())
     }
 }
 
