@@ -389,8 +389,6 @@ pub trait Recovery: Send + Sync {
     async fn enter_recovery(&self, why: &str) -> Result<(), PortError>;
     /// The same, where a file of the journal that was lost says in its header how far the numbers were.
     async fn pass_numbers(&self, header: &str) -> Result<(), PortError>;
-    /// Whether somebody has looked since the database's server was started.
-    async fn is_journal_looked_at(&self) -> Result<bool, PortError>;
     /// Nobody's journal is ahead, as far as the backends answer: until then, from the start of the database's server on,
     /// nothing is deleted. `start`: of the server, as it was before they were asked.
     async fn journal_looked_at(&self, start: &str) -> Result<(), PortError>;

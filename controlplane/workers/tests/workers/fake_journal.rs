@@ -260,10 +260,6 @@ impl Recovery for FakeJournal {
         Ok(self.lock().recovery.is_some())
     }
 
-    async fn is_journal_looked_at(&self) -> Result<bool, PortError> {
-        Ok(!self.lock().is_not_looked_at)
-    }
-
     async fn server_start(&self) -> Result<String, PortError> {
         Ok("1".to_owned())
     }
