@@ -439,6 +439,8 @@ pub trait Restore: Send + Sync {
     async fn restore_revive(&self, found: FoundObject, by_id: bool) -> Result<Revived, PortError>;
     /// Versions of which bytes are nowhere: how many, and the first of them.
     async fn restore_lost(&self, limit: u32) -> Result<LostVersions, PortError>;
+    /// The database's buckets, as a file's header has them.
+    async fn restore_buckets(&self) -> Result<String, PortError>;
     /// An empty database becomes that of a file's header. `Ok(Err)`: it is not empty.
     async fn restore_identity(
         &self,

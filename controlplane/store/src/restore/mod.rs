@@ -171,6 +171,9 @@ pub(super) const PATIENCE: Duration = Duration::from_mins(30);
 
 const LAST: &str = "SELECT COALESCE(max(ord), 0) AS ord FROM restore_events";
 
+const OWN_BUCKETS: &str = "
+    SELECT jsonb_build_object('buckets', COALESCE(jsonb_agg(to_jsonb(b)), '[]'))::text AS header FROM buckets b";
+
 fn unnamed(row: &Row) -> Result<UnnamedBlob, Failure> {
     let cells = Cells(row);
     let read = || -> Result<UnnamedBlob, String> {
@@ -331,6 +334,11 @@ impl Restore for Store {
             version: VersionId::from_uuid(row.get("version")),
         };
         Ok(LostVersions { count: u64::try_from(count).unwrap_or(0), first: rows.iter().map(lost).collect() })
+    }
+
+    async fn restore_buckets(&self) -> Result<String, PortError> {
+        let rows = self.inner.general.run(OWN_BUCKETS, &[]).await?;
+        Ok(rows.first().map(|row| row.get("header")).unwrap_or_default())
     }
 
     async fn restore_identity(
