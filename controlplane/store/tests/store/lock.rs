@@ -352,6 +352,8 @@ async fn of_locks_that_were_set_on_both_sides_the_stricter_counts() {
     }
     change(&world, 0).await;
     let (lost, now) = copied(world).await;
+    grant(&lost, 16 | 32).await;
+    grant(&now, 16 | 32).await;
     change(&lost, 1).await;
     now.store.enter_recovery("a test").await.unwrap();
     change(&now, 2).await;
