@@ -4,6 +4,8 @@
 //! session allows no others), and `LATERAL (… LIMIT 1)` says so to the planner where a key is unique.
 //! Columns stand here as the records in `rows/` read them.
 
+use crate::scan::is_away;
+
 /// Keys, then buckets, then, where `$4`, places, then, where `$5`, slot 0 of the usage: the branches of an Append run in
 /// their order. The subqueries are sorted before the lock function runs over them: OFFSET keeps them subqueries, so the order of the
 /// hashes is the order of the locks, in every transaction.
@@ -275,11 +277,12 @@ pub(super) const EXTENTS: &str = concat!(
 
 /// The copies of an extent and the state of their backends, one row a copy, if its version is there, current or not;
 /// and how often workers have begun to write it. A backend whose marker is not known to be ours is not relied on, nor one
-/// that is lost, like one that is drained.
+/// that is down or lost, like one that is drained.
 pub(super) const COPIES_OF_EXTENTS: &str = concat!(
     "SELECT t.version AS t_version, t.extent AS t_extent, a.attempts,
-           CASE WHEN b.state = 'active' AND (NOT b.attached OR EXISTS (
-               SELECT FROM copy_scans s WHERE s.kind = 'unhealthy' AND s.subject = c.backend))
+           CASE WHEN b.state = 'active' AND (NOT b.attached OR ",
+    is_away!("c.backend"),
+    ")
                THEN 'draining' ELSE b.state END AS b_state, ",
     copies!(),
     "

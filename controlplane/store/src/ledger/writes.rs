@@ -25,7 +25,7 @@ pub(super) const COUNT_COPIES: &str = "
 
 /// A version that waits already is looked at once more, whatever its worker finds now. One that is to be verified is
 /// that first: what is found decides what else is to be done; one that could not be verified waits for its next try, however
-/// many readers report it.
+/// many readers report it, also where it is looked at for the rest meanwhile (`verify`).
 pub(crate) const ADD_REPLICATION: &str = "
     INSERT INTO replication_queue (version, bucket, key, task)
     SELECT DISTINCT ON (version) version, bucket, key, task
@@ -33,11 +33,13 @@ pub(crate) const ADD_REPLICATION: &str = "
     ORDER BY version, task = 'verify' DESC, task
     ON CONFLICT (version) DO UPDATE SET
         task = CASE WHEN replication_queue.claimed_by IS NULL AND replication_queue.task <> 'verify'
+                         AND NOT replication_queue.verify
             THEN excluded.task ELSE replication_queue.task END,
         verify = replication_queue.verify OR (replication_queue.claimed_by IS NOT NULL AND excluded.task = 'verify'),
         again = replication_queue.claimed_by IS NOT NULL,
-        not_before = CASE WHEN replication_queue.claimed_by IS NULL AND replication_queue.task = 'verify'
-                               AND replication_queue.attempts > 0
+        not_before = CASE WHEN replication_queue.claimed_by IS NULL AND replication_queue.attempts > 0
+                               AND (replication_queue.task = 'verify'
+                                   OR (replication_queue.verify AND excluded.task = 'verify'))
             THEN replication_queue.not_before ELSE now() END";
 
 pub(super) const DROP_OBJECTS: &str = "
