@@ -51,9 +51,10 @@ pub(super) async fn answer(
         Some(number) => slice_of_part(&located, number)?,
         None => resolve(range, located.size)?,
     };
-    let mut headers = headers::of_object(&located, slice, req.input.checksum_mode.is_some(), &overrides);
+    let wants_checksums = req.input.checksum_mode.is_some();
+    let mut headers = headers::of_object(&located, slice, wants_checksums, &overrides);
     if part.is_some() {
-        headers::add_parts_count(&mut headers, &located);
+        headers::add_part(&mut headers, &located, wants_checksums);
     }
     let content_range = slice.and_then(|slice| slice.content_range(located.size));
     Ok(S3Response::with_headers(HeadObjectOutput { content_range, ..Default::default() }, headers))
