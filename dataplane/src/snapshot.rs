@@ -18,8 +18,6 @@ use s3o_types::{
     EtagProof, LifecycleRule, Place, Quirks, Right, Rights, Scope, Secret, Timestamp,
 };
 
-use crate::control::{lifecycle, object_lock};
-
 /// A virtual bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Bucket {
@@ -90,18 +88,6 @@ fn degraded_reads(degraded_reads: v1::DegradedReads, versioning: v1::Versioning)
     }
 }
 
-fn cors_rule(rule: v1::CorsRule) -> CorsRule {
-    let v1::CorsRule {
-        id,
-        allowed_origins,
-        allowed_methods,
-        allowed_headers,
-        expose_headers,
-        max_age_seconds,
-    } = rule;
-    CorsRule { id, allowed_origins, allowed_methods, allowed_headers, expose_headers, max_age_seconds }
-}
-
 fn grants_of(grants: Vec<v1::Grant>, scopes: Vec<v1::ScopedGrant>) -> HashMap<BucketId, Vec<Scope>> {
     let whole = grants.into_iter().map(|v1::Grant { bucket, write }| {
         let rights = if write { Rights::ALL } else { Rights::READ };
@@ -141,11 +127,11 @@ impl Snapshot {
                 lock,
             } = bucket;
             let max_object_size = if max_object_size == 0 { u64::MAX } else { max_object_size };
-            let cors = cors.into_iter().map(cors_rule).collect();
-            let lifecycle = lifecycle.into_iter().map(lifecycle::from_wire).collect();
+            let cors = cors.into_iter().map(s3o_wire::cors::from_wire).collect();
+            let lifecycle = lifecycle.into_iter().map(s3o_wire::lifecycle::from_wire).collect();
             let created = Timestamp(created_us);
             let id = BucketId(id);
-            let lock = lock.map(object_lock::bucket_of);
+            let lock = lock.map(s3o_wire::lock::known_bucket_from_wire);
             let bucket = Bucket {
                 id,
                 name: name.clone(),

@@ -23,7 +23,7 @@ use super::convert::{
     version_ref,
 };
 use super::located::{Located, located_of};
-use super::{Control, database, object_lock};
+use super::{Control, database};
 
 /// How long "briefly unable" is believed for a call before the body.
 pub(super) const BUSY_PATIENCE: Duration = Duration::from_secs(3);
@@ -114,7 +114,7 @@ impl Caller {
                 upload: convert::uuid_bytes(part.upload),
                 number: u32::from(part.number),
             }),
-            lock: object_lock::to_wire(lock),
+            lock: s3o_wire::lock::to_wire(*lock),
         };
         let called = self.call(0, false, Call::Begin(begin), self.call_patience, BUSY_PATIENCE).await;
         let called = match part {

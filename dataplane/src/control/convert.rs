@@ -11,8 +11,6 @@ use s3o_types::{
 };
 use uuid::Uuid;
 
-use super::object_lock;
-
 /// One blob that a write is to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -196,7 +194,7 @@ pub(super) fn attributes_to_wire(attributes: &ObjectAttributes) -> v1::ObjectAtt
         }),
         metadata: metadata.into_iter().collect(),
         tags: tags.into_iter().collect(),
-        lock: object_lock::to_wire(&lock),
+        lock: s3o_wire::lock::to_wire(lock),
     }
 }
 
@@ -225,7 +223,7 @@ pub(super) fn attributes_of(attributes: Option<v1::ObjectAttributes>) -> ObjectA
         },
         metadata: sorted(metadata),
         tags: sorted(tags),
-        lock: object_lock::from_wire(lock),
+        lock: s3o_wire::lock::known_from_wire(lock),
     }
 }
 

@@ -97,6 +97,6 @@ pub(super) fn attributes_to_wire(attributes: ObjectAttributes) -> v1::ObjectAttr
         }),
         metadata: metadata.into_iter().collect(),
         tags: tags.into_iter().collect(),
-        lock: object_lock::to_wire(lock),
+        lock: s3o_wire::lock::to_wire(lock),
     }
 }

@@ -3,11 +3,9 @@
 use s3o_core::config::{BackendConfig, BucketConfig, BucketState, ClusterConfig, CredentialConfig};
 use s3o_proto::v1;
 use s3o_types::{
-    BackendSpec, BackendState, BucketId, ChecksumMode, CorsRule, Credentials, DegradedReads, EtagProof,
-    Quirks, Scope,
+    BackendSpec, BackendState, BucketId, ChecksumMode, Credentials, DegradedReads, EtagProof, Quirks, Scope,
 };
 
-use crate::object_lock;
 use crate::versions::versioning_to_wire;
 
 pub(crate) fn configuration(config: &ClusterConfig) -> v1::Configuration {
@@ -114,10 +112,10 @@ fn bucket(config: &BucketConfig) -> Option<v1::Bucket> {
         name: name.as_str().to_owned(),
         created_us: created.0,
         max_object_size: max_object_size.unwrap_or_default(),
-        cors: cors.iter().cloned().map(cors_rule).collect(),
-        lifecycle: lifecycle.iter().cloned().map(crate::lifecycle::to_wire).collect(),
+        cors: cors.iter().cloned().map(s3o_wire::cors::to_wire).collect(),
+        lifecycle: lifecycle.iter().cloned().map(s3o_wire::lifecycle::to_wire).collect(),
         versioning: versioning_to_wire(*versioning).into(),
-        lock: lock.map(object_lock::bucket_to_wire),
+        lock: lock.map(s3o_wire::lock::bucket_to_wire),
         degraded_reads: match degraded_reads {
             DegradedReads::Allowed => v1::DegradedReads::Allowed,
             DegradedReads::Cache => v1::DegradedReads::Cache,
@@ -125,12 +123,6 @@ fn bucket(config: &BucketConfig) -> Option<v1::Bucket> {
         }
         .into(),
     })
-}
-
-fn cors_rule(rule: CorsRule) -> v1::CorsRule {
-    let CorsRule { id, allowed_origins, allowed_methods, allowed_headers, expose_headers, max_age_seconds } =
-        rule;
-    v1::CorsRule { id, allowed_origins, allowed_methods, allowed_headers, expose_headers, max_age_seconds }
 }
 
 fn credential(config: &CredentialConfig) -> v1::Credential {
