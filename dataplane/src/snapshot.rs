@@ -14,8 +14,8 @@ use anyhow::Context as _;
 use prost::Message as _;
 use s3o_proto::v1;
 use s3o_types::{
-    BackendId, BackendSpec, BucketId, BucketLock, ChecksumMode, CorsRule, Credentials, DegradedReads,
-    EtagProof, LifecycleRule, Place, Quirks, Right, Rights, Scope, Secret, Timestamp,
+    BackendId, BackendSpec, BucketId, BucketLock, CorsRule, Credentials, DegradedReads, LifecycleRule, Place,
+    Quirks, Right, Rights, Scope, Secret, Timestamp,
 };
 
 /// A virtual bucket.
@@ -242,29 +242,9 @@ fn backend(backend: v1::Backend) -> Option<BackendSpec> {
             session_token: session_token.map(Secret::new),
         },
     };
-    let quirks = quirks.map_or_else(Quirks::default, quirks_of);
+    let quirks = quirks.map_or_else(Quirks::default, s3o_wire::quirks::from_wire);
     let (id, place) = (BackendId(id), Place::from_number(place));
     Some(BackendSpec { id, name, endpoint, region, bucket, place, credentials, quirks })
-}
-
-fn quirks_of(quirks: v1::Quirks) -> Quirks {
-    let (checksum, etag) = (quirks.checksum(), quirks.etag());
-    let v1::Quirks { path_style, unsigned_payload, checksum: _, strip_headers, etag: _ } = quirks;
-    Quirks {
-        path_style,
-        unsigned_payload,
-        checksum: match checksum {
-            v1::ChecksumMode::ContentMd5 => ChecksumMode::ContentMd5,
-            v1::ChecksumMode::Unspecified | v1::ChecksumMode::None => ChecksumMode::None,
-        },
-        strip_headers,
-        etag: match etag {
-            v1::EtagProof::Unspecified => EtagProof::Unknown,
-            v1::EtagProof::Md5 => EtagProof::Md5,
-            v1::EtagProof::Md5Trailer => EtagProof::Md5Trailer,
-            v1::EtagProof::Opaque => EtagProof::Opaque,
-        },
-    }
 }
 
 #[cfg(test)]

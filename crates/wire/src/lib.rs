@@ -4,6 +4,10 @@
 //! field of both sides is named, so that a new one breaks the build here. What a value must be to be taken is asked
 //! where it is taken.
 
+pub mod conditions;
 pub mod cors;
+pub mod headers;
 pub mod lifecycle;
 pub mod lock;
+pub mod quirks;
+pub mod versioning;
