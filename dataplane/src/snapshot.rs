@@ -28,7 +28,7 @@ pub(crate) struct Bucket {
     pub max_object_size: u64,
     /// Which web pages may use it.
     pub cors: Arc<[CorsRule]>,
-    /// By which rules its objects expire: to be shown.
+    /// By which rules its objects expire: to be shown, and told of each of them (`x-amz-expiration`).
     pub lifecycle: Arc<[LifecycleRule]>,
     /// Its Object Lock: to be shown, and to refuse early what needs it.
     pub lock: Option<BucketLock>,

@@ -78,7 +78,8 @@ pub struct CurrentObject {
 /// An extent of a version that is there, current or not.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ExtentFacts {
-    /// Every copy row of it, in any state, and the state of its backend.
+    /// Every copy row of it, in any state, and the state of its backend. One that is not relied on now, because it is down or its
+    /// marker is not known to be ours, is as good as draining.
     pub copies: Vec<(CopyRow, BackendState)>,
     /// How often workers have begun to write it.
     pub attempts: u16,

@@ -389,8 +389,6 @@ pub trait Recovery: Send + Sync {
     async fn enter_recovery(&self, why: &str) -> Result<(), PortError>;
     /// The same, where a file of the journal that was lost says in its header how far the numbers were.
     async fn pass_numbers(&self, header: &str) -> Result<(), PortError>;
-    /// Whether somebody has looked since the database's server was started.
-    async fn is_journal_looked_at(&self) -> Result<bool, PortError>;
     /// Nobody's journal is ahead, as far as the backends answer: until then, from the start of the database's server on,
     /// nothing is deleted. `start`: of the server, as it was before they were asked.
     async fn journal_looked_at(&self, start: &str) -> Result<(), PortError>;
@@ -441,6 +439,8 @@ pub trait Restore: Send + Sync {
     async fn restore_revive(&self, found: FoundObject, by_id: bool) -> Result<Revived, PortError>;
     /// Versions of which bytes are nowhere: how many, and the first of them.
     async fn restore_lost(&self, limit: u32) -> Result<LostVersions, PortError>;
+    /// The database's buckets, as a file's header has them.
+    async fn restore_buckets(&self) -> Result<String, PortError>;
     /// An empty database becomes that of a file's header. `Ok(Err)`: it is not empty.
     async fn restore_identity(
         &self,

@@ -184,6 +184,17 @@ pub struct Standing {
     pub fullest_first: Vec<BackendId>,
 }
 
+impl Standing {
+    /// How many copies count besides this one, on backends that answer.
+    pub fn others(&self, copies: &[(CopyRow, BackendState)], but: &CopyRow) -> u16 {
+        let answers =
+            |copy: &CopyRow| !self.unhealthy.contains(&copy.backend) && !self.silent.contains(&copy.backend);
+        let relied_on: Vec<(CopyRow, BackendState)> =
+            copies.iter().filter(|(copy, _)| answers(copy)).cloned().collect();
+        others(&relied_on, but)
+    }
+}
+
 /// What an extent needs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Need {
@@ -221,12 +232,7 @@ pub fn need(copies: &[(CopyRow, BackendState)], factor: u16, standing: &Standing
     if spare.is_empty() {
         return Need::Nothing;
     }
-    let answers = |copy: &CopyRow| {
-        !standing.unhealthy.contains(&copy.backend) && !standing.silent.contains(&copy.backend)
-    };
-    let relied_on: Vec<(CopyRow, BackendState)> =
-        copies.iter().filter(|(copy, _)| answers(copy)).cloned().collect();
-    let can_go = |(copy, _): &&&(CopyRow, BackendState)| others(&relied_on, copy) >= factor;
+    let can_go = |(copy, _): &&&(CopyRow, BackendState)| standing.others(copies, copy) >= factor;
     let victim = spare.iter().filter(can_go).min_by_key(|(copy, state)| rank(copy, *state, standing));
     victim.map_or(Need::Later, |(copy, _)| Need::Without(Box::new(copy.clone())))
 }

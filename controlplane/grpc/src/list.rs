@@ -49,7 +49,7 @@ pub(crate) fn listed(object: ListedObject) -> v1::ListedObject {
     v1::ListedObject {
         key,
         size,
-        etag: etag.as_str().to_owned(),
+        etag: etag.into_string(),
         modified_us: modified.0,
         storage_class,
         checksum_algorithms,

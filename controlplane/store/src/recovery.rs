@@ -40,8 +40,6 @@ const HOLDS_JOURNAL: &str = "
 const ENTER: &str = "SELECT enter_recovery($1)";
 const PASS: &str =
     "SELECT leave_gap(($1::text::jsonb->>'change_seq')::bigint, ($1::text::jsonb->>'version_seq')::bigint)";
-const IS_LOOKED_AT: &str = "
-    SELECT EXISTS (SELECT FROM settings WHERE name = 'journal_looked_at' AND value = server_start()) AS looked";
 const LOOKED_AT: &str = "
     INSERT INTO settings (name, value) VALUES ('journal_looked_at', $1::text::jsonb)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE settings.value <> excluded.value";
@@ -77,11 +75,6 @@ impl Recovery for Store {
     async fn pass_numbers(&self, header: &str) -> Result<(), PortError> {
         self.inner.general.run(PASS, &[&header]).await?;
         Ok(())
-    }
-
-    async fn is_journal_looked_at(&self) -> Result<bool, PortError> {
-        let rows = self.inner.general.run(IS_LOOKED_AT, &[]).await?;
-        Ok(rows.first().is_some_and(|row| row.get("looked")))
     }
 
     async fn journal_looked_at(&self, start: &str) -> Result<(), PortError> {

@@ -19,6 +19,7 @@ use crate::configs::mint;
 use crate::error::Failure;
 use crate::journal::let_go;
 use crate::rows::{Cells, UploadRecord, corrupt, fifteen_bits, removal, small};
+use crate::scan::is_away;
 use crate::schema::LOCK_REMOVALS;
 use crate::scrubs::place;
 use crate::uploads::columns;
@@ -30,22 +31,24 @@ const FIND: &str = "SELECT id, state FROM backends WHERE name = $1 AND state <> 
 
 /// One pass over the backend's copies: an operator waits for it. Copies of versions that were displaced and wait for their
 /// deletion may be among them.
-const PREVIEW: &str = "
-    SELECT b.id, b.name, u.objects, u.used, b.place, (SELECT last_value FROM change_seq) AS log_head,
+const PREVIEW: &str = concat!(
+    "SELECT b.id, b.name, u.objects, u.used, b.place, (SELECT last_value FROM change_seq) AS log_head,
         (SELECT (extract(epoch FROM s.started) * 1000000)::bigint FROM copy_scans s
          WHERE s.kind = 'drain' AND s.subject = b.id) AS drained_us,
         (SELECT count(*) FROM copies c WHERE c.backend = b.id AND c.foreign_key IS NOT NULL) AS imported,
         (SELECT count(DISTINCT c.version) FROM copies c WHERE c.backend = b.id AND NOT EXISTS (
             SELECT FROM copies o JOIN backends k ON k.id = o.backend
             WHERE o.version = c.version AND o.extent = c.extent AND o.backend <> c.backend
-              AND o.state = 'verified' AND k.state = 'active' AND k.attached
-              AND NOT EXISTS (SELECT FROM copy_scans s WHERE s.kind = 'unhealthy' AND s.subject = k.id))) AS last_copies,
+              AND o.state = 'verified' AND k.state = 'active' AND k.attached AND NOT ",
+    is_away!("k.id"),
+    ")) AS last_copies,
         (SELECT count(DISTINCT p.upload) FROM part_copies p WHERE p.backend = b.id) AS uploads
     FROM backends b, LATERAL (
         SELECT COALESCE(sum(objects), 0)::bigint AS objects, COALESCE(sum(used), 0)::bigint AS used
         FROM backend_usage WHERE backend_usage.backend = b.id
     ) AS u
-    WHERE b.id = $1";
+    WHERE b.id = $1"
+);
 
 const LOCK: &str = "SELECT FROM backend_usage WHERE backend = $1 AND slot = 0 FOR UPDATE";
 

@@ -37,27 +37,43 @@ const CLAIM: &str = "
     FROM due WHERE q.version = due.version
     RETURNING q.version, q.bucket, q.key, q.task, q.attempts";
 
-/// A row that was queued again meanwhile goes back as new, whatever was found. One that waits for another task by now was
-/// taken over and handed on.
+/// What becomes of a row, by its turn. One that was queued again meanwhile goes back as new, whatever was found: to be read, if
+/// somebody asked for that. One that could not be read is looked at for the rest first, since a backend that is away must not
+/// hold that up; the reading is owed (`verify`) until nothing else is left to do, and waits as long as its failures say. One
+/// that waits for another task by now was taken over and handed on.
 const FINISH: &str = "
     WITH mine AS MATERIALIZED (
-        SELECT q.version, q.again OR q.verify AS again, q.verify, r.task, r.error, q.attempts + 1 AS attempts
+        SELECT q.version, q.verify, r.task, r.error, q.attempts, CASE
+                WHEN r.claimed = 'verify' AND r.error IS NOT NULL THEN 'unread'
+                WHEN q.again AND q.verify THEN 'read'
+                WHEN q.again THEN 'anew'
+                WHEN r.error IS NOT NULL THEN 'failed'
+                WHEN r.task IS NOT NULL THEN 'handed on'
+                WHEN q.verify THEN 'owed'
+                ELSE 'done' END AS turn
         FROM unnest($2::uuid[], $3::text[], $4::text[], $6::text[]) AS r (version, task, error, claimed)
         JOIN replication_queue q ON q.version = r.version AND q.task = r.claimed AND q.claimed_by = $1
         ORDER BY q.version FOR UPDATE OF q
     ),
     done AS (
-        DELETE FROM replication_queue q USING mine
-        WHERE q.version = mine.version AND NOT mine.again AND mine.task IS NULL AND mine.error IS NULL
+        DELETE FROM replication_queue q USING mine WHERE q.version = mine.version AND mine.turn = 'done'
+    ),
+    back AS (
+        SELECT version, error,
+               CASE WHEN turn IN ('read', 'owed') THEN 'verify' WHEN turn IN ('unread', 'anew') THEN 'add' ELSE task END AS task,
+               turn = 'unread' OR (verify AND turn IN ('failed', 'handed on')) AS verify,
+               CASE WHEN turn IN ('unread', 'failed') THEN attempts + 1
+                    WHEN turn = 'owed' OR (verify AND turn = 'handed on') THEN attempts ELSE 0 END AS attempts,
+               turn IN ('failed', 'owed') AS waits
+        FROM mine WHERE turn <> 'done'
     )
     UPDATE replication_queue q SET
-        claimed_by = NULL, claimed_until = NULL, again = false, verify = false,
-        task = CASE WHEN mine.verify THEN 'verify' WHEN mine.again THEN 'add' ELSE COALESCE(mine.task, q.task) END,
-        attempts = CASE WHEN mine.again OR mine.error IS NULL THEN 0 ELSE mine.attempts END,
-        last_error = mine.error,
-        not_before = CASE WHEN mine.again OR mine.error IS NULL THEN now()
-            ELSE now() + ($5::bigint[])[least(mine.attempts, cardinality($5::bigint[]))] * interval '1 microsecond' END
-    FROM mine WHERE q.version = mine.version AND (mine.again OR mine.task IS NOT NULL OR mine.error IS NOT NULL)";
+        claimed_by = NULL, claimed_until = NULL, again = false, verify = back.verify,
+        task = COALESCE(back.task, q.task), attempts = back.attempts, last_error = back.error,
+        not_before = CASE WHEN back.waits AND back.attempts > 0
+            THEN now() + ($5::bigint[])[least(back.attempts, cardinality($5::bigint[]))] * interval '1 microsecond'
+            ELSE now() END
+    FROM back WHERE q.version = back.version";
 
 /// Counting stops at 100,001, which reads "more than a hundred thousand".
 const WAITING: &str = "

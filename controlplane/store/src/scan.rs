@@ -72,6 +72,24 @@ macro_rules! note {
     };
 }
 
+/// Whether what a backend holds cannot be read now, as all say: it is lost, or who has asked it within the minute that counts
+/// in [`VIEWS`] sees it as down.
+macro_rules! is_away {
+    ($backend:literal) => {
+        concat!(
+            "(EXISTS (SELECT FROM copy_scans s WHERE s.kind = 'unhealthy' AND s.subject = ",
+            $backend,
+            ")
+              OR COALESCE((
+                  SELECT bool_and(v.down_us IS NOT NULL) FROM backend_views v
+                  WHERE v.backend = ",
+            $backend,
+            " AND v.seen > now() - interval '1 minute'), false))"
+        )
+    };
+}
+pub(crate) use is_away;
+
 pub(crate) async fn note_views(
     pool: &Pool,
     viewer: Uuid,

@@ -102,6 +102,11 @@ impl Checker {
         }
     }
 
+    /// Whether a backend says of its copies what may be believed now; `Err` says why not.
+    pub(crate) async fn can_ask(&self, backend: BackendId) -> Result<(), String> {
+        self.gate.open(backend).await.map(|_| ())
+    }
+
     async fn look(&self, page: &CopiesPage, copy: &CopyRow, known: Option<Digest>, alone: bool) -> Look {
         let backend = match self.gate.open(copy.backend).await {
             Ok(backend) => backend,

@@ -190,8 +190,11 @@ impl JournalWorker {
     /// Looks whether a backend's journal is ahead, where nobody has since the database's server was started: until then nothing is
     /// deleted, and the next tick may be far.
     pub(crate) async fn look_if_due(&self) -> Result<(), String> {
-        let is_held = self.recovery.recovery().await.map_err(text)?.is_some();
-        if is_held || self.recovery.is_journal_looked_at().await.map_err(text)? {
+        // Asked with each tick of the cleanup queue: mostly that is all.
+        if self.recovery.may_delete().await.map_err(text)? {
+            return Ok(());
+        }
+        if self.recovery.recovery().await.map_err(text)?.is_some() {
             return Ok(());
         }
         // Not the workers' owner: a tick of this process may have the journal, and looks itself.

@@ -288,7 +288,9 @@ impl Rebalancer {
         let page = self.replication.copies(item.query()).await.map_err(|error| error.to_string())?;
         let Some(page) = page else { return Ok(false) };
         let Some((extent, copy)) = page.copy_on(item.extent, planned.from) else { return Ok(false) };
-        if copy.state != CopyState::Verified || page.copy_on(item.extent, planned.to).is_some() {
+        // With the new one too few would answer to let the old one go.
+        let stays = standing.others(&extent.copies, copy) + 1 < page.replication_factor;
+        if stays || copy.state != CopyState::Verified || page.copy_on(item.extent, planned.to).is_some() {
             return Ok(false);
         }
         let config = self.configs.current();

@@ -4,6 +4,7 @@
 //! not answer ends it, since what it holds would count as lost; it can be done again from the beginning at any time.
 
 mod blobs;
+mod buckets;
 mod journal;
 mod plan;
 mod recover;
@@ -20,6 +21,7 @@ use s3o_core::restore::{KnownBackend, RestoreReport};
 use s3o_types::{BackendId, BackendSpec, EtagProof, VersionId};
 use uuid::Uuid;
 
+use buckets::Buckets;
 use plan::Holders;
 
 pub(crate) use recover::Recoverer;
@@ -52,6 +54,10 @@ pub(crate) struct Restorer {
     known: BTreeSet<String>,
     /// The records of the others: from behind one up to another.
     lost: Vec<(i64, i64)>,
+    /// The buckets of the newest file, by whose numbers the records of the others are.
+    newest: Buckets,
+    /// The database's, by whose numbers those of its own are.
+    present: Buckets,
     /// Up to where the database's own log is staged.
     own: LogPlace,
     /// Whether records are missing of before the journal's end.
@@ -71,6 +77,8 @@ impl RestoreDeps {
             stored: Vec::new(),
             known: BTreeSet::new(),
             lost: Vec::new(),
+            newest: Buckets::default(),
+            present: Buckets::default(),
             own: LogPlace::default(),
             has_gap: false,
             report: RestoreReport::default(),
@@ -175,6 +183,8 @@ impl Restorer {
         plan: plan::Plan,
         header: &str,
     ) -> Result<RestoreReport, String> {
+        self.newest = Buckets::of(header);
+        self.present = Buckets::of(&self.restore.restore_buckets().await.map_err(text)?);
         let mark = self.stage(files, plan).await?;
         self.stage_blobs().await?;
         self.report.buckets += self.restore.restore_staged(header, &self.lost).await.map_err(text)??;

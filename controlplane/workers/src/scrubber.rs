@@ -116,10 +116,22 @@ impl Scrubber {
         verdict
     }
 
-    /// All extents of a version, page by page, until `each` breaks off.
+    /// Whether everything that has copies of these extents can be asked now; `Err` says what cannot.
+    async fn can_ask(&self, page: &CopiesPage) -> Result<(), String> {
+        let copies = page.extents.iter().flat_map(|extent| &extent.copies);
+        let backends: BTreeSet<BackendId> = copies.map(|(copy, _)| copy.backend).collect();
+        for backend in backends {
+            self.checker.can_ask(backend).await?;
+        }
+        Ok(())
+    }
+
+    /// All extents of a version, page by page, until `each` breaks off. Where some could not be read before, none is read while that
+    /// may be so again: a backend that is away would have the others read at each try.
     async fn pages(
         &self,
         entry: &ReplicationEntry,
+        has_failed: bool,
         each: &mut (dyn FnMut(&CopyRow, &str, Verdict) + Send),
     ) -> Result<(), String> {
         let mut after = None;
@@ -127,6 +139,9 @@ impl Scrubber {
             let query = CopiesQuery { entry: entry.clone(), after };
             let page = self.replication.copies(query).await.map_err(|error| error.to_string())?;
             let Some(page) = page else { return Ok(()) };
+            if has_failed {
+                self.can_ask(&page).await?;
+            }
             for extent in &page.extents {
                 for (copy, _) in &extent.copies {
                     if self.shutdown.is_stopping() {
@@ -152,7 +167,7 @@ impl Scrubber {
                 unread = Some(why);
             }
         };
-        match self.pages(&item.entry, &mut each).await {
+        match self.pages(&item.entry, item.attempts > 0, &mut each).await {
             Err(why) => ReplicationResult::Failed(why),
             Ok(()) => unread.map_or(ReplicationResult::HandedOver(CopyTask::Add), ReplicationResult::Failed),
         }
@@ -283,6 +298,8 @@ impl ObjectScrub for Scrubber {
                 verdict,
             });
         };
-        self.pages(&entry, &mut each).await.map_err(|why| Refusal::new(ErrorCode::ServiceUnavailable, why))
+        self.pages(&entry, false, &mut each)
+            .await
+            .map_err(|why| Refusal::new(ErrorCode::ServiceUnavailable, why))
     }
 }

@@ -131,9 +131,12 @@ where
             let status = service.raw().status().as_u16();
             let mut found =
                 from_status(status, service.err().code(), service.err().message().unwrap_or_default());
-            // An error inside a 200, as CopyObject sends it.
+            // An error inside a 200, as CopyObject sends it, or what is no answer at all.
             if status < 300 {
                 found.kind = BackendErrorKind::Server;
+                if service.err().code().is_none() {
+                    found.message = chain(error);
+                }
             }
             found
         }

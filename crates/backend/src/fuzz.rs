@@ -10,6 +10,7 @@ use s3o_fuzz::{check, texts};
 use s3o_types::{BackendId, BackendSpec, Credentials, Place, Quirks, Secret};
 
 use crate::client::BackendClient;
+use crate::error::BackendErrorKind;
 use crate::pool::{HttpPool, Timeouts};
 
 /// A backend that says the same to everybody.
@@ -133,4 +134,42 @@ fn listings() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn a_listing_without_end_is_cut() {
+    let parrot = Parrot::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let client = {
+        let _entered = runtime.enter();
+        client(parrot.start())
+    };
+    let padded = |bytes: usize| format!("<ListBucketResult>{}</ListBucketResult>", " ".repeat(bytes));
+    parrot.say(200, &padded(1 << 20));
+    assert!(runtime.block_on(client.list("", None, 10)).is_ok());
+    parrot.say(200, &padded(16 << 20));
+    let error = runtime.block_on(client.list("", None, 10)).expect_err("too long");
+    assert_eq!(error.kind, BackendErrorKind::Server);
+    assert!(error.message.contains("length limit exceeded"), "{error}");
+}
+
+#[test]
+fn a_listing_that_cannot_be_read_names_its_backend() {
+    let parrot = Parrot::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let client = {
+        let _entered = runtime.enter();
+        client(parrot.start())
+    };
+    // It says that it encodes, or does not.
+    for encoding in ["<EncodingType>url</EncodingType>", ""] {
+        let entry = "<Contents><Key>a%41\u{fffe}</Key></Contents>";
+        parrot.say(200, &format!("<ListBucketResult>{encoding}{entry}</ListBucketResult>"));
+        let error = runtime.block_on(client.list("p/", None, 10)).expect_err("no XML");
+        assert_eq!((error.kind, error.status), (BackendErrorKind::Server, Some(200)), "{error}");
+        assert!(error.message.contains("`parrot`") && error.message.contains("encoding-type"), "{error}");
+    }
+    parrot.say(200, "<ListBucketResult><Contents><Key>a%41+</Key></Contents></ListBucketResult>");
+    let page = runtime.block_on(client.list("", None, 10)).expect("XML");
+    assert_eq!(page.entries[0].key, "a%41+", "nothing is decoded that could be read");
 }

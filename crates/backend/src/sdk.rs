@@ -1,19 +1,26 @@
 //! What is not hot, over the AWS SDK: server-side copy and listings.
 //!
-//! Invariant: the SDK repeats nothing and waits for nothing without end.
+//! Invariant: the SDK repeats nothing, waits for nothing without end, and reads no answer without end.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    StalledStreamProtectionConfig,
+    BehaviorVersion, ConfigBag, Intercept, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    RuntimeComponents, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::operation::copy_object::builders::CopyObjectFluentBuilder;
-use aws_sdk_s3::types::MetadataDirective;
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::types::{EncodingType, MetadataDirective};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
+use aws_smithy_types::body::SdkBody;
 use http::header::{HeaderName, HeaderValue};
+use http_body_util::Limited;
+use percent_encoding::percent_decode_str;
 use s3o_types::Etag;
 
 use crate::client::{BackendClient, ListDone, ListEntry, PutDone};
@@ -24,6 +31,9 @@ use crate::sign::copy_source;
 
 /// The largest object that one `CopyObject` takes (Amazon S3 API reference, "`CopyObject`").
 pub(crate) const MAX_COPY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// What an answer may have at most, since the SDK reads it whole. A page has a thousand keys of 1024 bytes, and a byte of a
+/// key six where it is escaped.
+const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// A backend answers a copy when it is done, and 5 GiB take their time.
 const COPY_PATIENCE: Duration = Duration::from_mins(15);
 
@@ -41,6 +51,7 @@ impl BackendClient {
                 .http_client(self.0.pool.sdk())
                 .retry_config(RetryConfig::disabled())
                 .timeout_config(timeouts)
+                .interceptor(Bounded)
                 .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
                 .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
                 .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
@@ -78,21 +89,109 @@ impl BackendClient {
         Ok(PutDone { etag, version_id: done.version_id().map(str::to_owned), crc64nvme: None })
     }
 
-    /// One page of the keys that begin with `prefix`, behind `start_after`.
+    /// One page of the keys that begin with `prefix`, behind `start_after`. One that cannot be read, since a key has
+    /// characters that XML does not, is asked for once more with its keys encoded.
     pub async fn list(
         &self,
         prefix: &str,
         start_after: Option<&str>,
         max_keys: u16,
     ) -> Result<ListDone, BackendError> {
+        match self.page((prefix, start_after, max_keys), None).await {
+            Ok(page) => Ok(done(page)),
+            Err(error) if is_unreadable(&error) => {
+                self.encoded_page((prefix, start_after, max_keys), &error).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn page(
+        &self,
+        (prefix, start_after, max_keys): (&str, Option<&str>, u16),
+        encoding: Option<EncodingType>,
+    ) -> Result<ListObjectsV2Output, BackendError> {
         self.0.address.as_ref().map_err(Clone::clone)?;
         let list = self.sdk().list_objects_v2().bucket(&self.0.spec.bucket).prefix(prefix);
         let list = list.set_start_after(start_after.map(str::to_owned)).max_keys(i32::from(max_keys));
+        let list = list.set_encoding_type(encoding);
         let sent = Box::pin(async { list.send().await.map_err(|error| from_sdk(&error)) });
-        let page = within(self.0.pool.timeouts().response, sent).await?;
-        let truncated = page.is_truncated().unwrap_or(false);
-        let entries = page.contents.unwrap_or_default().into_iter().filter_map(entry).collect();
-        Ok(ListDone { entries, truncated })
+        within(self.0.pool.timeouts().response, sent).await
+    }
+
+    /// Not asked for first: some backends say that they encode and do not, and a key that is decoded without need is another
+    /// key. Here the page shows it: it can be read now, and has a key for which it could not be before.
+    async fn encoded_page(
+        &self,
+        asked: (&str, Option<&str>, u16),
+        before: &BackendError,
+    ) -> Result<ListDone, BackendError> {
+        let unreadable = |why: &BackendError| {
+            let (name, prefix, why) = (&self.0.spec.name, asked.0, &why.message);
+            let message = format!(
+                "backend `{name}`: the listing of `{prefix}` cannot be read ({why}): most likely it has a key with characters \
+                 that XML does not have, and does not encode keys where it is asked to (encoding-type=url)"
+            );
+            BackendError { message, ..before.clone() }
+        };
+        let page = match self.page(asked, Some(EncodingType::Url)).await {
+            Err(error) if is_unreadable(&error) => return Err(unreadable(&error)),
+            other => other?,
+        };
+        if page.encoding_type() != Some(&EncodingType::Url) {
+            return Err(unreadable(before));
+        }
+        let mut done = done(page);
+        for entry in &mut done.entries {
+            entry.key = decoded(&entry.key).ok_or_else(|| unreadable(before))?;
+        }
+        let explains = |entry: &ListEntry| entry.key.chars().any(is_not_in_xml);
+        if done.entries.iter().any(explains) { Ok(done) } else { Err(unreadable(before)) }
+    }
+}
+
+/// An answer that says that all went well, and is no document.
+fn is_unreadable(error: &BackendError) -> bool {
+    error.kind == BackendErrorKind::Server && error.status == Some(200)
+}
+
+fn done(page: ListObjectsV2Output) -> ListDone {
+    let truncated = page.is_truncated().unwrap_or(false);
+    let entries = page.contents.unwrap_or_default().into_iter().filter_map(entry).collect();
+    ListDone { entries, truncated }
+}
+
+/// A key that was encoded as in a form, where a space is a plus, or as in a path (Amazon S3 API reference,
+/// `ListObjectsV2`, `encoding-type`).
+fn decoded(key: &str) -> Option<String> {
+    let spaced = key.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8().ok().map(Cow::into_owned)
+}
+
+/// What no document can have (XML 1.0, 2.2 "Characters").
+fn is_not_in_xml(c: char) -> bool {
+    matches!(c, '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}') && !matches!(c, '\t' | '\n' | '\r')
+}
+
+/// Ends the body of an answer that is longer than any may be.
+#[derive(Debug)]
+struct Bounded;
+
+impl Intercept for Bounded {
+    fn name(&self) -> &'static str {
+        "Bounded"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response_mut();
+        let body = response.take_body();
+        *response.body_mut() = SdkBody::from_body_1_x(Limited::new(body, MAX_ANSWER_BYTES));
+        Ok(())
     }
 }
 

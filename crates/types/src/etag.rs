@@ -10,14 +10,19 @@ use serde::{Deserialize, Serialize};
 pub struct Etag(String);
 
 impl Etag {
-    /// Takes an ETag with or without quotes.
+    /// Takes an ETag with or without quotes. What was taken once is taken as it is.
     pub fn new(text: &str) -> Self {
-        Self(text.trim().trim_matches('"').to_owned())
+        Self(text.trim_matches(|c: char| c == '"' || c.is_whitespace()).to_owned())
     }
 
     /// Without quotes.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The same, given away.
+    pub fn into_string(self) -> String {
+        self.0
     }
 
     /// Whether it is the plain MD5 in hexadecimal that a single PUT gets.
@@ -41,6 +46,22 @@ impl fmt::Display for Etag {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_taken_is_taken_as_it_is() {
+        for (text, taken) in [
+            ("e", "e"),
+            (" \"e\" ", "e"),
+            ("\" e \"", "e"),
+            ("\"\"e\"\"", "e"),
+            ("\" \"a \" b\" \"", "a \" b"),
+            ("\" \"", ""),
+        ] {
+            let etag = Etag::new(text);
+            assert_eq!(etag.as_str(), taken, "{text}");
+            assert_eq!(Etag::new(etag.as_str()), etag, "{text}");
+        }
+    }
 
     #[test]
     fn an_md5_is_read_and_nothing_else() {

@@ -90,6 +90,7 @@ fn etags() {
         let etag = Etag::new(&text);
         prop_assert!(text.contains(etag.as_str()));
         prop_assert_eq!(etag.is_md5(), etag.md5().is_some());
+        prop_assert_eq!(&Etag::new(etag.as_str()), &etag);
         // As HTTP has it.
         prop_assert_eq!(Etag::new(&format!("\"{etag}\"")), etag);
         Ok(())

@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Timestamp;
+use date::DAY_US;
+
 pub use date::LifecycleDate;
 
 /// S3's limit (reference of `PutBucketLifecycleConfiguration`: "up to 1,000 rules").
@@ -94,6 +97,28 @@ impl LifecycleRule {
             || self.object_size_less_than.is_some()
     }
 
+    /// Whether it acts on keys such as this one.
+    pub fn is_about_key(&self, key: &str) -> bool {
+        self.enabled && key.starts_with(&self.prefix)
+    }
+
+    /// Whether it acts on a version of the key, by its bytes and its tags; `None` for a delete marker, which has neither.
+    pub fn is_about(&self, key: &str, contents: Option<(u64, &BTreeMap<String, String>)>) -> bool {
+        if !self.is_about_key(key) {
+            return false;
+        }
+        let Some((size, tags)) = contents else { return !self.is_about_contents() };
+        self.object_size_greater_than.is_none_or(|bound| size > bound)
+            && self.object_size_less_than.is_none_or(|bound| size < bound)
+            && self.tags.iter().all(|(name, value)| tags.get(name) == Some(value))
+    }
+
+    /// When it lets a current version expire that was written then; `None`: never.
+    pub fn expires(&self, modified: Timestamp) -> Option<Timestamp> {
+        let after_days = self.expire_after_days.map(|days| due_at(modified, days));
+        [after_days, self.expire_on.map(LifecycleDate::begins)].into_iter().flatten().min()
+    }
+
     /// Whether it says what becomes of current versions.
     pub const fn expires_current(&self) -> bool {
         self.expire_after_days.is_some() || self.expire_on.is_some()
@@ -174,6 +199,13 @@ impl LifecycleRule {
         }
         wrong
     }
+}
+
+/// When something is due that began then and has so many days: at the midnight UTC that follows. What is three days old in
+/// the afternoon is due when that day is over.
+pub fn due_at(since: Timestamp, days: u32) -> Timestamp {
+    let last = since.0.saturating_add(i64::from(days).saturating_mul(DAY_US));
+    Timestamp(last.div_euclid(DAY_US).saturating_add(1).saturating_mul(DAY_US))
 }
 
 /// What is wrong with the rules of a bucket beside each other.

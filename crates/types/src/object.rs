@@ -56,10 +56,9 @@ pub struct ObjectAttributes {
 
 /// The additional checksums of a version, base64 as S3 writes them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(transparent)]
 pub struct Checksums {
     /// By S3's algorithm name in lower case: `crc32`, `crc32c`, `crc64nvme`, `sha1`, `sha256`.
-    #[serde(flatten)]
     pub values: BTreeMap<String, String>,
 }
 

@@ -23,6 +23,10 @@ impl Address {
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(format!("`{text}` must have no path"));
         }
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            // Not repeated: there may be a password in it.
+            return Err("must have no user: the control plane knows a data plane by its token".to_owned());
+        }
         let host = uri.host().ok_or_else(|| format!("`{text}` names no host"))?;
         let port = uri.port_u16().ok_or_else(|| format!("`{text}` names no port"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -49,7 +53,7 @@ mod tests {
         let address = Address::parse("https://cp.example.com:9090").expect("good");
         assert_eq!((address.tls, address.host.as_str(), address.port), (true, "cp.example.com", 9090));
         assert_eq!(Address::parse("http://[::1]:80/").expect("good").url(), "http://[::1]:80");
-        for bad in ["", "cp:9090", "cp", "http://cp", "ftp://cp:1", "http://cp:1/path"] {
+        for bad in ["", "cp:9090", "cp", "http://cp", "ftp://cp:1", "http://cp:1/path", "http://me@cp:1"] {
             assert!(Address::parse(bad).is_err(), "{bad:?}");
         }
     }

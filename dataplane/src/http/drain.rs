@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,26 +22,46 @@ const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// And for how long.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
-/// Digests of a body that `s3s` reads whole, since it does not compare them itself. In the request's
-/// extensions.
+/// What came of a body that `s3s` reads whole: its digests, since it does not compare them itself, and for some the text,
+/// since it passes over what it does not know. In the request's extensions.
 #[derive(Clone)]
-pub(crate) struct SmallBody(Arc<Mutex<Option<BodyHasher>>>);
+pub(crate) struct SmallBody(Arc<Mutex<Seen>>);
+
+struct Seen {
+    hasher: Option<BodyHasher>,
+    /// No longer than what `s3s` holds of it.
+    text: Option<Vec<u8>>,
+}
 
 impl SmallBody {
     /// With all algorithms: such bodies are small and rare.
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Some(BodyHasher::new(Algorithm::ALL.into_iter().collect())))))
+    pub(crate) fn new(with_text: bool) -> Self {
+        let hasher = Some(BodyHasher::new(Algorithm::ALL.into_iter().collect()));
+        Self(Arc::new(Mutex::new(Seen { hasher, text: with_text.then(Vec::new) })))
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn update(&self, bytes: &[u8]) {
-        if let Some(hasher) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        let Seen { hasher, text } = &mut *self.seen();
+        if let Some(hasher) = hasher {
             hasher.update(bytes);
+        }
+        if let Some(text) = text {
+            text.extend_from_slice(bytes);
         }
     }
 
     /// Of all that was read; once.
     pub(crate) fn digests(&self) -> Option<BodyDigests> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().map(BodyHasher::finish)
+        self.seen().hasher.take().map(BodyHasher::finish)
+    }
+
+    /// All that was read, where it was to be kept; once.
+    pub(crate) fn text(&self) -> Option<Vec<u8>> {
+        self.seen().text.take()
     }
 }
 

@@ -27,7 +27,7 @@ use super::request::{RequestInfo, host};
 use super::response::{Accounted, Accounting};
 use crate::degraded;
 use crate::host::Domains;
-use crate::ops::document::is_document;
+use crate::ops::document::{is_document, is_strict};
 use crate::ops::post_object;
 use crate::pipeline::faults;
 use crate::plane::Plane;
@@ -140,7 +140,7 @@ impl Service {
         // Chunked bodies have their checksums in the trailer, where only the stream's reader sees them.
         let chunked = request.headers().contains_key("x-amz-decoded-content-length");
         let document = is_document(&request) && !post_object::is_form(&request, &self.domains);
-        let digests = (document && !chunked).then(SmallBody::new);
+        let digests = (document && !chunked).then(|| SmallBody::new(is_strict(&request)));
         let (shutdown, received) = (self.plane.shutdown.clone(), Arc::clone(&accounting.received));
         let small = digests.clone();
         let idle = Idle::new(self.plane.config.timeouts.client_idle.get(), Arc::clone(stalled));

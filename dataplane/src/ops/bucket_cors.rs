@@ -19,7 +19,7 @@ use crate::plane::Plane;
 const MAX_RULES: usize = 100;
 /// Bytes of all rules (PutBucketCors reference: "limited to 64 KB"). Every data plane holds them.
 const MAX_BYTES: usize = 64 * 1024;
-/// S3's limit (`CORSRule`, `ID`).
+/// S3's limit in characters (`CORSRule`, `ID`).
 const MAX_ID: usize = 255;
 
 /// GetBucketCors.
@@ -105,7 +105,7 @@ fn rule(rule: &CORSRule) -> S3Result<CorsRule> {
         max_age_seconds: seconds
             .map_err(|_| s3_error!(InvalidRequest, "MaxAgeSeconds must not be negative"))?,
     };
-    if rule.id.len() > MAX_ID || rule.id.contains('\0') {
+    if rule.id.chars().count() > MAX_ID || rule.id.contains('\0') {
         return Err(s3_error!(InvalidRequest, "The ID of a rule has up to {MAX_ID} characters"));
     }
     match rule.problems().into_iter().next() {
@@ -175,6 +175,7 @@ mod tests {
         assert_eq!(code(&[of("https://*.*", "GET")]), "InvalidRequest");
         assert_eq!(code(&[CORSRule { max_age_seconds: Some(-1), ..of("*", "GET") }]), "InvalidRequest");
         assert_eq!(code(&[CORSRule { id: Some("x".repeat(256)), ..of("*", "GET") }]), "InvalidRequest");
+        assert_eq!(code(&[CORSRule { id: Some("é".repeat(255)), ..of("*", "GET") }]), "", "characters count");
         let large =
             CORSRule { allowed_origins: vec![format!("https://{}", "x".repeat(1000))], ..of("*", "GET") };
         assert_eq!(code(&vec![large; 66]), "InvalidRequest");

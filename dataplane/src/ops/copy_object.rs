@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use s3o_blob::{Algorithm, AlgorithmSet, BodyDigests, ChecksumKind};
 use s3o_proto::v1::WriteKind;
-use s3o_types::{Checksums, Etag, ObjectAttributes, VersionRef};
+use s3o_types::{Checksums, Etag, LifecycleRule, ObjectAttributes, VersionRef};
 use s3s::dto::{
     ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, MetadataDirective,
     TaggingDirective,
@@ -21,11 +21,11 @@ use super::headers::timestamp;
 use super::locate::locate_or;
 use super::object_lock::lock_of_write;
 use super::range::Slice;
-use super::{Answer, bucket_of, check_key, object_lock, tags, version};
+use super::{Answer, bucket_of, check_key, expiration, object_lock, tags, version};
 use crate::access::readable;
 use crate::control::{Caller, Failure, Located, Want};
 use crate::pipeline::body::{ObjectBody, Payload};
-use crate::pipeline::put::{ServerSide, Write, write};
+use crate::pipeline::put::{ServerSide, Write, Written, write};
 use crate::pipeline::read::Source;
 use crate::pipeline::{faults, read};
 use crate::plane::Plane;
@@ -61,6 +61,8 @@ pub(super) async fn answer(
     let wanted = new_checksum(&req.input, &located)?;
     let reading = Source { caller: plane.caller(&req), bucket: source.id, key: source_key };
     let copy_source_version_id = located.version_id.clone();
+    let rules = expiration::rules(&target, &req.input.key, located.size, &attributes.tags);
+    let rules: Vec<LifecycleRule> = rules.cloned().collect();
     let written = write(
         plane,
         Write {
@@ -80,6 +82,12 @@ pub(super) async fn answer(
         },
     )
     .await?;
+    let mut headers = HeaderMap::new();
+    expiration::add(&mut headers, &rules, written.modified);
+    Ok(S3Response::with_headers(output(written, copy_source_version_id), headers))
+}
+
+fn output(written: Written, copy_source_version_id: Option<String>) -> CopyObjectOutput {
     let mut result = CopyObjectResult {
         e_tag: Some(ETag::Strong(written.etag.as_str().to_owned())),
         last_modified: timestamp(written.modified),
@@ -88,12 +96,12 @@ pub(super) async fn answer(
     set_checksums!(result, written.checksums);
     result.checksum_type =
         (!written.checksums.values.is_empty()).then(|| ChecksumType::from_static(ChecksumType::FULL_OBJECT));
-    Ok(S3Response::new(CopyObjectOutput {
+    CopyObjectOutput {
         copy_object_result: Some(result),
         copy_source_version_id,
         version_id: written.version_id,
         ..Default::default()
-    }))
+    }
 }
 
 fn check(input: &CopyObjectInput) -> S3Result<()> {

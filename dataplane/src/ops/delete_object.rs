@@ -33,7 +33,7 @@ pub(super) async fn answer(
         let outcome = caller.delete((0, false), id, (&key, version), &conditions, bypass).await;
         if outcome.is_ok() {
             remembering.locations.changed(id, &key);
-            audit::deleted(&caller, &name, &key);
+            audit::deleted(&caller, &name, (&key, version), bypass);
         }
         pause_at(Point::AfterCommit).await;
         outcome

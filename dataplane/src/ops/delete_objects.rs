@@ -108,6 +108,9 @@ async fn one(
     let deleted = caller.delete((item, true), bucket.id, (&object.key, version), &conditions, bypass).await;
     if deleted.is_ok() {
         plane.locations.changed(bucket.id, &object.key);
+        if bypass && version.is_some() {
+            audit::deleted(caller, &bucket.name, (&object.key, version), bypass);
+        }
     }
     deleted.map_err(faults::of_failure)
 }

@@ -15,7 +15,7 @@ use super::conditions::{ReadConditions, Verdict};
 use super::headers::{self, Overrides};
 use super::locate::locate_to_read;
 use super::range::{self, Slice};
-use super::{Answer, bucket_of, check_key, refuse_unsupported, version};
+use super::{Answer, bucket_of, check_key, expiration, refuse_unsupported, version};
 use crate::control::{Located, Want};
 use crate::degraded::Asked;
 use crate::pipeline::faults;
@@ -83,6 +83,7 @@ pub(super) async fn answer(
                 if part.is_some() {
                     headers::add_parts_count(&mut headers, &located);
                 }
+                expiration::add_of_read(&mut headers, &bucket, (&req.input.key, version), &located);
                 return Ok(respond(stream, slice, located.size, headers));
             }
             // All copies gone: a newer version may have taken its place, and no byte has left.

@@ -9,9 +9,10 @@ use super::conditions::ReadConditions;
 use super::get_object::{check_conditions, if_range, is_current, part_number, resolve, slice_of_part};
 use super::headers::{self, Overrides};
 use super::locate::locate_to_read;
-use super::{Answer, bucket_of, check_key, refuse_unsupported, version};
+use super::{Answer, bucket_of, check_key, expiration, refuse_unsupported, version};
 use crate::control::Want;
 use crate::degraded::Asked;
+use crate::pipeline::audit;
 use crate::plane::Plane;
 
 /// Answers with what GetObject would, but the body.
@@ -51,10 +52,12 @@ pub(super) async fn answer(
         Some(number) => slice_of_part(&located, number)?,
         None => resolve(range, located.size)?,
     };
+    audit::looked_at(&caller, &bucket.name, &key, located.size);
     let mut headers = headers::of_object(&located, slice, req.input.checksum_mode.is_some(), &overrides);
     if part.is_some() {
         headers::add_parts_count(&mut headers, &located);
     }
+    expiration::add_of_read(&mut headers, &bucket, (&key, version), &located);
     let content_range = slice.and_then(|slice| slice.content_range(located.size));
     Ok(S3Response::with_headers(HeadObjectOutput { content_range, ..Default::default() }, headers))
 }

@@ -162,7 +162,7 @@ pub(super) fn timestamp(timestamp: Timestamp) -> Option<S3Timestamp> {
     time::OffsetDateTime::from_unix_timestamp_nanos(nanos).ok().map(S3Timestamp::from)
 }
 
-fn http_date(timestamp: &S3Timestamp) -> Option<String> {
+pub(super) fn http_date(timestamp: &S3Timestamp) -> Option<String> {
     let mut text = Vec::new();
     timestamp.format(TimestampFormat::HttpDate, &mut text).ok()?;
     String::from_utf8(text).ok()

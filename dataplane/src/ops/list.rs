@@ -14,6 +14,7 @@ use super::elements::Elements;
 use super::{Answer, bucket_of, token};
 use crate::access::allowed;
 use crate::control::{Caller, ListQuery, Listed, ListedObject, Page};
+use crate::pipeline::audit;
 use crate::pipeline::faults::{self, invalid_argument};
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
@@ -125,7 +126,9 @@ async fn page(
         after,
         max_keys,
     };
-    caller.list(bucket.id, &query).await.map_err(faults::of_failure)
+    let page = caller.list(bucket.id, &query).await.map_err(faults::of_failure)?;
+    audit::listed(caller, &bucket.name, &query.prefix, page.entries.len());
+    Ok(page)
 }
 
 /// Keys as the client wants them.

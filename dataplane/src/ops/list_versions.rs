@@ -13,6 +13,7 @@ use super::list::{ENTRY_BYTES, Encoder, max_keys, object_facts, owner};
 use super::{Answer, bucket_of};
 use crate::access::allowed;
 use crate::control::{ListedVersion, VersionEntry, VersionsPage, VersionsQuery};
+use crate::pipeline::audit;
 use crate::pipeline::faults::{self, invalid_argument};
 use crate::plane::Plane;
 
@@ -31,7 +32,9 @@ pub(super) async fn answer(
     let page = if max_keys == 0 {
         VersionsPage::default()
     } else {
-        caller.list_versions(bucket.id, &query).await.map_err(faults::of_failure)?
+        let page = caller.list_versions(bucket.id, &query).await.map_err(faults::of_failure)?;
+        audit::listed_versions(&caller, &bucket.name, &query.prefix, page.entries.len());
+        page
     };
     let next = page.entries.last().filter(|_| page.truncated).map(position);
     let (next_key, next_version) = next.map_or((None, None), |(key, version)| (Some(key), version));

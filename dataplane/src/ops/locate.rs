@@ -124,7 +124,10 @@ pub(crate) fn is_hidden<T>(
     failure: &Failure,
 ) -> bool {
     let is_absence = match failure {
-        Failure::Refused { code, .. } => matches!(code, ErrorCode::NoSuchKey | ErrorCode::NoSuchVersion),
+        // The last one: a marker was named, where tags or a lock were to be changed.
+        Failure::Refused { code, .. } => {
+            matches!(code, ErrorCode::NoSuchKey | ErrorCode::NoSuchVersion | ErrorCode::MethodNotAllowed)
+        }
         Failure::Marker { .. } => true,
         Failure::Unknown => false,
     };

@@ -15,6 +15,7 @@ mod delete_object;
 mod delete_objects;
 pub(crate) mod document;
 pub(crate) mod elements;
+mod expiration;
 mod get_object;
 mod get_object_attributes;
 mod head_object;

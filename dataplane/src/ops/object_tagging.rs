@@ -16,7 +16,7 @@ use super::{Answer, bucket_of, check_key, document, version};
 use crate::control::Caller;
 use crate::control::Want;
 use crate::failpoints::{Point, pause_at};
-use crate::pipeline::faults;
+use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
 
@@ -70,11 +70,13 @@ async fn set<T: Sync>(
     (caller, bucket, key, version): (Caller, &Bucket, String, Option<VersionRef>),
     tags: Tags,
 ) -> S3Result<Option<String>> {
-    let (id, named, remembering) = (bucket.id, key.clone(), Arc::clone(plane));
+    let (id, name, remembering) = (bucket.id, bucket.name.clone(), Arc::clone(plane));
+    let named = key.clone();
     let task = plane.shutdown.spawn(async move {
         let outcome = caller.set_tags(id, (&named, version), &tags).await;
         if outcome.is_ok() {
             remembering.locations.changed(id, &named);
+            audit::tagged(&caller, &name, (&named, version), tags.len());
         }
         pause_at(Point::AfterCommit).await;
         outcome

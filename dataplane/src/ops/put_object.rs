@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use futures::TryStreamExt as _;
 use s3o_proto::v1::WriteKind;
-use s3o_types::ObjectAttributes;
+use s3o_types::{LifecycleRule, ObjectAttributes};
 use s3s::dto::{ETag, PutObjectInput, PutObjectOutput};
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::attributes::{check_write, object_attributes};
 use super::headers::add_checksums;
 use super::object_lock::lock_of_write;
-use super::{Answer, bucket_of, check_key, conditions, object_lock, refuse_unsupported, upload};
+use super::{Answer, bucket_of, check_key, conditions, expiration, object_lock, refuse_unsupported, upload};
 use crate::pipeline::body::{ByteStream, ClientBody, Payload};
 use crate::pipeline::put::{Write, write};
 use crate::plane::Plane;
@@ -53,6 +53,8 @@ pub(super) async fn store(
     let attributes = attributes_of(&mut req.input)?;
     object_lock::check_bucket(plane, &caller, &bucket, &attributes.lock).await?;
     let payload = Payload::Client(ClientBody::new(body, expected, plane.replay.reserve(size)));
+    let rules = expiration::rules(&bucket, &req.input.key, size, &attributes.tags);
+    let rules: Vec<LifecycleRule> = rules.cloned().collect();
     let (key, kind) = (req.input.key, WriteKind::Put);
     let request = Write {
         caller,
@@ -75,6 +77,7 @@ pub(super) async fn store(
         ..Default::default()
     });
     add_checksums(&mut response.headers, &written.checksums);
+    expiration::add(&mut response.headers, &rules, written.modified);
     Ok(response)
 }
 

@@ -2,7 +2,7 @@
 //! events, as in the monitoring reference.
 //!
 //! Invariant: an event is written when what it says has happened: a write when it counts, a read when a backend has begun
-//! to answer.
+//! to answer, or the database has, where it alone is asked.
 
 use s3o_proto::v1::WriteKind;
 use s3o_runtime::audit;
@@ -34,12 +34,40 @@ pub(super) fn read(plane: &Plane, caller: &Caller, key: &str, copy: &LocatedCopy
     audit!("storage.GetObject", request_id, key, backend, size);
 }
 
-/// An object that is gone. Its blobs go later, and have events of their own.
-pub(crate) fn deleted(caller: &Caller, bucket: &str, key: &str) {
-    audit!("storage.DeleteObject", request_id = caller.request_id, bucket, key);
+/// A client's question about an object, which the database alone answers; `size`: that of the object.
+pub(crate) fn looked_at(caller: &Caller, bucket: &str, key: &str, size: u64) {
+    audit!("storage.HeadObject", request_id = caller.request_id, bucket, key, size);
 }
 
-/// Objects that are gone in one request.
+/// A page of a listing, and how many entries it has.
+pub(crate) fn listed(caller: &Caller, bucket: &str, prefix: &str, entries: usize) {
+    audit!("storage.ListObjects", request_id = caller.request_id, bucket, prefix, entries);
+}
+
+/// The same of versions.
+pub(crate) fn listed_versions(caller: &Caller, bucket: &str, prefix: &str, entries: usize) {
+    audit!("storage.ListObjectVersions", request_id = caller.request_id, bucket, prefix, entries);
+}
+
+/// A version that has other tags than before; without any, they were removed.
+pub(crate) fn tagged(caller: &Caller, bucket: &str, (key, version): (&str, Option<VersionRef>), tags: usize) {
+    let (request_id, version) = (&caller.request_id, named(version));
+    audit!("storage.PutObjectTagging", request_id, bucket, key, version, tags);
+}
+
+/// An object that is gone, or the version that was named. Its blobs go later, and have events of their own. `bypass`: as in
+/// [`locked`].
+pub(crate) fn deleted(
+    caller: &Caller,
+    bucket: &str,
+    (key, version): (&str, Option<VersionRef>),
+    bypass: bool,
+) {
+    let (request_id, version) = (&caller.request_id, named(version));
+    audit!("storage.DeleteObject", request_id, bucket, key, version, bypass);
+}
+
+/// Objects that are gone in one request. What a client meant to be no hindrance is told of one by one, by [`deleted`].
 pub(crate) fn deleted_many(caller: &Caller, bucket: &str, deleted: usize, failed: usize) {
     audit!("storage.DeleteObjects", request_id = caller.request_id, bucket, deleted, failed);
 }
@@ -53,8 +81,7 @@ pub(crate) fn locked(
     change: LockChange,
     bypass: bool,
 ) {
-    let (request_id, version) =
-        (&caller.request_id, version.map(|version| version.to_string()).unwrap_or_default());
+    let (request_id, version) = (&caller.request_id, named(version));
     match change {
         LockChange::Retention(retention) => {
             let mode = retention.map(|retention| retention.mode.as_str()).unwrap_or_default();
@@ -67,9 +94,24 @@ pub(crate) fn locked(
     }
 }
 
+/// An upload that was begun.
+pub(crate) fn begun(caller: &Caller, bucket: &str, key: &str) {
+    audit!("storage.CreateMultipartUpload", request_id = caller.request_id, bucket, key);
+}
+
+/// An upload that was given up by its client.
+pub(crate) fn given_up(caller: &Caller, bucket: &str, key: &str) {
+    audit!("storage.AbortMultipartUpload", request_id = caller.request_id, bucket, key);
+}
+
 /// An upload that became an object.
 pub(crate) fn completed(caller: &Caller, bucket: &str, key: &str, size: u64) {
     audit!("storage.CompleteMultipartUpload", request_id = caller.request_id, bucket, key, size);
+}
+
+/// Empty where none was named.
+fn named(version: Option<VersionRef>) -> String {
+    version.map(|version| version.to_string()).unwrap_or_default()
 }
 
 /// Empty for a backend that this configuration does not have any more.

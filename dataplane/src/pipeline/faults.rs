@@ -9,7 +9,7 @@ use s3s::stream::upload_stream::UploadStreamError;
 use s3s::{S3Error, S3ErrorCode, s3_error};
 
 use http::header::{ALLOW, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::control::Failure;
 use crate::ops::headers;
@@ -44,6 +44,12 @@ pub(crate) fn custom(code: &'static str, status: StatusCode, message: &'static s
 /// A call to the control plane that gave nothing.
 pub(crate) fn of_failure(failure: Failure) -> S3Error {
     match failure {
+        // Said of nothing but a marker whose tags or lock were to be changed.
+        Failure::Refused { code: code @ ErrorCode::MethodNotAllowed, message } => {
+            let mut error = of_code(code, message);
+            error.set_headers(of_marker(true));
+            error
+        }
         Failure::Refused { code, message } => of_code(code, message),
         Failure::Marker { version_id, modified, named } => marker(&version_id, modified, named),
         Failure::Unknown => unavailable("The metadata service did not answer in time. Please try again."),
@@ -55,18 +61,26 @@ fn marker(version_id: &str, modified: Timestamp, named: bool) -> S3Error {
     let code = if named { ErrorCode::MethodNotAllowed } else { ErrorCode::NoSuchKey };
     let why = "The specified method is not allowed against this resource.";
     let mut error = of_code(code, if named { why } else { "The specified key does not exist." });
-    let mut headers = http::HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-    headers.insert("x-amz-delete-marker", HeaderValue::from_static("true"));
+    let mut headers = of_marker(named);
     if let Ok(version) = HeaderValue::try_from(version_id) {
         headers.insert("x-amz-version-id", version);
     }
     if named {
-        headers.insert(ALLOW, HeaderValue::from_static("DELETE"));
         headers::last_modified(&mut headers, modified);
     }
     error.set_headers(headers);
     error
+}
+
+/// By which clients tell a marker from what is not there. One that is named can be deleted only.
+fn of_marker(named: bool) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    headers.insert("x-amz-delete-marker", HeaderValue::from_static("true"));
+    if named {
+        headers.insert(ALLOW, HeaderValue::from_static("DELETE"));
+    }
+    headers
 }
 
 /// 503: the same request may be sent again.
@@ -171,6 +185,23 @@ mod tests {
         let signature = source(AwsChunkedStreamError::SignatureMismatch);
         assert_eq!(of_body(&signature).code().as_str(), "SignatureDoesNotMatch");
         assert_eq!(streaming_reason(&signature), Some("signature_mismatch"));
+    }
+
+    #[test]
+    fn markers_are_told_from_what_is_not_there() {
+        let of = |failure: Failure| {
+            let error = of_failure(failure);
+            let headers = error.headers().cloned().unwrap_or_default();
+            let is_marker = headers.get("x-amz-delete-marker").is_some_and(|value| value == "true");
+            (error.code().as_str().to_owned(), is_marker, headers.contains_key(ALLOW))
+        };
+        let found =
+            |named| of(Failure::Marker { version_id: "null".to_owned(), modified: Timestamp(0), named });
+        let refused = |code| of(Failure::Refused { code, message: String::new() });
+        assert_eq!(found(false), ("NoSuchKey".to_owned(), true, false));
+        assert_eq!(found(true), ("MethodNotAllowed".to_owned(), true, true));
+        assert_eq!(refused(ErrorCode::MethodNotAllowed), ("MethodNotAllowed".to_owned(), true, true));
+        assert_eq!(refused(ErrorCode::NoSuchKey), ("NoSuchKey".to_owned(), false, false));
     }
 
     #[test]

@@ -27,11 +27,25 @@ async fn what_is_done_for_a_request_bears_its_id() -> Result<()> {
     let at_part = format!("/data/parts?partNumber=1&uploadId={upload}");
     let complete = format!("/data/parts?uploadId={upload}");
     let copy = Request::new("PUT", "/data/copy").header("x-amz-copy-source", "/data/k");
+    let tagging = "<Tagging><TagSet><Tag><Key>a</Key><Value>1</Value></Tag></TagSet></Tagging>";
     let delete = "<Delete><Object><Key>copy</Key></Object></Delete>";
     let requests = [
         (Request::new("PUT", "/data/k").body(part.clone()), "s3.PutObject", "storage.PutObject"),
         (Request::new("GET", "/data/k").header("range", "bytes=0-9"), "s3.GetObject", "storage.GetObject"),
+        (Request::new("HEAD", "/data/k"), "s3.HeadObject", "storage.HeadObject"),
+        (Request::new("GET", "/data?list-type=2&prefix=k"), "s3.ListObjectsV2", "storage.ListObjects"),
+        (Request::new("GET", "/data?versions="), "s3.ListObjectVersions", "storage.ListObjectVersions"),
+        (
+            Request::new("PUT", "/data/k?tagging=").body(tagging),
+            "s3.PutObjectTagging",
+            "storage.PutObjectTagging",
+        ),
         (copy, "s3.CopyObject", "storage.CopyObject"),
+        (
+            Request::new("POST", "/data/parts?uploads="),
+            "s3.CreateMultipartUpload",
+            "storage.CreateMultipartUpload",
+        ),
         (Request::new("PUT", &at_part).body(part), "s3.UploadPart", "storage.UploadPart"),
         (
             Request::new("POST", &complete).body(parts),
@@ -52,7 +66,15 @@ async fn what_is_done_for_a_request_bears_its_id() -> Result<()> {
         assert_eq!(names, [of_storage, of_http], "{entries:?}");
         match of_storage {
             "storage.DeleteObjects" => assert_eq!(entries[0]["deleted"], 1),
-            "storage.DeleteObject" | "storage.CompleteMultipartUpload" => {
+            "storage.ListObjects" | "storage.ListObjectVersions" => {
+                assert_eq!(entries[0]["bucket"], "data");
+                assert_eq!(entries[0]["entries"], 1);
+            }
+            "storage.DeleteObject"
+            | "storage.HeadObject"
+            | "storage.PutObjectTagging"
+            | "storage.CreateMultipartUpload"
+            | "storage.CompleteMultipartUpload" => {
                 assert_eq!(entries[0]["bucket"], "data");
             }
             _ => {

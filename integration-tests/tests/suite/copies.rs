@@ -294,13 +294,8 @@ async fn a_drained_backend_is_empty_in_the_end_and_every_object_whole() -> Resul
     cluster.finish().await
 }
 
-/// The drain begins after the target was chosen and before a byte is sent.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_write_whose_target_is_being_drained_goes_elsewhere() -> Result<()> {
-    let options = Options { failpoint: Some("after_begin"), ..Options::default() };
-    let cluster = Cluster::start(options).await?;
-    let client = cluster.s3(0);
-    let running = tokio::spawn(async move { s3::put(&client, BUCKET, "k", body("k", SIZE)).await });
+/// The first backend begins to be drained while a write that has chosen it stands at the failpoint; then it goes on.
+pub(crate) async fn drain_under_a_write(cluster: &Cluster) -> Result<()> {
     let said = |what: &'static str| {
         let process = &cluster.data[0].process;
         async move { Ok(process.output().contains(what)) }
@@ -310,7 +305,17 @@ async fn a_write_whose_target_is_being_drained_goes_elsewhere() -> Result<()> {
     let request = s3o_proto::v1::DrainBackendRequest { name: "b0".to_owned() };
     cluster.admin(0).await?.drain_backend(request).await?;
     wait::until("the configuration that says so", || said("configuration in use")).await?;
-    cluster.release_failpoint()?;
+    cluster.release_failpoint()
+}
+
+/// The drain begins after the target was chosen and before a byte is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_target_is_being_drained_goes_elsewhere() -> Result<()> {
+    let options = Options { failpoint: Some("after_begin"), ..Options::default() };
+    let cluster = Cluster::start(options).await?;
+    let client = cluster.s3(0);
+    let running = tokio::spawn(async move { s3::put(&client, BUCKET, "k", body("k", SIZE)).await });
+    drain_under_a_write(&cluster).await?;
     running.await?.expect("put");
     ensure!(blobs(&cluster) == [0, 1], "{:?}", blobs(&cluster));
     let (_, metrics) = wait::http_get(cluster.data[0].http, "/metrics").await?;

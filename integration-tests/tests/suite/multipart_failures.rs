@@ -6,11 +6,14 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use futures::future::join_all;
+use s3o_integration_tests::backend::Backend;
 use s3o_integration_tests::config::BUCKET;
 use s3o_integration_tests::multipart::Upload;
 use s3o_integration_tests::s3::{self, Failure, body, md5};
 use s3o_integration_tests::settle::{self, run_worker};
 use s3o_integration_tests::{Cluster, Options, wait};
+
+use crate::copies::drain_under_a_write;
 
 /// An upload whose part is under way when its data plane dies: the part is sent again through another one, and the
 /// object is what the client sent last.
@@ -59,6 +62,29 @@ async fn a_data_plane_dies_after_the_backend_has_the_part() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_data_plane_dies_after_the_part_is_committed() -> Result<()> {
     killed_at("after_commit").await
+}
+
+/// The drain begins after the part's target was chosen and before a byte of it is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_whose_target_is_being_drained_goes_elsewhere() -> Result<()> {
+    let options = Options { failpoint: Some("after_begin"), ..Options::default() };
+    let cluster = Cluster::start(options).await?;
+    let client = cluster.s3(0);
+    let upload = Upload::open(&client, "k").await.expect("open");
+    let sent = body("one", 600_000);
+    let (late, bytes) = (upload.clone(), sent.clone());
+    let running = tokio::spawn(async move { late.put(&client, 1, bytes).await });
+    drain_under_a_write(&cluster).await?;
+    let part = running.await?.expect("part");
+    let blobs: Vec<usize> = cluster.backends.iter().map(Backend::blob_count).collect();
+    ensure!(blobs == [0, 1], "{blobs:?}");
+    let (_, metrics) = wait::http_get(cluster.data[0].http, "/metrics").await?;
+    ensure!(metrics.contains("s3o_drain_race_aborted_total 1"), "{metrics}");
+    let client = cluster.s3(0);
+    upload.complete(&client, &[(1, part)]).await.expect("complete");
+    let (_, bytes) = s3::get(&client, BUCKET, "k").await.expect("get").expect("it exists");
+    ensure!(bytes == sent, "the object is another one");
+    cluster.finish().await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use s3o_integration_tests::raw::{Raw, Request, Response};
 use s3o_integration_tests::s3::{self, Failure, body};
 use s3o_integration_tests::settle::run_worker;
 use s3o_integration_tests::{Cluster, Options, wait};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const VAULT: &str = "vault";
 const DAY_S: u64 = 24 * 60 * 60;
@@ -267,7 +267,16 @@ async fn governance_is_bypassed_by_the_right_to_it() -> Result<()> {
     })
     .await?;
     is(&raw.send(&delete).await?, 403, "AccessDenied");
-    ensure!(raw.send(&bypass).await?.status == 204);
+    ensure!(raw.send(&bypass.header("x-request-id", "bypassed")).await?.status == 204);
+    wait::until("the audit entry of the bypass", || async {
+        let output = cluster.data[1].process.output();
+        let mut lines = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        Ok(lines.any(|line| {
+            let is_delete = line["msg"] == "storage.DeleteObject" && line["request_id"] == "bypassed";
+            is_delete && line["version"] == version.as_str() && line["bypass"] == true
+        }))
+    })
+    .await?;
     cluster.finish().await
 }
 
@@ -317,11 +326,27 @@ async fn what_makes_no_sense_is_refused() -> Result<()> {
     let half = "<Retention><Mode>GOVERNANCE</Mode></Retention>";
     is(&raw.send(&document("retention", half)).await?, 400, "MalformedXML");
     is(&raw.send(&document("legal-hold", "<LegalHold/>")).await?, 400, "MalformedXML");
+    // A name that is not known is no retention, even for whoever means that there be none.
+    let misspelt = "<Retention><Mod>GOVERNANCE</Mod></Retention>";
+    let misspelt = document("retention", misspelt).header("x-amz-bypass-governance-retention", "true");
+    let refused = raw.send(&misspelt).await?;
+    is(&refused, 400, "MalformedXML");
+    ensure!(refused.text().contains("Mod"), "{}", refused.text());
     let marked = raw.send(&Request::new("DELETE", &format!("/{VAULT}/plain"))).await?;
     let marker = marked.header("x-amz-version-id").expect("its id").to_owned();
     let on_marker = format!("/{VAULT}/plain?legal-hold=&versionId={marker}");
     let on_marker = Request::new("PUT", &on_marker).body("<LegalHold><Status>ON</Status></LegalHold>");
-    is(&raw.send(&on_marker).await?, 405, "MethodNotAllowed");
+    let refused = raw.send(&on_marker).await?;
+    is(&refused, 405, "MethodNotAllowed");
+    ensure!(refused.header("x-amz-delete-marker") == Some("true"), "{refused:?}");
+    for what in ["retention", "legal-hold"] {
+        let named = raw.send(&get(VAULT, &format!("/plain?{what}=&versionId={marker}"))).await?;
+        is(&named, 405, "MethodNotAllowed");
+        let hidden = raw.send(&get(VAULT, &format!("/plain?{what}="))).await?;
+        is(&hidden, 404, "NoSuchKey");
+        let told = [&named, &hidden].map(|answer| answer.header("x-amz-delete-marker"));
+        ensure!(told == [Some("true"); 2], "{named:?} {hidden:?}");
+    }
     let lock =
         "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>";
     let lock = |bucket: &str| Request::new("PUT", &format!("/{bucket}?object-lock=")).body(lock);

@@ -5,6 +5,7 @@
 use s3o_types::{ErrorCode, Etag, Extent, Right};
 
 use super::commit::make_current;
+use super::lock::no_lock;
 use super::upload::{close, find, queue_part};
 use super::versions::{self, Room};
 use super::{Batch, Slot, conditions};
@@ -46,6 +47,10 @@ fn check(batch: &mut Batch, access_key: &str, complete: &CompleteUpload) -> Resu
         UploadState::Aborted => return Err(no_such_upload()),
     }
     conditions::check(conditions, batch.facts.objects.get(&(*bucket, key.clone())))?;
+    // As with a commit: what Create saw is so still, but in a database that was set back.
+    if !facts.row.attributes.lock.is_none() && !batch.has_lock(*bucket) {
+        return Err(no_lock());
+    }
     let picked = pick(&facts, parts)?;
     let size: u64 = picked.iter().map(|part| part.size).sum();
     if size > max {

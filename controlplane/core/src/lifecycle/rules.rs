@@ -4,12 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use s3o_types::lifecycle::due_at;
 use s3o_types::{LifecycleRule, ObjectLock, Timestamp};
 
 use super::Standing;
-
-/// Microseconds of a day.
-const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// A version or a marker, as rules look at it.
 #[derive(Debug, Clone, Copy)]
@@ -24,33 +22,16 @@ pub struct Aged<'a> {
     pub lock: ObjectLock,
 }
 
-/// When something is due that began then and has so many days: at the midnight that follows.
-fn due_at(since: Timestamp, days: u32) -> i64 {
-    let last = since.0.saturating_add(i64::from(days).saturating_mul(DAY_US));
-    last.div_euclid(DAY_US).saturating_add(1).saturating_mul(DAY_US)
-}
-
 fn is_due(since: Timestamp, days: Option<u32>, now: Timestamp) -> bool {
-    days.is_some_and(|days| due_at(since, days) <= now.0)
-}
-
-fn is_about_key(rule: &LifecycleRule, key: &str) -> bool {
-    rule.enabled && key.starts_with(&rule.prefix)
+    days.is_some_and(|days| due_at(since, days) <= now)
 }
 
 fn is_about(rule: &LifecycleRule, aged: &Aged<'_>) -> bool {
-    if !is_about_key(rule, aged.key) {
-        return false;
-    }
-    let Some((size, tags)) = aged.contents else { return !rule.is_about_contents() };
-    rule.object_size_greater_than.is_none_or(|bound| size > bound)
-        && rule.object_size_less_than.is_none_or(|bound| size < bound)
-        && rule.tags.iter().all(|(name, value)| tags.get(name) == Some(value))
+    rule.is_about(aged.key, aged.contents)
 }
 
 fn is_over(rule: &LifecycleRule, aged: &Aged<'_>, now: Timestamp) -> bool {
-    is_due(aged.modified, rule.expire_after_days, now)
-        || rule.expire_on.is_some_and(|date| date.begins() <= now)
+    rule.expires(aged.modified).is_some_and(|at| at <= now)
 }
 
 /// The rule by which a current version is due.
@@ -91,7 +72,7 @@ pub fn upload_expires<'a>(
     initiated: Timestamp,
     now: Timestamp,
 ) -> Option<&'a LifecycleRule> {
-    rules.iter().find(|rule| is_about_key(rule, key) && is_due(initiated, rule.abort_uploads_after_days, now))
+    rules.iter().find(|rule| rule.is_about_key(key) && is_due(initiated, rule.abort_uploads_after_days, now))
 }
 
 #[cfg(test)]
@@ -101,7 +82,8 @@ mod tests {
 
     use super::*;
 
-    const HOUR: i64 = DAY_US / 24;
+    const DAY_US: i64 = 24 * HOUR;
+    const HOUR: i64 = 60 * 60 * 1_000_000;
 
     fn rule() -> LifecycleRule {
         LifecycleRule::default()
@@ -207,7 +189,7 @@ mod tests {
             if late >= DAY_US {
                 prop_assert!(due);
             }
-            let midnight = due_at(Timestamp(written), n);
+            let Timestamp(midnight) = due_at(Timestamp(written), n);
             prop_assert!(midnight % DAY_US == 0 && midnight > whole && midnight <= whole + DAY_US);
         }
     }

@@ -531,10 +531,6 @@ impl s3o_core::ports::Recovery for Fakes {
         Ok(false)
     }
 
-    async fn is_journal_looked_at(&self) -> Result<bool, PortError> {
-        Ok(true)
-    }
-
     async fn journal_looked_at(&self, _: &str) -> Result<(), PortError> {
         Ok(())
     }

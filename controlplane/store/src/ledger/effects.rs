@@ -1,7 +1,8 @@
 //! The second flight of a batch: its effects and the commit.
 //!
-//! Invariant: `backend_usage` is written last, its rows in ascending order of the backend, so that its
-//! locks are held for the shortest time and by everybody in one order.
+//! Invariant: `backend_usage` is written by the last statement, its rows in ascending order of the backend, so that its
+//! locks are held for the shortest time and by everybody in one order; what that statement writes besides is locked already,
+//! by its key or its intent, or new.
 
 use s3o_core::cleanup::{CleanupEntry, CleanupTimes, VersionCleanup};
 use s3o_core::effects::Effects;
@@ -107,12 +108,21 @@ fn statements(effects: &Effects, slot: i16, times: &CleanupTimes) -> Result<Stat
     } = effects;
     let settles_nothing =
         drop_intents.is_empty() && put_objects.is_empty() && add_copies.is_empty() && changes.is_empty();
+    // The usage goes with the last of the two, or by itself.
+    let (none, begins_nothing) = (UsageDeltas::default(), add_intents.is_empty());
+    let usage_alone = settles_nothing && begins_nothing && !usage.is_empty();
+    let begun = || {
+        let mut begun = intents(add_intents);
+        begun.extend(usages(if settles_nothing { usage } else { &none }, slot));
+        begun
+    };
     let settled = || {
         let mut settled = ops(drop_intents.iter());
         settled.extend(objects(put_objects)?);
         settled.extend(copies::added(add_copies)?);
         settled.extend(logged(changes)?);
         settled.push(locks(put_objects)?);
+        settled.extend(usages(usage, slot));
         Ok(settled)
     };
     let mut all = Statements::default();
@@ -127,8 +137,6 @@ fn statements(effects: &Effects, slot: i16, times: &CleanupTimes) -> Result<Stat
     all.try_add(set_tags.is_empty(), SET_TAGS, || tagged(set_tags))?;
     all.try_add(tagged_versions.is_empty(), TAG_VERSIONS, || tagged(tagged_versions))?;
     all.try_add(set_locks.is_empty(), SET_LOCKS, || locked(set_locks))?;
-    all.try_add(settles_nothing, SETTLE, settled)?;
-    all.add(add_intents.is_empty(), ADD_INTENTS, || intents(add_intents));
     all.add(add_targets.is_empty(), ADD_TARGETS, || targets(add_targets));
     all.try_add(opened.is_empty(), OPEN_UPLOADS, || uploads::opened(opened))?;
     all.try_add(closed.is_empty(), CLOSE_UPLOADS, || uploads::closed(closed))?;
@@ -138,7 +146,9 @@ fn statements(effects: &Effects, slot: i16, times: &CleanupTimes) -> Result<Stat
     all.add(replicate.is_empty(), ADD_REPLICATION, || copies::queued(replicate));
     all.add(cleanup.is_empty(), ADD_CLEANUP, || cleanups(cleanup, times));
     all.add(cleanup_versions.is_empty(), ADD_VERSIONS, || versions_queued(cleanup_versions, times));
-    all.add(usage.is_empty(), ADD_USAGE, || usages(usage, slot));
+    all.add(begins_nothing, ADD_INTENTS, begun);
+    all.try_add(settles_nothing, SETTLE, settled)?;
+    all.add(!usage_alone, ADD_USAGE, || usages(usage, slot));
     Ok(all)
 }
 

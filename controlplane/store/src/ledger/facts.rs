@@ -72,13 +72,11 @@ pub(super) enum Part {
     Scopes,
     Buckets,
     Named,
-    Places,
     Found,
     Overtaken,
     Lifecycle,
     Standing,
     Removals,
-    Numbers,
     Usage,
 }
 
@@ -132,7 +130,7 @@ pub(crate) async fn read(
     let mut read = Read::default();
     let mut plan = Plan::new(connection);
     plan.text("BEGIN").await?;
-    locks(&mut plan, requests, locking).await?;
+    let room = locks(&mut plan, requests, locking).await?;
     let mut requests = requests.to_vec();
     if locking == Locking::Try {
         // Whoever holds a key may hold its rows too: to wait for those would hold up the whole batch.
@@ -141,7 +139,7 @@ pub(crate) async fn read(
         requests.retain(|request| !read.is_held(request));
         plan = Plan::new(connection);
     }
-    intents(&mut plan, &requests).await?;
+    intents(&mut plan, &requests, room).await?;
     rows_of_calls(&mut plan, &requests).await?;
     rows_of_kinds(&mut plan, &requests).await?;
     if requests.iter().any(|request| request.call.places()) {
@@ -184,7 +182,8 @@ fn buckets(requests: &[&Request]) -> Vec<i32> {
     ids.into_iter().collect()
 }
 
-async fn locks(plan: &mut Plan<'_>, requests: &[&Request], locking: Locking) -> Result<(), Failure> {
+/// Whether slot 0 of the usage is locked with the rest: not where intents come between.
+async fn locks(plan: &mut Plan<'_>, requests: &[&Request], locking: Locking) -> Result<bool, Failure> {
     let locked: Vec<&Request> = requests.iter().copied().filter(|r| r.call.locks_key()).collect();
     let (mut ids, mut names) = keys(&locked);
     if locking == Locking::Try && !locked.is_empty() {
@@ -192,24 +191,38 @@ async fn locks(plan: &mut Plan<'_>, requests: &[&Request], locking: Locking) -> 
         plan.add(Part::Locks, reads::TRY_LOCK_KEYS, vec![Box::new(tried.0), Box::new(tried.1)]).await?;
     }
     let by_place = requests.iter().copied().any(|request| placed(request).next().is_some());
-    let params: Vec<Param> =
-        vec![Box::new(ids), Box::new(names), Box::new(buckets(requests)), Box::new(by_place)];
-    plan.add(Part::Nothing, reads::LOCKS, params).await
+    let room = locking == Locking::Wait
+        && requests.iter().all(|request| begins(&request.call))
+        && requests.iter().any(|request| request.call.places());
+    let params: Vec<Param> = vec![
+        Box::new(ids),
+        Box::new(names),
+        Box::new(buckets(requests)),
+        Box::new(by_place),
+        Box::new(room),
+    ];
+    plan.add(Part::Nothing, reads::LOCKS, params).await?;
+    Ok(room)
+}
+
+/// A Begin has no intent to lock, or one that it leaves as it is.
+const fn begins(call: &Call) -> bool {
+    matches!(call, Call::Begin(_) | Call::BeginCopy(_))
 }
 
 /// Intents, locked; for calls that place, slot 0 then, and the intents as they are under it: while we waited,
 /// the same Begin may have been decided through another replica, and even its Commit. From here on it would
 /// wait for us; so whatever it left is seen now, and no intent is made twice.
-async fn intents(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
-    // A Begin has no intent to lock, or one that it leaves as it is.
-    let begins = |call: &Call| matches!(call, Call::Begin(_) | Call::BeginCopy(_));
+async fn intents(plan: &mut Plan<'_>, requests: &[&Request], room: bool) -> Result<(), Failure> {
     let locking: Vec<&Request> = requests.iter().copied().filter(|request| !begins(&request.call)).collect();
     if !locking.is_empty() {
         plan.add(Part::Intents, reads::INTENTS, both(ops(&locking))).await?;
     }
     let placing: Vec<&Request> = requests.iter().copied().filter(|request| request.call.places()).collect();
     if !placing.is_empty() {
-        plan.add(Part::Nothing, reads::LOCK_ROOM, Vec::new()).await?;
+        if !room {
+            plan.add(Part::Nothing, reads::LOCK_ROOM, Vec::new()).await?;
+        }
         plan.add(Part::Intents, reads::INTENTS_AGAIN, both(ops(&placing))).await?;
     }
     Ok(())
@@ -235,15 +248,6 @@ fn both((ids, items): (Vec<Uuid>, Vec<i32>)) -> Vec<Param> {
 async fn rows_of_calls(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
     let ((ids, items), (bucket_ids, names)) = (ops(requests), keys(requests));
     let displaces: Vec<bool> = requests.iter().map(|request| request.call.displaces()).collect();
-    let params: Vec<Param> =
-        vec![Box::new(ids), Box::new(items), Box::new(bucket_ids), Box::new(names), Box::new(displaces)];
-    plan.add(Part::Calls, reads::CALLS, params).await?;
-    let writers: HashSet<&String> =
-        requests.iter().filter(|r| asks(&r.call)).map(|r| &r.access_key).collect();
-    let writers: Vec<String> = writers.into_iter().cloned().collect();
-    let params: Vec<Param> = vec![Box::new(buckets(requests)), Box::new(writers)];
-    plan.add(Part::Buckets, reads::BUCKETS_AND_WRITERS, params).await?;
-    let count = i32::try_from(requests.len()).unwrap_or(i32::MAX);
     let mints = |call: &Call| {
         matches!(
             call,
@@ -251,7 +255,23 @@ async fn rows_of_calls(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(),
         )
     };
     let versions = requests.iter().any(|request| mints(&request.call));
-    plan.add(Part::Numbers, reads::NUMBERS, vec![Box::new(count), Box::new(versions)]).await
+    let places: HashSet<i32> = requests.iter().copied().flat_map(placed).collect();
+    let places: Vec<i32> = places.into_iter().collect();
+    let params: Vec<Param> = vec![
+        Box::new(ids),
+        Box::new(items),
+        Box::new(bucket_ids),
+        Box::new(names),
+        Box::new(displaces),
+        Box::new(versions),
+        Box::new(places),
+    ];
+    plan.add(Part::Calls, reads::CALLS, params).await?;
+    let writers: HashSet<&String> =
+        requests.iter().filter(|r| asks(&r.call)).map(|r| &r.access_key).collect();
+    let writers: Vec<String> = writers.into_iter().cloned().collect();
+    let params: Vec<Param> = vec![Box::new(buckets(requests)), Box::new(writers)];
+    plan.add(Part::Buckets, reads::BUCKETS_AND_WRITERS, params).await
 }
 
 fn carried(request: &Request) -> Option<&CarriedIntent> {
@@ -263,11 +283,6 @@ fn carried(request: &Request) -> Option<&CarriedIntent> {
 }
 
 async fn rows_of_kinds(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
-    let places: HashSet<i32> = requests.iter().copied().flat_map(placed).collect();
-    if !places.is_empty() {
-        let ids: Vec<i32> = places.into_iter().collect();
-        plan.add(Part::Places, reads::PLACES, vec![Box::new(ids)]).await?;
-    }
     uploads::plan(plan, requests).await?;
     extents(plan, requests).await?;
     found(plan, requests).await?;

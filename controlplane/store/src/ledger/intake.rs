@@ -49,11 +49,6 @@ pub(super) fn take(read: &mut Read, part: Part, cells: Cells<'_>) -> Result<(), 
         Part::Extents => take_extent(facts, cells),
         Part::Scopes => take_scope(facts, cells).map_err(all),
         Part::Named => take_named(&mut facts.named_blobs, cells).map_err(all),
-        Part::Places => {
-            let id = BackendId(cells.get("id").map_err(all)?);
-            facts.places.insert(id, Place::from_number(cells.get("place").map_err(all)?));
-            Ok(())
-        }
         Part::Found => {
             let op = Op { id: cells.get("op").map_err(all)?, item: cells.get("item").map_err(all)? };
             let found = FoundBlob {
@@ -76,7 +71,6 @@ pub(super) fn take(read: &mut Read, part: Part, cells: Cells<'_>) -> Result<(), 
             facts.removals.extend(removal.map(|removal| (id, removal)));
             Ok(())
         }
-        Part::Numbers => take_number(facts, cells).map_err(all),
         Part::Usage => {
             facts.routing = cells.word::<Routing>("routing").map_err(all)?;
             let backend = backend(cells).map_err(|why| all(corrupt("backends", "?", why).to_string()))?;
@@ -93,9 +87,10 @@ fn take_intent(intents: &mut HashMap<Op, Intent>, cells: Cells<'_>) -> Result<()
     Ok(())
 }
 
-/// The outcome that the call has already, and its key's object; either may be missing.
+/// The call's numbers, the outcome that it has already, and its key's object; the last two may be missing.
 fn take_call(facts: &mut Facts, cells: Cells<'_>) -> Result<(), Broken> {
     let all = |why: String| (Subject::Everybody, why);
+    take_numbers(facts, cells).map_err(all)?;
     if cells.get::<Option<i64>>("n").map_err(all)?.is_some() {
         take_outcome(&mut facts.outcomes, cells)?;
     }
@@ -217,12 +212,21 @@ fn take_named(named: &mut HashSet<(BackendId, BlobName)>, cells: Cells<'_>) -> R
     Ok(())
 }
 
-fn take_number(facts: &mut Facts, cells: Cells<'_>) -> Result<(), String> {
-    let seq = Seq(cells.get("n")?);
-    facts.now = cells.time("now")?;
+/// Once a call, however many rows it has: they come one after the other.
+fn take_numbers(facts: &mut Facts, cells: Cells<'_>) -> Result<(), String> {
+    let seq = Seq(cells.get("number")?);
+    if facts.seqs.last() == Some(&seq) {
+        return Ok(());
+    }
+    if facts.seqs.is_empty() {
+        facts.now = cells.time("now")?;
+        let (ids, places): (Vec<i32>, Vec<i32>) = (cells.get("placed")?, cells.get("places")?);
+        let places = ids.into_iter().zip(places);
+        facts.places.extend(places.map(|(id, place)| (BackendId(id), Place::from_number(place))));
+    }
     facts.log_head = facts.log_head.max(seq);
     facts.seqs.push(seq);
-    if let Some(n) = cells.optional_unsigned("version")? {
+    if let Some(n) = cells.optional_unsigned("seed")? {
         facts.version_seeds.push((n, rand::random()));
     }
     Ok(())

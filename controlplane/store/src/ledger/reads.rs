@@ -4,14 +4,19 @@
 //! session allows no others), and `LATERAL (… LIMIT 1)` says so to the planner where a key is unique.
 //! Columns stand here as the records in `rows/` read them.
 
-/// Keys, then buckets, then, where `$4`, places: the branches of an Append run in their order. The subqueries
-/// are sorted before the lock function runs over them: OFFSET keeps them subqueries, so the order of the
+use crate::scan::is_away;
+
+/// Keys, then buckets, then, where `$4`, places, then, where `$5`, slot 0 of the usage: the branches of an Append run in
+/// their order. The subqueries are sorted before the lock function runs over them: OFFSET keeps them subqueries, so the order of the
 /// hashes is the order of the locks, in every transaction.
 ///
 /// The lock of the places is taken by batches whose outcome depends on where backends are; whoever moves one
 /// takes it alone, before slot 0 of any usage. 1932750593 = `schema::LOCK_BUCKET`, 1932750595 =
 /// `schema::LOCK_PLACES`.
 pub(super) const LOCKS: &str = "
+    WITH room AS MATERIALIZED (
+        SELECT backend FROM backend_usage WHERE slot = 0 AND $5::boolean ORDER BY backend FOR UPDATE
+    )
     SELECT count(pg_advisory_xact_lock(h)) FROM (
         SELECT DISTINCT hashtextextended(t.key, t.bucket) AS h
         FROM unnest($1::int[], $2::text[]) AS t (bucket, key) ORDER BY h OFFSET 0
@@ -21,18 +26,15 @@ pub(super) const LOCKS: &str = "
         SELECT t.id FROM unnest($3::int[]) AS t (id) ORDER BY t.id OFFSET 0
     ) AS ids
     UNION ALL
-    SELECT count(pg_advisory_xact_lock_shared(1932750595, 0)) FROM generate_series(1, 1) AS once WHERE $4::boolean";
+    SELECT count(pg_advisory_xact_lock_shared(1932750595, 0)) FROM generate_series(1, 1) AS once WHERE $4::boolean
+    UNION ALL
+    SELECT count(*) FROM room";
 
 pub(super) const TRY_LOCK_KEYS: &str = "
     SELECT bucket, key, pg_try_advisory_xact_lock(h) AS locked FROM (
         SELECT t.bucket, t.key, hashtextextended(t.key, t.bucket) AS h
         FROM unnest($1::int[], $2::text[]) AS t (bucket, key) ORDER BY h OFFSET 0
     ) AS hashes";
-
-pub(super) const PLACES: &str = "
-    SELECT b.id, b.place
-    FROM unnest($1::int[]) AS t (id),
-    LATERAL (SELECT id, place FROM backends WHERE backends.id = t.id AND state <> 'removed' LIMIT 1) AS b";
 
 /// As `IntentRecord` reads them.
 macro_rules! intents {
@@ -120,16 +122,24 @@ pub(super) const INTENTS: &str = concat!(intents!(), " ORDER BY i.op, i.item FOR
 /// Begin looks once it holds slot 0, without locking: lock order has intents before usage.
 pub(super) const INTENTS_AGAIN: &str = intents!();
 
-/// What each call finds: the outcome that it has already, and the current object of its key, for calls that may
-/// take it away with its copies, one row a copy; those of many extents (16 = `MANY_EXTENTS`) are summed up by
-/// [`SUMS`] instead. No ORDER BY within: it would invite a walk along the index of numbers. An operation has one row.
+/// What each call finds: a number of the log and, where `$6`, one of versions; the outcome that it has already, and the
+/// current object of its key, for calls that may take it away with its copies, one row a copy; those of many extents
+/// (16 = `MANY_EXTENTS`) are summed up by [`SUMS`] instead. No ORDER BY within: it would invite a walk along the index of
+/// numbers. An operation has one row. Each row says where the backends `$7` are.
 pub(super) const CALLS: &str = concat!(
-    "SELECT t.op, t.item, l.outcome, l.n, l.at, l.version AS l_version, l.is_null AS l_is_null, ",
+    "SELECT t.op, t.item, t.number, t.seed, now() AS now,
+           ARRAY(SELECT id FROM backends WHERE id = ANY ($7::int[]) AND state <> 'removed' ORDER BY id) AS placed,
+           ARRAY(SELECT place FROM backends WHERE id = ANY ($7::int[]) AND state <> 'removed' ORDER BY id) AS places,
+           l.outcome, l.n, l.at, l.version AS l_version, l.is_null AS l_is_null, ",
     object!(),
     ", ",
     copies!(),
     "
-    FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::boolean[]) AS t (op, item, bucket, key, displaces)
+    FROM (
+        SELECT u.*, nextval('change_seq') AS number, CASE WHEN $6::boolean THEN nextval('version_seq') END AS seed
+        FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::boolean[])
+             AS u (op, item, bucket, key, displaces)
+    ) AS t
     LEFT JOIN LATERAL (
         SELECT outcome, n, at, version, is_null FROM changes
         WHERE op = t.op AND item = t.item AND day >= (now() AT TIME ZONE 'UTC')::date - 1 LIMIT 1
@@ -141,8 +151,7 @@ pub(super) const CALLS: &str = concat!(
         SELECT * FROM copies
         WHERE copies.version = o.version AND t.displaces
           AND (o.parts <= 16 OR o.parts_of = o.version IS NOT TRUE) OFFSET 0
-    ) AS c ON true
-    WHERE l.n IS NOT NULL OR o.seq IS NOT NULL"
+    ) AS c ON true"
 );
 
 /// What a version of many extents holds, by backend.
@@ -268,11 +277,12 @@ pub(super) const EXTENTS: &str = concat!(
 
 /// The copies of an extent and the state of their backends, one row a copy, if its version is there, current or not;
 /// and how often workers have begun to write it. A backend whose marker is not known to be ours is not relied on, nor one
-/// that is lost, like one that is drained.
+/// that is down or lost, like one that is drained.
 pub(super) const COPIES_OF_EXTENTS: &str = concat!(
     "SELECT t.version AS t_version, t.extent AS t_extent, a.attempts,
-           CASE WHEN b.state = 'active' AND (NOT b.attached OR EXISTS (
-               SELECT FROM copy_scans s WHERE s.kind = 'unhealthy' AND s.subject = c.backend))
+           CASE WHEN b.state = 'active' AND (NOT b.attached OR ",
+    is_away!("c.backend"),
+    ")
                THEN 'draining' ELSE b.state END AS b_state, ",
     copies!(),
     "
@@ -424,11 +434,7 @@ pub(super) const OVERTAKEN: &str = "
     FROM changes c JOIN t ON c.bucket = t.bucket AND c.key = t.key AND c.n > t.floor
     WHERE c.n > (SELECT min(floor) FROM t) AND c.outcome IN (1, 2, 3, 30, 31, 32, 42)";
 
-/// Numbers of the log, and, where `$2`, of versions.
-pub(super) const NUMBERS: &str = "
-    SELECT nextval('change_seq') AS n, CASE WHEN $2::boolean THEN nextval('version_seq') END AS version, now() AS now
-    FROM generate_series(1, $1::int)";
-
+/// As in [`LOCKS`], where intents are locked before.
 pub(super) const LOCK_ROOM: &str =
     "SELECT backend FROM backend_usage WHERE slot = 0 ORDER BY backend FOR UPDATE";
 
@@ -453,10 +459,9 @@ pub(super) const ROOM: &str = "
     ) AS m
     WHERE b.state <> 'removed'";
 
-pub(super) const ALL: [&str; 24] = [
+pub(super) const ALL: [&str; 22] = [
     LOCKS,
     TRY_LOCK_KEYS,
-    PLACES,
     INTENTS,
     INTENTS_AGAIN,
     HELD_INTENTS,
@@ -475,7 +480,6 @@ pub(super) const ALL: [&str; 24] = [
     OVERTAKEN,
     super::expiry::RULES,
     super::expiry::STANDINGS,
-    NUMBERS,
     LOCK_ROOM,
     ROOM,
 ];

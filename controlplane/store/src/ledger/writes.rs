@@ -25,7 +25,7 @@ pub(super) const COUNT_COPIES: &str = "
 
 /// A version that waits already is looked at once more, whatever its worker finds now. One that is to be verified is
 /// that first: what is found decides what else is to be done; one that could not be verified waits for its next try, however
-/// many readers report it.
+/// many readers report it, also where it is looked at for the rest meanwhile (`verify`).
 pub(crate) const ADD_REPLICATION: &str = "
     INSERT INTO replication_queue (version, bucket, key, task)
     SELECT DISTINCT ON (version) version, bucket, key, task
@@ -33,11 +33,13 @@ pub(crate) const ADD_REPLICATION: &str = "
     ORDER BY version, task = 'verify' DESC, task
     ON CONFLICT (version) DO UPDATE SET
         task = CASE WHEN replication_queue.claimed_by IS NULL AND replication_queue.task <> 'verify'
+                         AND NOT replication_queue.verify
             THEN excluded.task ELSE replication_queue.task END,
         verify = replication_queue.verify OR (replication_queue.claimed_by IS NOT NULL AND excluded.task = 'verify'),
         again = replication_queue.claimed_by IS NOT NULL,
-        not_before = CASE WHEN replication_queue.claimed_by IS NULL AND replication_queue.task = 'verify'
-                               AND replication_queue.attempts > 0
+        not_before = CASE WHEN replication_queue.claimed_by IS NULL AND replication_queue.attempts > 0
+                               AND (replication_queue.task = 'verify'
+                                   OR (replication_queue.verify AND excluded.task = 'verify'))
             THEN replication_queue.not_before ELSE now() END";
 
 pub(super) const DROP_OBJECTS: &str = "
@@ -102,8 +104,35 @@ pub(super) const SET_LOCKS: &str = concat!(
     ") FROM t WHERE v.version = t.version AND v.bucket = t.bucket AND v.key = t.key AND NOT v.delete_marker"
 );
 
+/// How the usage changes, in the slot that is the first parameter.
+macro_rules! add_usage {
+    ($slot:literal, $backend:literal, $used:literal, $reserved:literal, $orphaned:literal, $objects:literal) => {
+        concat!(
+            "INSERT INTO backend_usage (backend, slot, used, reserved, orphaned, objects)
+        SELECT backend, ",
+            $slot,
+            "::smallint, used, reserved, orphaned, objects
+        FROM unnest(",
+            $backend,
+            "::int[], ",
+            $used,
+            "::bigint[], ",
+            $reserved,
+            "::bigint[], ",
+            $orphaned,
+            "::bigint[], ",
+            $objects,
+            "::bigint[]) AS t (backend, used, reserved, orphaned, objects)
+        ORDER BY backend
+        ON CONFLICT (backend, slot) DO UPDATE SET
+            used = backend_usage.used + excluded.used, reserved = backend_usage.reserved + excluded.reserved,
+            orphaned = backend_usage.orphaned + excluded.orphaned, objects = backend_usage.objects + excluded.objects"
+        )
+    };
+}
+
 /// What most transactions write, in one statement: intents that are settled, objects as they are now, their
-/// copies, and the log. The parts touch different tables, so it does not matter that they see one snapshot.
+/// copies, the log, and the usage. The parts touch different tables, so it does not matter that they see one snapshot.
 pub(super) const SETTLE: &str = concat!(
     "WITH settled AS (
         DELETE FROM intents i USING unnest($1::uuid[], $2::int[]) AS t (op, item)
@@ -134,6 +163,10 @@ pub(super) const SETTLE: &str = concat!(
                     $29::uuid[], $30::bytea[])
              AS t (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag, backend_version,
                    encoding, foreign_key, extent_offset, extent_size, md5, digest)
+    ), counted AS (
+        ",
+    add_usage!("$41", "$42", "$43", "$44", "$45", "$46"),
+    "
     )
     INSERT INTO changes (n, op, item, outcome, bucket, key, version, object, is_null)
     SELECT n, op, item, outcome, bucket, key, version, object::jsonb, is_null
@@ -141,7 +174,13 @@ pub(super) const SETTLE: &str = concat!(
                 $38::text[], $39::boolean[]) AS t (n, op, item, outcome, bucket, key, version, object, is_null)"
 );
 
-pub(super) const ADD_INTENTS: &str = "
+/// New intents and the usage.
+pub(super) const ADD_INTENTS: &str = concat!(
+    "WITH counted AS (
+        ",
+    add_usage!("$20", "$21", "$22", "$23", "$24", "$25"),
+    "
+    )
     INSERT INTO intents (op, item, session, bucket, key, version, size, kind, if_absent, if_match,
                          required_copies, log_floor, begun, target_backend, target_extent, target_gen, target_key,
                          target_place, upload)
@@ -151,7 +190,8 @@ pub(super) const ADD_INTENTS: &str = "
                 $9::boolean[], $10::text[], $11::smallint[], $12::bigint[], $13::timestamptz[], $14::text[],
                 $15::text[], $16::text[], $17::text[], $18::text[], $19::uuid[])
          AS t (op, item, session, bucket, key, version, size, kind, if_absent, if_match, required_copies,
-               log_floor, begun, backends, extents, gens, keys, places, upload)";
+               log_floor, begun, backends, extents, gens, keys, places, upload)"
+);
 
 /// The places may be fewer than the targets: a release that does not count them left theirs out.
 pub(super) const ADD_TARGETS: &str = "
@@ -219,15 +259,7 @@ pub(super) const COUNT_ATTEMPTS: &str = "
     SELECT upload, part, attempts FROM unnest($1::uuid[], $2::smallint[], $3::smallint[]) AS t (upload, part, attempts)
     ON CONFLICT (upload, part) DO UPDATE SET attempts = excluded.attempts";
 
-pub(super) const ADD_USAGE: &str = "
-    INSERT INTO backend_usage (backend, slot, used, reserved, orphaned, objects)
-    SELECT backend, $1::smallint, used, reserved, orphaned, objects
-    FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-         AS t (backend, used, reserved, orphaned, objects)
-    ORDER BY backend
-    ON CONFLICT (backend, slot) DO UPDATE SET
-        used = backend_usage.used + excluded.used, reserved = backend_usage.reserved + excluded.reserved,
-        orphaned = backend_usage.orphaned + excluded.orphaned, objects = backend_usage.objects + excluded.objects";
+pub(super) const ADD_USAGE: &str = add_usage!("$1", "$2", "$3", "$4", "$5", "$6");
 
 pub(super) const ALL: [&str; 23] = [
     DROP_COPIES,

@@ -120,8 +120,36 @@ const TAG: &str = "
     WHERE v.version = t.version AND NOT EXISTS (
         SELECT FROM changes c WHERE c.n > t.seq AND c.outcome = $1::smallint AND c.version = t.version)";
 
-/// The same of locks, of which each part counts for itself; $1 the outcome of a change. A retention that was set since counts,
-/// unless it is weaker than a compliance that was lost; where records are missing, an old one must not weaken one either.
+/// Whether the retention of `a` keeps a version more strictly than that of `b`: what has not ended does, then a compliance, then
+/// what ends later.
+macro_rules! is_stricter {
+    ($a:literal, $b:literal) => {
+        concat!(
+            "COALESCE(",
+            $a,
+            ".retain_until > now() AND (",
+            $b,
+            ".retain_until IS NULL OR ",
+            $b,
+            ".retain_until <= now() OR CASE WHEN ",
+            $a,
+            ".retain_mode = ",
+            $b,
+            ".retain_mode THEN ",
+            $a,
+            ".retain_until > ",
+            $b,
+            ".retain_until ELSE ",
+            $a,
+            ".retain_mode = 'compliance' END), false)"
+        )
+    };
+}
+
+/// The same of locks, of which each part counts for itself; $1 the outcome of a change. Where one was set on both sides, the
+/// stricter retention counts: nobody who set one knew of the other. What was lost counts where nobody has set any since, unless
+/// it weakens a compliance: where records are missing, it may be an old one. A change that the database has itself is not
+/// lost.
 const LOCK_VERSIONS: &str = concat!(
     "WITH lost AS (
         SELECT t.version, l.*, s.lock AS since FROM (
@@ -136,14 +164,16 @@ const LOCK_VERSIONS: &str = concat!(
             SELECT COALESCE(c.object->'attributes'->'lock', '{}') AS lock FROM changes c
             WHERE c.n > t.seq AND c.outcome = $1::smallint AND c.version = t.version ORDER BY c.n DESC LIMIT 1
         ) AS s ON true
+        WHERE NOT EXISTS (
+            SELECT FROM changes c WHERE c.n = t.seq AND c.outcome = $1::smallint AND c.version = t.version)
     ),
     chosen AS (
-        SELECT v.version, n.since, n.legal_hold,
-               CASE WHEN n.since IS NULL THEN COALESCE(v.retain_mode = 'compliance' AND v.retain_until > now()
-                         AND (n.retain_mode IS DISTINCT FROM 'compliance' OR n.retain_until < v.retain_until), false)
-                    ELSE NOT COALESCE(n.retain_mode = 'compliance' AND n.retain_until > now()
-                         AND (v.retain_mode IS DISTINCT FROM 'compliance' OR v.retain_until < n.retain_until), false)
-               END AS stays, n.retain_until, n.retain_mode
+        SELECT v.version, n.since, n.legal_hold, n.retain_until, n.retain_mode,
+               CASE WHEN n.since IS NULL THEN v.retain_mode = 'compliance' AND ",
+    is_stricter!("v", "n"),
+    " ELSE NOT ",
+    is_stricter!("n", "v"),
+    " END AS stays
         FROM object_versions v JOIN lost n USING (version)
     )
     UPDATE object_versions v SET

@@ -110,8 +110,9 @@ const UNDECIDED: &str = concat!(
 /// An object that a blob describes. Its place is in the gap that the recovery mode has left in the numbers: behind all that
 /// was committed before, in the order of the versions, and before all that was written since. A mode that an older release
 /// has turned on does not say where its gap is. $9: the journal has a gap of its own, and it may be of there: then its place
-/// is between those of its key that are older and newer by their ids, since nobody knows when it was committed. In a bucket
-/// that keeps no versions it is the older one of any that is newer by its id.
+/// is between those of its key that are older and newer by their ids, since nobody knows when it was committed; where they
+/// leave no number between them, it is the next below that none of the key's has. In a bucket that keeps no versions it is the
+/// older one of any that is newer by its id.
 const REVIVE: &str = concat!(
     "WITH known AS (
         SELECT o.seq, o.version FROM buckets k JOIN objects o ON o.bucket = k.id
@@ -126,11 +127,15 @@ const REVIVE: &str = concat!(
     staged AS (
         INSERT INTO restore_events (kind, bucket, key, seq, version, is_null, line)
         SELECT 'version', k.id, $2, COALESCE(
-                   (SELECT o.least + (b.greatest - o.least) / 2 FROM (
-                        SELECT min(seq) AS greatest FROM known WHERE version > $3::uuid
-                    ) AS b, LATERAL (
-                        SELECT COALESCE(max(seq) FILTER (WHERE seq < b.greatest), 0) AS least FROM known WHERE version < $3::uuid
-                    ) AS o WHERE $9::boolean AND b.greatest IS NOT NULL),
+                   (SELECT max(p.seq) FROM (
+                        SELECT o.least + (b.greatest - o.least) / 2 - down AS seq FROM (
+                            SELECT min(seq) AS greatest FROM known WHERE version > $3::uuid
+                        ) AS b, LATERAL (
+                            SELECT COALESCE(max(seq) FILTER (WHERE seq < b.greatest), 0) AS least
+                            FROM known WHERE version < $3::uuid
+                        ) AS o, generate_series(0, (SELECT count(*) FROM known)) AS down
+                        WHERE $9::boolean AND b.greatest IS NOT NULL
+                    ) AS p WHERE NOT EXISTS (SELECT FROM known WHERE known.seq = p.seq)),
                    (SELECT (value->>'change_seq')::bigint + GREATEST(1, 2147483648
                            + ",
     version_number!("$3::uuid"),
@@ -165,6 +170,9 @@ const LOST: &str = "
 pub(super) const PATIENCE: Duration = Duration::from_mins(30);
 
 const LAST: &str = "SELECT COALESCE(max(ord), 0) AS ord FROM restore_events";
+
+const OWN_BUCKETS: &str = "
+    SELECT jsonb_build_object('buckets', COALESCE(jsonb_agg(to_jsonb(b)), '[]'))::text AS header FROM buckets b";
 
 fn unnamed(row: &Row) -> Result<UnnamedBlob, Failure> {
     let cells = Cells(row);
@@ -326,6 +334,11 @@ impl Restore for Store {
             version: VersionId::from_uuid(row.get("version")),
         };
         Ok(LostVersions { count: u64::try_from(count).unwrap_or(0), first: rows.iter().map(lost).collect() })
+    }
+
+    async fn restore_buckets(&self) -> Result<String, PortError> {
+        let rows = self.inner.general.run(OWN_BUCKETS, &[]).await?;
+        Ok(rows.first().map(|row| row.get("header")).unwrap_or_default())
     }
 
     async fn restore_identity(

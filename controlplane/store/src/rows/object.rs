@@ -1,5 +1,7 @@
 //! Objects and copies.
 
+use std::collections::BTreeMap;
+
 use s3o_core::listing::ListedObject;
 use s3o_core::object::{CopyRow, ObjectRow, Piece};
 use s3o_types::{
@@ -7,6 +9,7 @@ use s3o_types::{
     VersionRef,
 };
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use super::{Cells, small};
@@ -87,7 +90,8 @@ impl TryFrom<ListedRecord<'_>> for ListedObject {
     type Error = String;
 
     fn try_from(ListedRecord(cells): ListedRecord<'_>) -> Result<Self, String> {
-        let checksums: Checksums = cells.json("checksums")?;
+        // As `Checksums` has them; the values are not needed.
+        let checksums: BTreeMap<String, IgnoredAny> = cells.json("checksums")?;
         let storage_class: Option<String> = cells.get("storage_class")?;
         Ok(Self {
             key: cells.get("key")?,
@@ -95,7 +99,7 @@ impl TryFrom<ListedRecord<'_>> for ListedObject {
             etag: Etag::new(cells.get("etag")?),
             modified: cells.time("modified")?,
             storage_class: storage_class.unwrap_or_default(),
-            checksum_algorithms: checksums.values.into_keys().collect(),
+            checksum_algorithms: checksums.into_keys().collect(),
         })
     }
 }

@@ -31,11 +31,11 @@ const fn claim(owner: Uuid) -> Claim {
 }
 
 impl World {
-    async fn claimed(&self, owner: Uuid, task: CopyTask) -> Vec<ReplicationItem> {
+    pub(crate) async fn claimed(&self, owner: Uuid, task: CopyTask) -> Vec<ReplicationItem> {
         self.store.claim_versions(task, claim(owner)).await.unwrap()
     }
 
-    async fn finish(&self, owner: Uuid, item: &ReplicationItem, result: ReplicationResult) {
+    pub(crate) async fn finish(&self, owner: Uuid, item: &ReplicationItem, result: ReplicationResult) {
         self.store.finish_versions(owner, vec![(item.clone(), result)]).await.unwrap();
     }
 

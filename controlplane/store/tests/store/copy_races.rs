@@ -3,11 +3,12 @@
 use crate::support::{World, begun, op};
 use s3o_core::call::{Call, CopyChange, GiveUp, Outcome, Request};
 use s3o_core::object::CopyState;
-use s3o_core::ports::{Drains, Ledger, Removals};
+use s3o_core::ports::{Drains, Ledger, Removals, Replication};
 use s3o_core::removal::RemovalMode;
 use s3o_store::Store;
 use s3o_types::{AckLevel, BackendId, VersionId};
 use tokio::sync::Barrier;
+use uuid::Uuid;
 
 const B0: BackendId = BackendId(1);
 
@@ -118,6 +119,35 @@ async fn of_those_that_are_dropped_and_given_up_at_once_one_stays() {
         let left = world.rows(key, *version).await;
         assert_eq!(left.len(), 1, "{outcomes:?}");
         assert!(left[0].backend != B0 && left[0].state == CopyState::Verified, "{left:?}");
+    }
+    world.audit().await;
+}
+
+/// A backend is down, as all see it: what it has stands in for none of those that are dropped, and for one again when it is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_those_that_are_dropped_while_a_backend_is_down_one_that_can_be_read_stays() {
+    let (world, other, objects) = with_copies(3).await;
+    let viewer = Uuid::new_v4();
+    world.store.note_views(viewer, vec![(B0, Some(1))]).await.unwrap();
+    // However long this takes.
+    world.sql.batch_execute("UPDATE backend_views SET seen = now() + interval '1 day'").await.unwrap();
+    for (key, version) in &objects {
+        let rows = world.rows(key, *version).await;
+        assert_eq!(rows.len(), 3);
+        let readable = rows.iter().filter(|row| row.backend != B0);
+        let requests = readable.map(|row| world.change(row, CopyChange::Drop)).collect();
+        let outcomes = at_once([&world.store, &other], requests).await;
+        assert_eq!(changed(&outcomes), 1, "{outcomes:?}");
+        let left = world.rows(key, *version).await;
+        assert!(left.len() == 2 && left.iter().any(|row| row.backend != B0), "{left:?}");
+    }
+    world.store.note_views(viewer, vec![(B0, None)]).await.unwrap();
+    for (key, version) in &objects {
+        let rows = world.rows(key, *version).await;
+        let requests = rows.iter().map(|row| world.change(row, CopyChange::Drop)).collect();
+        let outcomes = at_once([&world.store, &other], requests).await;
+        assert_eq!(changed(&outcomes), 1, "{outcomes:?}");
+        assert_eq!(world.verified(key, *version).await, 1, "{outcomes:?}");
     }
     world.audit().await;
 }

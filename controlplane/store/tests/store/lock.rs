@@ -1,13 +1,14 @@
 //! Object Lock on a real database: locks travel with their rows, are in the journal, and what they keep stays.
 
 use crate::journal::{Dice, rebuilt, rows, ship_all};
+use crate::restore_buckets::{copied, merge, shipped};
 use crate::support::{KEY, World, declared, op};
 use s3o_core::bucket::{BucketChange, Wanted};
 use s3o_core::call::{Call, Delete, Expire, Expiring, LockChange, Outcome, Request, SetLock};
 use s3o_core::journal::{LogPlace, RowPlace};
 use s3o_core::lifecycle::{Phase, Place};
 use s3o_core::object::{Locate, ObjectRow, Want};
-use s3o_core::ports::{Buckets, Configs, Journal, Ledger, Lifecycle, Versions};
+use s3o_core::ports::{Buckets, Configs, Journal, Ledger, Lifecycle, Recovery, Versions};
 use s3o_core::versions::SetVersioning;
 use s3o_types::{
     BucketLock, Conditions, DefaultRetention, ErrorCode, LifecycleRule, ObjectLock, Retention, RetentionMode,
@@ -301,5 +302,68 @@ async fn a_database_made_from_the_journal_has_the_locks() {
         lines.extend(log);
         let header = world.store.journal_header(upto).await.unwrap();
         assert_eq!(rebuilt(&header, lines).await, rows(&world.sql).await, "seed {seed}, by snapshot");
+    }
+}
+
+/// A key; what is set before the database is copied, in the time that it loses, and since; what is there after a merge.
+type Case = (&'static str, [Option<LockChange>; 3], ObjectLock);
+
+fn both_sides() -> Vec<Case> {
+    const YEAR: i64 = 365 * 24 * 60 * 60 * 1_000_000;
+    let until = |mode, years: i64| Some(Retention { mode, until: Timestamp(FAR.0 + years * YEAR) });
+    let governance = |years| until(RetentionMode::Governance, years);
+    let compliance = |years| until(RetentionMode::Compliance, years);
+    let retain = |retention| Some(LockChange::Retention(retention));
+    let hold = |on| Some(LockChange::LegalHold(on));
+    let kept = |retention| ObjectLock { retention, legal_hold: None };
+    let held = |retention, on| ObjectLock { retention, legal_hold: Some(on) };
+    vec![
+        ("lost", [None, retain(compliance(0)), None], kept(compliance(0))),
+        ("lost-waived", [retain(governance(0)), retain(None), None], kept(None)),
+        ("lost-ahead", [None, retain(governance(2)), None], kept(compliance(1))),
+        ("known", [retain(governance(0)), None, retain(None)], kept(None)),
+        ("later-lost", [None, retain(governance(1)), retain(governance(0))], kept(governance(1))),
+        ("later-since", [None, retain(governance(0)), retain(governance(1))], kept(governance(1))),
+        ("waived", [retain(governance(0)), retain(governance(1)), retain(None)], kept(governance(1))),
+        ("compliance-lost", [None, retain(compliance(0)), retain(governance(1))], kept(compliance(0))),
+        ("compliance-since", [None, retain(governance(1)), retain(compliance(0))], kept(compliance(0))),
+        ("longer-compliance", [None, retain(compliance(1)), retain(compliance(0))], kept(compliance(1))),
+        ("hold-since", [None, retain(governance(0)), hold(true)], held(governance(0), true)),
+        ("hold-lost", [None, hold(true), retain(governance(0))], held(governance(0), true)),
+        ("hold-off", [None, hold(true), hold(false)], held(None, false)),
+        ("hold-kept", [retain(compliance(0)), hold(true), None], held(compliance(0), true)),
+    ]
+}
+
+#[tokio::test]
+async fn of_locks_that_were_set_on_both_sides_the_stricter_counts() {
+    let cases = both_sides();
+    let change = async |world: &World, time: usize| {
+        for (key, changes, _) in &cases {
+            if let Some(change) = changes[time] {
+                told(&world.store.submit(set(world, key, None, change, true)).await);
+            }
+        }
+    };
+    let world = locking(BucketLock::default()).await;
+    grant(&world, 16 | 32).await;
+    for (key, ..) in &cases {
+        put(&world, key, ObjectLock::default()).await;
+    }
+    change(&world, 0).await;
+    let (lost, now) = copied(world).await;
+    grant(&lost, 16 | 32).await;
+    grant(&now, 16 | 32).await;
+    change(&lost, 1).await;
+    now.store.enter_recovery("a test").await.unwrap();
+    change(&now, 2).await;
+    // As where its own record is missing: the newest that is there is an old one.
+    let ahead = "UPDATE objects SET retain_mode = 'compliance', retain_until = '2101-01-01 00:00Z'
+                 WHERE key = 'lost-ahead'";
+    now.sql.batch_execute(ahead).await.unwrap();
+    let (lines, header) = shipped(&lost).await;
+    merge(&now, lines, &header).await.unwrap();
+    for (key, _, expected) in &cases {
+        assert_eq!(find(&now, key, None).await.attributes.lock, *expected, "{key}");
     }
 }

@@ -22,6 +22,7 @@ mod reconcile;
 mod recover;
 mod removals;
 mod restore_buckets;
+mod restore_runs;
 mod scrubs;
 mod support;
 mod tags;

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use crate::support::{World, eventually, op};
 use s3o_core::call::{Call, Found, Outcome, Resolution, Resolve};
 use s3o_core::cleanup::{Claim, CleanupResult, CleanupTimes};
-use s3o_core::ports::{Ledger, Overview, Queues};
+use s3o_core::ports::{Ledger, Overview, Queues, Replication};
+use s3o_core::replication::{CopyTask, ReplicationEntry, ReplicationResult};
 use s3o_store::{Store, StoreOptions};
-use s3o_types::{ErrorCode, Etag, ObjectAttributes};
+use s3o_types::{AckLevel, ErrorCode, Etag, ObjectAttributes};
 use uuid::Uuid;
 
 fn claim(owner: Uuid) -> Claim {
@@ -145,4 +146,45 @@ async fn pressure_never_shortens_the_delay_for_restores() {
     let moved = "SELECT count(*) FROM cleanup_queue WHERE not_before = queued + interval '1 hour'";
     eventually("pulled forward to the delay", || async { world.count(moved).await == 1 }).await;
     assert!(store.claim_cleanup(claim(Uuid::new_v4())).await.unwrap().is_empty());
+}
+
+/// However many readers report it, before and while it is read; and what else there is to do does not wait for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_cannot_be_read_is_read_once_a_wait_and_tended_meanwhile() {
+    let world = World::copied(AckLevel::One, 2).await;
+    let (version, _) = world.put("k", 10).await;
+    let entry = |task| ReplicationEntry { version, bucket: world.bucket, key: "k".to_owned(), task };
+    let report = async || world.store.queue_versions(vec![entry(CopyTask::Verify)]).await.unwrap();
+    let waits = || world.count("SELECT count(*) FROM replication_queue WHERE not_before > now()");
+    let due = || world.sql.batch_execute("UPDATE replication_queue SET not_before = now()");
+    let owner = world.owner().await;
+    report().await;
+    for failed in 0..3 {
+        let item = world.claimed(owner, CopyTask::Verify).await.remove(0);
+        assert_eq!(item.attempts, failed);
+        report().await;
+        world.finish(owner, &item, ReplicationResult::Failed("it is down".to_owned())).await;
+        report().await;
+        assert!(world.claimed(owner, CopyTask::Verify).await.is_empty(), "{failed}");
+        let add = world.claimed(owner, CopyTask::Add).await.remove(0);
+        world.finish(owner, &add, ReplicationResult::HandedOver(CopyTask::Trim)).await;
+        let trim = world.claimed(owner, CopyTask::Trim).await.remove(0);
+        world.finish(owner, &trim, ReplicationResult::Done).await;
+        assert_eq!(waits().await, 1, "{failed}");
+        report().await;
+        assert!(world.claimed(owner, CopyTask::Verify).await.is_empty(), "{failed}");
+        due().await.unwrap();
+    }
+    let item = world.claimed(owner, CopyTask::Verify).await.remove(0);
+    world.finish(owner, &item, ReplicationResult::HandedOver(CopyTask::Add)).await;
+    let add = world.claimed(owner, CopyTask::Add).await.remove(0);
+    // What fails meanwhile does not make up for the reading that is asked for by now.
+    report().await;
+    world.finish(owner, &add, ReplicationResult::Failed("no room".to_owned())).await;
+    let item = world.claimed(owner, CopyTask::Verify).await.remove(0);
+    assert_eq!(item.attempts, 0);
+    world.finish(owner, &item, ReplicationResult::HandedOver(CopyTask::Add)).await;
+    let add = world.claimed(owner, CopyTask::Add).await.remove(0);
+    world.finish(owner, &add, ReplicationResult::Done).await;
+    assert_eq!(world.count("SELECT count(*) FROM replication_queue").await, 0);
 }

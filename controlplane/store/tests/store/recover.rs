@@ -72,6 +72,11 @@ impl<'a> Recover<'a> {
 
     /// Everything that a recoverer does behind the staging.
     async fn end(&self) -> Vec<Revived> {
+        self.end_with(false).await
+    }
+
+    /// The same; `by_id`: the journal has a gap.
+    async fn end_with(&self, by_id: bool) -> Vec<Revived> {
         self.apply(0).await;
         let named = self.world.store.restore_last_record().await.unwrap();
         let mut revived = Vec::new();
@@ -86,7 +91,7 @@ impl<'a> Recover<'a> {
                 modified_us: 1,
                 attributes: ObjectAttributes::default(),
             };
-            revived.push(self.world.store.restore_revive(found, false).await.unwrap());
+            revived.push(self.world.store.restore_revive(found, by_id).await.unwrap());
         }
         self.apply(named).await;
         revived
@@ -175,6 +180,68 @@ async fn a_version_that_no_record_names_is_older_than_what_was_written_since() {
     // What is written from now on is newer still.
     let (last, _) = now.put("k", 1).await;
     assert_eq!(versions(&now, "k").await[0], (last, true));
+}
+
+/// What the journal has but for the records of some versions.
+async fn without(lost: &World, missing: &[VersionId]) -> (Vec<String>, String) {
+    let (mut lines, header) = shipped(lost).await;
+    let missing: Vec<String> = missing.iter().map(|version| version.to_uuid().to_string()).collect();
+    lines.retain(|line| !missing.iter().any(|version| line.contains(version)));
+    (lines, header)
+}
+
+#[tokio::test]
+async fn versions_of_a_gap_in_the_journal_stand_by_their_ids() {
+    let world = World::new(&[None]).await;
+    let enable = "UPDATE buckets SET state = 'versioned', versioning = 'enabled'";
+    world.sql.batch_execute(enable).await.unwrap();
+    let (first, _) = world.put("k", 1).await;
+    let from = end_of_log(&world).await;
+    let (lost, now) = copied(world).await;
+    let mut put = Vec::new();
+    for _ in 0..4 {
+        put.push(lost.put("k", 1).await.0);
+    }
+    let missing = [put[0], put[1], put[3]];
+    let journal = without(&lost, &missing).await;
+
+    now.store.enter_recovery("a test").await.unwrap();
+    let (since, _) = now.put("k", 1).await;
+    let recover = Recover::staged(&now, from, journal, &missing.map(|version| ("k", version))).await;
+    assert_eq!(recover.end_with(true).await, [Revived::Staged, Revived::Staged, Revived::Staged]);
+    let expected = [since, put[3], put[2], put[1], put[0], first].map(|version| (version, version == since));
+    assert_eq!(versions(&now, "k").await, expected);
+}
+
+/// Two commits of a key that follow each other have numbers that do.
+#[tokio::test]
+async fn a_version_for_which_there_is_no_number_in_a_gap_is_older() {
+    let world = World::new(&[None]).await;
+    let enable = "UPDATE buckets SET state = 'versioned', versioning = 'enabled'";
+    world.sql.batch_execute(enable).await.unwrap();
+    let (first, _) = world.put("k", 1).await;
+    let from = end_of_log(&world).await;
+    let (lost, now) = copied(world).await;
+    let ops = [op(), op(), op()];
+    let mut begun = Vec::new();
+    for op in ops {
+        begun.push(lost.begun(op, "k", 1).await);
+    }
+    let mut numbers = [0; 3];
+    for n in [1, 0, 2] {
+        match lost.store.submit(lost.commit(ops[n], "k", 1, &begun[n])).await {
+            Outcome::Committed { seq, .. } => numbers[n] = seq.0,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(numbers[2], numbers[0] + 1, "nothing goes between");
+    let journal = without(&lost, &[begun[1].0]).await;
+
+    now.store.enter_recovery("a test").await.unwrap();
+    let recover = Recover::staged(&now, from, journal, &[("k", begun[1].0)]).await;
+    assert_eq!(recover.end_with(true).await, [Revived::Staged]);
+    let expected = [(begun[2].0, true), (begun[0].0, false), (begun[1].0, false), (first, false)];
+    assert_eq!(versions(&now, "k").await, expected);
 }
 
 async fn begun_if_absent(world: &World, key: &str) -> (s3o_types::Op, VersionId) {

@@ -179,7 +179,7 @@ async fn nothing_goes_in_the_recovery_mode() {
 
 /// What another backend is said to have counts only where that one is relied on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn copies_on_backends_that_are_lost_or_unattached_count_for_nothing() {
+async fn copies_on_backends_that_are_down_lost_or_unattached_count_for_nothing() {
     let world = World::copied(AckLevel::All, 2).await;
     world.put("k", 10).await;
     world.store.drain("b0").await.unwrap();
@@ -192,6 +192,12 @@ async fn copies_on_backends_that_are_lost_or_unattached_count_for_nothing() {
         (
             "INSERT INTO copy_scans (kind, subject) SELECT 'unhealthy', id FROM backends WHERE name <> 'b0'",
             "DELETE FROM copy_scans WHERE kind = 'unhealthy'",
+        ),
+        (
+            "INSERT INTO backend_views (replica, backend, down_us, seen)
+             SELECT gen_random_uuid(), id, 1, now() + interval '1 day' FROM backends WHERE name <> 'b0'",
+            "INSERT INTO backend_views (replica, backend, seen)
+             SELECT gen_random_uuid(), id, now() + interval '1 day' FROM backends",
         ),
     ] {
         world.sql.batch_execute(bad).await.unwrap();

@@ -89,7 +89,7 @@ pub(crate) async fn shipped(world: &World) -> (Vec<String>, String) {
     }
 }
 
-async fn merge(world: &World, lines: Vec<String>, header: &str) -> Result<MergedBuckets, String> {
+pub(crate) async fn merge(world: &World, lines: Vec<String>, header: &str) -> Result<MergedBuckets, String> {
     world.store.restore_begin().await.unwrap();
     world.store.restore_records(lines).await.unwrap();
     let mut merged = world.store.restore_staged(header, &[(0, i64::MAX)]).await.unwrap()?;

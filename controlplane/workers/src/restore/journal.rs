@@ -124,7 +124,10 @@ impl Restorer {
     async fn stage_file(&mut self, files: &Holders, name: &JournalName) -> Result<Option<String>, String> {
         match self.file(files, name).await {
             Ok(file) => {
-                self.stage_records(name, &file.records).await?;
+                let is_own = self.known.contains(&name.to_string());
+                let buckets = if is_own { &self.present } else { &self.newest };
+                let records = buckets.renumbered(&file.header, file.records);
+                self.stage_records(name, &records).await?;
                 Ok(Some(file.header))
             }
             Err(why) => {

@@ -60,6 +60,8 @@ pub(crate) struct Restored {
     /// From which version on they were asked for.
     pub(crate) from: Option<VersionId>,
     pub(crate) revived: Vec<FoundObject>,
+    /// The database's buckets, as in a header.
+    pub(crate) buckets: String,
     /// The header that said what the database is.
     pub(crate) identity: Option<(String, Vec<KnownBackend>)>,
     pub(crate) ended: Option<(VersionId, Vec<StoredFile>)>,
@@ -260,10 +262,6 @@ impl Recovery for FakeJournal {
         Ok(self.lock().recovery.is_some())
     }
 
-    async fn is_journal_looked_at(&self) -> Result<bool, PortError> {
-        Ok(!self.lock().is_not_looked_at)
-    }
-
     async fn server_start(&self) -> Result<String, PortError> {
         Ok("1".to_owned())
     }
@@ -350,6 +348,10 @@ impl Restore for FakeJournal {
 
     async fn restore_lost(&self, _: u32) -> Result<LostVersions, PortError> {
         Ok(LostVersions::default())
+    }
+
+    async fn restore_buckets(&self) -> Result<String, PortError> {
+        Ok(self.lock().restored.buckets.clone())
     }
 
     async fn restore_identity(

@@ -183,6 +183,11 @@ async fn where_no_backend_answers_nobody_has_looked() {
         fixture.run("cleanup_queue").await;
         assert_eq!(looked_at(), 4, "once after each start");
     }
+    // What is ahead was found: there is nothing to look for.
+    fixture.journal.lock().is_not_looked_at = true;
+    fixture.journal.lock().recovery = Some("a test".to_owned());
+    fixture.run("cleanup_queue").await;
+    assert_eq!(looked_at(), 4);
 }
 
 #[tokio::test]

@@ -139,6 +139,20 @@ async fn the_old_copy_goes_only_by_the_ledgers_leave() {
     fixture.end().await;
 }
 
+/// As while the backend of another copy is down: the ledger would not let the old one go.
+#[tokio::test]
+async fn nothing_is_copied_for_a_move_that_could_not_end() {
+    let (fixture, [_one, two]) = fixture().await;
+    let copies = page(BYTES, 2, &[(1, ACTIVE)]);
+    let waiting = CopiesState::waiting(s3o_core::replication::CopyTask::Add, copies, &[2]);
+    fixture.state().copies = CopiesState { queue: vec![], ..waiting };
+    let before = two.count(Operation::Put);
+    let (ran, _) = run(&fixture, WISH).await;
+    assert_eq!(ran.map(|totals| (totals.moved, totals.failed)), Ok((0, 0)));
+    assert_eq!((where_it_is(&fixture), two.count(Operation::Put)), (vec![1], before));
+    fixture.end().await;
+}
+
 #[tokio::test]
 async fn whose_month_is_used_up_is_left_as_it_is() {
     let (fixture, _servers) = fixture().await;

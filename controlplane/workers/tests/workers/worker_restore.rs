@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use s3o_blob::journal::{JournalName, JournalPart, JournalWriter};
+use s3o_core::journal::StoredFile;
 use s3o_core::ports::Recovering as _;
 use s3o_core::restore::{RestoreReport, UnnamedBlob};
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
@@ -199,6 +200,35 @@ async fn a_file_that_is_rotten_everywhere_is_told() {
     assert_eq!(held.restored.records, records(&[10, 30]));
     let open = held.restored.ended.as_ref().map(|(open, _)| *open);
     assert_eq!(open, Some(VersionId::mint(1, 0)), "it is a gap");
+}
+
+/// As after a merge of a history that had given a number to another bucket: its files are the database's own from then on.
+#[tokio::test]
+async fn a_record_is_of_the_bucket_that_its_own_file_means() {
+    let (one, two, fixture) = recovering().await;
+    let with = |buckets: serde_json::Value| {
+        let mut header: serde_json::Value = serde_json::from_str(&header(5)).unwrap();
+        header["buckets"] = buckets;
+        header.to_string()
+    };
+    let bucket = |id: i64, name: &str| serde_json::json!({"id": id, "name": name, "created": name});
+    let record = |bucket: i64| serde_json::json!({"k": "gone", "b": bucket}).to_string();
+    let merged = with(vec![bucket(5, "merged")].into());
+    let newest = with(vec![bucket(5, "other"), bucket(6, "merged")].into());
+    one.plant(&segment(1), file(&merged, &[record(5)]));
+    two.plant(&segment(2), file(&newest, &[record(5)]));
+    fixture.journal.lock().restored.buckets = with(vec![bucket(5, "other"), bucket(7, "merged")].into());
+    recover(&fixture).await.expect("both are of the lost history");
+    assert_eq!(fixture.journal.lock().restored.records, [record(6), record(5)]);
+
+    let mut held = fixture.journal.lock();
+    held.restored.records.clear();
+    held.recovery = Some("a test".to_owned());
+    let own = StoredFile { backend: BackendId(1), storage_key: segment(1), number: 1, bytes: 1 };
+    held.noted = vec![own];
+    drop(held);
+    recover(&fixture).await.expect("the first one is the database's own");
+    assert_eq!(fixture.journal.lock().restored.records, [record(7), record(5)]);
 }
 
 #[tokio::test]

@@ -117,6 +117,28 @@ async fn a_copy_that_is_gone_is_missing_only_where_our_marker_is() {
     fixture.end().await;
 }
 
+/// A backend that is away costs the others one reading, not one a try.
+#[tokio::test]
+async fn what_could_not_be_read_is_tried_again_once_all_of_it_can_be_asked_for() {
+    let (fixture, [_one, two]) = fixture().await;
+    let tried_again = || {
+        waits(&fixture, known());
+        fixture.state().copies.queue[0].attempts = 1;
+    };
+    two.remove(".s3o/backend");
+    waits(&fixture, known());
+    let counts = fixture.run("scrubber").await;
+    assert_eq!((counts["good"], counts["unread"]), (1, 1));
+    tried_again();
+    assert!(fixture.run("scrubber").await.is_empty(), "none is read");
+    assert!(matches!(result(&fixture), ReplicationResult::Failed(_)));
+    mark(&two, 2);
+    tried_again();
+    assert_eq!(fixture.run("scrubber").await["good"], 2);
+    assert_eq!(result(&fixture), ReplicationResult::HandedOver(CopyTask::Add));
+    fixture.end().await;
+}
+
 /// A digest is taken over from bytes that something else vouches for, or that nothing can contradict.
 #[tokio::test]
 async fn digests_are_filled_in_by_what_is_read() {

@@ -182,9 +182,18 @@ impl Server {
 pub(super) fn kept(headers: &HeaderMap) -> Arc<[(HeaderName, HeaderValue)]> {
     let kept =
         headers.iter().filter(|(name, _)| name.as_str().starts_with("x-amz-meta-") || KEPT.contains(name));
-    kept.filter(|(_, value)| *value != "aws-chunked")
-        .filter_map(|(name, value)| Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?)))
-        .collect()
+    kept.filter_map(|(name, value)| {
+        let value = if name == CONTENT_ENCODING { own_encoding(value.as_bytes()) } else { value.as_bytes() };
+        let value = HeaderValue::from_bytes(value).ok().filter(|value| !value.is_empty())?;
+        Some((name.clone(), value))
+    })
+    .collect()
+}
+
+/// Without the framing of the body, which is first where there is one.
+fn own_encoding(value: &[u8]) -> &[u8] {
+    let rest = value.strip_prefix(b"aws-chunked").unwrap_or(value);
+    rest.strip_prefix(b",").unwrap_or(rest)
 }
 
 /// The answer to a body that was taken.

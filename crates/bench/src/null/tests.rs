@@ -3,6 +3,8 @@
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use md5::{Digest as _, Md5};
+use s3o_backend::{BackendClient, HttpPool, Timeouts, probe_puts};
+use s3o_types::{BackendId, BackendSpec, Credentials, EtagProof, Place, Quirks, Secret};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
@@ -118,6 +120,29 @@ async fn aws_chunked_bodies_are_refused() {
     let headers = [("x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER")];
     assert_eq!(ask(&mut s, "PUT", "/b/k", &headers, b"1\r\nx\r\n0\r\n\r\n").await.0, 501);
     assert_eq!(ask(&mut s, "PUT", "/b/k", &[("content-encoding", "aws-chunked")], b"").await.0, 501);
+}
+
+/// What a backend that is used to the full proves: else it would be the digests that are measured.
+#[tokio::test]
+async fn a_checksum_behind_the_body_stands_for_its_md5() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let spec = BackendSpec {
+        id: BackendId(1),
+        name: "null".to_owned(),
+        endpoint: format!("http://{}", listener.local_addr().expect("an address")),
+        region: "us-east-1".to_owned(),
+        bucket: "b".to_owned(),
+        place: Place::FIRST,
+        credentials: Credentials::Static {
+            access_key_id: "any".to_owned(),
+            secret_access_key: Secret::new("any"),
+            session_token: None,
+        },
+        quirks: Quirks::default(),
+    };
+    tokio::spawn(accept(listener));
+    let client = BackendClient::new(spec, HttpPool::new(Timeouts::default()));
+    assert_eq!(probe_puts(&client).await.expect("answers"), EtagProof::Md5Trailer);
 }
 
 /// Opens an upload and puts parts of these bodies. Its id.

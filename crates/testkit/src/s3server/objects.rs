@@ -154,9 +154,16 @@ fn list(shared: &Shared, call: &Call) -> Answer {
     let delimiter = query("delimiter").filter(|delimiter| !delimiter.is_empty());
     let after = query("continuation-token").or_else(|| query("start-after")).unwrap_or_default().to_owned();
     let max_keys = query("max-keys").and_then(|text| text.parse().ok()).unwrap_or(1000_usize).min(1000);
-    let bucket = call.place.0.as_str();
-    let mut page =
-        xml::Page { bucket, prefix, max_keys, contents: Vec::new(), common_prefixes: Vec::new(), next: None };
+    let (bucket, encoded) = (call.place.0.as_str(), query("encoding-type") == Some("url"));
+    let mut page = xml::Page {
+        bucket,
+        prefix,
+        max_keys,
+        encoded,
+        contents: Vec::new(),
+        common_prefixes: Vec::new(),
+        next: None,
+    };
     let mut last = String::new();
     let state = shared.lock();
     for ((_, key), blob) in

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -70,33 +71,41 @@ pub(super) struct Page<'a> {
     pub(super) bucket: &'a str,
     pub(super) prefix: &'a str,
     pub(super) max_keys: usize,
+    /// Keys and prefixes as in a URL.
+    pub(super) encoded: bool,
     pub(super) contents: Vec<(String, Blob)>,
     pub(super) common_prefixes: Vec<String>,
     pub(super) next: Option<String>,
 }
 
 pub(super) fn listing(page: &Page<'_>) -> String {
+    let text = |text: &str| {
+        if page.encoded { utf8_percent_encode(text, NON_ALPHANUMERIC).to_string() } else { escape(text) }
+    };
     let mut out = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?><ListBucketResult xmlns=\"{NAMESPACE}\"><Name>{}</Name><Prefix>{}</Prefix><MaxKeys>{}</MaxKeys><KeyCount>{}</KeyCount><IsTruncated>{}</IsTruncated>",
         escape(page.bucket),
-        escape(page.prefix),
+        text(page.prefix),
         page.max_keys,
         page.contents.len() + page.common_prefixes.len(),
         page.next.is_some(),
     );
+    if page.encoded {
+        out.push_str("<EncodingType>url</EncodingType>");
+    }
     for (key, blob) in &page.contents {
         // Writing into a String cannot fail.
         let _ = write!(
             out,
             "<Contents><Key>{}</Key><LastModified>{}</LastModified><ETag>&quot;{}&quot;</ETag><Size>{}</Size><StorageClass>STANDARD</StorageClass></Contents>",
-            escape(key),
+            text(key),
             iso_date(blob.modified),
             blob.etag,
             blob.bytes.len()
         );
     }
     for prefix in &page.common_prefixes {
-        let _ = write!(out, "<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>", escape(prefix));
+        let _ = write!(out, "<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>", text(prefix));
     }
     if let Some(next) = &page.next {
         let _ = write!(out, "<NextContinuationToken>{}</NextContinuationToken>", escape(next));

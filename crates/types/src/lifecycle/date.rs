@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 
 /// Microseconds of a day.
-const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
+pub(super) const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
 /// Days from 0000-03-01 to 1970-01-01 of the Gregorian calendar.
 const EPOCH: i64 = 719_468;
 /// Days of 400 years, after which the calendar repeats.

@@ -8,7 +8,7 @@ use s3s::{S3Request, S3Response};
 use super::no_such_upload;
 use super::token::UploadToken;
 use crate::ops::{Answer, bucket_of, check_key, refuse_unsupported};
-use crate::pipeline::faults;
+use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 
 /// Answers when no part of it is stored any more, as far as anybody can see.
@@ -23,5 +23,6 @@ pub(in crate::ops) async fn answer(
     refuse_unsupported(&[(input.if_match_initiated_time.is_some(), "x-amz-if-match-initiated-time")])?;
     let token = UploadToken::parse(&input.upload_id).ok_or_else(no_such_upload)?;
     caller.abort_upload(bucket.id, &input.key, token.id).await.map_err(faults::of_failure)?;
+    audit::given_up(&caller, &bucket.name, &input.key);
     Ok(S3Response::new(AbortMultipartUploadOutput::default()))
 }

@@ -1,9 +1,10 @@
 //! CompleteMultipartUpload: the client's list against what is stored, the object's ETag and checksums from those of
 //! its parts, and one call that makes it count.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use http::HeaderMap;
 use s3o_blob::{Algorithm, ChecksumKind, parts};
 use s3o_types::{Checksums, Etag};
 use s3s::dto::{
@@ -13,9 +14,9 @@ use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 
 use super::token::UploadToken;
 use super::{MAX_PART, no_such_upload, part_number};
-use crate::control::{CompleteRequest, Parts, StoredPart, Upload, UploadState};
+use crate::control::{Committed, CompleteRequest, Parts, StoredPart, Upload, UploadState};
 use crate::ops::checksums::{set_checksums, take_checksums};
-use crate::ops::{Answer, bucket_of, check_key, conditions, refuse_unsupported};
+use crate::ops::{Answer, bucket_of, check_key, conditions, expiration, refuse_unsupported};
 use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 
@@ -37,6 +38,7 @@ pub(in crate::ops) async fn answer(
     let found =
         caller.list_parts(bucket.id, &input.key, token.id, range).await.map_err(faults::of_failure)?;
     let Parts { upload, stored, truncated: _ } = found.ok_or_else(no_such_upload)?;
+    let mut headers = HeaderMap::new();
     let object = match upload.state {
         UploadState::Open => {
             let picked = pick(&listed, &stored)?;
@@ -51,11 +53,15 @@ pub(in crate::ops) async fn answer(
                 parts: picked.iter().map(|part| (part.number, part.attempt)).collect(),
             };
             let done = caller.complete_upload(bucket.id, &input.key, request).await;
-            let version_id = done.map_err(faults::of_failure)?.version_id;
+            let Committed { modified, seq: _, version_id } = done.map_err(faults::of_failure)?;
             // Where its parts lie is asked at the first read.
             plane.locations.changed(bucket.id, &input.key);
             let size = picked.iter().map(|part| part.size).sum();
             audit::completed(&caller, &bucket.name, &input.key, size);
+            // Its tags are not known here: a rule that asks for some is told of to readers.
+            let untagged = BTreeMap::new();
+            let rules = expiration::rules(&bucket, &input.key, size, &untagged);
+            expiration::add(&mut headers, rules, modified);
             Object { version_id, ..object }
         }
         UploadState::Completed => repeated(&listed, upload)?,
@@ -72,7 +78,7 @@ pub(in crate::ops) async fn answer(
         ..Default::default()
     };
     set_checksums!(output, object.checksums);
-    Ok(S3Response::new(output))
+    Ok(S3Response::with_headers(output, headers))
 }
 
 fn location<T>(plane: &Plane, req: &S3Request<T>) -> String {

@@ -11,7 +11,7 @@ use super::token::UploadToken;
 use crate::control::NewUpload;
 use crate::ops::attributes::{check_write, object_attributes};
 use crate::ops::{Answer, bucket_of, check_key, object_lock};
-use crate::pipeline::faults;
+use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 
 /// Answers with the upload's id.
@@ -30,6 +30,7 @@ pub(in crate::ops) async fn answer(
         checksum: checksum.map(|(algorithm, kind)| (algorithm.name(), kind.as_str())),
     };
     let id = caller.create_upload(bucket.id, &input.key, &new).await.map_err(faults::of_failure)?;
+    audit::begun(&caller, &bucket.name, &input.key);
     Ok(S3Response::new(CreateMultipartUploadOutput {
         bucket: Some(bucket.name),
         key: Some(req.input.key),

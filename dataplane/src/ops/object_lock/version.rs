@@ -13,10 +13,10 @@ use s3s::dto::{
 use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 
 use super::{date_of, hold_of, hold_word, mode_of, mode_word, no_lock};
-use crate::control::{Failure, LockChange, Want};
+use crate::control::{LockChange, Want};
 use crate::failpoints::{Point, pause_at};
 use crate::ops::headers::timestamp;
-use crate::ops::locate::{locate_or, unread};
+use crate::ops::locate::{locate, unread};
 use crate::ops::{Answer, bucket_of, check_key, document, version};
 use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
@@ -52,19 +52,9 @@ async fn lock_of<T: Sync>(
     check_key(key)?;
     let version = version::named(version_id)?;
     let named = (&bucket, key, version);
-    let located = locate_or(plane, req, &caller, named, Want::Range(0, 0), of_marker).await?;
+    let located = locate(plane, req, &caller, named, Want::Range(0, 0)).await?;
     let lock = located.attributes.lock;
     if lock.is_none() && bucket.lock.is_none() { Err(no_lock()) } else { Ok(lock) }
-}
-
-/// A marker has no lock, whether or not it is named.
-fn of_marker(failure: Failure) -> S3Error {
-    match failure {
-        Failure::Marker { version_id, modified, named: _ } => {
-            faults::of_failure(Failure::Marker { version_id, modified, named: true })
-        }
-        failure => faults::of_failure(failure),
-    }
 }
 
 fn nothing() -> S3Error {
@@ -81,10 +71,11 @@ pub(in crate::ops) async fn put_retention(
     req: S3Request<PutObjectRetentionInput>,
 ) -> Answer<PutObjectRetentionOutput> {
     document::check(&req)?;
+    document::check_elements(&req, &["Mode", "RetainUntilDate"])?;
     let input = &req.input;
     let said = input.retention.as_ref().ok_or_else(|| s3_error!(MalformedXML))?;
     let (wanted, bypass) = (read(said)?, input.bypass_governance_retention == Some(true));
-    // The parser passes over names that it does not know: only who says that it is meant takes a retention away by none.
+    // An element that is empty may have been meant to be something: only who says so takes a retention away by none.
     if wanted.is_none() && !bypass {
         return Err(s3_error!(MalformedXML));
     }
@@ -99,6 +90,7 @@ pub(in crate::ops) async fn put_legal_hold(
     req: S3Request<PutObjectLegalHoldInput>,
 ) -> Answer<PutObjectLegalHoldOutput> {
     document::check(&req)?;
+    document::check_elements(&req, &["Status"])?;
     let input = &req.input;
     let on = input.legal_hold.as_ref().and_then(read_hold).ok_or_else(|| s3_error!(MalformedXML))?;
     let change = LockChange::LegalHold(on);

@@ -216,6 +216,22 @@ fn a_copy_on_a_draining_backend_goes_only_when_another_is_made() {
     assert_ne!(world.copies[0].backend, old.backend);
 }
 
+/// The store reads the state of a backend that is down as if it were drained.
+#[test]
+fn a_copy_that_cannot_be_read_now_stands_in_for_none_that_is_dropped() {
+    let mut world = two_copies();
+    world.put(1, "k", 10);
+    world.copy(2, "k");
+    world.more_copies = 0;
+    let copies = world.copies_of("k");
+    let drop = change(&copies[1], CopyChange::Drop);
+    world.draining.insert(copies[0].backend);
+    assert_eq!(refused(&world.run(request(3, drop.clone()))), Some(ErrorCode::PreconditionFailed));
+    world.draining.clear();
+    assert_eq!(world.run(request(4, drop)), Outcome::CopyChanged, "it is back");
+    assert_eq!(world.copies_of("k"), [copies[0].clone()]);
+}
+
 /// As after an import: the only copy is in doubt, on a backend that is drained then.
 #[test]
 fn a_drained_copy_in_doubt_goes_when_a_good_one_is_made() {

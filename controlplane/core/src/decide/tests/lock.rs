@@ -288,7 +288,12 @@ fn a_bucket_retains_by_itself_from_the_commit_on() {
         checksums: s3o_types::Checksums::default(),
         parts: vec![(number, s3o_types::Gen::of_client(0).expect("the first"))],
     };
-    let completed = world.run(request(6, Call::CompleteUpload(Box::new(complete))));
+    let complete = Call::CompleteUpload(Box::new(complete));
+    // Without Object Lock, as in a database that was set back, the lock would be lost: nothing is completed.
+    let lock = world.lock.take();
+    assert_eq!(refused(&world.run(request(6, complete.clone()))), Some(ErrorCode::InvalidRequest));
+    world.lock = lock;
+    let completed = world.run(request(7, complete));
     assert!(matches!(completed, Outcome::Committed { .. }), "{completed:?}");
     let lock = world.objects["k"].attributes.lock;
     assert_eq!(lock.legal_hold, Some(true));
