@@ -1,5 +1,6 @@
 """boto3's transfers: multipart uploads, copies and downloads as its manager makes them."""
 
+import base64
 import hashlib
 import io
 import os
@@ -65,6 +66,49 @@ def test_part_by_part(s3, cluster, prefix):
     attributes = s3.get_object_attributes(**where, ObjectAttributes=["ObjectParts", "Checksum", "ETag"])
     assert attributes["ObjectParts"]["TotalPartsCount"] == 2
     assert attributes["Checksum"]["ChecksumSHA256"] == done["ChecksumSHA256"]
+
+
+@pytest.mark.parametrize(
+    "algorithm, kind", [("CRC32C", "COMPOSITE"), ("SHA256", "COMPOSITE"), ("CRC64NVME", "FULL_OBJECT")]
+)
+def test_parts_keep_their_checksums(make_client, cluster, prefix, algorithm, kind):
+    # Whatever this client can work out itself: a part gets the upload's checksum all the same.
+    s3 = make_client(request_checksum_calculation="when_required")
+    where = {"Bucket": cluster.bucket, "Key": prefix + algorithm}
+    upload = {**where, "UploadId": s3.create_multipart_upload(**where, ChecksumAlgorithm=algorithm)["UploadId"]}
+    bodies = [os.urandom(5 * MIB), os.urandom(5 * MIB), b"the last"]
+    for number, body in enumerate(bodies, 1):
+        s3.upload_part(**upload, PartNumber=number, Body=body)
+    field = f"Checksum{algorithm}"
+    stored = s3.list_parts(**upload)["Parts"]
+    parts = [{name: part[name] for name in ("PartNumber", "ETag", field)} for part in stored]
+    done = s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+    assert done["ChecksumType"] == kind
+    kept = [{name: part[name] for name in ("PartNumber", "Size", field)} for part in stored]
+    if algorithm == "SHA256":
+        assert [part[field] for part in kept] == [
+            base64.b64encode(hashlib.sha256(body).digest()).decode() for body in bodies
+        ]
+    got = s3.get_object_attributes(**where, ObjectAttributes=["ObjectParts", "Checksum"])
+    assert got["Checksum"] == {field: done[field], "ChecksumType": kind}
+    assert got["ObjectParts"]["Parts"] == kept
+    assert (got["ObjectParts"]["TotalPartsCount"], got["ObjectParts"]["IsTruncated"]) == (3, False)
+    page = s3.get_object_attributes(**where, ObjectAttributes=["ObjectParts"], MaxParts=1, PartNumberMarker=1)
+    page = page["ObjectParts"]
+    assert (page["Parts"], page["TotalPartsCount"], page["MaxParts"]) == (kept[1:2], 3, 1)
+    assert (page["PartNumberMarker"], page["NextPartNumberMarker"], page["IsTruncated"]) == (1, 2, True)
+    last = s3.get_object(**where, PartNumber=3, ChecksumMode="ENABLED")
+    assert (last["Body"].read(), last[field], last["PartsCount"]) == (b"the last", kept[2][field], 3)
+
+
+def test_parts_without_checksums_are_counted(make_client, cluster, prefix):
+    s3 = make_client(request_checksum_calculation="when_required")
+    where = {"Bucket": cluster.bucket, "Key": prefix + "counted"}
+    upload = {**where, "UploadId": s3.create_multipart_upload(**where)["UploadId"]}
+    etag = s3.upload_part(**upload, PartNumber=1, Body=b"one")["ETag"]
+    s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": etag}]})
+    got = s3.get_object_attributes(**where, ObjectAttributes=["ObjectParts"])
+    assert got["ObjectParts"] == {"TotalPartsCount": 1}
 
 
 def test_mistakes(s3, cluster, prefix):

@@ -132,6 +132,9 @@ pub struct CopyRow {
     /// What its bytes are checked against when they are read; the same for all copies of an extent. `None`: of before
     /// digests were kept, or made where no byte passed by.
     pub digest: Option<Digest>,
+    /// What the client was told of the part that a piece is; the same for all copies of an extent. None of an object that
+    /// came whole, of one whose upload asked for none, and of before they were kept.
+    pub checksums: Checksums,
 }
 
 impl CopyRow {
@@ -150,6 +153,12 @@ impl CopyRow {
 pub fn known_digest<'a>(copies: impl Iterator<Item = &'a CopyRow> + Clone) -> Option<Digest> {
     let verified = copies.clone().filter(|copy| copy.state == CopyState::Verified);
     verified.chain(copies).find_map(|copy| copy.digest)
+}
+
+/// The checksums of the part that an extent is, from its copies: those of whichever has any.
+pub fn known_checksums<'a>(mut copies: impl Iterator<Item = &'a CopyRow>) -> Checksums {
+    let known = copies.find(|copy| !copy.checksums.values.is_empty());
+    known.map(|copy| copy.checksums.clone()).unwrap_or_default()
 }
 
 /// Asks where an object's bytes are.

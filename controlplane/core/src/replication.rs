@@ -262,7 +262,7 @@ fn rank(copy: &CopyRow, state: BackendState, standing: &Standing) -> (bool, bool
 #[cfg(test)]
 mod tests {
     use super::*;
-    use s3o_types::{BlobName, Encoding};
+    use s3o_types::{BlobName, Checksums, Encoding};
 
     fn copy(backend: i32, state: CopyState) -> CopyRow {
         CopyRow {
@@ -279,6 +279,7 @@ mod tests {
             piece: None,
             md5: None,
             digest: None,
+            checksums: Checksums::default(),
         }
     }
 

@@ -54,6 +54,8 @@ pub(crate) struct LocatedExtent {
     pub digest: Option<Digest>,
     /// Their MD5, where somebody else vouches for it and nothing was kept.
     pub md5: Option<[u8; 16]>,
+    /// What the client was told of the part that it is, where that is known.
+    pub checksums: Checksums,
 }
 
 /// What all bytes of an extent are compared with.
@@ -114,10 +116,17 @@ pub(super) fn located_of(located: v1::Located) -> Option<Located> {
 }
 
 fn extent_of(extent: v1::LocatedExtent) -> LocatedExtent {
-    let v1::LocatedExtent { extent: _, offset, size, copies, digest } = extent;
+    let v1::LocatedExtent { extent: _, offset, size, copies, digest, checksums } = extent;
     // One of a later release cannot be compared with.
     let digest = Digest::from_bytes(&digest).ok().flatten();
-    LocatedExtent { offset, size, copies: copies.into_iter().map(copy_of).collect(), digest, md5: None }
+    LocatedExtent {
+        offset,
+        size,
+        copies: copies.into_iter().map(copy_of).collect(),
+        digest,
+        md5: None,
+        checksums: Checksums { values: sorted(checksums) },
+    }
 }
 
 fn copy_of(copy: v1::LocatedCopy) -> LocatedCopy {

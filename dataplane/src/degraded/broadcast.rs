@@ -155,7 +155,7 @@ fn extent((bucket, key): (&Bucket, &str), size: u64, etag: &Etag, copies: &[Seen
         foreign_key: false,
     };
     let copies = copies.iter().map(copy).collect();
-    LocatedExtent { offset: 0, size, copies, digest: None, md5: etag.md5() }
+    LocatedExtent { offset: 0, size, copies, digest: None, md5: etag.md5(), checksums: Checksums::default() }
 }
 
 fn located(

@@ -234,6 +234,7 @@ fn richer(known: &Arc<Located>, newer: &Arc<Located>) -> Arc<Located> {
 
 fn weight(key: &str, state: &State) -> usize {
     let State::Known(located) = state else { return ENTRY_BYTES / 3 + key.len() };
+    let pairs = |(name, value): (&String, &String)| ITEM_BYTES + name.len() + value.len();
     let copies: usize = located
         .extents
         .iter()
@@ -241,10 +242,10 @@ fn weight(key: &str, state: &State) -> usize {
             let of_copy = |copy: &crate::control::LocatedCopy| {
                 2 * ITEM_BYTES + copy.storage_key.len() + copy.backend_etag.len()
             };
-            ITEM_BYTES + extent.copies.iter().map(of_copy).sum::<usize>()
+            let checksums: usize = extent.checksums.values.iter().map(pairs).sum();
+            ITEM_BYTES + checksums + extent.copies.iter().map(of_copy).sum::<usize>()
         })
         .sum();
-    let pairs = |(name, value): (&String, &String)| ITEM_BYTES + name.len() + value.len();
     let attributes = &located.attributes;
     let texts = attributes.metadata.iter().chain(&attributes.tags).chain(&located.checksums.values);
     ENTRY_BYTES + key.len() + copies + texts.map(pairs).sum::<usize>()

@@ -24,7 +24,14 @@ fn located(seq: i64) -> Located {
         modified: Timestamp(seq),
         attributes: ObjectAttributes::default(),
         checksums: Checksums::default(),
-        extents: vec![LocatedExtent { offset: 0, size: 10, copies: vec![copy], digest: None, md5: None }],
+        extents: vec![LocatedExtent {
+            offset: 0,
+            size: 10,
+            copies: vec![copy],
+            digest: None,
+            md5: None,
+            checksums: Checksums::default(),
+        }],
         parts: None,
         version_id: None,
     }

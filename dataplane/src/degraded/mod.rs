@@ -196,7 +196,14 @@ mod tests {
         let mut offset = 0;
         let mut extent = |size: &u64| {
             offset += size;
-            LocatedExtent { offset: offset - size, size: *size, copies: Vec::new(), digest: None, md5: None }
+            LocatedExtent {
+                offset: offset - size,
+                size: *size,
+                copies: Vec::new(),
+                digest: None,
+                md5: None,
+                checksums: Checksums::default(),
+            }
         };
         let extents: Vec<_> = sizes.iter().map(&mut extent).collect();
         Arc::new(Located {

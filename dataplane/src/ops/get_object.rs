@@ -23,7 +23,7 @@ use crate::pipeline::read::{self, ReadError, Source};
 use crate::plane::Plane;
 
 /// How often a version that was replaced under our hands is looked for again.
-const MAX_LOCATES: usize = 4;
+pub(super) const MAX_LOCATES: usize = 4;
 
 /// Answers when a backend has begun to answer.
 pub(super) async fn answer(
@@ -81,7 +81,7 @@ pub(super) async fn answer(
                 let wants_checksums = req.input.checksum_mode.is_some();
                 let mut headers = headers::of_object(&located, slice, wants_checksums, &overrides);
                 if part.is_some() {
-                    headers::add_parts_count(&mut headers, &located);
+                    headers::add_part(&mut headers, &located, wants_checksums);
                 }
                 expiration::add_of_read(&mut headers, &bucket, (&req.input.key, version), &located);
                 return Ok(respond(stream, slice, located.size, headers));

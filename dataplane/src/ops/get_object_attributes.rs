@@ -1,4 +1,6 @@
-//! GetObjectAttributes: the database alone answers. Of the parts of a multipart upload only their number is kept.
+//! GetObjectAttributes: the database alone answers.
+
+mod parts;
 
 use std::sync::Arc;
 
@@ -10,12 +12,14 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result};
 
+use self::parts::Page;
 use super::checksums::set_checksums;
+use super::get_object::MAX_LOCATES;
 use super::headers::timestamp;
 use super::locate::locate;
 use super::{Answer, bucket_of, check_key, refuse_unsupported, version};
-use crate::control::Want;
-use crate::pipeline::faults::invalid_argument;
+use crate::control::{Located, Want};
+use crate::pipeline::faults::{self, invalid_argument};
 use crate::plane::Plane;
 
 /// What a request may name (GetObjectAttributes reference, `x-amz-object-attributes`).
@@ -34,28 +38,46 @@ pub(super) async fn answer(
     plane: &Arc<Plane>,
     req: S3Request<GetObjectAttributesInput>,
 ) -> Answer<GetObjectAttributesOutput> {
-    let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
+    let bucket = bucket_of(&req)?;
     let input = &req.input;
     check_key(&input.key)?;
     let version = version::named(input.version_id.as_deref())?;
     refuse_unsupported(&[(input.sse_customer_key.is_some(), "Encryption with customer keys")])?;
     let wanted = wanted(input.object_attributes.iter().map(ObjectAttributes::as_str))?;
-    let named = (&bucket, input.key.as_str(), version);
-    let located = Arc::unwrap_or_clone(locate(plane, &req, &caller, named, Want::Range(0, 0)).await?);
-    let class = located.attributes.headers.storage_class.unwrap_or_else(|| "STANDARD".to_owned());
-    Ok(S3Response::new(GetObjectAttributesOutput {
+    let page = if wanted.parts { Some(Page::of(input)?) } else { None };
+    let want = page.as_ref().map_or(Want::Range(0, 0), Page::want);
+    for _ in 0..MAX_LOCATES {
+        // A caller of its own each time: a repeat by the same op may get the same answer.
+        let caller = plane.caller(&req);
+        let located = locate(plane, &req, &caller, (&bucket, input.key.as_str(), version), want).await?;
+        let Some((page, total)) = page.as_ref().zip(located.parts) else {
+            return Ok(respond(&located, &wanted, None));
+        };
+        let named = (bucket.id, input.key.as_str());
+        let listed = parts::list(&caller, named, (located.as_ref(), total), page).await?;
+        if listed.is_some() {
+            return Ok(respond(&located, &wanted, listed));
+        }
+    }
+    Err(faults::unavailable("The object changes faster than it can be looked at. Please try again."))
+}
+
+fn respond(
+    located: &Located,
+    wanted: &Wanted,
+    parts: Option<GetObjectAttributesParts>,
+) -> S3Response<GetObjectAttributesOutput> {
+    let class = located.attributes.headers.storage_class.as_deref().unwrap_or("STANDARD");
+    S3Response::new(GetObjectAttributesOutput {
         checksum: if wanted.checksum { checksum(&located.checksums) } else { None },
-        e_tag: wanted.etag.then_some(ETag::Strong(located.etag)),
+        e_tag: wanted.etag.then(|| ETag::Strong(located.etag.clone())),
         last_modified: timestamp(located.modified),
-        object_parts: located.parts.filter(|_| wanted.parts).map(|parts| GetObjectAttributesParts {
-            total_parts_count: i32::try_from(parts).ok(),
-            ..Default::default()
-        }),
+        object_parts: parts,
         object_size: if wanted.size { i64::try_from(located.size).ok() } else { None },
-        version_id: located.version_id,
-        storage_class: wanted.storage_class.then(|| StorageClass::from(class)),
+        version_id: located.version_id.clone(),
+        storage_class: wanted.storage_class.then(|| StorageClass::from(class.to_owned())),
         ..Default::default()
-    }))
+    })
 }
 
 /// The names, each header's separated by commas: `s3s` splits the headers only.

@@ -53,9 +53,10 @@ pub(super) async fn answer(
         None => resolve(range, located.size)?,
     };
     audit::looked_at(&caller, &bucket.name, &key, located.size);
-    let mut headers = headers::of_object(&located, slice, req.input.checksum_mode.is_some(), &overrides);
+    let wants_checksums = req.input.checksum_mode.is_some();
+    let mut headers = headers::of_object(&located, slice, wants_checksums, &overrides);
     if part.is_some() {
-        headers::add_parts_count(&mut headers, &located);
+        headers::add_part(&mut headers, &located, wants_checksums);
     }
     expiration::add_of_read(&mut headers, &bucket, (&key, version), &located);
     let content_range = slice.and_then(|slice| slice.content_range(located.size));

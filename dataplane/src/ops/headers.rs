@@ -80,10 +80,16 @@ pub(super) fn of_object(
     headers
 }
 
-/// How many parts the object came in: said where one of them is asked for.
-pub(super) fn add_parts_count(headers: &mut HeaderMap, located: &Located) {
-    if let Some(parts) = located.parts {
-        headers.insert("x-amz-mp-parts-count", HeaderValue::from(parts));
+/// What is said where one of an object's parts is asked for: how many they are, and what is known of that one. Its checksum is
+/// its own, but the kind is the object's (S3 User Guide, "Checking object integrity": GetObject and HeadObject with a number).
+pub(super) fn add_part(headers: &mut HeaderMap, located: &Located, checksums: bool) {
+    let Some(parts) = located.parts else { return };
+    headers.insert("x-amz-mp-parts-count", HeaderValue::from(parts));
+    let part = located.extents.first().filter(|_| checksums).map(|part| &part.checksums);
+    let kind = located.checksums.values.values().next().map(|value| ChecksumKind::of_value(value));
+    if let (Some(part), Some(kind)) = (part.filter(|part| !part.values.is_empty()), kind) {
+        add_checksums(headers, part);
+        headers.insert("x-amz-checksum-type", HeaderValue::from_static(kind.as_str()));
     }
 }
 

@@ -211,6 +211,7 @@ fn remember(
     };
     let digest = copies.first().and_then(|copy| copy.digest);
     let copies = copies.into_iter().map(copy).collect();
+    let whole = LocatedExtent { offset: 0, size, copies, digest, md5: None, checksums: Checksums::default() };
     let Committed { modified, seq, version_id } = committed;
     let located = Located {
         version: intent.version,
@@ -220,7 +221,7 @@ fn remember(
         modified,
         attributes,
         checksums: checksums.clone(),
-        extents: vec![LocatedExtent { offset: 0, size, copies, digest, md5: None }],
+        extents: vec![whole],
         parts: None,
         version_id,
     };

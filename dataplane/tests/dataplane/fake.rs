@@ -157,6 +157,9 @@ impl Model {
             return refused(ErrorCode::NoSuchKey);
         };
         let mut located = located.clone();
+        if let (Some(number), Some(_)) = (locate.part, located.parts) {
+            located.extents = located.extents.drain(..).skip(number as usize - 1).take(1).collect();
+        }
         if let Some(window) = self.window {
             let start = locate.range_start.unwrap_or_default();
             located.extents.retain(|extent| extent.offset + extent.size > start);
@@ -222,7 +225,8 @@ impl Model {
         };
         let copies = commit.copies.iter().map(copy_of).collect();
         let digest = commit.copies.first().map(|copy| copy.digest.clone()).unwrap_or_default();
-        let extents = vec![v1::LocatedExtent { extent: 0, offset: 0, size: intent.size, copies, digest }];
+        let whole = v1::LocatedExtent { size: intent.size, copies, digest, ..Default::default() };
+        let extents = vec![whole];
         self.objects.insert(
             intent.key,
             v1::Located {

@@ -3,8 +3,15 @@
 use std::time::Duration;
 
 use crate::world::{World, bytes};
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType, GetObjectAttributesParts, ObjectAttributes};
+use s3o_blob::{Algorithm, AlgorithmSet, BodyHasher};
 use s3o_proto::v1;
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
+
+fn crc32c(bytes: &[u8]) -> String {
+    let digests = BodyHasher::digest(bytes, AlgorithmSet::NONE.with(Algorithm::Crc32c));
+    digests.checksum(Algorithm::Crc32c).unwrap().to_owned()
+}
 
 /// Two backends; every object is written to so many of them.
 async fn started(copies: u32) -> World {
@@ -32,12 +39,14 @@ impl World {
                 self.backends[copy.backend as usize - 1].plant(&copy.storage_key, piece.to_vec());
             }
             let (offset, size) = ((n * size) as u64, piece.len() as u64);
-            v1::LocatedExtent { offset, size, copies, ..Default::default() }
+            let checksums = [("crc32c".to_owned(), crc32c(piece))].into();
+            v1::LocatedExtent { offset, size, copies, checksums, ..Default::default() }
         };
         let extents: Vec<_> = body.chunks(size).enumerate().map(extent).collect();
         self.fake.with(|model| {
             let located = model.objects.get_mut(key).unwrap();
             located.parts = Some(extents.len() as u32);
+            located.checksums = [("crc32c".to_owned(), format!("AAAAAA==-{}", extents.len()))].into();
             located.extents = extents;
         });
     }
@@ -222,4 +231,93 @@ async fn a_backend_whose_month_is_used_up_is_read_last() {
     // The month's turn.
     world.spend(&[]).await;
     assert_eq!(world.get("k", None).await, Ok(b"hello".to_vec()));
+}
+
+impl World {
+    async fn parts(&self, key: &str, behind: u16, max: i32) -> Result<GetObjectAttributesParts, String> {
+        let asked = self.client.get_object_attributes().bucket("photos").key(key);
+        let asked = asked.object_attributes(ObjectAttributes::ObjectParts).max_parts(max);
+        let answer = asked.part_number_marker(behind.to_string()).send().await;
+        answer.map(|answer| answer.object_parts.unwrap()).map_err(|error| format!("{error:?}"))
+    }
+}
+
+/// Number, size and checksum of each, and the number behind which there are more.
+type Listed = (Vec<(i32, i64, String)>, Option<String>);
+
+fn listed(parts: &GetObjectAttributesParts) -> Listed {
+    let each = parts.parts().iter().map(|part| {
+        let checksum = part.checksum_crc32_c().unwrap_or_default().to_owned();
+        (part.part_number().unwrap(), part.size().unwrap(), checksum)
+    });
+    let next = parts.next_part_number_marker().map(str::to_owned);
+    (each.collect(), next.filter(|_| parts.is_truncated() == Some(true)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_are_listed_with_their_checksums() {
+    let world = started(1).await;
+    let body = bytes(4500);
+    world.put("k", &body).await;
+    world.split("k", &body, 1000);
+    // One more extent at a time, behind the one that is known.
+    world.fake.with(|model| model.window = Some(2));
+    let all: Vec<_> = (1..)
+        .zip(body.chunks(1000))
+        .map(|(number, piece)| (number, piece.len() as i64, crc32c(piece)))
+        .collect();
+    let (first, rest) = all.split_at(3);
+    let page = world.parts("k", 0, 3).await.unwrap();
+    assert_eq!(listed(&page), (first.to_vec(), Some("3".to_owned())));
+    assert_eq!((page.total_parts_count(), page.max_parts()), (Some(5), Some(3)));
+    assert_eq!(listed(&world.parts("k", 3, 3).await.unwrap()), (rest.to_vec(), None));
+    for behind in [5, 6, 10_000, u16::MAX] {
+        assert_eq!(listed(&world.parts("k", behind, 3).await.unwrap()), (vec![], None), "behind {behind}");
+    }
+    // One that is not known is not made up, and the others are no list without it.
+    world.fake.with(|model| model.objects.get_mut("k").unwrap().extents[4].checksums.clear());
+    let page = world.parts("k", 0, 1000).await.unwrap();
+    assert_eq!((listed(&page), page.total_parts_count(), page.max_parts()), ((vec![], None), Some(5), None));
+    // Nor are those of an object without any.
+    world.fake.with(|model| model.objects.get_mut("k").unwrap().checksums.clear());
+    let page = world.parts("k", 0, 1).await.unwrap();
+    assert_eq!((listed(&page), page.total_parts_count()), ((vec![], None), Some(5)));
+}
+
+/// What there is of the version that was located is not mixed with another one's.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_are_listed_of_one_version() {
+    let world = started(1).await;
+    let body = bytes(4500);
+    world.put("k", &body).await;
+    world.split("k", &body, 1000);
+    world.put("other", b"x").await;
+    world.fake.with(|model| {
+        let other = model.objects["other"].clone();
+        model.moved.insert("k".to_owned(), other);
+    });
+    let refused = world.parts("k", 0, 3).await.unwrap_err();
+    assert!(refused.contains("The object changes faster than it can be looked at"), "{refused}");
+    assert_eq!(world.parts("k", 0, 1).await.unwrap().parts().len(), 1, "nothing more is needed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_is_read_with_its_checksum() {
+    let world = started(1).await;
+    let body = bytes(2500);
+    world.put("k", &body).await;
+    world.split("k", &body, 1000);
+    let head = || world.client.head_object().bucket("photos").key("k").part_number(2);
+    let told = head().checksum_mode(ChecksumMode::Enabled).send().await.unwrap();
+    let checksum = crc32c(&body[1000..2000]);
+    assert_eq!((told.checksum_crc32_c(), told.parts_count()), (Some(checksum.as_str()), Some(3)));
+    assert_eq!(told.checksum_type(), Some(&ChecksumType::Composite), "the kind is the object's");
+    assert_eq!(head().send().await.unwrap().checksum_crc32_c(), None, "nobody asked for it");
+    let get = world.client.get_object().bucket("photos").key("k").part_number(3);
+    let got = get.checksum_mode(ChecksumMode::Enabled).send().await.unwrap();
+    assert_eq!(got.checksum_crc32_c(), Some(crc32c(&body[2000..]).as_str()));
+    assert_eq!(got.body.collect().await.unwrap().to_vec(), body[2000..], "the client has compared it");
+    world.fake.with(|model| model.objects.get_mut("k").unwrap().extents[1].checksums.clear());
+    let unknown = head().checksum_mode(ChecksumMode::Enabled).send().await.unwrap();
+    assert_eq!((unknown.checksum_crc32_c(), unknown.parts_count()), (None, Some(3)));
 }

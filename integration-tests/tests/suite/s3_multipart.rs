@@ -311,7 +311,48 @@ async fn upload_with(
     assert_eq!(done.checksum_type(), Some(&kind));
     let (value, stored_kind) = stored(client, &key, algorithm).await?;
     assert_eq!(stored_kind, Some(kind));
+    parts_keep_theirs(client, &key, algorithm, listed.parts()).await?;
     Ok(value)
+}
+
+/// The checksum of a part or an object.
+macro_rules! checksum_of {
+    ($of:expr, $algorithm:expr) => {
+        match $algorithm {
+            ChecksumAlgorithm::Crc32 => $of.checksum_crc32(),
+            ChecksumAlgorithm::Crc32C => $of.checksum_crc32_c(),
+            ChecksumAlgorithm::Crc64Nvme => $of.checksum_crc64_nvme(),
+            ChecksumAlgorithm::Sha256 => $of.checksum_sha256(),
+            other => anyhow::bail!("{other} is not looked for"),
+        }
+    };
+}
+
+/// What is told of the parts of an upload is told of those of the object, too, page by page and part by part.
+async fn parts_keep_theirs(
+    client: &Client,
+    key: &str,
+    algorithm: &ChecksumAlgorithm,
+    uploaded: &[Part],
+) -> Result<()> {
+    let mut behind = "0".to_owned();
+    for (part, is_last) in uploaded.iter().zip((1..).map(|n| n == uploaded.len())) {
+        let value = checksum_of!(part, algorithm);
+        assert!(value.is_some(), "{key}: {part:?}");
+        let page = client.get_object_attributes().bucket(BUCKET).key(key).max_parts(1);
+        let page = page.part_number_marker(behind).object_attributes(ObjectAttributes::ObjectParts);
+        let page = page.send().await?;
+        let page = page.object_parts().expect("it came in parts");
+        assert_eq!((page.parts().len(), page.is_truncated()), (1, Some(!is_last)), "{key}");
+        let kept = &page.parts()[0];
+        assert_eq!((kept.part_number(), kept.size()), (part.part_number(), part.size()), "{key}");
+        assert_eq!(checksum_of!(kept, algorithm), value, "{key}");
+        behind = page.next_part_number_marker().expect("a marker").to_owned();
+        let head = client.head_object().bucket(BUCKET).key(key).set_part_number(part.part_number());
+        let head = head.checksum_mode(ChecksumMode::Enabled).send().await?;
+        assert_eq!(checksum_of!(head, algorithm), value, "{key}");
+    }
+    Ok(())
 }
 
 /// The checksum of an object and its kind, by HEAD.
@@ -322,13 +363,7 @@ async fn stored(
 ) -> Result<(String, Option<ChecksumType>)> {
     let head = client.head_object().bucket(BUCKET).key(key).checksum_mode(ChecksumMode::Enabled);
     let head = head.send().await?;
-    let value = match algorithm {
-        ChecksumAlgorithm::Crc32 => head.checksum_crc32(),
-        ChecksumAlgorithm::Crc32C => head.checksum_crc32_c(),
-        ChecksumAlgorithm::Crc64Nvme => head.checksum_crc64_nvme(),
-        ChecksumAlgorithm::Sha256 => head.checksum_sha256(),
-        other => anyhow::bail!("{other} is not looked for"),
-    };
+    let value = checksum_of!(head, algorithm);
     Ok((value.unwrap_or_default().to_owned(), head.checksum_type().cloned()))
 }
 

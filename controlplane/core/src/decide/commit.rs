@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use s3o_types::{BackendId, BlobName, ErrorCode, Extent};
+use s3o_types::{BackendId, BlobName, Checksums, ErrorCode, Extent};
 
 use super::settle::{Ended, Ends, end_intent, ends, lose, queue_forgotten};
 use super::versions::{self, Room, make_room};
@@ -232,5 +232,6 @@ pub(super) fn copy_row_of(intent: &Intent, copy: &StoredCopy) -> CopyRow {
         piece: None,
         md5: None,
         digest: *digest,
+        checksums: Checksums::default(),
     }
 }

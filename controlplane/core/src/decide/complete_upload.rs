@@ -2,7 +2,7 @@
 //! moves. One Complete wins; another one that asks for the same object gets the same answer, for as long as the
 //! upload is remembered. A refusal closes nothing: the client may pick again, or abort.
 
-use s3o_types::{ErrorCode, Etag, Extent, Right};
+use s3o_types::{Checksums, ErrorCode, Etag, Extent, Right};
 
 use super::commit::make_current;
 use super::lock::no_lock;
@@ -131,7 +131,7 @@ fn copies(batch: &mut Batch, object: &ObjectRow, picked: Vec<PartRow>) -> Vec<Co
     let mut copies = Vec::with_capacity(picked.len());
     for part in picked {
         let (blob, size, md5) = (part.blob(object.version), part.size, part.etag.md5());
-        let digest = part.digest;
+        let (digest, checksums) = (part.digest, told_of(&object.checksums, part.checksums));
         for copy in part.copies {
             batch.add_usage(copy.backend, Usage { reserved: -signed(size), ..Usage::default() });
             copies.push(CopyRow {
@@ -148,9 +148,18 @@ fn copies(batch: &mut Batch, object: &ObjectRow, picked: Vec<PartRow>) -> Vec<Co
                 piece: Some(Piece { offset, size }),
                 md5,
                 digest,
+                checksums: checksums.clone(),
             });
         }
         offset += size;
     }
     copies
+}
+
+/// What is told of a part later: what the object has, too. An upload that asked for no checksum has none, whatever its client
+/// sent with a part.
+fn told_of(object: &Checksums, part: Checksums) -> Checksums {
+    let Checksums { mut values } = part;
+    values.retain(|algorithm, _| object.values.contains_key(algorithm));
+    Checksums { values }
 }

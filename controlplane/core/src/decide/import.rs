@@ -89,5 +89,6 @@ fn copy(import: &Import, blob: BlobName) -> CopyRow {
         piece: None,
         md5: None,
         digest: None,
+        checksums: Checksums::default(),
     }
 }

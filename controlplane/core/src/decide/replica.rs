@@ -14,7 +14,7 @@ use crate::cleanup::Reason;
 use crate::facts::BackendFacts;
 use crate::facts::ExtentFacts;
 use crate::intent::{Intent, Target, WriteKind};
-use crate::object::{CopyRow, known_digest};
+use crate::object::{CopyRow, known_checksums, known_digest};
 use crate::outcome_log::{Logged, unwanted};
 use crate::placement::{self, Wanted};
 use crate::replication::{CopyTask, ReplicationEntry};
@@ -133,6 +133,7 @@ fn like(facts: &ExtentFacts, row: CopyRow) -> CopyRow {
         piece: other.and_then(|copy| copy.piece),
         md5: other.and_then(|copy| copy.md5),
         digest: known_digest(facts.copies.iter().map(|(copy, _)| copy)).or(row.digest),
+        checksums: known_checksums(facts.copies.iter().map(|(copy, _)| copy)),
         ..row
     }
 }

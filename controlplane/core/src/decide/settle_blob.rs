@@ -117,6 +117,7 @@ fn row(settle: &SettleBlob, like: &CopyRow) -> CopyRow {
         piece: like.piece,
         md5: like.md5,
         digest: like.digest,
+        checksums: like.checksums.clone(),
     }
 }
 

@@ -1,7 +1,9 @@
 //! What Locate found, as it goes to the wire.
 
 use s3o_core::call::Refusal;
-use s3o_core::object::{CopyRow, CopyState, Located, LocatedExtent, Lookup, ObjectRow, known_digest};
+use s3o_core::object::{
+    CopyRow, CopyState, Located, LocatedExtent, Lookup, ObjectRow, known_checksums, known_digest,
+};
 use s3o_core::versions::{MarkerSeen, no_such_version};
 use s3o_proto::v1;
 use s3o_proto::v1::outcome::Result as Wire;
@@ -57,9 +59,11 @@ fn located(found: Located) -> v1::Located {
 
 fn extent(found: LocatedExtent) -> v1::LocatedExtent {
     let LocatedExtent { extent, offset, size, copies } = found;
-    let digest = known_digest(copies.iter().map(|(copy, _)| copy));
+    let rows = || copies.iter().map(|(copy, _)| copy);
+    let (digest, Checksums { values }) = (known_digest(rows()), known_checksums(rows()));
     v1::LocatedExtent {
         digest: digest.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default().into(),
+        checksums: values.into_iter().collect(),
         extent: u32::from(extent.get()),
         offset,
         size,
@@ -84,6 +88,7 @@ fn copy((row, storage_key): (CopyRow, String)) -> Option<v1::LocatedCopy> {
         piece: _,
         md5: _,
         digest: _,
+        checksums: _,
     } = row;
     let state = match state {
         CopyState::Verified => v1::CopyState::Verified,

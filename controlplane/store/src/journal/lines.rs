@@ -2,7 +2,7 @@
 //!
 //! | `k` | what it says |
 //! |---|---|
-//! | `version` | a version was written: `b` bucket, `key`, `seq`, `v` its id, `size`, `etag`, `m` modified, `a` attributes, `t` tags, `c` checksums, `l` lock (`s3o_types::ObjectLock`), `null`, `parts`; `x` its extents (number, offset, size, stored size, MD5, digest), `f` its foreign copies (extent, backend, key, ETag) |
+//! | `version` | a version was written: `b` bucket, `key`, `seq`, `v` its id, `size`, `etag`, `m` modified, `a` attributes, `t` tags, `c` checksums, `l` lock (`s3o_types::ObjectLock`), `null`, `parts`; `x` its extents (number, offset, size, stored size, MD5, digest, and of a part with checksums those), `f` its foreign copies (extent, backend, key, ETag) |
 //! | `marker` | a delete marker was made: `b`, `key`, `seq`, `v`, `m`, `null` |
 //! | `tags` | a version got other tags: `v`, `seq` of the change, `t` |
 //! | `lock` | a version is kept by something else: `b`, `key`, `v`, `seq` of the change, `l` |
@@ -23,9 +23,12 @@ use crate::rows::lock_json;
 macro_rules! copies_of {
     () => {
         "'x', (SELECT jsonb_agg(jsonb_build_array(x.extent, x.extent_offset, x.extent_size, x.stored_size,
-                                                  x.md5, encode(x.digest, 'hex')) ORDER BY x.extent)
+                                                  x.md5, encode(x.digest, 'hex'))
+                                || CASE WHEN x.checksums IS NULL THEN '[]'::jsonb ELSE jsonb_build_array(x.checksums) END
+                                ORDER BY x.extent)
                FROM (SELECT DISTINCT ON (c.extent) c.* FROM copies c WHERE c.version = p.version
-                     ORDER BY c.extent, c.state = 'verified' DESC, c.digest IS NOT NULL DESC) AS x),
+                     ORDER BY c.extent, c.state = 'verified' DESC, c.digest IS NOT NULL DESC,
+                              c.checksums IS NOT NULL DESC) AS x),
          'f', (SELECT jsonb_agg(jsonb_build_array(c.extent, c.backend, c.foreign_key, c.backend_etag))
                FROM copies c WHERE c.version = p.version AND c.foreign_key IS NOT NULL)"
     };

@@ -37,6 +37,12 @@ pub(super) fn added(rows: &[CopyRow]) -> Result<Vec<Param>, Failure> {
     ])
 }
 
+/// The last of their columns.
+pub(super) fn checksums(rows: &[CopyRow]) -> Result<Param, Failure> {
+    let checksums = rows.iter().map(|row| json("copies", &row.key, &row.checksums));
+    Ok(Box::new(checksums.collect::<Result<Vec<Option<String>>, _>>()?))
+}
+
 pub(super) fn taken(rows: &[(VersionId, Extent, BackendId)]) -> Vec<Param> {
     vec![
         column(rows, |(version, ..)| version.to_uuid()),

@@ -122,6 +122,7 @@ fn statements(effects: &Effects, slot: i16, times: &CleanupTimes) -> Result<Stat
         settled.extend(copies::added(add_copies)?);
         settled.extend(logged(changes)?);
         settled.push(locks(put_objects)?);
+        settled.push(copies::checksums(add_copies)?);
         settled.extend(usages(usage, slot));
         Ok(settled)
     };

@@ -55,7 +55,7 @@ macro_rules! copies {
            c.backend_etag AS c_backend_etag, c.backend_version AS c_backend_version,
            c.encoding AS c_encoding, c.foreign_key AS c_foreign_key,
            c.extent_offset AS c_extent_offset, c.extent_size AS c_extent_size, c.md5 AS c_md5,
-           c.digest AS c_digest"
+           c.digest AS c_digest, c.checksums AS c_checksums"
     };
 }
 

@@ -155,17 +155,18 @@ pub(super) const SETTLE: &str = concat!(
             retain_mode = excluded.retain_mode, legal_hold = excluded.legal_hold
     ), stored AS (
         INSERT INTO copies (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag,
-                            backend_version, encoding, foreign_key, extent_offset, extent_size, md5, digest)
+                            backend_version, encoding, foreign_key, extent_offset, extent_size, md5, digest,
+                            checksums)
         SELECT version, extent, backend, gen, bucket, key, state, stored_size, backend_etag, backend_version,
-               encoding::jsonb, foreign_key, extent_offset, extent_size, md5, digest
+               encoding::jsonb, foreign_key, extent_offset, extent_size, md5, digest, checksums::jsonb
         FROM unnest($15::uuid[], $16::smallint[], $17::int[], $18::smallint[], $19::int[], $20::text[], $21::text[],
                     $22::bigint[], $23::text[], $24::text[], $25::text[], $26::text[], $27::bigint[], $28::bigint[],
-                    $29::uuid[], $30::bytea[])
+                    $29::uuid[], $30::bytea[], $41::text[])
              AS t (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag, backend_version,
-                   encoding, foreign_key, extent_offset, extent_size, md5, digest)
+                   encoding, foreign_key, extent_offset, extent_size, md5, digest, checksums)
     ), counted AS (
         ",
-    add_usage!("$41", "$42", "$43", "$44", "$45", "$46"),
+    add_usage!("$42", "$43", "$44", "$45", "$46", "$47"),
     "
     )
     INSERT INTO changes (n, op, item, outcome, bucket, key, version, object, is_null)

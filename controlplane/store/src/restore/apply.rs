@@ -89,6 +89,7 @@ const REMOVE: &str = "
            c.key AS c_key, c.state AS c_state, c.stored_size AS c_stored_size, c.backend_etag AS c_backend_etag,
            c.backend_version AS c_backend_version, c.encoding AS c_encoding, c.foreign_key AS c_foreign_key,
            c.extent_offset AS c_extent_offset, c.extent_size AS c_extent_size, c.md5 AS c_md5, c.digest AS c_digest,
+           c.checksums AS c_checksums,
            (SELECT name FROM buckets WHERE id = c.bucket) AS name, (SELECT count(*) FROM gone) AS n
     FROM (SELECT count(*) FROM gone) AS one LEFT JOIN copies c ON true";
 
@@ -205,7 +206,8 @@ const COPIES: &str = "
     WITH wanted AS MATERIALIZED (
         SELECT a.version, a.bucket, a.key, a.line->>'etag' AS etag, (x->>0)::smallint AS extent,
                (x->>1)::bigint AS x_offset, (x->>2)::bigint AS x_size, (x->>3)::bigint AS stored,
-               (x->>4)::uuid AS md5, decode(x->>5, 'hex') AS digest, NULLIF(a.line->'f', 'null') AS foreign_copies
+               (x->>4)::uuid AS md5, decode(x->>5, 'hex') AS digest, NULLIF(x->6, 'null') AS checksums,
+               NULLIF(a.line->'f', 'null') AS foreign_copies
         FROM alive a CROSS JOIN LATERAL jsonb_array_elements(
             COALESCE(NULLIF(a.line->'x', 'null'), jsonb_build_array(jsonb_build_array(0, NULL, NULL, a.line->'size')))) AS x
         WHERE a.line IS NOT NULL AND NOT a.marker
@@ -220,12 +222,12 @@ const COPIES: &str = "
         WHERE (f->>0)::smallint = w.extent AND (f->>3) IS NOT DISTINCT FROM b.etag
     )
     INSERT INTO copies (version, extent, backend, gen, bucket, key, state, stored_size, backend_etag, foreign_key,
-                        extent_offset, extent_size, md5, digest)
+                        extent_offset, extent_size, md5, digest, checksums)
     SELECT DISTINCT ON (version, extent, backend) version, extent, backend, gen, bucket, key,
            CASE WHEN backend = ANY ($1::int[]) AND foreign_key IS NULL
                      AND b_etag = COALESCE(replace(md5::text, '-', ''), CASE WHEN x_offset IS NULL THEN etag END)
                 THEN 'verified' ELSE 'uncertain' END,
-           size, b_etag, foreign_key, x_offset, x_size, md5, digest
+           size, b_etag, foreign_key, x_offset, x_size, md5, digest, checksums
     FROM found ORDER BY version, extent, backend, gen DESC
     ON CONFLICT DO NOTHING";
 

@@ -79,6 +79,7 @@ impl TryFrom<CopyRecord<'_>> for CopyRow {
             },
             md5: cells.get::<Option<Uuid>>("c_md5")?.map(Uuid::into_bytes),
             digest: cells.digest("c_digest")?,
+            checksums: cells.json("c_checksums")?,
         })
     }
 }

@@ -8,7 +8,7 @@ use s3o_core::call::{Call, Delete, Outcome, SetTags};
 use s3o_core::cleanup::Claim;
 use s3o_core::journal::{JournalStep, LogPlace, RowPlace, StoredFile};
 use s3o_core::ports::{Journal, Ledger, Queues, Recovery, Restore, Sessions, Versions};
-use s3o_core::restore::KnownBackend;
+use s3o_core::restore::{FoundKey, KnownBackend};
 use s3o_core::session::Hello;
 use s3o_core::versions::SetVersioning;
 use s3o_store::{Store, StoreOptions};
@@ -133,6 +133,16 @@ async fn call(world: &World, dice: &mut Dice, known: &mut Vec<(String, VersionRe
 
 /// An empty database is filled with records, and says what its rows are then.
 pub(crate) async fn rebuilt(header: &str, lines: Vec<String>) -> Vec<String> {
+    rebuilt_of(header, lines, Vec::new(), ROWS).await
+}
+
+/// The same with blobs that are found on its backend, and other rows: one text each.
+pub(crate) async fn rebuilt_of(
+    header: &str,
+    lines: Vec<String>,
+    found: Vec<FoundKey>,
+    sql: &str,
+) -> Vec<String> {
     let url = database().await;
     let store = Store::connect(StoreOptions::new(&url)).await.unwrap();
     let (endpoint, bucket) = ("http://127.0.0.1:9000".to_owned(), "real".to_owned());
@@ -141,15 +151,16 @@ pub(crate) async fn rebuilt(header: &str, lines: Vec<String>) -> Vec<String> {
     assert!(store.restore_identity(header, backends).await.unwrap().is_err(), "it is not empty any more");
     store.restore_begin().await.unwrap();
     store.restore_records(lines).await.unwrap();
+    store.restore_found(BackendId(1), found).await.unwrap();
     store.restore_staged(header, &[(0, i64::MAX)]).await.unwrap().unwrap();
     let mut after = (0, String::new());
     while let Some((last, _)) = store.restore_keys(&after, 0, LogPlace::default(), &[]).await.unwrap() {
         after = last;
     }
     store.restore_end(VersionId::from_uuid(Uuid::nil()), Vec::new()).await.unwrap();
-    let rows = rows(&raw(&url).await).await;
+    let rows = raw(&url).await.query(sql, &[]).await.unwrap();
     store.close().await;
-    rows
+    rows.iter().map(|row| row.get("row")).collect()
 }
 
 #[tokio::test]

@@ -1,13 +1,19 @@
 //! Multipart uploads on a real database: what a crash forgets, pages, extents by range, versions of many extents.
 
+use crate::journal::rebuilt_of;
+use crate::restore_buckets::shipped;
 use crate::support::{World, begun, op};
 use s3o_core::call::{AbortUpload, Begin, Call, CompleteUpload, CreateUpload, Outcome, PartOf, Refusal};
 use s3o_core::cleanup::Claim;
 use s3o_core::intent::WriteKind;
 use s3o_core::object::{Locate, Located, Want};
 use s3o_core::ports::{Ledger, Queues, Uploads};
+use s3o_core::restore::FoundKey;
 use s3o_core::upload::{PartsQuery, UploadChecksum, UploadState, UploadsQuery};
-use s3o_types::{Checksums, Conditions, ErrorCode, Etag, Extent, Gen, ObjectAttributes, Op, UploadId};
+use s3o_types::{
+    BlobName, Checksums, Conditions, ErrorCode, Etag, Extent, Gen, ObjectAttributes, Op, StorageKey,
+    UploadId, VersionId,
+};
 use uuid::Uuid;
 
 fn number(n: u16) -> Extent {
@@ -332,4 +338,57 @@ async fn quota_pressure_reaches_versions_of_many_extents() {
     let claim = Claim { owner: Uuid::new_v4(), lasts_us: 60_000_000, limit: 1000, due_for_us: 0 };
     assert_eq!(world.store.claim_cleanup(claim).await.unwrap().len(), 17);
     world.audit().await;
+}
+
+const CHECKSUMS: &str = "
+    SELECT concat_ws(' ', extent, extent_offset, checksums) AS row FROM copies ORDER BY extent";
+
+/// What the client was told of its parts stands with them, and comes back with a database that is made again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_keep_their_checksums() {
+    let world = World::new(&[None]).await;
+    let upload = Uploading::open(&world, "k").await;
+    for (part, size) in [(1, 10), (3, 30), (4, 0)] {
+        upload.put(part, size).await;
+    }
+    upload.complete(&[(1, 0), (3, 0), (4, 0)]).await;
+    world.put("whole", 5).await;
+    let all = upload.locate(Want::All).await.unwrap();
+    let version = all.object.version;
+    let last = upload.locate(Want::Of(version, 39, 41)).await.unwrap();
+    assert_eq!(extents(&last), [(3, 10, 30), (4, 40, 0)], "the last byte, and the part behind it");
+    let crc32 = Checksums { values: [("crc32".to_owned(), "AAAAAA==".to_owned())].into() };
+    assert_eq!(all.extents.len(), 3);
+    assert!(all.extents.iter().all(|extent| extent.copies[0].0.checksums == crc32), "{all:?}");
+    let known = |part| format!("{part} {{\"crc32\": \"AAAAAA==\"}}");
+    let before: Vec<String> =
+        world.sql.query(CHECKSUMS, &[]).await.unwrap().iter().map(|row| row.get("row")).collect();
+    assert_eq!(
+        before,
+        ["0".to_owned(), known("1 0"), known("3 10"), known("4 40")],
+        "what came whole has none"
+    );
+
+    let (lines, header) = shipped(&world).await;
+    let blobs: Vec<FoundKey> = world
+        .sql
+        .query("SELECT extent, gen, stored_size, version, key FROM copies", &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| {
+            let small = |column: &str| u16::try_from(row.get::<_, i16>(column)).unwrap();
+            let blob = BlobName {
+                version: VersionId::from_uuid(row.get("version")),
+                extent: number(small("extent")),
+                r#gen: Gen::new(small("gen")).unwrap(),
+            };
+            FoundKey {
+                storage_key: StorageKey::format("photos", row.get("key"), blob),
+                size: u64::try_from(row.get::<_, i64>("stored_size")).unwrap(),
+                etag: None,
+            }
+        })
+        .collect();
+    assert_eq!(rebuilt_of(&header, lines, blobs, CHECKSUMS).await, before, "from the log and the blobs");
 }

@@ -86,6 +86,7 @@ pub(crate) fn copy(backend: i32, bytes: &[u8]) -> CopyRow {
         piece: None,
         md5: None,
         digest: None,
+        checksums: Checksums::default(),
     }
 }
 

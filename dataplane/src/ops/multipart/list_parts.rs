@@ -28,7 +28,7 @@ pub(in crate::ops) async fn answer(
     check_key(&input.key)?;
     let token = UploadToken::parse(&input.upload_id).ok_or_else(no_such_upload)?;
     let max_parts = limit(input.max_parts)?;
-    let marker = marker(input.part_number_marker.as_ref())?;
+    let marker = u32::from(marker(input.part_number_marker.as_ref())?);
     let wanted = (marker, u32::try_from(max_parts).unwrap_or_default());
     let found =
         caller.list_parts(bucket.id, &input.key, token.id, wanted).await.map_err(faults::of_failure)?;
@@ -56,7 +56,8 @@ pub(in crate::ops) async fn answer(
     }))
 }
 
-fn limit(max_parts: Option<i32>) -> S3Result<i32> {
+/// How many parts a page has, at most.
+pub(in crate::ops) fn limit(max_parts: Option<i32>) -> S3Result<i32> {
     match max_parts {
         None => Ok(MAX_PARTS),
         Some(n) if n >= 0 => Ok(n.min(MAX_PARTS)),
@@ -64,11 +65,12 @@ fn limit(max_parts: Option<i32>) -> S3Result<i32> {
     }
 }
 
-fn marker(marker: Option<&i32>) -> S3Result<u32> {
-    let marker = u32::try_from(marker.copied().unwrap_or_default());
+/// The number behind which a page begins.
+pub(in crate::ops) fn marker(marker: Option<&i32>) -> S3Result<u16> {
     let bad = || invalid_argument("Argument part-number-marker must be an integer between 0 and 2147483647");
+    let marker = u32::try_from(marker.copied().unwrap_or_default()).map_err(|_| bad())?;
     // Behind the last part there is nothing, however far.
-    marker.map(|n| n.min(u32::from(MAX_PART))).map_err(|_| bad())
+    Ok(u16::try_from(marker).unwrap_or(MAX_PART).min(MAX_PART))
 }
 
 fn part(part: StoredPart) -> Part {

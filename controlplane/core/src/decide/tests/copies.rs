@@ -1,7 +1,7 @@
 //! Copies that workers make and take away: never one too few, no storage key twice, every byte accounted for.
 
 use proptest::prelude::*;
-use s3o_types::{AckLevel, BackendId, Conditions, Digest, ErrorCode, Extent, Gen, VersionId};
+use s3o_types::{AckLevel, BackendId, Checksums, Conditions, Digest, ErrorCode, Extent, Gen, VersionId};
 
 use super::world::{BUCKET, World, carried, commit_call, delete_call, refused, request};
 use crate::call::{
@@ -478,4 +478,16 @@ fn a_new_copy_has_the_digest_of_the_others() {
     world.run(request(2, change(&first, CopyChange::Verify(Some(digest)))));
     world.copy(3, "k");
     assert!(world.copies_of("k").iter().all(|copy| copy.digest == Some(digest)));
+}
+
+#[test]
+fn a_new_copy_has_the_checksums_of_the_others() {
+    let mut world = two_copies();
+    world.put(1, "k", 10);
+    let checksums = Checksums { values: [("crc32c".to_owned(), "AAAAAA==".to_owned())].into() };
+    world.copies[0].checksums = checksums.clone();
+    world.copy(3, "k");
+    let copies = world.copies_of("k");
+    assert_eq!(copies.len(), 2);
+    assert!(copies.iter().all(|copy| copy.checksums == checksums), "they are of the part, not of a blob");
 }

@@ -1,8 +1,8 @@
 //! Blobs that reconcile found: copies of live versions, orphans, imports; never an object made of one of our own.
 
 use s3o_types::{
-    BackendId, BlobName, Encoding, ErrorCode, Etag, Extent, Gen, ObjectAttributes, StorageKey, Timestamp,
-    VersionId, Versioning,
+    BackendId, BlobName, Checksums, Encoding, ErrorCode, Etag, Extent, Gen, ObjectAttributes, StorageKey,
+    Timestamp, VersionId, Versioning,
 };
 
 use super::world::{BUCKET, World, delete_call, refused, request};
@@ -58,10 +58,13 @@ fn fate(outcome: &Outcome) -> Option<BlobFate> {
 fn a_blob_of_a_live_version_becomes_an_uncertain_copy() {
     let (mut world, copy) = with_k();
     let other = elsewhere(&copy);
+    let checksums = Checksums { values: [("crc32c".to_owned(), "AAAAAA==".to_owned())].into() };
+    world.copies[0].checksums = checksums.clone();
     let blob = settle("k", copy.blob.version, other, attempt(0), 10);
     assert_eq!(fate(&run(&mut world, 2, blob.clone())), Some(BlobFate::Attached));
     let attached = world.copies.iter().find(|copy| copy.backend == BackendId(other)).expect("a copy");
     assert_eq!((attached.state, attached.stored_size), (CopyState::Uncertain, 10));
+    assert_eq!(attached.checksums, checksums, "as those of the others");
     assert_eq!(world.usage[&BackendId(other)], Usage { used: 10, objects: 1, ..Usage::default() });
     // A repeat changes nothing, and neither does another run.
     assert_eq!(fate(&run(&mut world, 2, blob.clone())), Some(BlobFate::Attached));

@@ -34,10 +34,20 @@ fn begin_part(world: &mut World, n: u128, key: &str, upload: u128, part: u16, si
 }
 
 fn commit_part(world: &mut World, n: u128, key: &str, upload: u128, size: u64, begun: &Outcome) -> Outcome {
+    world.run(request(n, part_call(key, upload, size, begun, Checksums::default())))
+}
+
+fn part_call(key: &str, upload: u128, size: u64, begun: &Outcome, checksums: Checksums) -> Call {
     let Outcome::Begun { version, targets, .. } = begun.clone() else { panic!("not begun: {begun:?}") };
     let mut intent = carried(key, size, version, targets);
     intent.upload = Some(id(upload));
-    world.run(request(n, commit_call(intent, 1)))
+    let Call::Commit(mut commit) = commit_call(intent, 1) else { unreachable!() };
+    commit.checksums = checksums;
+    Call::Commit(commit)
+}
+
+fn checksums(pairs: &[(&str, &str)]) -> Checksums {
+    Checksums { values: pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect() }
 }
 
 fn put_part(world: &mut World, n: u128, key: &str, upload: u128, part: u16, size: u64) -> Outcome {
@@ -83,6 +93,31 @@ fn parts_become_one_object_with_its_pieces_in_order() {
     let mut queued: Vec<_> = world.cleanup.iter().map(|entry| (entry.reason.as_str(), entry.size)).collect();
     queued.sort_unstable();
     assert_eq!(queued, [("displaced", 7), ("replaced_part", 20), ("unlisted_part", 30)]);
+}
+
+/// Whether it is told later does not depend on what the client sent with a part, but on what it asked for.
+#[test]
+fn a_part_keeps_the_checksum_that_the_object_has() {
+    for (of_object, kept) in [
+        (checksums(&[("crc32c", "x-2")]), [checksums(&[("crc32c", "a")]), checksums(&[("crc32c", "b")])]),
+        (Checksums::default(), [Checksums::default(), Checksums::default()]),
+    ] {
+        let mut world = World::default();
+        create(&mut world, 1, "k");
+        for (n, part, value) in [(2, 1, "a"), (3, 4, "b")] {
+            let begun = begin_part(&mut world, n, "k", 1, part, 10);
+            let sent = checksums(&[("crc32c", value), ("sha1", "c")]);
+            world.run(request(n, part_call("k", 1, 10, &begun, sent)));
+        }
+        let Call::CompleteUpload(mut complete) = complete_call("k", 1, &[(1, 0), (4, 0)], "e-2") else {
+            unreachable!()
+        };
+        complete.checksums = of_object.clone();
+        let done = world.run(request(4, Call::CompleteUpload(complete)));
+        assert!(matches!(done, Outcome::Committed { .. }), "{done:?}");
+        let copies: Vec<Checksums> = world.copies.iter().map(|copy| copy.checksums.clone()).collect();
+        assert_eq!(copies, kept, "of an object with {of_object:?}");
+    }
 }
 
 #[test]
