@@ -14,11 +14,9 @@ use anyhow::Context as _;
 use prost::Message as _;
 use s3o_proto::v1;
 use s3o_types::{
-    BackendId, BackendSpec, BucketId, BucketLock, ChecksumMode, CorsRule, Credentials, DegradedReads,
-    EtagProof, LifecycleRule, Place, Quirks, Right, Rights, Scope, Secret, Timestamp,
+    BackendId, BackendSpec, BucketId, BucketLock, CorsRule, Credentials, DegradedReads, LifecycleRule, Place,
+    Quirks, Right, Rights, Scope, Secret, Timestamp,
 };
-
-use crate::control::{lifecycle, object_lock};
 
 /// A virtual bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,18 +88,6 @@ fn degraded_reads(degraded_reads: v1::DegradedReads, versioning: v1::Versioning)
     }
 }
 
-fn cors_rule(rule: v1::CorsRule) -> CorsRule {
-    let v1::CorsRule {
-        id,
-        allowed_origins,
-        allowed_methods,
-        allowed_headers,
-        expose_headers,
-        max_age_seconds,
-    } = rule;
-    CorsRule { id, allowed_origins, allowed_methods, allowed_headers, expose_headers, max_age_seconds }
-}
-
 fn grants_of(grants: Vec<v1::Grant>, scopes: Vec<v1::ScopedGrant>) -> HashMap<BucketId, Vec<Scope>> {
     let whole = grants.into_iter().map(|v1::Grant { bucket, write }| {
         let rights = if write { Rights::ALL } else { Rights::READ };
@@ -141,11 +127,11 @@ impl Snapshot {
                 lock,
             } = bucket;
             let max_object_size = if max_object_size == 0 { u64::MAX } else { max_object_size };
-            let cors = cors.into_iter().map(cors_rule).collect();
-            let lifecycle = lifecycle.into_iter().map(lifecycle::from_wire).collect();
+            let cors = cors.into_iter().map(s3o_wire::cors::from_wire).collect();
+            let lifecycle = lifecycle.into_iter().map(s3o_wire::lifecycle::from_wire).collect();
             let created = Timestamp(created_us);
             let id = BucketId(id);
-            let lock = lock.map(object_lock::bucket_of);
+            let lock = lock.map(s3o_wire::lock::known_bucket_from_wire);
             let bucket = Bucket {
                 id,
                 name: name.clone(),
@@ -256,29 +242,9 @@ fn backend(backend: v1::Backend) -> Option<BackendSpec> {
             session_token: session_token.map(Secret::new),
         },
     };
-    let quirks = quirks.map_or_else(Quirks::default, quirks_of);
+    let quirks = quirks.map_or_else(Quirks::default, s3o_wire::quirks::from_wire);
     let (id, place) = (BackendId(id), Place::from_number(place));
     Some(BackendSpec { id, name, endpoint, region, bucket, place, credentials, quirks })
-}
-
-fn quirks_of(quirks: v1::Quirks) -> Quirks {
-    let (checksum, etag) = (quirks.checksum(), quirks.etag());
-    let v1::Quirks { path_style, unsigned_payload, checksum: _, strip_headers, etag: _ } = quirks;
-    Quirks {
-        path_style,
-        unsigned_payload,
-        checksum: match checksum {
-            v1::ChecksumMode::ContentMd5 => ChecksumMode::ContentMd5,
-            v1::ChecksumMode::Unspecified | v1::ChecksumMode::None => ChecksumMode::None,
-        },
-        strip_headers,
-        etag: match etag {
-            v1::EtagProof::Unspecified => EtagProof::Unknown,
-            v1::EtagProof::Md5 => EtagProof::Md5,
-            v1::EtagProof::Md5Trailer => EtagProof::Md5Trailer,
-            v1::EtagProof::Opaque => EtagProof::Opaque,
-        },
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The wire: what data planes, control planes and admin clients say to each other.
 //!
-//! Architecture invariant: wire types only. Conversions to domain types stand beside the service or
-//! the client that uses them, with every field named, so that a new field breaks the build there.
+//! Architecture invariant: wire types only. Conversions to domain types stand in `crates/wire` where both planes have
+//! the value, else beside the service or the client that uses them; with every field named, so that a new field breaks
+//! the build there.
 
 /// Version 1 of the wire. Fields are added, never renumbered; what a reader does not know it ignores,
 /// and what it must not ignore is announced in `required_features`.

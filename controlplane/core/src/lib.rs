@@ -5,7 +5,7 @@
 //! sequence numbers and the random bits that a decision needs are handed in as facts, so that every
 //! rule of the write path can be tested as a function.
 //!
-//! To add a call: its request and outcome in `call.rs`, its rule as a file in `decide/`, its facts and
+//! To add a call: its request and outcome in `call.rs` and its folder, its rule as a file in `decide/`, its facts and
 //! effects in `facts.rs` and `effects.rs`; then the store reads those facts and writes those effects.
 
 pub mod bucket;

@@ -5,6 +5,7 @@ use s3o_core::call::Refusal;
 use s3o_proto::v1;
 use s3o_proto::v1::change_bucket_request::Change;
 use s3o_types::{BucketName, CorsRule};
+use s3o_wire::cors;
 use tonic::Status;
 use tracing::debug;
 
@@ -56,17 +57,8 @@ fn change_of(request: v1::ChangeBucketRequest) -> Result<BucketChange, Bad> {
 }
 
 fn rule(rule: v1::CorsRule) -> Result<CorsRule, Bad> {
-    let v1::CorsRule {
-        id,
-        allowed_origins,
-        allowed_methods,
-        allowed_headers,
-        expose_headers,
-        max_age_seconds,
-    } = rule;
-    let id = no_nul("rules.id", id)?;
-    let rule =
-        CorsRule { id, allowed_origins, allowed_methods, allowed_headers, expose_headers, max_age_seconds };
+    let rule = cors::from_wire(rule);
+    let rule = CorsRule { id: no_nul("rules.id", rule.id)?, ..rule };
     match rule.problems().into_iter().next() {
         None => Ok(rule),
         Some((field, why)) => Err(Bad::new(&format!("rules.{field}"), why)),

@@ -4,7 +4,7 @@
 
 use s3o_core::call::Refusal;
 use s3o_proto::v1;
-use s3o_types::{Conditions, Encoding, ErrorCode, Etag, Extent, Gen, VersionId, VersionRef};
+use s3o_types::{Encoding, ErrorCode, Etag, Extent, Gen, VersionId, VersionRef};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -109,11 +109,6 @@ pub(crate) fn etag(field: &str, text: &str) -> Result<Etag, Bad> {
 /// The wire's empty string for what is not there.
 pub(crate) fn non_empty(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
-}
-
-pub(crate) fn conditions(wire: Option<v1::Conditions>) -> Conditions {
-    let v1::Conditions { if_absent, if_match } = wire.unwrap_or_default();
-    Conditions { if_absent, if_match: if_match.map(|text| Etag::new(&text)) }
 }
 
 pub(crate) fn encoding_from_wire(wire: Option<v1::Encoding>) -> Encoding {

@@ -93,7 +93,7 @@ fn lifecycle_rules() {
         for date in rules.iter().filter_map(|rule| rule.expire_on) {
             prop_assert_eq!(date.to_string().parse::<LifecycleDate>(), Ok(date));
         }
-        let again: Vec<v1::LifecycleRule> = rules.into_iter().map(lifecycle::to_wire).collect();
+        let again: Vec<v1::LifecycleRule> = rules.into_iter().map(s3o_wire::lifecycle::to_wire).collect();
         prop_assert_eq!(again, wire);
         Ok(())
     });

@@ -2,7 +2,8 @@
 //!
 //! Architecture invariant: services translate and nothing else. Decisions are in `core`, reached
 //! through its ports; no SQL and no store type is known here. Conversions stand beside the service
-//! that uses them and name every field of both sides, so that a new field breaks the build.
+//! that uses them, those of values that data planes have, too, in `crates/wire`; they name every field of both sides,
+//! so that a new field breaks the build.
 //!
 //! To add a call of the data plane: the proto, `operations/request.rs`, `operations/outcome.rs`.
 

@@ -1,13 +1,14 @@
-//! Rules by which objects expire, as they stand on the wire.
+//! Rules by which objects expire, as clients set them.
 
 use s3o_proto::v1;
-use s3o_types::{LifecycleDate, LifecycleRule, lifecycle_problem};
+use s3o_types::{LifecycleRule, lifecycle_problem};
+use s3o_wire::lifecycle::from_wire;
 
 use crate::field::Bad;
 
 /// Rules that a client sets.
 pub(crate) fn rules(rules: Vec<v1::LifecycleRule>) -> Result<Vec<LifecycleRule>, Bad> {
-    let rules: Vec<LifecycleRule> = rules.into_iter().map(rule).collect();
+    let rules: Vec<LifecycleRule> = rules.into_iter().map(from_wire).collect();
     if let Some((field, why)) = rules.iter().flat_map(LifecycleRule::problems).next() {
         return Err(Bad::new(&format!("rules.{field}"), why));
     }
@@ -17,75 +18,11 @@ pub(crate) fn rules(rules: Vec<v1::LifecycleRule>) -> Result<Vec<LifecycleRule>,
     }
 }
 
-fn rule(rule: v1::LifecycleRule) -> LifecycleRule {
-    let v1::LifecycleRule {
-        id,
-        enabled,
-        prefix,
-        prefix_beside_filter,
-        tags,
-        object_size_greater_than,
-        object_size_less_than,
-        expire_after_days,
-        expire_on,
-        expired_delete_markers,
-        noncurrent_days,
-        newer_noncurrent_versions,
-        abort_uploads_after_days,
-    } = rule;
-    LifecycleRule {
-        id,
-        enabled,
-        prefix,
-        prefix_beside_filter,
-        tags: tags.into_iter().collect(),
-        object_size_greater_than,
-        object_size_less_than,
-        expire_after_days,
-        expire_on: expire_on.map(LifecycleDate::from_days),
-        expired_delete_markers,
-        noncurrent_days,
-        newer_noncurrent_versions,
-        abort_uploads_after_days,
-    }
-}
-
-/// A rule of the configuration.
-pub(crate) fn to_wire(rule: LifecycleRule) -> v1::LifecycleRule {
-    let LifecycleRule {
-        id,
-        enabled,
-        prefix,
-        prefix_beside_filter,
-        tags,
-        object_size_greater_than,
-        object_size_less_than,
-        expire_after_days,
-        expire_on,
-        expired_delete_markers,
-        noncurrent_days,
-        newer_noncurrent_versions,
-        abort_uploads_after_days,
-    } = rule;
-    v1::LifecycleRule {
-        id,
-        enabled,
-        prefix,
-        prefix_beside_filter,
-        tags: tags.into_iter().collect(),
-        object_size_greater_than,
-        object_size_less_than,
-        expire_after_days,
-        expire_on: expire_on.map(LifecycleDate::days),
-        expired_delete_markers,
-        noncurrent_days,
-        newer_noncurrent_versions,
-        abort_uploads_after_days,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use s3o_types::LifecycleDate;
+    use s3o_wire::lifecycle::to_wire;
+
     use super::*;
 
     #[test]

@@ -6,6 +6,7 @@ use s3o_core::versions::{
 };
 use s3o_proto::v1;
 use s3o_types::{BucketId, Etag, Op, Seq, Versioning};
+use s3o_wire::versioning;
 use tonic::Status;
 use tracing::debug;
 
@@ -85,14 +86,6 @@ fn row(version: &ListedVersion, object: ListedObject) -> v1::ListedVersion {
     }
 }
 
-pub(crate) fn versioning_to_wire(versioning: Versioning) -> v1::Versioning {
-    match versioning {
-        Versioning::Off => v1::Versioning::Off,
-        Versioning::Enabled => v1::Versioning::Enabled,
-        Versioning::Suspended => v1::Versioning::Suspended,
-    }
-}
-
 pub(crate) async fn get(
     wiring: &Wiring,
     request: v1::GetVersioningRequest,
@@ -102,7 +95,7 @@ pub(crate) async fn get(
     let found = wiring.ports()?.versions.versioning(BucketId(bucket)).await;
     let versioning = match found.map_err(|error| port_failed(&error))? {
         None => return Err(Status::not_found("the bucket does not exist")),
-        Some(versioning) => versioning_to_wire(versioning),
+        Some(versioning) => versioning::to_wire(versioning),
     };
     let required_features = wiring.required_features();
     Ok(v1::GetVersioningReply { versioning: versioning.into(), required_features })

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::Store;
 use crate::configs::mint;
 use crate::error::Failure;
+use crate::journal::let_go;
 use crate::rows::{Cells, UploadRecord, corrupt, fifteen_bits, removal, small};
 use crate::scan::is_away;
 use crate::schema::LOCK_REMOVALS;
@@ -87,7 +88,8 @@ const UPLOADS: &str = concat!(
 );
 
 /// $1 backend, $2 rows of each kind, $3 slot. 1932750598 = `schema::LOCK_REMOVALS`.
-const FORGET: &str = "
+const FORGET: &str = concat!(
+    "
     WITH given_up AS (
         SELECT id FROM backends WHERE id = $1 AND state = 'draining' AND removal = 'forget'
           AND (SELECT may_delete())
@@ -109,7 +111,9 @@ const FORGET: &str = "
         WHERE NOT f.gone ORDER BY f.storage_key FOR UPDATE OF f
     ),
     files AS (
-        UPDATE journal_files f SET gone = true, lost = f.lost OR f.stored, stored = false, bytes = 0
+        ",
+    let_go!(),
+    "
         FROM stored s WHERE f.backend = s.backend AND f.storage_key = s.storage_key RETURNING s.backend, s.bytes
     ),
     gone AS (
@@ -123,7 +127,8 @@ const FORGET: &str = "
         ON CONFLICT (backend, slot) DO UPDATE SET used = backend_usage.used + excluded.used,
             orphaned = backend_usage.orphaned + excluded.orphaned
     )
-    SELECT count(*) AS n FROM gone";
+    SELECT count(*) AS n FROM gone"
+);
 
 /// What could not be deleted is tried again.
 const TRY_AGAIN: &str = "

@@ -54,8 +54,7 @@ struct Bearer {
 impl Bearer {
     /// The bucket, if the blob may be its own.
     fn of(self, blob: BlobName) -> Option<BucketId> {
-        let number = u64::try_from(blob.version.to_uuid().as_u128() >> 64).unwrap_or(u64::MAX);
-        self.until.is_none_or(|until| number <= until).then_some(self.id)
+        self.until.is_none_or(|until| blob.version.sequence() <= until).then_some(self.id)
     }
 }
 

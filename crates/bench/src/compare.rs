@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::beside::BesideArgs;
 use crate::lanes;
-use crate::load::Payload;
 use crate::machine::Machine;
 use crate::measure::{Interval, Meter, Settings};
 use crate::report::{Idle, Output, PostgresTotals, Report, Row};
 use crate::scenario::{self, Kind, Work};
-use crate::stack::{AckLevel, ControlOptions, DataOptions, Stack, StackArgs, in_bucket};
-use crate::target::{Target, TargetSpec};
+use crate::stack::{AckLevel, ControlOptions, DataOptions, Stack, in_bucket};
+use crate::target::Target;
 
 /// What is measured when nobody says what: about ten minutes.
 const SELECTION: [&str; 8] =
@@ -25,7 +25,6 @@ const QUICK: [&str; 6] = ["put-4k@32", "get-4k@32", "put-4k@1", "get-4k@1", "put
 
 /// `s3o-bench run`.
 #[derive(Debug, Clone, clap::Args)]
-#[allow(clippy::struct_excessive_bools)] // Each is a switch on the command line.
 pub(crate) struct RunArgs {
     /// Scenarios: names or globs, `@N` for N connections: `put-4k@32,get-*`. `*` is all of them.
     #[arg(long, value_delimiter = ',')]
@@ -45,30 +44,12 @@ pub(crate) struct RunArgs {
     /// Seconds before it.
     #[arg(long, default_value_t = 0.5)]
     warm_up: f64,
-    /// How bodies are signed.
-    #[arg(long, value_enum, default_value_t)]
-    payload: Payload,
     /// Latency is measured at this share of a target's own rate; 0: not at all.
     #[arg(long, default_value_t = 0.5)]
     share: f64,
     /// Compare the content of what is read.
     #[arg(long)]
     verify: bool,
-    /// Of keys and bodies.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// A rival: `NAME=URL,ACCESS,SECRET,BUCKET[,region=R][,pid=N]…`
-    #[arg(long, value_name = "NAME=URL,ACCESS,SECRET,BUCKET")]
-    target: Vec<TargetSpec>,
-    /// Without the backend by itself.
-    #[arg(long)]
-    no_direct: bool,
-    /// Without nginx.
-    #[arg(long)]
-    no_nginx: bool,
-    /// Without ours: nginx against rivals.
-    #[arg(long)]
-    no_ours: bool,
     /// Data planes; several numbers make a target of each.
     #[arg(long, value_delimiter = ',', default_value = "1")]
     data_planes: Vec<usize>,
@@ -79,7 +60,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_delimiter = ',', value_enum)]
     ack: Vec<AckLevel>,
     #[command(flatten)]
-    stack: StackArgs,
+    beside: BesideArgs,
     #[command(flatten)]
     output: Output,
 }
@@ -88,8 +69,8 @@ impl RunArgs {
     fn settings(&self) -> Settings {
         let (rounds, seconds) = if self.quick { (2, 1.0) } else { (5, 3.0) };
         Settings {
-            seed: self.seed,
-            payload: self.payload,
+            seed: self.beside.seed,
+            payload: self.beside.payload,
             interval: Duration::from_secs_f64(self.seconds.unwrap_or(seconds)),
             warm_up: Duration::from_secs_f64(self.warm_up),
             rounds: self.rounds.unwrap_or(rounds),
@@ -108,9 +89,8 @@ impl RunArgs {
 /// Starts everything, measures, reports. What was started ends with it, also when it is dropped.
 pub(crate) async fn run(args: RunArgs) -> Result<()> {
     let (works, machine) = (args.works()?, Machine::look());
-    let rivals: Vec<Target> = args.target.iter().cloned().map(Target::rival).collect::<Result<_>>()?;
-    let mut stack = Stack::start(&args.stack).await?;
-    eprintln!("data and logs: {}", stack.folder().display());
+    let rivals = args.beside.rivals()?;
+    let mut stack = args.beside.start().await?;
     let mut targets = start_targets(&args, &mut stack).await?;
     targets.extend(rivals);
     let idle = idle(&targets).await;
@@ -124,14 +104,8 @@ pub(crate) async fn run(args: RunArgs) -> Result<()> {
 }
 
 async fn start_targets(args: &RunArgs, stack: &mut Stack) -> Result<Vec<Target>> {
-    let mut targets = Vec::new();
-    if !args.no_direct {
-        targets.push(stack.direct());
-    }
-    if !args.no_nginx {
-        targets.push(stack.nginx().await?);
-    }
-    if args.no_ours {
+    let mut targets = args.beside.plain(stack).await?;
+    if args.beside.no_ours {
         return Ok(targets);
     }
     let most = |counts: &[usize]| counts.iter().copied().max().unwrap_or(1).max(1);

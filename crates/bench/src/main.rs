@@ -1,10 +1,12 @@
 //! `s3o-bench`: measures ours beside a plain proxy, the backend itself, and any other S3 endpoint.
 //!
-//! `compare.rs` (run) → `measure.rs` (one interval) → `load/` (requests) and `procs/` (what they cost);
-//! `stack/` starts what is measured; `commits/`, `generated/` and `multipart/` are the special runs; `report/` shows.
+//! `compare.rs` (run) → `measure.rs` (one interval) → `load/` (requests) and `procs/` (what they cost); `beside.rs` says
+//! beside whom; `stack/` starts what is measured; `commits/`, `generated/` and `multipart/` are the special runs; `report/`
+//! shows.
 //!
 //! Invariant: nothing that is measured runs in this process, and everything it started ends with it.
 
+mod beside;
 mod clock;
 mod commits;
 mod compare;

@@ -25,6 +25,11 @@ impl VersionId {
         Self(((sequence as u128) << 64) | random as u128)
     }
 
+    /// What its write drew from the database.
+    pub const fn sequence(self) -> u64 {
+        self.to_uuid().as_u64_pair().0
+    }
+
     /// As PostgreSQL's `uuid` holds it; big-endian, so both sort alike.
     pub const fn to_uuid(self) -> Uuid {
         Uuid::from_u128(self.0)
@@ -120,6 +125,11 @@ mod tests {
             prop_assert_eq!(VersionId::parse(&x.to_string()), Some(x));
             prop_assert_eq!(x.cmp(&y), x.to_string().cmp(&y.to_string()));
             prop_assert_eq!(VersionId::from_uuid(x.to_uuid()), x);
+        }
+
+        #[test]
+        fn the_sequence_is_what_was_drawn(sequence: u64, random: u64) {
+            prop_assert_eq!(VersionId::mint(sequence, random).sequence(), sequence);
         }
 
         #[test]

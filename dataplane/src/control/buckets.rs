@@ -3,9 +3,10 @@
 use s3o_proto::v1;
 use s3o_proto::v1::change_bucket_request::Change;
 use s3o_types::{CorsRule, ErrorCode, LifecycleRule};
+use s3o_wire::{cors, lifecycle};
 
 use super::convert::uuid_bytes;
-use super::{Caller, Failure, lifecycle};
+use super::{Caller, Failure};
 
 impl Caller {
     /// Makes a bucket of the caller's own. Answers the generation of the configuration that has it, as all of these do.
@@ -26,7 +27,7 @@ impl Caller {
 
     /// Gives a bucket these CORS rules; none removes them.
     pub(crate) async fn set_cors(&self, name: &str, rules: &[CorsRule]) -> Result<i64, Failure> {
-        let rules = rules.iter().map(rule_to_wire).collect();
+        let rules = rules.iter().cloned().map(cors::to_wire).collect();
         self.change_bucket(name, Change::SetCors(v1::SetCors { rules })).await
     }
 
@@ -75,10 +76,4 @@ impl Caller {
         self.control.see_required(&required_features);
         Ok(configuration)
     }
-}
-
-fn rule_to_wire(rule: &CorsRule) -> v1::CorsRule {
-    let CorsRule { id, allowed_origins, allowed_methods, allowed_headers, expose_headers, max_age_seconds } =
-        rule.clone();
-    v1::CorsRule { id, allowed_origins, allowed_methods, allowed_headers, expose_headers, max_age_seconds }
 }

@@ -14,16 +14,16 @@ use s3o_types::{
     BackendId, BucketId, Checksums, Conditions, ErrorCode, Etag, ObjectAttributes, ObjectLock, Timestamp,
     VersionId, VersionRef,
 };
+use s3o_wire::{conditions, lock};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::convert::{
     self, Begun, Committed, Deleted, Finished, Intent, StoredCopy, Target, attributes_to_wire, begun_of,
-    committed_of, conditions_to_wire, copy_to_wire, finished_to_wire, intent_to_wire, target_of, told,
-    version_ref,
+    committed_of, copy_to_wire, finished_to_wire, intent_to_wire, target_of, told, version_ref,
 };
 use super::located::{Located, located_of};
-use super::{Control, database, object_lock};
+use super::{Control, database};
 
 /// How long "briefly unable" is believed for a call before the body.
 pub(super) const BUSY_PATIENCE: Duration = Duration::from_secs(3);
@@ -106,7 +106,7 @@ impl Caller {
             bucket: bucket.0,
             key: key.to_owned(),
             size,
-            conditions: Some(conditions_to_wire(conditions)),
+            conditions: Some(conditions::to_wire(conditions)),
             kind: kind.into(),
             down: down.iter().map(|id| id.0).collect(),
             prefer: prefer.iter().map(|id| id.0).collect(),
@@ -114,7 +114,7 @@ impl Caller {
                 upload: convert::uuid_bytes(part.upload),
                 number: u32::from(part.number),
             }),
-            lock: object_lock::to_wire(lock),
+            lock: lock::to_wire(*lock),
         };
         let called = self.call(0, false, Call::Begin(begin), self.call_patience, BUSY_PATIENCE).await;
         let called = match part {
@@ -194,7 +194,7 @@ impl Caller {
         let delete = v1::Delete {
             bucket: bucket.0,
             key: key.to_owned(),
-            conditions: Some(conditions_to_wire(conditions)),
+            conditions: Some(conditions::to_wire(conditions)),
             version_id: version_ref(version),
             bypass_governance,
         };

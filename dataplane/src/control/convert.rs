@@ -6,12 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use s3o_proto::v1;
 use s3o_types::{
-    BackendId, BucketId, Conditions, ContentHeaders, Digest, ObjectAttributes, Place, Timestamp, VersionId,
-    VersionRef,
+    BackendId, BucketId, Conditions, Digest, ObjectAttributes, Place, Timestamp, VersionId, VersionRef,
 };
+use s3o_wire::{conditions, headers, lock};
 use uuid::Uuid;
-
-use super::object_lock;
 
 /// One blob that a write is to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,11 +102,6 @@ pub(super) fn version_of(bytes: &[u8]) -> Option<VersionId> {
     Uuid::from_slice(bytes).ok().map(VersionId::from_uuid)
 }
 
-pub(crate) fn conditions_to_wire(conditions: &Conditions) -> v1::Conditions {
-    let Conditions { if_absent, if_match } = conditions;
-    v1::Conditions { if_absent: *if_absent, if_match: if_match.as_ref().map(|etag| etag.as_str().to_owned()) }
-}
-
 fn target_to_wire(target: &Target) -> v1::Target {
     let Target { backend, place, extent, r#gen, storage_key } = target;
     v1::Target {
@@ -132,7 +125,7 @@ pub(super) fn intent_to_wire(intent: &Intent) -> v1::Intent {
         key: key.clone(),
         version: version_bytes(*version),
         size: *size,
-        conditions: Some(conditions_to_wire(conditions)),
+        conditions: Some(conditions::to_wire(conditions)),
         targets: targets.iter().map(target_to_wire).collect(),
         upload: upload.map(uuid_bytes).unwrap_or_default(),
     }
@@ -173,59 +166,21 @@ pub(super) fn copy_to_wire(copy: &StoredCopy) -> v1::StoredCopy {
 
 pub(super) fn attributes_to_wire(attributes: &ObjectAttributes) -> v1::ObjectAttributes {
     let ObjectAttributes { headers, metadata, tags, lock } = attributes.clone();
-    let ContentHeaders {
-        content_type,
-        content_encoding,
-        content_disposition,
-        content_language,
-        cache_control,
-        expires,
-        website_redirect,
-        storage_class,
-    } = headers;
     v1::ObjectAttributes {
-        headers: Some(v1::ContentHeaders {
-            content_type,
-            content_encoding,
-            content_disposition,
-            content_language,
-            cache_control,
-            expires,
-            website_redirect,
-            storage_class,
-        }),
+        headers: Some(headers::to_wire(headers)),
         metadata: metadata.into_iter().collect(),
         tags: tags.into_iter().collect(),
-        lock: object_lock::to_wire(&lock),
+        lock: lock::to_wire(lock),
     }
 }
 
 pub(super) fn attributes_of(attributes: Option<v1::ObjectAttributes>) -> ObjectAttributes {
     let v1::ObjectAttributes { headers, metadata, tags, lock } = attributes.unwrap_or_default();
-    let v1::ContentHeaders {
-        content_type,
-        content_encoding,
-        content_disposition,
-        content_language,
-        cache_control,
-        expires,
-        website_redirect,
-        storage_class,
-    } = headers.unwrap_or_default();
     ObjectAttributes {
-        headers: ContentHeaders {
-            content_type,
-            content_encoding,
-            content_disposition,
-            content_language,
-            cache_control,
-            expires,
-            website_redirect,
-            storage_class,
-        },
+        headers: headers::from_wire(headers),
         metadata: sorted(metadata),
         tags: sorted(tags),
-        lock: object_lock::from_wire(lock),
+        lock: lock::known_from_wire(lock),
     }
 }
 

@@ -4,12 +4,11 @@ use s3o_proto::v1;
 use s3o_proto::v1::operation::Call;
 use s3o_proto::v1::outcome::Result as Outcome;
 use s3o_types::{BucketId, Checksums, Conditions, Etag, ObjectAttributes, Timestamp};
+use s3o_wire::conditions;
 use uuid::Uuid;
 
 use super::calls::BUSY_PATIENCE;
-use super::convert::{
-    Committed, attributes_to_wire, committed_of, conditions_to_wire, sorted, told, uuid_bytes,
-};
+use super::convert::{Committed, attributes_to_wire, committed_of, sorted, told, uuid_bytes};
 use super::{Caller, Failure};
 
 /// What an upload is opened with.
@@ -128,7 +127,7 @@ impl Caller {
             bucket: bucket.0,
             key: key.to_owned(),
             upload: uuid_bytes(upload),
-            conditions: Some(conditions_to_wire(conditions)),
+            conditions: Some(conditions::to_wire(conditions)),
             etag: etag.as_str().to_owned(),
             checksums: checksums.values.clone().into_iter().collect(),
             parts: parts.into_iter().map(|(number, r#gen)| v1::PickedPart { number, r#gen }).collect(),

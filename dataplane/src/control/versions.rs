@@ -2,6 +2,7 @@
 
 use s3o_proto::v1;
 use s3o_types::{BucketId, ErrorCode, VersionRef, Versioning};
+use s3o_wire::versioning;
 
 use super::convert::{uuid_bytes, version_ref};
 use super::listing::{ListedObject, object_of};
@@ -95,26 +96,15 @@ impl Caller {
         let versioning = reply.versioning();
         let v1::GetVersioningReply { versioning: _, required_features } = reply;
         self.control.see_required(&required_features);
-        match versioning {
-            v1::Versioning::Off => Ok(Versioning::Off),
-            v1::Versioning::Enabled => Ok(Versioning::Enabled),
-            v1::Versioning::Suspended => Ok(Versioning::Suspended),
-            // A state of a later release.
-            v1::Versioning::Unspecified => Err(Failure::Unknown),
-        }
+        versioning::from_wire(versioning).ok_or(Failure::Unknown)
     }
 
     /// Lets the bucket keep versions, or cease to. Asked for again, by the same operation, until it is known.
     pub(crate) async fn set_versioning(&self, bucket: BucketId, wanted: Versioning) -> Result<(), Failure> {
-        let versioning = match wanted {
-            Versioning::Off => v1::Versioning::Off,
-            Versioning::Enabled => v1::Versioning::Enabled,
-            Versioning::Suspended => v1::Versioning::Suspended,
-        };
         let request = v1::SetVersioningRequest {
             op: uuid_bytes(self.op),
             bucket: bucket.0,
-            versioning: versioning.into(),
+            versioning: versioning::to_wire(wanted).into(),
             access_key: self.access_key.clone(),
             request_id: self.request_id.clone(),
         };

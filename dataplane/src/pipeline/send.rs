@@ -23,7 +23,7 @@ use super::fanout::Seat;
 use super::put::Write;
 use super::target::{self, Attempted, Ended, ServerSide};
 use super::{faults, place};
-use crate::control::{End, Finished, Intent, StoredCopy, Target};
+use crate::control::{End, Failure, Finished, Intent, StoredCopy, Target};
 use crate::plane::Plane;
 
 /// Targets tried in the place of others for one write, at most.
@@ -149,11 +149,9 @@ impl Sending<'_> {
         if !place::is_drained_since(self.plane, &target, chosen) {
             return target;
         }
-        let down = self.plane.backends.down(Instant::now());
-        match self.write.caller.retarget(self.intent, target.backend, &down).await {
+        match self.another(target.backend).await {
             Ok(other) => {
                 self.plane.metrics.drain_race();
-                self.intent.targets.push(other.clone());
                 self.ends.push(finished(target, End::NotSent.into()));
                 other
             }
@@ -162,6 +160,14 @@ impl Sending<'_> {
                 target
             }
         }
+    }
+
+    /// Another target in the place of the one at that backend. It stands in the intent from now on, as the one before does.
+    async fn another(&mut self, backend: BackendId) -> Result<Target, Failure> {
+        let down = self.plane.backends.down(Instant::now());
+        let other = self.write.caller.retarget(self.intent, backend, &down).await?;
+        self.intent.targets.push(other.clone());
+        Ok(other)
     }
 
     /// Begins with a target: within its backend where the source lies there too, else with the next stream.
@@ -217,12 +223,8 @@ impl Sending<'_> {
                 return self.fail(too_late());
             }
             self.replacements += 1;
-            let down = self.plane.backends.down(Instant::now());
-            match self.write.caller.retarget(self.intent, failed, &down).await {
-                Ok(target) => {
-                    self.intent.targets.push(target.clone());
-                    self.enlist(target);
-                }
+            match self.another(failed).await {
+                Ok(target) => self.enlist(target),
                 Err(failure) => {
                     tracing::warn!(?failure, "no other target");
                     let message = "A backend failed and no other took its place. Please try again.";

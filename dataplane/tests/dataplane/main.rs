@@ -10,3 +10,4 @@ mod s3_integrity;
 mod s3_objects;
 mod s3_reads;
 mod s3_tagging;
+mod world;

@@ -1,63 +1,31 @@
 //! Reads while nothing can be decided: from what the data plane remembers, or from the backends; and back again.
 
-use crate::fake::{Fake, client};
-use aws_sdk_s3::Client;
+use crate::world::{SHORT, World};
 use aws_sdk_s3::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
-use s3o_dataplane::{DataPlane, DataPlaneConfig};
 use s3o_proto::v1;
-use s3o_runtime::Shutdown;
-use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
+use s3o_testkit::s3server::{Fault, Operation, Rule};
 use s3o_types::{BlobName, Extent, StorageKey, VersionId};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Nothing is remembered: all is asked of the backends.
 const FORGETFUL: &str = "degraded: {cache_size: 0, parallel: 1}\n";
 
-struct World {
-    fake: Fake,
-    backends: Vec<FaultyBackend>,
-    plane: DataPlane,
-    client: Client,
+async fn started(more: &str) -> World {
+    started_with(more, v1::DegradedReads::Allowed).await
+}
+
+async fn started_with(more: &str, degraded_reads: v1::DegradedReads) -> World {
+    World::start(2, SHORT, more, |model| model.degraded_reads = degraded_reads.into()).await
 }
 
 impl World {
-    async fn start(more: &str) -> Self {
-        Self::start_with(more, v1::DegradedReads::Allowed).await
-    }
-
-    async fn start_with(more: &str, degraded_reads: v1::DegradedReads) -> Self {
-        let backends = vec![FaultyBackend::start().await.unwrap(), FaultyBackend::start().await.unwrap()];
-        let fake = Fake::default();
-        fake.with(|model| {
-            let specs = backends.iter().zip(1..).map(|(backend, id)| backend.spec(id, &format!("b{id}")));
-            model.backends = specs.collect();
-            model.degraded_reads = degraded_reads.into();
-        });
-        let control = fake.serve().await;
-        let yaml = format!(
-            "name: test\ncontrol_planes: [\"http://{control}\"]\ns3: {{listen: \"127.0.0.1:0\"}}\n\
-             http: {{listen: \"127.0.0.1:0\"}}\ntimeouts: {{call: 5s, commit: 5s}}\nlog: {{filter: error}}\n{more}"
-        );
-        let config: DataPlaneConfig = s3o_runtime::config::parse(&yaml, "test", &|_| None).unwrap();
-        let plane = DataPlane::start(config, Shutdown::new()).await.unwrap();
-        plane.ready().await;
-        let client = client(plane.s3_addr());
-        Self { fake, backends, plane, client }
-    }
-
-    async fn put(&self, key: &str, body: &[u8]) {
-        let body = ByteStream::from(body.to_vec());
-        self.client.put_object().bucket("photos").key(key).body(body).send().await.unwrap();
-    }
-
     async fn send(&self, key: &str) -> Result<GetObjectOutput, SdkError<GetObjectError>> {
         self.client.get_object().bucket("photos").key(key).send().await
     }
 
     /// The bytes, or the code, and whether the answer says that it is degraded.
-    async fn get(&self, key: &str) -> Result<Vec<u8>, String> {
+    async fn read(&self, key: &str) -> Result<Vec<u8>, String> {
         match self.send(key).await {
             Ok(got) => Ok(got.body.collect().await.unwrap().to_vec()),
             Err(error) => {
@@ -68,37 +36,9 @@ impl World {
         }
     }
 
-    async fn http(&self, path: &str) -> String {
-        let mut stream = tokio::net::TcpStream::connect(self.plane.http_addr()).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.unwrap();
-        text
-    }
-
-    async fn breaker_is_closed(&self) -> bool {
-        self.http("/health").await.contains("\"database_breaker\":\"closed\"")
-    }
-
-    /// Nothing is decided from now on, and the data plane knows it.
-    async fn outage(&self) {
-        self.fake.with(|model| {
-            model.is_away = true;
-            let message = v1::session_down::Message::Database(v1::DatabaseHealth { reachable: false });
-            let down = v1::SessionDown { message: Some(message), required_features: vec![] };
-            model.sessions.retain(|session| session.send(down.clone()).is_ok());
-        });
-        while self.breaker_is_closed().await {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    }
-
     async fn recovery(&self) {
         self.fake.with(|model| model.is_away = false);
-        while !self.breaker_is_closed().await {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        self.until("/health", "\"database_breaker\":\"closed\"", true).await;
     }
 
     fn lists(&self) -> u64 {
@@ -112,13 +52,13 @@ fn is_degraded(error: &SdkError<impl std::fmt::Debug>) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_remembered_is_served_and_nothing_else_is_asked() {
-    let world = World::start("").await;
+    let world = started("").await;
     world.put("k", b"old").await;
     world.put("k", b"0123456789").await;
     let tagged = world.client.put_object().bucket("photos").key("tagged").tagging("a=b");
     tagged.metadata("colour", "grün").body(ByteStream::from_static(b"x")).send().await.unwrap();
     world.outage().await;
-    assert_eq!(world.get("k").await, Ok(b"0123456789".to_vec()));
+    assert_eq!(world.read("k").await, Ok(b"0123456789".to_vec()));
     let get = || world.client.get_object().bucket("photos").key("k");
     let part = get().range("bytes=2-4").send().await.unwrap();
     assert_eq!(part.content_range(), Some("bytes 2-4/10"));
@@ -143,7 +83,7 @@ async fn what_is_remembered_is_served_and_nothing_else_is_asked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn backends_are_asked_for_what_is_not_remembered() {
-    let world = World::start(FORGETFUL).await;
+    let world = started(FORGETFUL).await;
     world.put("k", b"old").await;
     world.put("k", b"0123456789").await;
     world.put("k~x", b"another key").await;
@@ -153,8 +93,8 @@ async fn backends_are_asked_for_what_is_not_remembered() {
     let tagged = world.client.put_object().bucket("photos").key("tagged").tagging("a=b");
     tagged.body(ByteStream::from_static(b"x")).send().await.unwrap();
     world.outage().await;
-    assert_eq!(world.get("k").await, Ok(b"0123456789".to_vec()), "the latest of two blobs");
-    assert_eq!(world.get("a//b").await, Ok(b"hashed".to_vec()));
+    assert_eq!(world.read("k").await, Ok(b"0123456789".to_vec()), "the latest of two blobs");
+    assert_eq!(world.read("a//b").await, Ok(b"hashed".to_vec()));
     let got = world.send("meta").await.unwrap();
     assert_eq!(got.content_type(), Some("text/plain"));
     assert!(got.metadata().unwrap().contains_key("colour"));
@@ -165,11 +105,11 @@ async fn backends_are_asked_for_what_is_not_remembered() {
     let range = world.client.get_object().bucket("photos").key("k").range("bytes=-3").send().await.unwrap();
     assert_eq!(range.body.collect().await.unwrap().to_vec(), b"789");
     assert_eq!(
-        world.get("tagged").await,
+        world.read("tagged").await,
         Err("ServiceUnavailable".to_owned()),
         "its tags are not on the blob"
     );
-    assert_eq!(world.get("none").await, Err("NoSuchKey".to_owned()));
+    assert_eq!(world.read("none").await, Err("NoSuchKey".to_owned()));
     let metrics = world.http("/metrics").await;
     assert!(metrics.contains("s3o_degraded_reads_total{operation=\"HeadObject\"} 1"), "{metrics}");
     assert!(metrics.contains("s3o_degraded_cache_hits_total 0"), "{metrics}");
@@ -178,7 +118,7 @@ async fn backends_are_asked_for_what_is_not_remembered() {
 /// Nothing is known of a digest; the ETag is the MD5 of what was written.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blob_that_rotted_is_never_given_whole() {
-    let world = World::start(FORGETFUL).await;
+    let world = started(FORGETFUL).await;
     world.fake.with(|model| model.level = Some((2, 2)));
     let large: Vec<u8> = (0..5_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     for key in ["one", "other", "both"] {
@@ -196,7 +136,7 @@ async fn a_blob_that_rotted_is_never_given_whole() {
     // Whichever copy is read first: of one chunk nothing has left, and the other copy is read.
     for key in ["one", "other"] {
         for _ in 0..4 {
-            assert_eq!(world.get(key).await, Ok(b"0123456789".to_vec()), "{key}");
+            assert_eq!(world.read(key).await, Ok(b"0123456789".to_vec()), "{key}");
         }
     }
     for key in ["both", "large"] {
@@ -215,7 +155,7 @@ async fn a_blob_that_rotted_is_never_given_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_told_is_not_told() {
-    let world = World::start(FORGETFUL).await;
+    let world = started(FORGETFUL).await;
     world.put("k", b"hello").await;
     world.outage().await;
     // A later version of which only a part is there: its upload may be complete, or not.
@@ -223,32 +163,32 @@ async fn what_cannot_be_told_is_not_told() {
     let part = BlobName { extent: Extent::new(1).unwrap(), ..BlobName::first(later) };
     let part = StorageKey::format("photos", "k", part);
     world.backends[0].plant(&part, b"he".to_vec());
-    assert_eq!(world.get("k").await, Err("ServiceUnavailable".to_owned()));
+    assert_eq!(world.read("k").await, Err("ServiceUnavailable".to_owned()));
     world.backends[0].remove(&part);
-    assert_eq!(world.get("k").await, Ok(b"hello".to_vec()));
+    assert_eq!(world.read("k").await, Ok(b"hello".to_vec()));
     // A later version that does not describe itself.
     let foreign = StorageKey::format("photos", "k", BlobName::first(later));
     world.backends[1].plant(&foreign, b"x".to_vec());
-    assert_eq!(world.get("k").await, Err("ServiceUnavailable".to_owned()));
+    assert_eq!(world.read("k").await, Err("ServiceUnavailable".to_owned()));
     world.backends[1].remove(&foreign);
     // Something that was imported, perhaps.
     for name in ["photos/plain", "plain"] {
         world.backends[1].plant(name, b"x".to_vec());
-        assert_eq!(world.get("plain").await, Err("ServiceUnavailable".to_owned()), "{name}");
+        assert_eq!(world.read("plain").await, Err("ServiceUnavailable".to_owned()), "{name}");
         world.backends[1].remove(name);
     }
-    assert_eq!(world.get("plain").await, Err("NoSuchKey".to_owned()));
+    assert_eq!(world.read("plain").await, Err("NoSuchKey".to_owned()));
     // A backend that does not answer may have what the other has not.
     world.backends[1].inject(Rule::new(Fault::Status(500)).on(Operation::List));
-    assert_eq!(world.get("plain").await, Err("ServiceUnavailable".to_owned()));
-    assert_eq!(world.get("k").await, Ok(b"hello".to_vec()));
+    assert_eq!(world.read("plain").await, Err("ServiceUnavailable".to_owned()));
+    assert_eq!(world.read("k").await, Ok(b"hello".to_vec()));
     let head = world.client.head_object().bucket("photos").key("plain").send().await.unwrap_err();
     assert_eq!(head.raw_response().map(|answer| answer.status().as_u16()), Some(503));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_this_process_deleted_does_not_come_back() {
-    let world = World::start("").await;
+    let world = started("").await;
     world.put("k", b"hello").await;
     world.put("again", b"first").await;
     for key in ["k", "again"] {
@@ -257,19 +197,19 @@ async fn what_this_process_deleted_does_not_come_back() {
     world.put("again", b"second").await;
     world.outage().await;
     // Its blob is there still, and may be what somebody else has written since.
-    assert_eq!(world.get("k").await, Err("ServiceUnavailable".to_owned()));
-    assert_eq!(world.get("again").await, Ok(b"second".to_vec()));
+    assert_eq!(world.read("k").await, Err("ServiceUnavailable".to_owned()));
+    assert_eq!(world.read("again").await, Ok(b"second".to_vec()));
     for backend in &world.backends {
         for key in backend.keys().iter().filter(|key| key.starts_with("photos/k~")) {
             backend.remove(key);
         }
     }
-    assert_eq!(world.get("k").await, Err("NoSuchKey".to_owned()));
+    assert_eq!(world.read("k").await, Err("NoSuchKey".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_location_whose_blobs_are_gone_is_looked_for_and_never_older() {
-    let world = World::start("").await;
+    let world = started("").await;
     world.put("k", b"one").await;
     let first = world.backends[0].keys().into_iter().find(|key| key.starts_with("photos/k~")).unwrap();
     let kept = world.backends[0].blob(&first).unwrap();
@@ -280,14 +220,14 @@ async fn a_location_whose_blobs_are_gone_is_looked_for_and_never_older() {
     world.backends[1].copy_from(&world.backends[0]);
     world.backends[1].remove(&first);
     world.backends[0].remove(&second);
-    assert_eq!(world.get("k").await, Ok(b"two".to_vec()));
+    assert_eq!(world.read("k").await, Ok(b"two".to_vec()));
     // Gone for good: what is left is not what it was, and that there is none cannot be said.
     world.backends[1].remove(&second);
     assert_eq!(kept.bytes, "one");
-    assert_eq!(world.get("k").await, Err("ServiceUnavailable".to_owned()));
+    assert_eq!(world.read("k").await, Err("ServiceUnavailable".to_owned()));
     world.backends[0].remove(&first);
     assert_eq!(
-        world.get("k").await,
+        world.read("k").await,
         Err("NoSuchKey".to_owned()),
         "nothing is anywhere: it was deleted since"
     );
@@ -295,7 +235,7 @@ async fn a_location_whose_blobs_are_gone_is_looked_for_and_never_older() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_else_is_refused_at_once_and_comes_back() {
-    let world = World::start("").await;
+    let world = started("").await;
     world.put("k", b"hello").await;
     world.outage().await;
     let begins = world.fake.with(|model| model.begins.len());
@@ -327,23 +267,23 @@ async fn all_else_is_refused_at_once_and_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_decides() {
-    let world = World::start_with("", v1::DegradedReads::Refused).await;
+    let world = started_with("", v1::DegradedReads::Refused).await;
     world.put("k", b"hello").await;
     world.outage().await;
-    assert_eq!(world.get("k").await, Err("ServiceUnavailable".to_owned()));
+    assert_eq!(world.read("k").await, Err("ServiceUnavailable".to_owned()));
     assert_eq!(world.lists(), 0);
 
-    let world = World::start_with("", v1::DegradedReads::Cache).await;
+    let world = started_with("", v1::DegradedReads::Cache).await;
     world.put("k", b"hello").await;
     world.outage().await;
-    assert_eq!(world.get("k").await, Ok(b"hello".to_vec()));
-    assert_eq!(world.get("none").await, Err("ServiceUnavailable".to_owned()));
+    assert_eq!(world.read("k").await, Ok(b"hello".to_vec()));
+    assert_eq!(world.read("none").await, Err("ServiceUnavailable".to_owned()));
     assert_eq!(world.lists(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_copy_gets_a_rival() {
-    let world = World::start("hedged_reads: {enabled: true, max_percent: 100}\n").await;
+    let world = started("hedged_reads: {enabled: true, max_percent: 100}\n").await;
     // What is usual must be known first, of each backend.
     for key in ["on one", "on the other"] {
         world.put(key, b"hello").await;

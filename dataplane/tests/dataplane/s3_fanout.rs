@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::fake::{Fake, client};
+use crate::fake::Fake;
+use crate::world::{self, SHORT, bytes};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumAlgorithm;
-use s3o_dataplane::{DataPlane, DataPlaneConfig};
+use s3o_dataplane::DataPlane;
 use s3o_proto::v1;
 use s3o_proto::v1::TargetEnd::{Cut, NotSent, Stored, Unknown};
-use s3o_runtime::Shutdown;
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
 use s3o_types::EtagProof;
 use tokio::io::AsyncWriteExt as _;
@@ -35,28 +35,14 @@ impl World {
     }
 
     async fn tuned(count: usize, level: (usize, u32), timeouts: &str, proofs: &[EtagProof]) -> Self {
-        let mut backends = Vec::new();
-        for _ in 0..count {
-            backends.push(FaultyBackend::start().await.unwrap());
-        }
-        let fake = Fake::default();
-        fake.with(|model| {
+        let timeouts = format!("{SHORT}{timeouts}");
+        let world = world::World::start(count, &timeouts, "", |model| {
             model.level = Some(level);
-            let specs = backends.iter().zip(1..).map(|(backend, id)| backend.spec(id, &format!("b{id}")));
-            model.backends = specs.collect();
             for (spec, proof) in model.backends.iter_mut().zip(proofs) {
                 spec.quirks.etag = *proof;
             }
         });
-        let control = fake.serve().await;
-        let yaml = format!(
-            "name: test\ncontrol_planes: [\"http://{control}\"]\ns3: {{listen: \"127.0.0.1:0\"}}\nhttp: {{listen: \"127.0.0.1:0\"}}\n\
-             timeouts: {{call: 5s, commit: 5s{timeouts}}}\nlog: {{filter: error}}\n"
-        );
-        let config: DataPlaneConfig = s3o_runtime::config::parse(&yaml, "test", &|_| None).unwrap();
-        let plane = DataPlane::start(config, Shutdown::new()).await.unwrap();
-        plane.ready().await;
-        let client = client(plane.s3_addr());
+        let world::World { fake, backends, plane, client, .. } = world.await;
         Self { fake, backends, plane, client }
     }
 
@@ -113,10 +99,6 @@ impl World {
         assert!(blobs.iter().flatten().all(|blob| blob == body));
         blobs.iter().map(Vec::len).collect()
     }
-}
-
-fn bytes(size: usize) -> Vec<u8> {
-    (0..size).map(|i| u8::try_from(i % 251).unwrap()).collect()
 }
 
 fn ends<const N: usize>(ends: [(i32, v1::TargetEnd); N]) -> BTreeMap<i32, v1::TargetEnd> {

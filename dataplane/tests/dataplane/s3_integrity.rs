@@ -1,72 +1,24 @@
 //! Bytes that went wrong on a backend never reach a client whole.
 
-use crate::fake::{Fake, client};
-use aws_sdk_s3::Client;
-use aws_sdk_s3::primitives::ByteStream;
-use s3o_dataplane::{DataPlane, DataPlaneConfig};
-use s3o_runtime::Shutdown;
-use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
+use std::time::Duration;
 
-struct World {
-    fake: Fake,
-    backends: Vec<FaultyBackend>,
-    client: Client,
-    _plane: DataPlane,
-}
+use crate::world::{SHORT, World, bytes};
+use s3o_testkit::s3server::{Fault, Operation, Rule};
+
+/// For a report, where there may be none.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Two backends; every object is written to both.
 async fn world(more: &str) -> World {
-    let backends = vec![FaultyBackend::start().await.unwrap(), FaultyBackend::start().await.unwrap()];
-    let fake = Fake::default();
-    fake.with(|model| {
-        model.backends =
-            backends.iter().zip(1..).map(|(backend, id)| backend.spec(id, &format!("b{id}"))).collect();
-        model.level = Some((2, 2));
-    });
-    let control = fake.serve().await;
-    let yaml = format!(
-        "name: test\ncontrol_planes: [\"http://{control}\"]\ns3: {{listen: \"127.0.0.1:0\"}}\nhttp: {{listen: \"127.0.0.1:0\"}}\n\
-         timeouts: {{call: 5s, commit: 5s}}\nlog: {{filter: error}}\n{more}"
-    );
-    let config: DataPlaneConfig = s3o_runtime::config::parse(&yaml, "test", &|_| None).unwrap();
-    let plane = DataPlane::start(config, Shutdown::new()).await.unwrap();
-    plane.ready().await;
-    let client = client(plane.s3_addr());
-    World { fake, backends, client, _plane: plane }
+    World::start(2, SHORT, more, |model| model.level = Some((2, 2))).await
 }
 
 impl World {
-    async fn put(&self, key: &str, body: &[u8]) {
-        let body = ByteStream::from(body.to_vec());
-        self.client.put_object().bucket("photos").key(key).body(body).send().await.unwrap();
-    }
-
-    async fn get(&self, key: &str, range: Option<&str>) -> Result<Vec<u8>, String> {
-        let got = self.client.get_object().bucket("photos").key(key).set_range(range.map(str::to_owned));
-        let got = got.send().await.map_err(|error| format!("{error:?}"))?;
-        Ok(got.body.collect().await.map_err(|error| error.to_string())?.to_vec())
-    }
-
     fn corrupt(&self, backend: usize, key: &str) {
         let server = &self.backends[backend];
         let stored = server.keys().into_iter().find(|stored| stored.starts_with(&format!("photos/{key}~")));
         assert!(server.corrupt(&stored.unwrap()));
     }
-
-    async fn reported(&self, key: &str) -> usize {
-        for _ in 0..200 {
-            let count = self.fake.with(|model| model.reports.iter().filter(|report| *report == key).count());
-            if count > 0 {
-                return count;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        0
-    }
-}
-
-fn bytes(size: usize) -> Vec<u8> {
-    (0..size).map(|i| u8::try_from(i % 251).unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +34,7 @@ async fn a_small_object_is_read_from_the_copy_that_is_right() {
                 assert_eq!(world.get(&key, None).await.as_ref(), Ok(&body), "{digest}");
             }
         }
-        let (told, _) = (world.reported("k0").await + world.reported("k1").await, ());
+        let (told, _) = (world.reported("k0", PATIENCE).await + world.reported("k1", PATIENCE).await, ());
         assert!((1..=2).contains(&told), "one of them is read first, and told of once: {told}");
     }
 }
@@ -100,7 +52,7 @@ async fn no_client_gets_a_wrong_object_whole() {
     for (key, size) in [("large", body.len()), ("small", 1000)] {
         let got = world.get(key, None).await;
         assert!(got.is_err(), "{key}: {} bytes of {size}", got.unwrap().len());
-        assert!(world.reported(key).await > 0, "{key}");
+        assert!(world.reported(key, PATIENCE).await > 0, "{key}");
     }
     // A range that is all of it is compared too; a piece of it cannot be.
     assert!(world.get("small", Some("bytes=0-999")).await.is_err());

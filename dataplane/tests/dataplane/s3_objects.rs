@@ -1,11 +1,12 @@
 //! A data plane between a real S3 client, a control plane in memory and backends that fail on purpose.
 
-use crate::fake::{BEGIN, COMMIT, Fake, client};
+use crate::fake::{BEGIN, COMMIT, Fake};
+use crate::world::{self, SHORT, bytes};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{Delete, MetadataDirective, ObjectIdentifier};
-use s3o_dataplane::{DataPlane, DataPlaneConfig};
+use s3o_dataplane::DataPlane;
 use s3o_proto::v1;
 use s3o_runtime::Shutdown;
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
@@ -22,22 +23,8 @@ struct World {
 
 impl World {
     async fn start() -> Self {
-        let backends = vec![FaultyBackend::start().await.unwrap(), FaultyBackend::start().await.unwrap()];
-        let fake = Fake::default();
-        fake.with(|model| {
-            model.backends =
-                backends.iter().zip(1..).map(|(backend, id)| backend.spec(id, &format!("b{id}"))).collect();
-        });
-        let control = fake.serve().await;
-        let yaml = format!(
-            "name: test\ncontrol_planes: [\"http://{control}\"]\ns3: {{listen: \"127.0.0.1:0\"}}\nhttp: {{listen: \"127.0.0.1:0\"}}\n\
-             timeouts: {{call: 5s, commit: 5s}}\nlog: {{filter: error}}\n"
-        );
-        let config: DataPlaneConfig = s3o_runtime::config::parse(&yaml, "test", &|_| None).unwrap();
-        let shutdown = Shutdown::new();
-        let plane = DataPlane::start(config, shutdown.clone()).await.unwrap();
-        plane.ready().await;
-        let client = client(plane.s3_addr());
+        let world::World { fake, backends, plane, client, shutdown } =
+            world::World::start(2, SHORT, "", |_| {}).await;
         Self { fake, backends, plane, client, shutdown }
     }
 
@@ -65,10 +52,6 @@ impl World {
         let keys = self.backends.iter().flat_map(FaultyBackend::keys);
         keys.filter(|key| !key.starts_with(".s3o/")).count()
     }
-}
-
-fn bytes(size: usize) -> Vec<u8> {
-    (0..size).map(|i| u8::try_from(i % 251).unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

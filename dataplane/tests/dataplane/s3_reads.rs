@@ -2,64 +2,27 @@
 
 use std::time::Duration;
 
-use crate::fake::{Fake, client};
-use aws_sdk_s3::Client;
-use aws_sdk_s3::primitives::ByteStream;
+use crate::world::{World, bytes};
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType, GetObjectAttributesParts, ObjectAttributes};
 use s3o_blob::{Algorithm, AlgorithmSet, BodyHasher};
-use s3o_dataplane::{DataPlane, DataPlaneConfig};
 use s3o_proto::v1;
-use s3o_runtime::Shutdown;
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn crc32c(bytes: &[u8]) -> String {
     let digests = BodyHasher::digest(bytes, AlgorithmSet::NONE.with(Algorithm::Crc32c));
     digests.checksum(Algorithm::Crc32c).unwrap().to_owned()
 }
 
-struct World {
-    fake: Fake,
-    backends: Vec<FaultyBackend>,
-    plane: DataPlane,
-    client: Client,
+/// Two backends; every object is written to so many of them.
+async fn started(copies: u32) -> World {
+    World::start(2, "call: 20s, commit: 60s, backend_idle: 1s", "", |model| {
+        model.level = Some((copies as usize, copies));
+        model.degraded_reads = v1::DegradedReads::Allowed.into();
+    })
+    .await
 }
 
 impl World {
-    /// Two backends; every object is written to so many of them.
-    async fn start(copies: u32) -> Self {
-        let backends = vec![FaultyBackend::start().await.unwrap(), FaultyBackend::start().await.unwrap()];
-        let fake = Fake::default();
-        fake.with(|model| {
-            let specs = backends.iter().zip(1..).map(|(backend, id)| backend.spec(id, &format!("b{id}")));
-            model.backends = specs.collect();
-            model.level = Some((copies as usize, copies));
-            model.degraded_reads = v1::DegradedReads::Allowed.into();
-        });
-        let control = fake.serve().await;
-        let yaml = format!(
-            "name: test\ncontrol_planes: [\"http://{control}\"]\ns3: {{listen: \"127.0.0.1:0\"}}\n\
-             http: {{listen: \"127.0.0.1:0\"}}\ntimeouts: {{call: 20s, commit: 60s, backend_idle: 1s}}\n\
-             log: {{filter: error}}\n"
-        );
-        let config: DataPlaneConfig = s3o_runtime::config::parse(&yaml, "test", &|_| None).unwrap();
-        let plane = DataPlane::start(config, Shutdown::new()).await.unwrap();
-        plane.ready().await;
-        let client = client(plane.s3_addr());
-        Self { fake, backends, plane, client }
-    }
-
-    async fn put(&self, key: &str, body: &[u8]) {
-        let body = ByteStream::from(body.to_vec());
-        self.client.put_object().bucket("photos").key(key).body(body).send().await.unwrap();
-    }
-
-    async fn get(&self, key: &str, range: Option<&str>) -> Result<Vec<u8>, String> {
-        let got = self.client.get_object().bucket("photos").key(key).set_range(range.map(str::to_owned));
-        let got = got.send().await.map_err(|error| format!("{error:?}"))?;
-        Ok(got.body.collect().await.map_err(|error| error.to_string())?.to_vec())
-    }
-
     /// The copy that is read first while nothing is known of its backend.
     fn first(&self, key: &str) -> (&FaultyBackend, String) {
         let copy = self.fake.with(|model| model.objects[key].extents[0].copies[0].clone());
@@ -88,64 +51,19 @@ impl World {
         });
     }
 
-    async fn http(&self, path: &str) -> String {
-        let mut stream = tokio::net::TcpStream::connect(self.plane.http_addr()).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.unwrap();
-        text
-    }
-
-    /// Returns when the page says so, or does not any more.
-    async fn until(&self, path: &str, text: &str, says: bool) {
-        while self.http(path).await.contains(text) != says {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// Nothing is decided from now on, and the data plane knows it.
-    async fn outage(&self) {
-        self.fake.with(|model| {
-            model.is_away = true;
-            let message = v1::session_down::Message::Database(v1::DatabaseHealth { reachable: false });
-            let down = v1::SessionDown { message: Some(message), required_features: vec![] };
-            model.sessions.retain(|session| session.send(down.clone()).is_ok());
-        });
-        self.until("/health", "\"database_breaker\":\"closed\"", false).await;
-    }
-
     /// The months of these are used up, and the data plane knows it: what is said in a session is heard in its order.
     async fn spend(&self, backends: &[i32]) {
-        let generation = self.fake.with(|model| {
-            let message = v1::session_down::Message::Spent(v1::SpentBackends { backends: backends.to_vec() });
-            let down = v1::SessionDown { message: Some(message), required_features: vec![] };
-            model.sessions.retain(|session| session.send(down.clone()).is_ok());
-            // That of the configuration which follows.
-            model.generation + 2
-        });
+        self.tell(v1::session_down::Message::Spent(v1::SpentBackends { backends: backends.to_vec() }));
+        // That of the configuration which follows.
+        let generation = self.fake.with(|model| model.generation + 2);
         self.fake.reconfigure();
         self.until("/health", &format!("\"generation\":{generation}"), true).await;
     }
-
-    async fn reported(&self, key: &str) -> bool {
-        for _ in 0..500 {
-            if self.fake.with(|model| model.reports.iter().any(|report| report == key)) {
-                return true;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        false
-    }
-}
-
-fn bytes(size: usize) -> Vec<u8> {
-    (0..size).map(|i| u8::try_from(i % 251).unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_leave_a_backend_that_hangs_open_its_breaker() {
-    let world = World::start(2).await;
+    let world = started(2).await;
     world.put("k", b"hello").await;
     let (hangs, _) = world.first("k");
     let name = if std::ptr::eq(hangs, &world.backends[0]) { "b1" } else { "b2" };
@@ -164,7 +82,7 @@ async fn clients_that_leave_a_backend_that_hangs_open_its_breaker() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_hangs_is_left_for_another_one_and_asked_again_when_that_fails() {
-    let world = World::start(2).await;
+    let world = started(2).await;
     world.put("k", b"hello").await;
     let (slow, _) = world.first("k");
     slow.inject(Rule::new(Fault::Hang).on(Operation::Get).times(1));
@@ -173,7 +91,7 @@ async fn a_copy_that_hangs_is_left_for_another_one_and_asked_again_when_that_fai
     assert_eq!(got, Ok(Ok(b"hello".to_vec())));
     slow.heal();
 
-    let world = World::start(2).await;
+    let world = started(2).await;
     world.put("k", b"hello").await;
     let (slow, _) = world.first("k");
     for backend in &world.backends {
@@ -190,7 +108,7 @@ async fn a_copy_that_hangs_is_left_for_another_one_and_asked_again_when_that_fai
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_that_stands_still_goes_on_at_another_copy() {
-    let world = World::start(2).await;
+    let world = started(2).await;
     let body = bytes(3 << 20);
     world.put("k", &body).await;
     for after in [0, 1 << 20] {
@@ -205,7 +123,7 @@ async fn a_read_that_stands_still_goes_on_at_another_copy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_may_break_at_any_byte() {
-    let world = World::start(2).await;
+    let world = started(2).await;
     let body = bytes(300_000);
     world.put("k", &body).await;
     for after in [0, 1, 65_535, 65_536, 65_537, 150_000, 299_999] {
@@ -227,7 +145,7 @@ async fn a_read_may_break_at_any_byte() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_is_moved_while_it_is_read_is_found_again() {
-    let world = World::start(1).await;
+    let world = started(1).await;
     let body = bytes(4 << 20);
     world.put("k", &body).await;
     let (from, stored) = world.first("k");
@@ -247,7 +165,7 @@ async fn a_copy_that_is_moved_while_it_is_read_is_found_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_read_goes_on_through_an_outage() {
-    let world = World::start(1).await;
+    let world = started(1).await;
     let body = bytes(3 << 20);
     world.put("k", &body).await;
     world.split("k", &body, 1 << 20);
@@ -263,7 +181,7 @@ async fn a_long_read_goes_on_through_an_outage() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_in_the_first_seconds_of_an_outage_is_answered() {
-    let world = World::start(1).await;
+    let world = started(1).await;
     world.put("k", b"hello").await;
     world.fake.with(|model| model.is_away = true);
     assert_eq!(world.get("k", None).await, Ok(b"hello".to_vec()), "from what is remembered");
@@ -271,7 +189,7 @@ async fn a_read_in_the_first_seconds_of_an_outage_is_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_is_not_what_its_row_says_is_told_of() {
-    let world = World::start(2).await;
+    let world = started(2).await;
     let body = bytes(1000);
     for key in ["gone", "short"] {
         world.put(key, &body).await;
@@ -285,14 +203,14 @@ async fn a_copy_that_is_not_what_its_row_says_is_told_of() {
             bad.plant(&stored, body[..10].to_vec());
         }
         assert_eq!(world.get(key, None).await.as_ref(), Ok(&body), "{key}");
-        assert!(world.reported(key).await, "{key}");
+        assert!(world.reported(key, Duration::from_secs(5)).await > 0, "{key}");
     }
 }
 
 /// Availability before thrift: what is used up is read last, and still read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_whose_month_is_used_up_is_read_last() {
-    let world = World::start(2).await;
+    let world = started(2).await;
     world.put("k", b"hello").await;
     let reads = || [0, 1].map(|n: usize| world.backends[n].count(Operation::Get));
     for (spent, other) in [(1, 1), (2, 0)] {
@@ -338,7 +256,7 @@ fn listed(parts: &GetObjectAttributesParts) -> Listed {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn parts_are_listed_with_their_checksums() {
-    let world = World::start(1).await;
+    let world = started(1).await;
     let body = bytes(4500);
     world.put("k", &body).await;
     world.split("k", &body, 1000);
@@ -369,7 +287,7 @@ async fn parts_are_listed_with_their_checksums() {
 /// What there is of the version that was located is not mixed with another one's.
 #[tokio::test(flavor = "multi_thread")]
 async fn parts_are_listed_of_one_version() {
-    let world = World::start(1).await;
+    let world = started(1).await;
     let body = bytes(4500);
     world.put("k", &body).await;
     world.split("k", &body, 1000);
@@ -385,7 +303,7 @@ async fn parts_are_listed_of_one_version() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_is_read_with_its_checksum() {
-    let world = World::start(1).await;
+    let world = started(1).await;
     let body = bytes(2500);
     world.put("k", &body).await;
     world.split("k", &body, 1000);

@@ -2,7 +2,8 @@
 
 use s3o_core::call::{Commit, StoredCopy};
 use s3o_proto::v1;
-use s3o_types::{Checksums, ContentHeaders, Digest, Etag, ObjectAttributes};
+use s3o_types::{Checksums, Digest, Etag, ObjectAttributes};
+use s3o_wire::{headers, lock};
 
 use super::request::{carried_intent, finished_target, fits_table, target_id};
 use crate::field::{self, Bad};
@@ -45,27 +46,8 @@ fn stored_copy(wire: v1::StoredCopy) -> Result<StoredCopy, Bad> {
 
 pub(super) fn attributes_from_wire(wire: Option<v1::ObjectAttributes>) -> Result<ObjectAttributes, Bad> {
     let v1::ObjectAttributes { headers, metadata, tags, lock } = wire.unwrap_or_default();
-    let v1::ContentHeaders {
-        content_type,
-        content_encoding,
-        content_disposition,
-        content_language,
-        cache_control,
-        expires,
-        website_redirect,
-        storage_class,
-    } = headers.unwrap_or_default();
     Ok(ObjectAttributes {
-        headers: ContentHeaders {
-            content_type,
-            content_encoding,
-            content_disposition,
-            content_language,
-            cache_control,
-            expires,
-            website_redirect,
-            storage_class,
-        },
+        headers: headers::from_wire(headers),
         metadata: metadata.into_iter().collect(),
         tags: tags.into_iter().collect(),
         lock: object_lock::from_wire(lock).map_err(|bad| bad.within("attributes.lock"))?,
@@ -74,29 +56,10 @@ pub(super) fn attributes_from_wire(wire: Option<v1::ObjectAttributes>) -> Result
 
 pub(super) fn attributes_to_wire(attributes: ObjectAttributes) -> v1::ObjectAttributes {
     let ObjectAttributes { headers, metadata, tags, lock } = attributes;
-    let ContentHeaders {
-        content_type,
-        content_encoding,
-        content_disposition,
-        content_language,
-        cache_control,
-        expires,
-        website_redirect,
-        storage_class,
-    } = headers;
     v1::ObjectAttributes {
-        headers: Some(v1::ContentHeaders {
-            content_type,
-            content_encoding,
-            content_disposition,
-            content_language,
-            cache_control,
-            expires,
-            website_redirect,
-            storage_class,
-        }),
+        headers: Some(headers::to_wire(headers)),
         metadata: metadata.into_iter().collect(),
         tags: tags.into_iter().collect(),
-        lock: object_lock::to_wire(lock),
+        lock: lock::to_wire(lock),
     }
 }

@@ -7,6 +7,7 @@ use s3o_core::intent::{Target, TargetEnd, WriteKind};
 use s3o_core::object::{Locate, Want};
 use s3o_proto::v1;
 use s3o_types::{BackendId, BucketId, ErrorCode, Op, Place};
+use s3o_wire::conditions;
 
 use super::{commit, upload};
 use crate::field::{self, Bad};
@@ -98,7 +99,7 @@ fn begin(wire: v1::Begin) -> Result<Begin, Bad> {
         bucket: BucketId(bucket),
         key: field::key(key)?,
         size: fits_table(size)?,
-        conditions: field::conditions(conditions),
+        conditions: conditions::from_wire(conditions),
         kind,
         part,
         down: backends(down),
@@ -123,7 +124,7 @@ fn delete(wire: v1::Delete) -> Result<Delete, Bad> {
     Ok(Delete {
         bucket: BucketId(bucket),
         key: field::key(key)?,
-        conditions: field::conditions(conditions),
+        conditions: conditions::from_wire(conditions),
         version: field::version_ref("version_id", &version_id)?,
         bypass_governance,
     })
@@ -172,7 +173,7 @@ pub(super) fn carried_intent(wire: Option<v1::Intent>) -> Result<CarriedIntent, 
         key: field::key(key).map_err(within)?,
         version: field::version("version", &version).map_err(within)?,
         size: fits_table(size).map_err(within)?,
-        conditions: field::conditions(conditions),
+        conditions: conditions::from_wire(conditions),
         upload,
         // Workers speak to the ledger without a wire between.
         replica: false,

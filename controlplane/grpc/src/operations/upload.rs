@@ -4,6 +4,7 @@ use s3o_core::call::{AbortUpload, CompleteUpload, CreateUpload, PartOf};
 use s3o_core::upload::{MAX_PARTS, UploadChecksum};
 use s3o_proto::v1;
 use s3o_types::{BucketId, Checksums, Extent, Gen, UploadId};
+use s3o_wire::conditions;
 
 use super::commit::attributes_from_wire;
 use crate::field::{self, Bad};
@@ -45,7 +46,7 @@ pub(super) fn complete(wire: v1::CompleteUpload) -> Result<CompleteUpload, Bad> 
         bucket: BucketId(bucket),
         key: field::key(key)?,
         upload: upload_id(&upload)?,
-        conditions: field::conditions(conditions),
+        conditions: conditions::from_wire(conditions),
         etag: field::etag("etag", &etag)?,
         checksums: Checksums { values: checksums.into_iter().collect() },
         parts: parts.map_err(|bad| bad.within("parts"))?,

@@ -2,13 +2,8 @@
 
 use s3o_core::config::{BackendConfig, BucketConfig, BucketState, ClusterConfig, CredentialConfig};
 use s3o_proto::v1;
-use s3o_types::{
-    BackendSpec, BackendState, BucketId, ChecksumMode, CorsRule, Credentials, DegradedReads, EtagProof,
-    Quirks, Scope,
-};
-
-use crate::object_lock;
-use crate::versions::versioning_to_wire;
+use s3o_types::{BackendSpec, BackendState, BucketId, Credentials, DegradedReads, Scope};
+use s3o_wire::{cors, lifecycle, lock, quirks, versioning};
 
 pub(crate) fn configuration(config: &ClusterConfig) -> v1::Configuration {
     // How placement chooses is the control plane's.
@@ -42,7 +37,7 @@ fn backend(config: &BackendConfig) -> v1::Backend {
         region: region.clone(),
         bucket: bucket.clone(),
         credentials: Some(backend_credentials(credentials)),
-        quirks: Some(quirks_to_wire(quirks)),
+        quirks: Some(quirks::to_wire(quirks)),
         state: match state {
             BackendState::Active => v1::BackendState::Active,
             BackendState::Draining => v1::BackendState::Draining,
@@ -63,27 +58,6 @@ fn backend_credentials(credentials: &Credentials) -> v1::backend::Credentials {
             })
         }
         Credentials::AwsDefaultChain => v1::backend::Credentials::AwsDefaultChain(v1::AwsDefaultChain {}),
-    }
-}
-
-fn quirks_to_wire(quirks: &Quirks) -> v1::Quirks {
-    let Quirks { path_style, unsigned_payload, checksum, strip_headers, etag } = quirks;
-    v1::Quirks {
-        path_style: *path_style,
-        unsigned_payload: *unsigned_payload,
-        checksum: match checksum {
-            ChecksumMode::None => v1::ChecksumMode::None,
-            ChecksumMode::ContentMd5 => v1::ChecksumMode::ContentMd5,
-        }
-        .into(),
-        strip_headers: strip_headers.clone(),
-        etag: match etag {
-            EtagProof::Unknown => v1::EtagProof::Unspecified,
-            EtagProof::Md5 => v1::EtagProof::Md5,
-            EtagProof::Md5Trailer => v1::EtagProof::Md5Trailer,
-            EtagProof::Opaque => v1::EtagProof::Opaque,
-        }
-        .into(),
     }
 }
 
@@ -114,10 +88,10 @@ fn bucket(config: &BucketConfig) -> Option<v1::Bucket> {
         name: name.as_str().to_owned(),
         created_us: created.0,
         max_object_size: max_object_size.unwrap_or_default(),
-        cors: cors.iter().cloned().map(cors_rule).collect(),
-        lifecycle: lifecycle.iter().cloned().map(crate::lifecycle::to_wire).collect(),
-        versioning: versioning_to_wire(*versioning).into(),
-        lock: lock.map(object_lock::bucket_to_wire),
+        cors: cors.iter().cloned().map(cors::to_wire).collect(),
+        lifecycle: lifecycle.iter().cloned().map(lifecycle::to_wire).collect(),
+        versioning: versioning::to_wire(*versioning).into(),
+        lock: lock.map(lock::bucket_to_wire),
         degraded_reads: match degraded_reads {
             DegradedReads::Allowed => v1::DegradedReads::Allowed,
             DegradedReads::Cache => v1::DegradedReads::Cache,
@@ -125,12 +99,6 @@ fn bucket(config: &BucketConfig) -> Option<v1::Bucket> {
         }
         .into(),
     })
-}
-
-fn cors_rule(rule: CorsRule) -> v1::CorsRule {
-    let CorsRule { id, allowed_origins, allowed_methods, allowed_headers, expose_headers, max_age_seconds } =
-        rule;
-    v1::CorsRule { id, allowed_origins, allowed_methods, allowed_headers, expose_headers, max_age_seconds }
 }
 
 fn credential(config: &CredentialConfig) -> v1::Credential {

@@ -1,5 +1,8 @@
 //! Ports that remember what they were asked and answer what they were told to.
 
+mod background;
+mod cluster;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,37 +10,22 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use s3o_core::bucket::BucketChange;
 use s3o_core::call::{Call, Outcome, Refusal, Request};
-use s3o_core::cleanup::{Claim, CleanupItem, CleanupResult, QueueDepths};
-use s3o_core::config::{
-    BackendConfig, BucketConfig, BucketState, ClusterConfig, CredentialConfig, MarkerPlace, MarkerSeen,
-    Routing,
-};
-use s3o_core::intent::Intent;
+use s3o_core::config::{ClusterConfig, MarkerPlace, MarkerSeen};
 use s3o_core::listing::{ListQuery, Page};
 use s3o_core::object::{Locate, Lookup};
-use s3o_core::ports::{
-    Buckets, Configs, Drains, Ledger, ObjectScrub, Overview, PortError, Queues, Rebalancing, Replication,
-    Sessions, Uploads, Versions, WorkerControl,
-};
-use s3o_core::rebalance::{Move, RebalanceTotals, RebalanceWish};
+use s3o_core::ports::{Buckets, Configs, Ledger, PortError, Sessions, Uploads, Versions};
 use s3o_core::reconcile::AskRun;
 use s3o_core::removal::RemovalOrder;
-use s3o_core::replication::{
-    CopiesPage, CopiesQuery, CopyTask, Drain, ReplicationEntry, ReplicationItem, ReplicationResult,
-};
-use s3o_core::scrub::{ScrubObject, ScrubbedCopy, Verdict};
-use s3o_core::session::{BackendUsage, Hello, UsageReport};
+use s3o_core::replication::ReplicationEntry;
+use s3o_core::session::{Hello, UsageReport};
 use s3o_core::upload::{PartsPage, PartsQuery, UploadRow, UploadsPage, UploadsQuery};
-use s3o_core::usage::Usage;
 use s3o_core::versions::{SetVersioning, VersionsPage, VersionsQuery};
-use s3o_core::worker::{Counts, WorkerStatus};
-use s3o_types::{
-    AckLevel, BackendId, BackendSpec, BackendState, BucketId, CorsRule, Credentials, DegradedReads,
-    ErrorCode, Extent, Op, Place, Quirks, Rights, Scope, Secret, Timestamp, UsageLimits, VersionId,
-    Versioning,
-};
+use s3o_core::worker::Counts;
+use s3o_types::{BackendId, BucketId, ErrorCode, Versioning};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
+
+pub(super) use cluster::config;
 
 /// For how long each backend has been down.
 type Views = Vec<(BackendId, Option<i64>)>;
@@ -109,66 +97,6 @@ impl Default for Fakes {
             reachable: AtomicBool::new(true),
             config: watch::Sender::new(Arc::new(config(1))),
         }
-    }
-}
-
-pub(super) fn config(generation: i64) -> ClusterConfig {
-    let bucket = |id, name: &str, state| BucketConfig {
-        id: BucketId(id),
-        name: name.parse().unwrap(),
-        state,
-        ack: AckLevel::One,
-        replication_factor: 1,
-        max_object_size: Some(5),
-        created: Timestamp(7),
-        lifecycle: vec![s3o_types::LifecycleRule {
-            expire_after_days: Some(7),
-            ..s3o_types::LifecycleRule::default()
-        }],
-        cors: vec![CorsRule {
-            allowed_origins: vec!["*".into()],
-            max_age_seconds: Some(9),
-            ..CorsRule::default()
-        }],
-        versioning: Versioning::Off,
-        lock: None,
-        degraded_reads: DegradedReads::Cache,
-    };
-    ClusterConfig {
-        generation,
-        cluster: Uuid::from_u128(99),
-        routing: Routing::Pack,
-        backends: vec![BackendConfig {
-            spec: BackendSpec {
-                id: BackendId(3),
-                name: "b3".into(),
-                endpoint: "http://127.0.0.1:1".into(),
-                region: "r".into(),
-                bucket: "real".into(),
-                place: Place::from_number(2),
-                credentials: Credentials::Static {
-                    access_key_id: "ak".into(),
-                    secret_access_key: Secret::new("sk"),
-                    session_token: None,
-                },
-                quirks: Quirks::default(),
-            },
-            state: BackendState::Active,
-            quota_bytes: Some(1000),
-            max_object_size: None,
-            limits: UsageLimits { egress_bytes: Some(10), ..UsageLimits::default() },
-            priority: 0,
-            attached: true,
-            removal: None,
-        }],
-        buckets: vec![bucket(1, "photos", BucketState::Active), bucket(2, "old", BucketState::Deleting)],
-        credentials: vec![CredentialConfig {
-            scopes: vec![(BucketId(2), Scope { prefix: "p/".into(), rights: Rights::READ })],
-            access_key_id: "client".into(),
-            secret_access_key: Secret::new("hush"),
-            create_buckets: true,
-            grants: vec![(BucketId(1), true)],
-        }],
     }
 }
 
@@ -264,213 +192,6 @@ impl Buckets for Fakes {
 }
 
 #[async_trait]
-impl Queues for Fakes {
-    async fn claim_cleanup(&self, _: Claim) -> Result<Vec<CleanupItem>, PortError> {
-        Ok(Vec::new())
-    }
-
-    async fn finish_cleanup(
-        &self,
-        _: Uuid,
-        _: Vec<(CleanupItem, CleanupResult)>,
-    ) -> Result<Counts, PortError> {
-        Ok(Counts::new())
-    }
-
-    async fn claim_expired_intents(&self, _: Claim) -> Result<Vec<Intent>, PortError> {
-        Ok(Vec::new())
-    }
-
-    async fn release_intents(&self, _: Uuid, _: Vec<Op>) -> Result<(), PortError> {
-        Ok(())
-    }
-
-    async fn depths(&self) -> Result<QueueDepths, PortError> {
-        Ok(QueueDepths { cleanup: 5, dead_letters: 6, intents: 7 })
-    }
-}
-
-#[async_trait]
-impl Overview for Fakes {
-    async fn backend_usage(&self) -> Result<Vec<(BackendId, Usage, BackendUsage)>, PortError> {
-        let usage = Usage { used: 10, reserved: 20, orphaned: 30, objects: 4 };
-        let requests = BTreeMap::from([("get".to_owned(), 2), ("put".to_owned(), 3)]);
-        let month = BackendUsage { requests, ingress_bytes: 8, egress_bytes: 9 };
-        Ok(vec![(BackendId(3), usage, month)])
-    }
-
-    async fn sessions(&self) -> Result<Vec<(Hello, bool)>, PortError> {
-        Ok(self.hellos.lock().unwrap().iter().map(|hello| (hello.clone(), true)).collect())
-    }
-
-    async fn record_tick(&self, _: &str, _: &str, _: Result<(), String>) -> Result<(), PortError> {
-        Ok(())
-    }
-
-    async fn workers(&self) -> Result<Vec<WorkerStatus>, PortError> {
-        Ok(vec![WorkerStatus {
-            name: "cleanup_queue".into(),
-            instance: "replica-2".into(),
-            last_success: Some(Timestamp(1_000_000)),
-            last_failure: None,
-            last_error: None,
-            consecutive_failures: 0,
-        }])
-    }
-
-    async fn waiting(&self, worker: &str) -> Result<Option<u64>, PortError> {
-        match worker {
-            "cleanup_queue" => Ok(Some(5)),
-            "broken" => Err(PortError::Unavailable("for a moment".to_owned())),
-            _ => Ok(None),
-        }
-    }
-}
-
-#[async_trait]
-impl Drains for Fakes {
-    async fn drain(&self, name: &str) -> Result<bool, PortError> {
-        Ok(name == "b3")
-    }
-
-    async fn undrain(&self, name: &str) -> Result<bool, PortError> {
-        Ok(name == "b3")
-    }
-
-    /// Each look finds less.
-    async fn drains(&self) -> Result<Vec<Drain>, PortError> {
-        let left = self.drain_looks.fetch_sub(1, Ordering::SeqCst).saturating_sub(1);
-        Ok(vec![Drain {
-            backend: BackendId(3),
-            name: "b3".into(),
-            asked: true,
-            objects: left,
-            bytes: 10 * left,
-            other_bytes: left,
-            waiting: left,
-            done: left == 0,
-            removal: None,
-        }])
-    }
-
-    async fn retire(&self) -> Result<u64, PortError> {
-        Ok(0)
-    }
-}
-
-#[async_trait]
-impl WorkerControl for Fakes {
-    async fn run(&self, name: &str) -> Result<Counts, Option<String>> {
-        match name {
-            "cleanup_queue" => Ok(Counts::from([("success".to_owned(), 2)])),
-            "broken" => Err(Some("it broke".into())),
-            _ => Err(None),
-        }
-    }
-
-    fn names(&self) -> Vec<&'static str> {
-        vec!["cleanup_queue", "broken"]
-    }
-}
-
-#[async_trait]
-impl Rebalancing for Fakes {
-    async fn rebalance(
-        &self,
-        wish: RebalanceWish,
-        mut tell: Box<dyn FnMut(Move, RebalanceTotals) + Send>,
-    ) -> Result<RebalanceTotals, String> {
-        if wish.batch == 0 {
-            return Err("a run goes on already".to_owned());
-        }
-        let totals = RebalanceTotals {
-            planned_bytes: u64::from(wish.threshold_percent),
-            moved: 1,
-            moved_bytes: 9,
-            failed: 0,
-        };
-        let result = (!wish.dry_run).then(|| Err(wish.strategy.as_str().to_owned()));
-        let (bucket, key) = ("photos".to_owned(), "k".to_owned());
-        tell(Move { bucket, key, from: "b1".to_owned(), to: "b2".to_owned(), size: 9, result }, totals);
-        Ok(totals)
-    }
-
-    fn usual(&self) -> RebalanceWish {
-        RebalanceWish { strategy: Routing::Spread, threshold_percent: 10, batch: 5, dry_run: false }
-    }
-}
-
-#[async_trait]
-impl ObjectScrub for Fakes {
-    async fn scrub_object(
-        &self,
-        object: ScrubObject,
-        mut tell: Box<dyn FnMut(ScrubbedCopy) + Send>,
-    ) -> Result<(), Refusal> {
-        if object.key != "photo" {
-            return Err(Refusal::new(ErrorCode::NoSuchKey, "there is no object"));
-        }
-        for verdict in [Verdict::Good, Verdict::Unread("b2 is down".to_owned())] {
-            tell(ScrubbedCopy {
-                version: VersionId::mint(1, 1),
-                extent: Extent::ZERO,
-                backend: "b1".to_owned(),
-                storage_key: "k".to_owned(),
-                size: 3,
-                verdict,
-            });
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Replication for Fakes {
-    async fn claim_versions(&self, _: CopyTask, _: Claim) -> Result<Vec<ReplicationItem>, PortError> {
-        Ok(vec![])
-    }
-
-    async fn finish_versions(
-        &self,
-        _: Uuid,
-        _: Vec<(ReplicationItem, ReplicationResult)>,
-    ) -> Result<(), PortError> {
-        Ok(())
-    }
-
-    async fn queue_versions(&self, entries: Vec<ReplicationEntry>) -> Result<(), PortError> {
-        self.queued.lock().unwrap().extend(entries);
-        Ok(())
-    }
-
-    async fn copies(&self, _: CopiesQuery) -> Result<Option<CopiesPage>, PortError> {
-        Ok(None)
-    }
-
-    async fn waiting(&self, _: CopyTask) -> Result<u64, PortError> {
-        Ok(0)
-    }
-
-    async fn note_views(&self, viewer: Uuid, views: Views) -> Result<(), PortError> {
-        self.views.lock().unwrap().push((viewer, views));
-        Ok(())
-    }
-
-    async fn unhealthy(
-        &self,
-        _: Uuid,
-        _: Vec<(BackendId, Option<i64>)>,
-        _: i64,
-    ) -> Result<Vec<BackendId>, PortError> {
-        Ok(vec![])
-    }
-
-    async fn scan(&self, _: &[BackendId]) -> Result<Option<Counts>, PortError> {
-        Ok(None)
-    }
-}
-
-#[async_trait]
 impl Uploads for Fakes {
     async fn parts(&self, query: PartsQuery) -> Result<Option<PartsPage>, PortError> {
         self.parts_asked.lock().unwrap().push(query);
@@ -510,47 +231,5 @@ impl Versions for Fakes {
     async fn set_versioning(&self, set: SetVersioning) -> Result<(), Refusal> {
         self.versioning_set.lock().unwrap().push(set);
         Ok(())
-    }
-}
-
-#[async_trait]
-impl s3o_core::ports::Recovery for Fakes {
-    async fn recovery(&self) -> Result<Option<String>, PortError> {
-        Ok(self.recovery.lock().unwrap().clone())
-    }
-
-    async fn enter_recovery(&self, _: &str) -> Result<(), PortError> {
-        Ok(())
-    }
-
-    async fn pass_numbers(&self, _: &str) -> Result<(), PortError> {
-        Ok(())
-    }
-
-    async fn holds_journal(&self) -> Result<bool, PortError> {
-        Ok(false)
-    }
-
-    async fn journal_looked_at(&self, _: &str) -> Result<(), PortError> {
-        Ok(())
-    }
-
-    async fn server_start(&self) -> Result<String, PortError> {
-        Ok(String::new())
-    }
-
-    async fn may_delete(&self) -> Result<bool, PortError> {
-        Ok(true)
-    }
-
-    async fn end_recovery(&self) -> Result<(), PortError> {
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl s3o_core::ports::Recovering for Fakes {
-    async fn recover(&self, _: Vec<String>) -> Result<s3o_core::restore::RestoreReport, String> {
-        Err("nothing is to be recovered".to_owned())
     }
 }

@@ -41,6 +41,7 @@ async fn apply(transaction: &Transaction<'_>, declared: &Declared, hash: &str) -
         versioning::lock_declared(transaction, &declared.buckets).await?;
         object_lock::refuse_suspension(transaction, &declared.buckets).await?;
         let buckets = buckets(transaction, &declared.buckets).await?;
+        unsay(transaction, &buckets).await?;
         versioning::declare(transaction, &declared.buckets, &buckets).await?;
         object_lock::declare(transaction, &declared.buckets, &buckets).await?;
         backends(transaction, &declared.backends).await?;
@@ -52,6 +53,15 @@ async fn apply(transaction: &Transaction<'_>, declared: &Declared, hash: &str) -
     if changed {
         mint(transaction).await?;
     }
+    Ok(())
+}
+
+/// A bucket of which nothing is said any more keeps its versioning and its Object Lock, and they are its clients' to change.
+async fn unsay(transaction: &Transaction<'_>, said: &HashMap<String, i32>) -> Result<(), Failure> {
+    let said: Vec<i32> = said.values().copied().collect();
+    let unsaid = "UPDATE buckets SET versioning_declared = false, object_lock_declared = false
+                  WHERE (versioning_declared OR object_lock_declared) AND NOT id = ANY ($1)";
+    transaction.execute(unsaid, &[&said]).await?;
     Ok(())
 }
 

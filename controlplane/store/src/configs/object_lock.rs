@@ -65,17 +65,12 @@ pub(super) async fn refuse_suspension(
     }
 }
 
-/// Writes what is declared, after versioning. A bucket of which nothing is said any more keeps its Object Lock, and its
-/// default is its clients' to change.
+/// Writes what is declared, after versioning.
 pub(super) async fn declare(
     transaction: &Transaction<'_>,
     declared: &[DeclaredBucket],
     ids: &HashMap<String, i32>,
 ) -> Result<(), Failure> {
-    let known: Vec<i32> = ids.values().copied().collect();
-    let unsaid =
-        "UPDATE buckets SET object_lock_declared = false WHERE object_lock_declared AND NOT id = ANY ($1)";
-    transaction.execute(unsaid, &[&known]).await?;
     let said = "UPDATE buckets SET object_lock_declared = $2 WHERE id = $1 AND object_lock_declared <> $2";
     for bucket in declared {
         let Some(&id) = ids.get(bucket.name.as_str()) else { continue };

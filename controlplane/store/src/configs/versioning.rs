@@ -81,16 +81,12 @@ pub(super) async fn lock_declared(
     Ok(())
 }
 
-/// Writes what is declared. A bucket of which nothing is said any more stays as it is, and is its clients' to change.
+/// Writes what is declared.
 pub(super) async fn declare(
     transaction: &Transaction<'_>,
     declared: &[DeclaredBucket],
     ids: &HashMap<String, i32>,
 ) -> Result<(), Failure> {
-    let known: Vec<i32> = ids.values().copied().collect();
-    let unsaid =
-        "UPDATE buckets SET versioning_declared = false WHERE versioning_declared AND NOT id = ANY ($1)";
-    transaction.execute(unsaid, &[&known]).await?;
     let said = "UPDATE buckets SET versioning_declared = $2 WHERE id = $1 RETURNING versioning";
     let buckets: BTreeMap<i32, Option<Versioning>> = declared
         .iter()

@@ -19,18 +19,30 @@ pub(super) const NOTE: &str = "
 pub(super) const STORED: &str =
     "UPDATE journal_files SET stored = true WHERE backend = $1 AND storage_key = $2 AND NOT gone RETURNING 1";
 
-/// The row stays as long as the key is one of the journal's: no key is written twice.
-pub(super) const FORGET: &str = "
+/// What becomes of `f` when its bytes are nobody's any more. The row stays as long as the key is one of the journal's: no key
+/// is written twice.
+macro_rules! let_go {
+    () => {
+        "UPDATE journal_files f SET gone = true, lost = f.lost OR f.stored, stored = false, bytes = 0"
+    };
+}
+pub(crate) use let_go;
+
+pub(super) const FORGET: &str = concat!(
+    "
     WITH was AS (
         SELECT backend, storage_key, bytes FROM journal_files
         WHERE backend = $1 AND storage_key = $2 AND NOT gone FOR UPDATE
     ),
     marked AS (
-        UPDATE journal_files f SET gone = true, lost = f.lost OR f.stored, stored = false, bytes = 0
+        ",
+    let_go!(),
+    "
         FROM was w WHERE f.backend = w.backend AND f.storage_key = w.storage_key RETURNING w.backend, w.bytes
     )
     INSERT INTO backend_usage (backend, slot, used) SELECT backend, $3::smallint, -bytes FROM marked
-    ON CONFLICT (backend, slot) DO UPDATE SET used = backend_usage.used + excluded.used";
+    ON CONFLICT (backend, slot) DO UPDATE SET used = backend_usage.used + excluded.used"
+);
 
 /// It is deleted with what was never stored, after an hour.
 pub(super) const BAD: &str = "

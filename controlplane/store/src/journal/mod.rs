@@ -5,6 +5,8 @@
 mod files;
 pub(crate) mod lines;
 
+pub(crate) use files::let_go;
+
 use async_trait::async_trait;
 use s3o_core::cleanup::Claim;
 use s3o_core::journal::{

@@ -77,11 +77,6 @@ pub(super) async fn note_versions(pool: &Pool, keep_us: i64) -> Result<(), PortE
     Ok(())
 }
 
-/// The number that a version drew.
-fn sequence(blob: BlobName) -> u64 {
-    u64::try_from(blob.version.to_uuid().as_u128() >> 64).unwrap_or(u64::MAX)
-}
-
 pub(super) async fn strays(
     pool: &Pool,
     backend: BackendId,
@@ -108,7 +103,7 @@ pub(super) async fn strays(
 fn kind(stray: &Stray, cells: Cells<'_>, young_us: i64) -> Result<StrayKind, String> {
     let newest = cells.unsigned("newest")?;
     let settled = if young_us == 0 { Some(newest) } else { cells.optional_unsigned("settled")? };
-    let sequence = sequence(stray.blob);
+    let sequence = stray.blob.version.sequence();
     Ok(if cells.get("is_named")? {
         StrayKind::Named
     } else if sequence > newest {

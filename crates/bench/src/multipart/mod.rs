@@ -17,13 +17,14 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::beside::BesideArgs;
 use crate::load::{Failed, Payload, connect_all};
 use crate::machine::Machine;
 use crate::procs::{Cpu, Groups, Memory};
 use crate::report::write;
-use crate::stack::{ControlOptions, DataOptions, Stack, StackArgs};
+use crate::stack::{ControlOptions, DataOptions, Stack};
 use crate::stats::float;
-use crate::target::{Target, TargetSpec};
+use crate::target::Target;
 use plan::Plan;
 use upload::Client;
 
@@ -50,29 +51,11 @@ pub(crate) struct MultipartArgs {
     small_part: usize,
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How parts are signed.
-    #[arg(long, value_enum, default_value_t)]
-    payload: Payload,
-    /// Of bodies.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// A rival: `NAME=URL,ACCESS,SECRET,BUCKET[,region=R][,pid=N]…`
-    #[arg(long, value_name = "NAME=URL,ACCESS,SECRET,BUCKET")]
-    target: Vec<TargetSpec>,
-    /// Without the backend by itself.
-    #[arg(long)]
-    no_direct: bool,
-    /// Without nginx.
-    #[arg(long)]
-    no_nginx: bool,
-    /// Without ours: nginx against rivals.
-    #[arg(long)]
-    no_ours: bool,
     /// Everything, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
     #[command(flatten)]
-    stack: StackArgs,
+    beside: BesideArgs,
 }
 
 /// `5KiB`.
@@ -144,18 +127,18 @@ struct Work {
 pub(crate) async fn run(args: MultipartArgs) -> Result<()> {
     let machine = Machine::look();
     let small = args.parts.saturating_mul(args.small_part);
+    let (payload, seed) = (args.beside.payload, args.beside.seed);
     let work = Work {
-        large: Plan::new(args.size, args.part_size, args.payload, args.seed)?,
-        small: Plan::new(small, args.small_part, args.payload, args.seed)?,
+        large: Plan::new(args.size, args.part_size, payload, seed)?,
+        small: Plan::new(small, args.small_part, payload, seed)?,
         connections: args.connections.max(1),
     };
-    let rivals: Vec<Target> = args.target.iter().cloned().map(Target::rival).collect::<Result<_>>()?;
-    let mut stack = Stack::start(&args.stack).await?;
-    eprintln!("data and logs: {}", stack.folder().display());
+    let rivals = args.beside.rivals()?;
+    let mut stack = args.beside.start().await?;
     let mut targets = start_targets(&args, &mut stack).await?;
     targets.extend(rivals);
     let rows = rounds(&work, &targets, &stack, args.rounds).await?;
-    let MultipartArgs { size, part_size, connections, parts, small_part, payload, .. } = args;
+    let MultipartArgs { size, part_size, connections, parts, small_part, .. } = args;
     let report = Report { machine, size, part_size, connections, parts, small_part, payload, rows };
     print!("{}", table::render(&report));
     if let Some(file) = &args.json {
@@ -169,14 +152,8 @@ pub(crate) async fn run(args: MultipartArgs) -> Result<()> {
 }
 
 async fn start_targets(args: &MultipartArgs, stack: &mut Stack) -> Result<Vec<Target>> {
-    let mut targets = Vec::new();
-    if !args.no_direct {
-        targets.push(stack.direct());
-    }
-    if !args.no_nginx {
-        targets.push(stack.nginx().await?);
-    }
-    if !args.no_ours {
+    let mut targets = args.beside.plain(stack).await?;
+    if !args.beside.no_ours {
         let control = stack.add_control_plane(&ControlOptions::default()).await?;
         let smallest = args.small_part.min(args.part_size) as u64;
         let options = DataOptions { min_part: Some(smallest) };

@@ -1,10 +1,10 @@
-//! Rules by which objects expire, from and to the wire.
+//! Rules by which objects expire.
 
 use s3o_proto::v1;
 use s3o_types::{LifecycleDate, LifecycleRule};
 
-/// A rule that a client sets.
-pub(crate) fn to_wire(rule: LifecycleRule) -> v1::LifecycleRule {
+/// As a client sets it, and as the configuration has it.
+pub fn to_wire(rule: LifecycleRule) -> v1::LifecycleRule {
     let LifecycleRule {
         id,
         enabled,
@@ -37,8 +37,8 @@ pub(crate) fn to_wire(rule: LifecycleRule) -> v1::LifecycleRule {
     }
 }
 
-/// A rule of the configuration.
-pub(crate) fn from_wire(rule: v1::LifecycleRule) -> LifecycleRule {
+/// Nothing is checked.
+pub fn from_wire(rule: v1::LifecycleRule) -> LifecycleRule {
     let v1::LifecycleRule {
         id,
         enabled,
@@ -68,5 +68,32 @@ pub(crate) fn from_wire(rule: v1::LifecycleRule) -> LifecycleRule {
         noncurrent_days,
         newer_noncurrent_versions,
         abort_uploads_after_days,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trip() {
+        let whole = LifecycleRule {
+            id: "one".to_owned(),
+            enabled: false,
+            prefix: "a/".to_owned(),
+            prefix_beside_filter: true,
+            tags: [("t".to_owned(), "1".to_owned())].into(),
+            object_size_greater_than: Some(1),
+            object_size_less_than: Some(9),
+            expire_after_days: Some(2),
+            expire_on: Some(LifecycleDate::from_days(20_000)),
+            expired_delete_markers: true,
+            noncurrent_days: Some(3),
+            newer_noncurrent_versions: Some(4),
+            abort_uploads_after_days: Some(5),
+        };
+        for rule in [whole, LifecycleRule::default()] {
+            assert_eq!(from_wire(to_wire(rule.clone())), rule);
+        }
     }
 }
