@@ -86,11 +86,18 @@ pub(super) fn add_part(headers: &mut HeaderMap, located: &Located, checksums: bo
     let Some(parts) = located.parts else { return };
     headers.insert("x-amz-mp-parts-count", HeaderValue::from(parts));
     let part = located.extents.first().filter(|_| checksums).map(|part| &part.checksums);
-    let kind = located.checksums.values.values().next().map(|value| ChecksumKind::of_value(value));
-    if let (Some(part), Some(kind)) = (part.filter(|part| !part.values.is_empty()), kind) {
+    if let Some(part) = part.filter(|part| !part.values.is_empty() && is_composite(&located.checksums)) {
         add_checksums(headers, part);
-        headers.insert("x-amz-checksum-type", HeaderValue::from_static(kind.as_str()));
+        let kind = ChecksumKind::Composite.as_str();
+        headers.insert("x-amz-checksum-type", HeaderValue::from_static(kind));
     }
+}
+
+/// Whether an object's checksum is one of its parts' checksums: S3 tells those of parts of such objects alone (seen of AWS: it
+/// lists no part, and says no checksum of one, where the checksum is that of the whole object).
+pub(super) fn is_composite(checksums: &Checksums) -> bool {
+    let kind = checksums.values.values().next().map(|value| ChecksumKind::of_value(value));
+    kind == Some(ChecksumKind::Composite)
 }
 
 /// ETag and Last-Modified: on 304 and 412 too.

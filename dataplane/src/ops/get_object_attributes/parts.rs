@@ -1,4 +1,4 @@
-//! ObjectParts: the parts of an object that was uploaded in parts with a checksum, each with its own. Of one without, and of
+//! ObjectParts: the parts of an object whose checksum is one of its parts', each with its own. Of any other, and of
 //! one whose parts' checksums are not known any more, only the number of parts is told, as S3 does (API reference,
 //! GetObjectAttributesParts).
 //!
@@ -11,6 +11,7 @@ use s3s::dto::{GetObjectAttributesInput, GetObjectAttributesParts, ObjectPart};
 
 use crate::control::{Caller, Failure, Located, LocatedExtent, Want};
 use crate::ops::checksums::set_checksums;
+use crate::ops::headers::is_composite;
 use crate::ops::multipart::{list_parts, part_number};
 use crate::pipeline::faults;
 
@@ -77,7 +78,7 @@ pub(super) async fn list(
     (located, total): (&Located, u32),
     page: &Page,
 ) -> S3Result<Option<GetObjectAttributesParts>> {
-    if located.checksums.values.is_empty() {
+    if !is_composite(&located.checksums) {
         return Ok(Some(count(total)));
     }
     let len = page.len(total);
