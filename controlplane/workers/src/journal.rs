@@ -199,24 +199,24 @@ impl JournalWorker {
         }
         // Not the workers' owner: a tick of this process may have the journal, and looks itself.
         let owner = Uuid::new_v4();
+        let start = self.recovery.server_start().await.map_err(text)?;
         let Some(state) = self.claim(owner).await? else { return Ok(()) };
-        let looked = self.look(&state, owner).await;
+        let looked = self.look(&state, owner, &start).await;
         let released = self.journal.release_journal(owner).await.map_err(text);
         looked.and(released)
     }
 
-    async fn look(&self, state: &JournalState, owner: Uuid) -> Result<(), String> {
+    async fn look(&self, state: &JournalState, owner: Uuid, start: &str) -> Result<(), String> {
         if self.settings.enabled {
-            return self.look_ahead(state, owner).await;
+            return self.look_ahead(state, owner, start).await;
         }
         // There is none that could be ahead.
-        let start = self.recovery.server_start().await.map_err(text)?;
-        self.recovery.journal_looked_at(&start).await.map_err(text)
+        self.recovery.journal_looked_at(start).await.map_err(text)
     }
 
-    async fn run(&self, state: JournalState, counts: &mut Counts) -> Result<(), String> {
+    async fn run(&self, state: JournalState, start: &str, counts: &mut Counts) -> Result<(), String> {
         // Before anything is written: a number that is taken on a backend would be one of another history.
-        self.look_ahead(&state, self.owner).await?;
+        self.look_ahead(&state, self.owner, start).await?;
         if self.recovery.holds_journal().await.map_err(text)? {
             counts.insert("held".to_owned(), 1);
             return Ok(());
@@ -231,15 +231,17 @@ impl JournalWorker {
 impl Worker for Arc<JournalWorker> {
     async fn tick(&self) -> Result<Counts, String> {
         let mut counts = Counts::new();
+        // Before the claim: a server that is replaced behind it is not the one whose numbers the claim says.
+        let start = self.recovery.server_start().await.map_err(text)?;
         let Some(mut state) = self.claim(self.owner).await? else {
             return Ok(Counts::from([("elsewhere".to_owned(), 1)]));
         };
         let checked = self.files.check(&mut counts).await;
         self.mend(&mut state).await?;
         let ran = if self.settings.enabled {
-            self.run(state, &mut counts).await
+            self.run(state, &start, &mut counts).await
         } else {
-            self.look(&state, self.owner).await
+            self.look(&state, self.owner, &start).await
         };
         // Also where nothing is shipped any more, so that a drained backend gets rid of what was.
         let ran = ran.and(self.files.chores(self.settings.copies, &mut counts).await);

@@ -116,7 +116,10 @@ pub(super) const COPY: &str = "
       AND f.number >= COALESCE((SELECT complete_before FROM journal), 0)
     ORDER BY f.storage_key, b.state LIMIT 100";
 
-pub(super) const ALL_HOLDERS: &str = "SELECT DISTINCT backend FROM journal_files WHERE stored";
+/// Not those that are given up: what they have is not waited for.
+pub(super) const ALL_HOLDERS: &str = "
+    SELECT DISTINCT f.backend FROM journal_files f JOIN backends b ON b.id = f.backend
+    WHERE f.stored AND b.removal IS DISTINCT FROM 'forget'";
 
 pub(super) const HOLDERS: &str = "SELECT backend FROM journal_files WHERE storage_key = $1";
 

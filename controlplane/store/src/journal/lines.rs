@@ -105,6 +105,10 @@ pub(crate) const PAGE: &str = "
     WHERE (xid, n) > ($1::text::xid8, $2::bigint) AND xid < pg_snapshot_xmin(pg_current_snapshot())
     ORDER BY xid, n LIMIT $3::bigint";
 
+/// Outcomes that change nothing of what clients see: those of workers, and of what came to nothing.
+pub(crate) static SILENT: LazyLock<String> =
+    LazyLock::new(|| [Kind::Silent, Kind::Dead].map(codes).join(", "));
+
 /// Outcomes after which a version, or whatever a key had, is gone.
 pub(crate) static GONE: LazyLock<String> =
     LazyLock::new(|| [Kind::Gone, Kind::Cleared, Kind::Nothing, Kind::Dead].map(codes).join(", "));

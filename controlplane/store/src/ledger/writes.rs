@@ -38,8 +38,8 @@ pub(crate) const ADD_REPLICATION: &str = "
         verify = replication_queue.verify OR (replication_queue.claimed_by IS NOT NULL AND excluded.task = 'verify'),
         again = replication_queue.claimed_by IS NOT NULL,
         not_before = CASE WHEN replication_queue.claimed_by IS NULL AND replication_queue.attempts > 0
-                               AND (replication_queue.task = 'verify'
-                                   OR (replication_queue.verify AND excluded.task = 'verify'))
+                               AND (replication_queue.task = 'verify' OR replication_queue.verify)
+                               AND excluded.task = 'verify'
             THEN replication_queue.not_before ELSE now() END";
 
 pub(super) const DROP_OBJECTS: &str = "

@@ -148,7 +148,8 @@ macro_rules! is_stricter {
 }
 
 /// The same of locks, of which each part counts for itself; $1 the outcome of a change. Where one was set on both sides, the
-/// stricter retention counts: nobody who set one knew of the other. What was lost counts where nobody has set any since, unless
+/// stricter retention counts, and a hold of either: nobody who set one knew of the other, and the log has a version's whole lock, not
+/// which part of it a change has set. A lock too many can be taken off. What was lost counts where nobody has set any since, unless
 /// it weakens a compliance: where records are missing, it may be an old one. A change that the database has itself is not
 /// lost.
 const LOCK_VERSIONS: &str = concat!(
@@ -180,7 +181,8 @@ const LOCK_VERSIONS: &str = concat!(
     UPDATE object_versions v SET
         retain_until = CASE WHEN n.stays THEN v.retain_until ELSE n.retain_until END,
         retain_mode = CASE WHEN n.stays THEN v.retain_mode ELSE n.retain_mode END,
-        legal_hold = CASE WHEN n.since ? 'legal_hold' THEN v.legal_hold ELSE n.legal_hold END
+        legal_hold = CASE WHEN n.since IS NULL THEN n.legal_hold
+                          ELSE COALESCE(v.legal_hold OR n.legal_hold, v.legal_hold, n.legal_hold) END
     FROM chosen n WHERE v.version = n.version"
 );
 

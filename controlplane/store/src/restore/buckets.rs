@@ -4,6 +4,8 @@
 //! a record is never applied to another bucket than the one that it was written of; a bucket that holds anything is not
 //! deleted, and nothing in it is.
 
+use std::sync::LazyLock;
+
 use s3o_core::outcome_log::Logged;
 use s3o_core::ports::PortError;
 use s3o_core::restore::MergedBuckets;
@@ -14,6 +16,7 @@ use super::PATIENCE;
 use super::run::RestoreRun;
 use crate::configs::{delete_empty, mint};
 use crate::error::Failure;
+use crate::journal::lines::SILENT;
 use crate::pool::Pool;
 use crate::schema::{LOCK_BUCKET, LOCK_MIGRATION};
 
@@ -40,28 +43,38 @@ const NAMED: &str = "
 
 /// Names that two have taken: one in the time that was lost, another one since, or before and not given up since. One that
 /// is being deleted is nobody's; nor is one that nobody made and no file declares, as soon as it is empty; one that was
-/// deleted in the lost time is its owner's only if something was done in it since. $1: the last change of before.
-const TAKEN: &str = "
-    SELECT h.name, h.line->>'owner' AS lost, o.owner AS owner, o.declared
+/// deleted in the lost time is its owner's only if a client has done something in it since. $1: the last change of before.
+static TAKEN: LazyLock<String> = LazyLock::new(|| {
+    let silent = &*SILENT;
+    format!(
+        "SELECT h.name, h.line->>'owner' AS lost, o.owner AS owner, o.declared
     FROM header_buckets h JOIN buckets o ON o.id = h.target
     WHERE h.is_live AND NOT h.is_new AND o.id <> h.id AND o.owner IS DISTINCT FROM h.line->>'owner'
       AND o.state <> 'deleting'
       AND CASE WHEN EXISTS (SELECT FROM header_buckets g WHERE g.id = o.id AND g.name = o.name AND NOT g.is_live) THEN
-               EXISTS (SELECT FROM changes c WHERE c.bucket = o.id AND c.n > $1::bigint)
+               EXISTS (SELECT FROM changes c
+                       WHERE c.bucket = o.id AND c.n > $1::bigint AND c.outcome NOT IN ({silent}))
            WHEN o.owner IS NULL AND NOT o.declared THEN
                EXISTS (SELECT FROM objects v WHERE v.bucket = o.id)
                OR EXISTS (SELECT FROM object_versions v WHERE v.bucket = o.id)
                OR EXISTS (SELECT FROM uploads u WHERE u.bucket = o.id AND u.state = 'open')
                OR EXISTS (SELECT FROM intents i WHERE i.bucket = o.id)
            ELSE true END
-    ORDER BY h.name LIMIT 1";
+    ORDER BY h.name LIMIT 1"
+    )
+});
 
-/// Those that are nobody's give their names up: what was done in them is nothing that the other one knows of.
+/// Buckets of a name that another one had in the lost time.
+const RIVALS: &str = "
+    SELECT o.id FROM header_buckets h JOIN buckets o ON o.id = h.target
+    WHERE h.is_live AND NOT h.is_new AND o.id <> h.id ORDER BY o.id";
+
+/// Those that are nobody's, and are empty by what [`TAKEN`] has found, give their names up.
 const GIVE_UP: &str = "
     UPDATE buckets o SET state = 'gone' FROM header_buckets h
     WHERE o.id = h.target AND h.is_live AND o.id <> h.id
       AND (o.state = 'deleting' OR (
-          o.owner IS NULL AND NOT o.declared
+          o.owner IS NULL AND NOT o.declared AND o.owner IS DISTINCT FROM h.line->>'owner'
           AND NOT EXISTS (SELECT FROM header_buckets g WHERE g.id = o.id AND g.name = o.name AND NOT g.is_live)))";
 
 /// The last change of before the database was restored, for all that is known. $1 a header.
@@ -184,6 +197,11 @@ async fn lock(transaction: &Transaction<'_>, header: &str) -> Result<(), Failure
     Ok(())
 }
 
+async fn lock_bucket(transaction: &Transaction<'_>, id: i32) -> Result<(), Failure> {
+    transaction.execute("SELECT pg_advisory_xact_lock($1::int, $2::int)", &[&LOCK_BUCKET, &id]).await?;
+    Ok(())
+}
+
 async fn since(transaction: &Transaction<'_>, header: &str) -> Result<(), Failure> {
     let (versioning, changed) = (Logged::VersioningSet.code(), Logged::BucketChanged.code());
     transaction.execute(SINCE, &[&header, &versioning, &changed]).await?;
@@ -215,8 +233,12 @@ pub(super) async fn merge(
     let merged = pool.transact_within(PATIENCE, async |transaction: &Transaction<'_>| {
         run.goes_on(transaction).await?;
         lock(transaction, header).await?;
+        // Whoever writes there holds the bucket's lock shared: nothing is begun in one that is found empty.
+        for row in transaction.query(RIVALS, &[]).await? {
+            lock_bucket(transaction, row.get("id")).await?;
+        }
         let before: Option<i64> = transaction.query_one(BEFORE, &[&header]).await?.get("n");
-        if let Some(row) = transaction.query_opt(TAKEN, &[&before.unwrap_or(0)]).await? {
+        if let Some(row) = transaction.query_opt(TAKEN.as_str(), &[&before.unwrap_or(0)]).await? {
             return Ok(Err(taken(&row)));
         }
         if transaction.execute(GIVE_UP, &[]).await? > 0 {
@@ -228,9 +250,7 @@ pub(super) async fn merge(
         let mut locked: Vec<i32> = Vec::new();
         for row in transaction.query(OTHER_VERSIONS, &[]).await? {
             let id: i32 = row.get("id");
-            transaction
-                .execute("SELECT pg_advisory_xact_lock($1::int, $2::int)", &[&LOCK_BUCKET, &id])
-                .await?;
+            lock_bucket(transaction, id).await?;
             locked.push(id);
         }
         since(transaction, header).await?;

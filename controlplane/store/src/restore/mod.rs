@@ -110,8 +110,9 @@ const UNDECIDED: &str = concat!(
 /// An object that a blob describes. Its place is in the gap that the recovery mode has left in the numbers: behind all that
 /// was committed before, in the order of the versions, and before all that was written since. A mode that an older release
 /// has turned on does not say where its gap is. $9: the journal has a gap of its own, and it may be of there: then its place
-/// is between those of its key that are older and newer by their ids, since nobody knows when it was committed; where they
-/// leave no number between them, it is the next below that none of the key's has. In a bucket that keeps no versions it is the
+/// is behind those of its key that are older by their ids, since nobody knows when it was committed: they come in the order of
+/// their ids, and each of those that were committed between two others drew a number between theirs. Where none is left before
+/// the next newer one, it is the next below that none of the key's has. In a bucket that keeps no versions it is the
 /// older one of any that is newer by its id.
 const REVIVE: &str = concat!(
     "WITH known AS (
@@ -128,7 +129,7 @@ const REVIVE: &str = concat!(
         INSERT INTO restore_events (kind, bucket, key, seq, version, is_null, line)
         SELECT 'version', k.id, $2, COALESCE(
                    (SELECT max(p.seq) FROM (
-                        SELECT o.least + (b.greatest - o.least) / 2 - down AS seq FROM (
+                        SELECT LEAST(o.least + 1, b.greatest - 1) - down AS seq FROM (
                             SELECT min(seq) AS greatest FROM known WHERE version > $3::uuid
                         ) AS b, LATERAL (
                             SELECT COALESCE(max(seq) FILTER (WHERE seq < b.greatest), 0) AS least

@@ -330,7 +330,9 @@ fn both_sides() -> Vec<Case> {
         ("longer-compliance", [None, retain(compliance(1)), retain(compliance(0))], kept(compliance(1))),
         ("hold-since", [None, retain(governance(0)), hold(true)], held(governance(0), true)),
         ("hold-lost", [None, hold(true), retain(governance(0))], held(governance(0), true)),
-        ("hold-off", [None, hold(true), hold(false)], held(None, false)),
+        ("hold-off", [None, hold(true), hold(false)], held(None, true)),
+        ("hold-again", [hold(false), hold(true), retain(governance(0))], held(governance(0), true)),
+        ("hold-lost-off", [hold(true), hold(false), None], held(None, false)),
         ("hold-kept", [retain(compliance(0)), hold(true), None], held(compliance(0), true)),
     ]
 }

@@ -199,17 +199,21 @@ async fn versions_of_a_gap_in_the_journal_stand_by_their_ids() {
     let from = end_of_log(&world).await;
     let (lost, now) = copied(world).await;
     let mut put = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..12 {
         put.push(lost.put("k", 1).await.0);
     }
-    let missing = [put[0], put[1], put[3]];
+    // More than any halving of what is left between two numbers has room for.
+    let mut missing = put.clone();
+    missing.retain(|version| *version != put[2] && *version != put[10]);
     let journal = without(&lost, &missing).await;
 
     now.store.enter_recovery("a test").await.unwrap();
     let (since, _) = now.put("k", 1).await;
-    let recover = Recover::staged(&now, from, journal, &missing.map(|version| ("k", version))).await;
-    assert_eq!(recover.end_with(true).await, [Revived::Staged, Revived::Staged, Revived::Staged]);
-    let expected = [since, put[3], put[2], put[1], put[0], first].map(|version| (version, version == since));
+    let blobs: Vec<(&str, VersionId)> = missing.iter().map(|version| ("k", *version)).collect();
+    let recover = Recover::staged(&now, from, journal, &blobs).await;
+    assert_eq!(recover.end_with(true).await, vec![Revived::Staged; 10]);
+    let newest_first = [since].into_iter().chain(put.iter().rev().copied()).chain([first]);
+    let expected: Vec<(VersionId, bool)> = newest_first.map(|version| (version, version == since)).collect();
     assert_eq!(versions(&now, "k").await, expected);
 }
 

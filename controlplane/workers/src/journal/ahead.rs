@@ -2,7 +2,9 @@
 //! without its last commits.
 //!
 //! Invariants: what is believed is a file whose number the database has not given out yet, which is looked at after the file
-//! was seen: a process that has taken the journal over ships meanwhile. A backend that does not answer says nothing.
+//! was seen: a process that has taken the journal over ships meanwhile. A backend that does not answer says nothing; nobody has
+//! looked before so many answer that the others are too few to have all copies of a file. Until then nothing is shipped either:
+//! it would have the number of a file that is not seen, and whoever got it would be one that has the journal.
 
 use std::time::Duration;
 
@@ -19,18 +21,27 @@ use super::{JournalWorker, TAKEN_OVER, read_file, text};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl JournalWorker {
-    /// Turns the recovery mode on where the journal has more than the database knows of. `owner` has the journal.
-    pub(super) async fn look_ahead(&self, state: &JournalState, owner: Uuid) -> Result<(), String> {
-        let start = self.recovery.server_start().await.map_err(text)?;
+    /// Turns the recovery mode on where the journal has more than the database knows of. `owner` has the journal, and `start` is
+    /// when the database's server had been started before that was so. `Err`: it is ahead, or nobody knows.
+    pub(super) async fn look_ahead(
+        &self,
+        state: &JournalState,
+        owner: Uuid,
+        start: &str,
+    ) -> Result<(), String> {
         let holders = self.journal.journal_backends().await.map_err(text)?;
         let all = self.files.backends();
         let listed = join_all(all.iter().map(|backend| segments_from(backend, state.segment))).await;
         // Their rows come before they do, so that what is not known by now is none of this database's.
         let known = self.journal.journal_keys(state.segment).await.map_err(text)?;
-        // Of those that have the journal, as far as is known, one says what there is.
-        let answers = || all.iter().zip(&listed).filter(|(_, keys)| keys.is_some());
-        let has_answered =
-            answers().any(|(backend, _)| holders.is_empty() || holders.contains(&backend.id()));
+        // Of those that have the journal, as far as is known: where none is, whatever one says must do.
+        let knows_any = all.iter().any(|backend| holders.contains(&backend.id()));
+        let asked = all.iter().zip(&listed);
+        let asked = asked.filter(|(backend, _)| !knows_any || holders.contains(&backend.id()));
+        let (answered, silent): (Vec<_>, Vec<_>) = asked.partition(|(_, keys)| keys.is_some());
+        let few = !knows_any || silent.len() < usize::from(self.settings.copies.max(1));
+        let has_looked = all.is_empty() || (few && !answered.is_empty());
+        let silent: Vec<String> = silent.iter().map(|(backend, _)| backend.name().to_owned()).collect();
         for (backend, keys) in all.iter().zip(listed) {
             let Some(newest) = newest_unknown(&keys.unwrap_or_default(), &known) else { continue };
             self.is_still(state, owner).await?;
@@ -45,10 +56,17 @@ impl JournalWorker {
             self.recovery.pass_numbers(&file.header).await.map_err(text)?;
             return Err(format!("recovery mode: {why}; nothing is deleted or shipped until `s3o recover`"));
         }
-        if has_answered || all.is_empty() {
-            self.recovery.journal_looked_at(&start).await.map_err(text)?;
+        if has_looked {
+            return self.recovery.journal_looked_at(start).await.map_err(text);
         }
-        Ok(())
+        // Somebody may have looked before they fell silent.
+        if self.recovery.may_delete().await.map_err(text)? {
+            return Ok(());
+        }
+        Err(format!(
+            "nothing is shipped or deleted before it can be asked whether the journal there is ahead of the database: {}",
+            silent.join(", ")
+        ))
     }
 
     /// Whether the journal is where it was, and ours: rows of files that were shipped and let go meanwhile may be gone.

@@ -147,6 +147,10 @@ async fn what_another_process_ships_meanwhile_is_no_other_history() {
 #[tokio::test]
 async fn a_journal_that_is_ahead_turns_the_recovery_mode_on() {
     let (one, _two, fixture) = two().await;
+    let looked_at = || fixture.journal.lock().looked_at;
+    while looked_at() < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     fixture.journal.lock().changes = vec![change(1)];
     // What is known of that number is a snapshot's.
     let snapshot = JournalName { number: 7, part: JournalPart::SnapshotEnd, tag: 2 }.to_string();
@@ -159,6 +163,7 @@ async fn a_journal_that_is_ahead_turns_the_recovery_mode_on() {
     assert!(error.contains("segment 7"), "{error}");
     assert!(fixture.journal.lock().recovery.is_some());
     assert!(fixture.journal.lock().steps.is_empty(), "nothing is shipped over it");
+    assert_eq!(looked_at(), 2, "nothing may be deleted");
 }
 
 #[tokio::test]
@@ -188,6 +193,30 @@ async fn where_no_backend_answers_nobody_has_looked() {
     fixture.journal.lock().recovery = Some("a test".to_owned());
     fixture.run("cleanup_queue").await;
     assert_eq!(looked_at(), 4);
+}
+
+/// Whoever got the next file would be one that has the journal, and would answer for those that are silent.
+#[tokio::test]
+async fn nothing_is_shipped_before_those_that_have_the_journal_were_asked() {
+    let (one, _two, fixture) = two().await;
+    let looked_at = || fixture.journal.lock().looked_at;
+    while looked_at() < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let known = JournalName { number: 1, part: JournalPart::Segment, tag: 1 }.to_string();
+    {
+        let mut held = fixture.journal.lock();
+        held.noted = vec![StoredFile { backend: BackendId(1), storage_key: known, number: 1, bytes: 1 }];
+        held.changes = vec![change(1)];
+        held.is_not_looked_at = true;
+    }
+    one.inject(Rule::new(Fault::Status(500)).on(Operation::List));
+    let error = run(&fixture).await.expect_err("it cannot be asked");
+    assert!(error.contains("nothing is shipped or deleted"), "{error}");
+    assert!(fixture.journal.lock().steps.is_empty() && looked_at() == 2);
+    one.heal();
+    run(&fixture).await.expect("it answers");
+    assert_eq!((fixture.journal.lock().steps.len(), looked_at()), (1, 3));
 }
 
 #[tokio::test]
