@@ -99,7 +99,8 @@ fn wanted<'a>(headers: impl Iterator<Item = &'a str>) -> S3Result<Wanted> {
 
 /// AWS leaves the `-N` of a composite checksum out here, and here alone; `ObjectParts` has the number.
 fn without_count(checksums: &Checksums) -> Checksums {
-    let base64 = |value: &String| value.split_once('-').map_or(value.as_str(), |(base64, _)| base64).to_owned();
+    let base64 =
+        |value: &String| value.split_once('-').map_or(value.as_str(), |(base64, _)| base64).to_owned();
     Checksums { values: checksums.values.iter().map(|(name, value)| (name.clone(), base64(value))).collect() }
 }
 

@@ -221,12 +221,13 @@ async fn a_record_is_of_the_bucket_that_its_own_file_means() {
     recover(&fixture).await.expect("both are of the lost history");
     assert_eq!(fixture.journal.lock().restored.records, [record(6), record(5)]);
 
-    let mut held = fixture.journal.lock();
-    held.restored.records.clear();
-    held.recovery = Some("a test".to_owned());
-    let own = StoredFile { backend: BackendId(1), storage_key: segment(1), number: 1, bytes: 1 };
-    held.noted = vec![own];
-    drop(held);
+    {
+        let mut held = fixture.journal.lock();
+        held.restored.records.clear();
+        held.recovery = Some("a test".to_owned());
+        let own = StoredFile { backend: BackendId(1), storage_key: segment(1), number: 1, bytes: 1 };
+        held.noted = vec![own];
+    }
     recover(&fixture).await.expect("the first one is the database's own");
     assert_eq!(fixture.journal.lock().restored.records, [record(7), record(5)]);
 }
