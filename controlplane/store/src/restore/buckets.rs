@@ -64,10 +64,13 @@ static TAKEN: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Buckets of a name that another one had in the lost time.
-const RIVALS: &str = "
-    SELECT o.id FROM header_buckets h JOIN buckets o ON o.id = h.target
-    WHERE h.is_live AND NOT h.is_new AND o.id <> h.id ORDER BY o.id";
+/// Whoever writes to these holds their locks shared: buckets of a name that another one had in the lost time, in which nothing is
+/// to be begun while they are found empty, and those whose versioning or Object Lock is to be set.
+const LOCKED: &str = "
+    SELECT DISTINCT b.id FROM header_buckets h JOIN buckets b ON b.id = h.target
+    WHERE h.is_live AND NOT h.is_new AND b.state <> 'gone' AND (
+        b.id <> h.id OR h.line->>'versioning' <> b.versioning
+        OR NULLIF(h.line->'object_lock', 'null') IS DISTINCT FROM b.object_lock) ORDER BY b.id";
 
 /// Those that are nobody's, and are empty by what [`TAKEN`] has found, give their names up.
 const GIVE_UP: &str = "
@@ -116,13 +119,6 @@ const IDS: &str = "
                (SELECT max((b->>'id')::int) FROM jsonb_array_elements($1::text::jsonb->'buckets') AS b), 1)),
            setval(pg_get_serial_sequence('backends', 'id'), GREATEST((SELECT max(id) FROM backends),
                (SELECT max((b->>'id')::int) FROM jsonb_array_elements($1::text::jsonb->'backends') AS b), 1))";
-
-/// Whose versioning or Object Lock is to be set: whoever writes there holds the bucket's lock shared.
-const OTHER_VERSIONS: &str = "
-    SELECT b.id FROM header_buckets h JOIN buckets b ON b.id = h.target
-    WHERE h.is_live AND NOT h.is_new AND b.state <> 'gone' AND (
-        h.line->>'versioning' <> b.versioning
-        OR NULLIF(h.line->'object_lock', 'null') IS DISTINCT FROM b.object_lock) ORDER BY b.id";
 
 /// What clients have set since: changes of after the header's. $2 and $3 outcomes.
 const SINCE: &str = "
@@ -197,11 +193,6 @@ async fn lock(transaction: &Transaction<'_>, header: &str) -> Result<(), Failure
     Ok(())
 }
 
-async fn lock_bucket(transaction: &Transaction<'_>, id: i32) -> Result<(), Failure> {
-    transaction.execute("SELECT pg_advisory_xact_lock($1::int, $2::int)", &[&LOCK_BUCKET, &id]).await?;
-    Ok(())
-}
-
 async fn since(transaction: &Transaction<'_>, header: &str) -> Result<(), Failure> {
     let (versioning, changed) = (Logged::VersioningSet.code(), Logged::BucketChanged.code());
     transaction.execute(SINCE, &[&header, &versioning, &changed]).await?;
@@ -233,9 +224,14 @@ pub(super) async fn merge(
     let merged = pool.transact_within(PATIENCE, async |transaction: &Transaction<'_>| {
         run.goes_on(transaction).await?;
         lock(transaction, header).await?;
-        // Whoever writes there holds the bucket's lock shared: nothing is begun in one that is found empty.
-        for row in transaction.query(RIVALS, &[]).await? {
-            lock_bucket(transaction, row.get("id")).await?;
+        // All at once, in the order in which a batch takes them.
+        let mut locked: Vec<i32> = Vec::new();
+        for row in transaction.query(LOCKED, &[]).await? {
+            let id: i32 = row.get("id");
+            transaction
+                .execute("SELECT pg_advisory_xact_lock($1::int, $2::int)", &[&LOCK_BUCKET, &id])
+                .await?;
+            locked.push(id);
         }
         let before: Option<i64> = transaction.query_one(BEFORE, &[&header]).await?.get("n");
         if let Some(row) = transaction.query_opt(TAKEN.as_str(), &[&before.unwrap_or(0)]).await? {
@@ -247,12 +243,6 @@ pub(super) async fn merge(
         }
         let made = made(transaction, header).await?;
         transaction.execute(RENUMBER, &[&after, &upto]).await?;
-        let mut locked: Vec<i32> = Vec::new();
-        for row in transaction.query(OTHER_VERSIONS, &[]).await? {
-            let id: i32 = row.get("id");
-            lock_bucket(transaction, id).await?;
-            locked.push(id);
-        }
         since(transaction, header).await?;
         let changed = transaction.execute(SET, &[&locked]).await?;
         transaction.execute(GRANTS, &[&header]).await?;

@@ -3,8 +3,9 @@
 //!
 //! Invariants: what is believed is a file whose number the database has not given out yet, which is looked at after the file
 //! was seen: a process that has taken the journal over ships meanwhile. A backend that does not answer says nothing; nobody has
-//! looked before so many answer that the others are too few to have all copies of a file. Until then nothing is shipped either:
-//! it would have the number of a file that is not seen, and whoever got it would be one that has the journal.
+//! looked before all have answered that have the journal, as far as the database knows: a file may have one copy only. Until then
+//! nothing is shipped either: it would have the number of a file that is not seen, and whoever got it would be one that has the
+//! journal.
 
 use std::time::Duration;
 
@@ -39,8 +40,7 @@ impl JournalWorker {
         let asked = all.iter().zip(&listed);
         let asked = asked.filter(|(backend, _)| !knows_any || holders.contains(&backend.id()));
         let (answered, silent): (Vec<_>, Vec<_>) = asked.partition(|(_, keys)| keys.is_some());
-        let few = !knows_any || silent.len() < usize::from(self.settings.copies.max(1));
-        let has_looked = all.is_empty() || (few && !answered.is_empty());
+        let has_looked = all.is_empty() || if knows_any { silent.is_empty() } else { !answered.is_empty() };
         let silent: Vec<String> = silent.iter().map(|(backend, _)| backend.name().to_owned()).collect();
         for (backend, keys) in all.iter().zip(listed) {
             let Some(newest) = newest_unknown(&keys.unwrap_or_default(), &known) else { continue };
