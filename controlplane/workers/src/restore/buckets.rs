@@ -1,5 +1,6 @@
 //! Which bucket a record means: each history numbers its buckets for itself, and once one was merged into another, the journal
-//! has files of both. A number is two buckets' where clients made some before anybody noticed that the database was restored.
+//! has files of both. A number is two buckets' where clients made some before anybody noticed that the database was restored; it is
+//! nobody's any more where its bucket was made anew, under another one, before the histories were merged.
 //!
 //! Invariant: a record is of no other bucket than the one that the header of its own file has under the number.
 
@@ -39,10 +40,14 @@ impl Buckets {
         records.into_iter().map(|record| renumber(record, &others)).collect()
     }
 
-    /// Numbers of a file that are other buckets' here, and what the buckets' numbers are that the file means.
+    /// Numbers of a file that are not the same buckets' here, and what the buckets' numbers are that the file means. None where
+    /// nobody has said what there is here.
     fn others(&self, file: &Self) -> BTreeMap<i64, i64> {
+        if self.0.is_empty() {
+            return BTreeMap::new();
+        }
         let is_other =
-            |theirs: &&Bucket| self.0.iter().any(|ours| ours.id == theirs.id && ours.name != theirs.name);
+            |theirs: &&Bucket| !self.0.iter().any(|ours| ours.id == theirs.id && ours.name == theirs.name);
         file.0.iter().filter(is_other).map(|theirs| (theirs.id, self.number_of(theirs))).collect()
     }
 
@@ -90,6 +95,8 @@ mod tests {
             bucket(6, "anew", "c", "A", "versioned"),
             bucket(7, "taken", "d", "A", "active"),
             bucket(8, "nowhere", "e", "A", "active"),
+            bucket(10, "raised", "l", "A", "active"),
+            bucket(11, "unknown", "m", "A", "active"),
         ]);
         let now = header(&[
             bucket(1, "both", "a", "A", "active"),
@@ -100,13 +107,15 @@ mod tests {
             bucket(15, "moved", "b", "A", "gone"),
             bucket(16, "anew", "j", "A", "active"),
             bucket(17, "taken", "k", "B", "active"),
+            bucket(20, "raised", "n", "A", "active"),
         ]);
         let record = |number: i64| json!({"k": "gone", "b": number, "seq": i64::MAX}).to_string();
-        let records: Vec<String> = [1, 5, 6, 7, 8, 9].map(record).into();
-        let expected: Vec<String> = [1, 15, 16, NOBODYS, NOBODYS, 9].map(record).into();
+        let records: Vec<String> = [1, 5, 6, 7, 8, 9, 10, 11].map(record).into();
+        let expected: Vec<String> = [1, 15, 16, NOBODYS, NOBODYS, 9, 20, NOBODYS].map(record).into();
         assert_eq!(Buckets::of(&now).renumbered(&lost, records.clone()), expected);
         for unchanged in ["{}", "", now.as_str()] {
             assert_eq!(Buckets::of(&now).renumbered(unchanged, records.clone()), records, "{unchanged}");
         }
+        assert_eq!(Buckets::default().renumbered(&lost, records.clone()), records, "nobody knows of any");
     }
 }

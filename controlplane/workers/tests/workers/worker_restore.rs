@@ -23,6 +23,17 @@ fn header(open: u64) -> String {
         .to_string()
 }
 
+/// The same, and these buckets.
+fn header_with(buckets: serde_json::Value) -> String {
+    let mut header: serde_json::Value = serde_json::from_str(&header(5)).unwrap();
+    header["buckets"] = buckets;
+    header.to_string()
+}
+
+fn record_in(bucket: i64) -> String {
+    serde_json::json!({"k": "gone", "b": bucket}).to_string()
+}
+
 fn name(number: u64, part: JournalPart) -> String {
     JournalName { number, part, tag: 1 }.to_string()
 }
@@ -206,20 +217,15 @@ async fn a_file_that_is_rotten_everywhere_is_told() {
 #[tokio::test]
 async fn a_record_is_of_the_bucket_that_its_own_file_means() {
     let (one, two, fixture) = recovering().await;
-    let with = |buckets: serde_json::Value| {
-        let mut header: serde_json::Value = serde_json::from_str(&header(5)).unwrap();
-        header["buckets"] = buckets;
-        header.to_string()
-    };
     let bucket = |id: i64, name: &str| serde_json::json!({"id": id, "name": name, "created": name});
-    let record = |bucket: i64| serde_json::json!({"k": "gone", "b": bucket}).to_string();
-    let merged = with(vec![bucket(5, "merged")].into());
-    let newest = with(vec![bucket(5, "other"), bucket(6, "merged")].into());
-    one.plant(&segment(1), file(&merged, &[record(5)]));
-    two.plant(&segment(2), file(&newest, &[record(5)]));
-    fixture.journal.lock().restored.buckets = with(vec![bucket(5, "other"), bucket(7, "merged")].into());
+    let merged = header_with(vec![bucket(5, "merged")].into());
+    let newest = header_with(vec![bucket(5, "other"), bucket(6, "merged")].into());
+    one.plant(&segment(1), file(&merged, &[record_in(5)]));
+    two.plant(&segment(2), file(&newest, &[record_in(5)]));
+    fixture.journal.lock().restored.buckets =
+        header_with(vec![bucket(5, "other"), bucket(7, "merged")].into());
     recover(&fixture).await.expect("both are of the lost history");
-    assert_eq!(fixture.journal.lock().restored.records, [record(6), record(5)]);
+    assert_eq!(fixture.journal.lock().restored.records, [record_in(6), record_in(5)]);
 
     {
         let mut held = fixture.journal.lock();
@@ -229,7 +235,26 @@ async fn a_record_is_of_the_bucket_that_its_own_file_means() {
         held.noted = vec![own];
     }
     recover(&fixture).await.expect("the first one is the database's own");
-    assert_eq!(fixture.journal.lock().restored.records, [record(7), record(5)]);
+    assert_eq!(fixture.journal.lock().restored.records, [record_in(7), record_in(5)]);
+}
+
+/// A bucket of the lost time was made again before it was recovered: under another number, and nobody has its first one. Then the
+/// database is lost once more, or restored to the same point.
+#[tokio::test]
+async fn a_number_that_nobody_has_any_more_is_found_by_its_bucket() {
+    let (one, two, fixture) = recovering().await;
+    let bucket = |id: i64, name: &str| serde_json::json!({"id": id, "name": name, "created": id.to_string(), "owner": "A"});
+    let lost = header_with(vec![bucket(1, "photos"), bucket(5, "logs")].into());
+    let newest = header_with(vec![bucket(1, "photos"), bucket(10_005, "logs")].into());
+    one.plant(&segment(1), file(&lost, &[record_in(1), record_in(5)]));
+    two.plant(&segment(2), file(&newest, &[record_in(10_005)]));
+    let all = [record_in(1), record_in(10_005), record_in(10_005)];
+    fixture.journal.lock().restored.buckets = header_with(vec![bucket(1, "photos"), bucket(5, "x")].into());
+    recover(&fixture).await.expect("restored once more");
+    assert_eq!(fixture.journal.lock().restored.records, all, "whoever has the number in the database");
+    fixture.journal.lock().restored.records.clear();
+    rebuild(&fixture, &[&one, &two], &[]).await.expect("lost once more");
+    assert_eq!(fixture.journal.lock().restored.records, all);
 }
 
 #[tokio::test]
