@@ -39,17 +39,18 @@ const CLAIM: &str = "
 
 /// What becomes of a row, by its turn. One that was queued again meanwhile goes back as new, whatever was found: to be read, if
 /// somebody asked for that. One that could not be read is looked at for the rest first, since a backend that is away must not
-/// hold that up; the reading is owed (`verify`) until nothing else is left to do, and waits as long as its failures say. One
+/// hold that up; the reading is owed (`verify`, with its failures as `attempts`) until nothing else is left to do, or what is
+/// left cannot be done now: then it is read, after the wait that its failures say, and looked at for the rest behind that. One
 /// that waits for another task by now was taken over and handed on.
 const FINISH: &str = "
     WITH mine AS MATERIALIZED (
         SELECT q.version, q.verify, r.task, r.error, q.attempts, CASE
                 WHEN r.claimed = 'verify' AND r.error IS NOT NULL THEN 'unread'
-                WHEN q.again AND q.verify THEN 'read'
+                WHEN q.again AND q.verify AND (r.claimed = 'verify' OR q.attempts = 0) THEN 'read'
                 WHEN q.again THEN 'anew'
+                WHEN q.verify AND r.task IS NULL THEN 'owed'
                 WHEN r.error IS NOT NULL THEN 'failed'
                 WHEN r.task IS NOT NULL THEN 'handed on'
-                WHEN q.verify THEN 'owed'
                 ELSE 'done' END AS turn
         FROM unnest($2::uuid[], $3::text[], $4::text[], $6::text[]) AS r (version, task, error, claimed)
         JOIN replication_queue q ON q.version = r.version AND q.task = r.claimed AND q.claimed_by = $1
@@ -61,9 +62,9 @@ const FINISH: &str = "
     back AS (
         SELECT version, error,
                CASE WHEN turn IN ('read', 'owed') THEN 'verify' WHEN turn IN ('unread', 'anew') THEN 'add' ELSE task END AS task,
-               turn = 'unread' OR (verify AND turn IN ('failed', 'handed on')) AS verify,
+               turn = 'unread' OR (verify AND turn IN ('anew', 'handed on')) AS verify,
                CASE WHEN turn IN ('unread', 'failed') THEN attempts + 1
-                    WHEN turn = 'owed' OR (verify AND turn = 'handed on') THEN attempts ELSE 0 END AS attempts,
+                    WHEN verify AND turn IN ('anew', 'handed on', 'owed') THEN attempts ELSE 0 END AS attempts,
                turn IN ('failed', 'owed') AS waits
         FROM mine WHERE turn <> 'done'
     )

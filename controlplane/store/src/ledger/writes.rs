@@ -24,8 +24,8 @@ pub(super) const COUNT_COPIES: &str = "
     ON CONFLICT (version, extent) DO UPDATE SET attempts = excluded.attempts";
 
 /// A version that waits already is looked at once more, whatever its worker finds now. One that is to be verified is
-/// that first: what is found decides what else is to be done; one that could not be verified waits for its next try, however
-/// many readers report it, also where it is looked at for the rest meanwhile (`verify`).
+/// that first, whatever else has failed of it: what is found decides what else is to be done; one that could not be verified
+/// waits for its next try, however many readers report it, also where it is looked at for the rest meanwhile (`verify`).
 pub(crate) const ADD_REPLICATION: &str = "
     INSERT INTO replication_queue (version, bucket, key, task)
     SELECT DISTINCT ON (version) version, bucket, key, task
@@ -37,6 +37,8 @@ pub(crate) const ADD_REPLICATION: &str = "
             THEN excluded.task ELSE replication_queue.task END,
         verify = replication_queue.verify OR (replication_queue.claimed_by IS NOT NULL AND excluded.task = 'verify'),
         again = replication_queue.claimed_by IS NOT NULL,
+        attempts = CASE WHEN replication_queue.task <> 'verify' AND NOT replication_queue.verify AND excluded.task = 'verify'
+            THEN 0 ELSE replication_queue.attempts END,
         not_before = CASE WHEN replication_queue.claimed_by IS NULL AND replication_queue.attempts > 0
                                AND (replication_queue.task = 'verify' OR replication_queue.verify)
                                AND excluded.task = 'verify'

@@ -12,6 +12,8 @@ use s3o_store::{Store, StoreOptions};
 use s3o_types::{AckLevel, ErrorCode, Etag, ObjectAttributes};
 use uuid::Uuid;
 
+const TO_READ: &str = "SELECT count(*) FROM replication_queue WHERE task = 'verify'";
+
 fn claim(owner: Uuid) -> Claim {
     Claim { owner, lasts_us: 60_000_000, limit: 100, due_for_us: 0 }
 }
@@ -187,4 +189,76 @@ async fn a_version_that_cannot_be_read_is_read_once_a_wait_and_tended_meanwhile(
     let add = world.claimed(owner, CopyTask::Add).await.remove(0);
     world.finish(owner, &add, ReplicationResult::Done).await;
     assert_eq!(world.count("SELECT count(*) FROM replication_queue").await, 0);
+}
+
+/// What it lacks can nowhere be stored, or what is too much cannot go yet: it is read again all the same, once a wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_cannot_be_read_is_read_again_where_nothing_else_can_be_done() {
+    let world = World::copied(AckLevel::One, 2).await;
+    let (version, _) = world.put("k", 10).await;
+    let entry =
+        ReplicationEntry { version, bucket: world.bucket, key: "k".to_owned(), task: CopyTask::Verify };
+    let due = || world.sql.batch_execute("UPDATE replication_queue SET not_before = now()");
+    let failed = || ReplicationResult::Failed("not now".to_owned());
+    let owner = world.owner().await;
+    world.store.queue_versions(vec![entry]).await.unwrap();
+    for round in 0..4 {
+        let item = world.claimed(owner, CopyTask::Verify).await.remove(0);
+        assert_eq!(item.attempts, round);
+        world.finish(owner, &item, failed()).await;
+        let mut item = world.claimed(owner, CopyTask::Add).await.remove(0);
+        if round % 2 == 1 {
+            world.finish(owner, &item, ReplicationResult::HandedOver(CopyTask::Trim)).await;
+            item = world.claimed(owner, CopyTask::Trim).await.remove(0);
+        }
+        world.finish(owner, &item, failed()).await;
+        for task in [CopyTask::Add, CopyTask::Trim, CopyTask::Verify] {
+            assert!(world.claimed(owner, task).await.is_empty(), "{round}: {task:?} waits");
+        }
+        assert_eq!(world.count(TO_READ).await, 1, "{round}");
+        due().await.unwrap();
+    }
+    // Its backend answers: from then on it waits for nothing but what it lacks.
+    let item = world.claimed(owner, CopyTask::Verify).await.remove(0);
+    world.finish(owner, &item, ReplicationResult::HandedOver(CopyTask::Add)).await;
+    let item = world.claimed(owner, CopyTask::Add).await.remove(0);
+    assert_eq!(item.attempts, 0);
+    world.finish(owner, &item, failed()).await;
+    assert_eq!(world.count(TO_READ).await, 0);
+}
+
+/// The copy that is made meanwhile has the version queued once more, or a scan does; so does a reader: it has failed as often all the
+/// same. What failed of something else does not count for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reading_that_is_owed_waits_whatever_is_queued_meanwhile() {
+    let world = World::copied(AckLevel::One, 2).await;
+    let (version, _) = world.put("k", 10).await;
+    let entry = |task| ReplicationEntry { version, bucket: world.bucket, key: "k".to_owned(), task };
+    let queue = async |task| world.store.queue_versions(vec![entry(task)]).await.unwrap();
+    let due = || world.sql.batch_execute("UPDATE replication_queue SET not_before = now()");
+    let failed = || ReplicationResult::Failed("not now".to_owned());
+    let owner = world.owner().await;
+    let item = world.claimed(owner, CopyTask::Add).await.remove(0);
+    world.finish(owner, &item, failed()).await;
+    queue(CopyTask::Verify).await;
+    let item = world.claimed(owner, CopyTask::Verify).await.remove(0);
+    assert_eq!(item.attempts, 0, "it was not read yet");
+    world.finish(owner, &item, failed()).await;
+    for task in [CopyTask::Add, CopyTask::Verify] {
+        let item = world.claimed(owner, CopyTask::Add).await.remove(0);
+        queue(task).await;
+        world.finish(owner, &item, ReplicationResult::Done).await;
+        assert_eq!(world.count(TO_READ).await, 0, "{task:?}: it is looked at for the rest once more");
+    }
+    let item = world.claimed(owner, CopyTask::Add).await.remove(0);
+    world.finish(owner, &item, ReplicationResult::Done).await;
+    assert!(world.claimed(owner, CopyTask::Verify).await.is_empty(), "it waits");
+    due().await.unwrap();
+    let item = world.claimed(owner, CopyTask::Verify).await.remove(0);
+    assert_eq!(item.attempts, 1);
+    // One that is asked for while it is read is another one.
+    queue(CopyTask::Verify).await;
+    world.finish(owner, &item, ReplicationResult::HandedOver(CopyTask::Add)).await;
+    let item = world.claimed(owner, CopyTask::Verify).await.remove(0);
+    assert_eq!(item.attempts, 0);
 }
