@@ -25,7 +25,7 @@ use s3o_core::scrub::{
 };
 use s3o_core::worker::Counts;
 use s3o_runtime::{Shutdown, audit};
-use s3o_types::{BackendId, ErrorCode};
+use s3o_types::{BackendId, ErrorCode, Extent};
 use uuid::Uuid;
 
 use crate::Deps;
@@ -116,32 +116,47 @@ impl Scrubber {
         verdict
     }
 
-    /// Whether everything that has copies of these extents can be asked now; `Err` says what cannot.
-    async fn can_ask(&self, page: &CopiesPage) -> Result<(), String> {
-        let copies = page.extents.iter().flat_map(|extent| &extent.copies);
-        let backends: BTreeSet<BackendId> = copies.map(|(copy, _)| copy.backend).collect();
-        for backend in backends {
-            self.checker.can_ask(backend).await?;
+    /// Some extents of a version; `None`: it is gone.
+    async fn page(
+        &self,
+        entry: &ReplicationEntry,
+        after: Option<Extent>,
+    ) -> Result<Option<CopiesPage>, String> {
+        let query = CopiesQuery { entry: entry.clone(), after };
+        self.replication.copies(query).await.map_err(|error| error.to_string())
+    }
+
+    /// Whether everything that has copies of a version can be asked now; `Err` says what cannot.
+    async fn can_ask(&self, entry: &ReplicationEntry) -> Result<(), String> {
+        let (mut after, mut asked) = (None, BTreeSet::new());
+        loop {
+            let Some(page) = self.page(entry, after).await? else { return Ok(()) };
+            for (copy, _) in page.extents.iter().flat_map(|extent| &extent.copies) {
+                if asked.insert(copy.backend) {
+                    self.checker.can_ask(copy.backend).await?;
+                }
+            }
+            after = page.extents.last().map(|extent| extent.extent);
+            if !page.more {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// All extents of a version, page by page, until `each` breaks off. Where some could not be read before, none is read while that
-    /// may be so again: a backend that is away would have the others read at each try.
+    /// may be so again, of whichever page: a backend that is away would have the others read at each try.
     async fn pages(
         &self,
         entry: &ReplicationEntry,
         has_failed: bool,
         each: &mut (dyn FnMut(&CopyRow, &str, Verdict) + Send),
     ) -> Result<(), String> {
+        if has_failed {
+            self.can_ask(entry).await?;
+        }
         let mut after = None;
         loop {
-            let query = CopiesQuery { entry: entry.clone(), after };
-            let page = self.replication.copies(query).await.map_err(|error| error.to_string())?;
-            let Some(page) = page else { return Ok(()) };
-            if has_failed {
-                self.can_ask(&page).await?;
-            }
+            let Some(page) = self.page(entry, after).await? else { return Ok(()) };
             for extent in &page.extents {
                 for (copy, _) in &extent.copies {
                     if self.shutdown.is_stopping() {

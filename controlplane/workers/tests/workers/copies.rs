@@ -28,6 +28,8 @@ use crate::fakes::Ports;
 #[derive(Default)]
 pub(crate) struct CopiesState {
     pub(crate) versions: HashMap<VersionId, CopiesPage>,
+    /// A page has one extent, not all.
+    pub(crate) is_paged: bool,
     pub(crate) queue: Vec<ReplicationItem>,
     pub(crate) finished: Vec<(ReplicationItem, ReplicationResult)>,
     /// Where the next copies go.
@@ -235,7 +237,14 @@ impl Replication for Ports {
     }
 
     async fn copies(&self, query: CopiesQuery) -> Result<Option<CopiesPage>, PortError> {
-        Ok(self.state.lock().unwrap().copies.versions.get(&query.entry.version).cloned())
+        let state = self.state.lock().unwrap();
+        let mut page = state.copies.versions.get(&query.entry.version).cloned();
+        if let Some(page) = page.as_mut().filter(|_| state.copies.is_paged) {
+            page.extents.retain(|extent| query.after.is_none_or(|after| extent.extent > after));
+            page.more = page.extents.len() > 1;
+            page.extents.truncate(1);
+        }
+        Ok(page)
     }
 
     async fn waiting(&self, _: CopyTask) -> Result<u64, PortError> {

@@ -139,6 +139,35 @@ async fn what_could_not_be_read_is_tried_again_once_all_of_it_can_be_asked_for()
     fixture.end().await;
 }
 
+/// However many pages of others come before what that one has.
+#[tokio::test]
+async fn no_part_is_read_again_before_the_last_one_can_be_asked_for() {
+    let (fixture, [_one, two]) = fixture().await;
+    let number = Extent::new(1).unwrap();
+    let mut parts = known();
+    let mut last = parts.extents[0].clone();
+    parts.extents[0].copies.truncate(1);
+    last.extent = number;
+    last.copies.remove(0);
+    last.copies[0].0.blob.extent = number;
+    two.plant(&last.copies[0].0.storage_key("photos"), BYTES);
+    parts.extents.push(last);
+    let tried_again = || {
+        waits(&fixture, parts.clone());
+        let mut state = fixture.state();
+        state.copies.is_paged = true;
+        state.copies.queue[0].attempts = 1;
+    };
+    two.remove(".s3o/backend");
+    tried_again();
+    assert!(fixture.run("scrubber").await.is_empty(), "none is read");
+    assert!(matches!(result(&fixture), ReplicationResult::Failed(_)));
+    mark(&two, 2);
+    tried_again();
+    assert_eq!(fixture.run("scrubber").await["good"], 2);
+    fixture.end().await;
+}
+
 /// A digest is taken over from bytes that something else vouches for, or that nothing can contradict.
 #[tokio::test]
 async fn digests_are_filled_in_by_what_is_read() {
