@@ -23,7 +23,7 @@ use super::drain::{Draining, Idle, SmallBody};
 use super::errors;
 use super::external;
 use super::ranges;
-use super::request::{RequestInfo, host};
+use super::request::{NoLength, RequestInfo, host};
 use super::response::{Accounted, Accounting};
 use super::subresources;
 use crate::degraded;
@@ -160,6 +160,9 @@ impl Service {
 
     async fn serve(&self, mut request: Request<Body>, info: &Arc<RequestInfo>) -> Response<Body> {
         request.extensions_mut().insert(Arc::clone(info));
+        if let Some(no_length) = NoLength::of(&request) {
+            request.extensions_mut().insert(no_length);
+        }
         let answer = AssertUnwindSafe(self.dispatch(request)).catch_unwind().await;
         answer.unwrap_or_else(|_| {
             self.plane.metrics.panicked("s3");

@@ -69,3 +69,18 @@ async fn operations_are_named_by_sub_resources_alone() {
     let answer = world.ask("GET", "/photos/k?x-id=Nonsense&cb=1").await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_has_a_length() {
+    let world = with_object().await;
+    for payload in [EMPTY, "UNSIGNED-PAYLOAD"] {
+        let answer = world.put(payload, &[], b"").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 411") && answer.contains("<Code>MissingContentLength</Code>"),
+            "{payload}: {answer}"
+        );
+        world.assert_stands(payload).await;
+    }
+    let answer = world.put(EMPTY, &[("x-amz-copy-source", "/photos/k"), ("x-amz-meta-a", "b")], b"").await;
+    assert!(!answer.contains("MissingContentLength"), "a copy has no body: {answer}");
+}
