@@ -250,7 +250,7 @@ fn is_presigned(query: Option<&str>) -> bool {
 }
 
 /// Names and values of a query, decoded.
-fn parameters(query: Option<&str>) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+pub(crate) fn parameters(query: Option<&str>) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     let decoded = |text| percent_encoding::percent_decode_str(text).decode_utf8_lossy();
     let pairs = query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.map(move |(name, value)| (decoded(name), decoded(value)))

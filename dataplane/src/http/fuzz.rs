@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use percent_encoding::percent_encode_byte;
 use proptest::prelude::*;
 use s3o_fuzz::{check, texts};
 use s3s::dto::Range;
 
 use super::request::{RequestInfo, host};
+use super::subresources::tests::code;
 use super::{cors, ranges};
 use crate::access::signs;
 use crate::host::{Domains, is_domain};
@@ -139,6 +141,27 @@ fn preflights() {
         let Some(answer) = answer else { return Err(TestCaseError::fail("no answer")) };
         prop_assert!(answer.status().is_client_error());
         prop_assert!(!answer.headers().contains_key("access-control-allow-origin"));
+        Ok(())
+    });
+}
+
+#[test]
+fn sub_resources() {
+    let methods = prop::sample::select(vec!["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH"]);
+    let paths = prop::sample::select(vec!["/", "/photos", "/photos/", "/photos/k", "/photos%2Facl"]);
+    let known = ["acl", "attributes", "delete", "partNumber", "policy", "tagging", "uploadId", "versionId"];
+    let named = prop::collection::vec(prop::sample::select(known.to_vec()), 0..4);
+    let parameters = prop::collection::vec("(x-id|prefix|Acl|acl2|X-Amz-Date|[f-o]{0,4})=[a-z]{0,4}", 0..4);
+    check(&(methods, paths, named, parameters), |(method, path, named, parameters)| {
+        let of = |query: &[String]| code(method, &format!("{path}?{}", query.join("&")));
+        let plain: Vec<String> = named.iter().map(ToString::to_string).collect();
+        let escape = |name: &&str| name.bytes().map(percent_encode_byte).collect::<String>() + "=1";
+        let escaped: Vec<String> = named.iter().map(escape).collect();
+        let said = of(&plain);
+        prop_assert_eq!(&of(&[parameters, escaped].concat()), &said, "parameters and spelling do not count");
+        if method == "DELETE" && named.contains(&"acl") {
+            prop_assert!(said.is_some(), "nothing is deleted for an ACL");
+        }
         Ok(())
     });
 }

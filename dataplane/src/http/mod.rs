@@ -11,6 +11,7 @@ pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod server;
 pub(crate) mod service;
+mod subresources;
 
 #[cfg(test)]
 mod fuzz;

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, Version};
 use uuid::Uuid;
 
 /// Longest `X-Request-Id` that is taken over.
@@ -68,6 +68,20 @@ impl RequestInfo {
     }
 }
 
+/// In the extensions of a request over HTTP/1 that says nothing of a body, and so has none. S3 wants to hear that where
+/// something is stored: who forgot the length would not know that nothing came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NoLength;
+
+impl NoLength {
+    /// `None`: there is a length, or the body ends by itself.
+    pub(crate) fn of<B>(request: &Request<B>) -> Option<Self> {
+        let headers = request.headers();
+        let is_said = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+        (request.version() < Version::HTTP_2 && !is_said).then_some(Self)
+    }
+}
+
 /// The host that a request names: in HTTP/2 it stands in the URI.
 pub(crate) fn host<B>(request: &Request<B>) -> Option<&str> {
     let header = request.headers().get(HOST).and_then(|host| host.to_str().ok());
@@ -82,6 +96,22 @@ fn is_sane(id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_http_1_must_say_a_length() {
+        let of = |version, header: Option<&'static str>| {
+            let mut request = Request::new(());
+            *request.version_mut() = version;
+            if let Some(name) = header {
+                request.headers_mut().insert(name, "0".parse().expect("a value"));
+            }
+            NoLength::of(&request).is_some()
+        };
+        assert!(of(Version::HTTP_11, None) && of(Version::HTTP_10, None));
+        assert!(!of(Version::HTTP_2, None));
+        assert!(!of(Version::HTTP_11, Some("content-length")));
+        assert!(!of(Version::HTTP_11, Some("transfer-encoding")));
+    }
 
     #[test]
     fn ids() {

@@ -23,8 +23,9 @@ use super::drain::{Draining, Idle, SmallBody};
 use super::errors;
 use super::external;
 use super::ranges;
-use super::request::{RequestInfo, host};
+use super::request::{NoLength, RequestInfo, host};
 use super::response::{Accounted, Accounting};
+use super::subresources;
 use crate::degraded;
 use crate::host::Domains;
 use crate::ops::document::{is_document, is_strict};
@@ -71,7 +72,8 @@ impl Service {
         let mut request = self.draining(request, &accounting, &stalled, asked.clone());
         let mut response = if let Some(error) = refusal {
             drop(request);
-            errors::respond(error)
+            let refused = errors::respond(error);
+            if is_head { refused.map(|_| Body::empty()) } else { refused }
         } else if let Some(preflight) = preflight {
             drop(request);
             preflight
@@ -116,18 +118,21 @@ impl Service {
         if self.plane.snapshot.load().generation == 0 {
             return Some(faults::unavailable("The service is starting."));
         }
+        if post_object::is_form(request, &self.domains) {
+            return None;
+        }
         let form = request
             .headers()
             .get(CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(b"multipart/form-data"));
         // `s3s` would hold its fields, before it knows who sends them.
-        if request.method() == Method::POST && form && !post_object::is_form(request, &self.domains) {
+        if request.method() == Method::POST && form {
             return Some(s3_error!(
                 NotImplemented,
                 "A form is posted to a bucket, and is all that is signed"
             ));
         }
-        None
+        subresources::refusal(request, &self.domains)
     }
 
     fn draining(
@@ -155,6 +160,9 @@ impl Service {
 
     async fn serve(&self, mut request: Request<Body>, info: &Arc<RequestInfo>) -> Response<Body> {
         request.extensions_mut().insert(Arc::clone(info));
+        if let Some(no_length) = NoLength::of(&request) {
+            request.extensions_mut().insert(no_length);
+        }
         let answer = AssertUnwindSafe(self.dispatch(request)).catch_unwind().await;
         answer.unwrap_or_else(|_| {
             self.plane.metrics.panicked("s3");

@@ -26,7 +26,7 @@ pub(super) async fn answer(
         None => Box::pin(futures::stream::empty()),
     };
     if !lock_of_write!(req.input).is_none() {
-        let size = upload::content_length(req.input.content_length)?;
+        let size = upload::content_length(&req, req.input.content_length)?;
         object_lock::check_digest(&upload::expected(&req.headers, size, req.trailing_headers.clone())?)?;
     }
     store(plane, req, body).await
@@ -41,7 +41,7 @@ pub(super) async fn store(
     let bucket = bucket_of(&req)?;
     let caller = plane.caller(&req);
     check(&req.input)?;
-    let size = upload::content_length(req.input.content_length)?;
+    let size = upload::content_length(&req, req.input.content_length)?;
     if size > bucket.max_object_size.min(super::MAX_SINGLE_BYTES) {
         return Err(s3_error!(EntityTooLarge));
     }

@@ -7,8 +7,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use http::HeaderMap;
 use s3o_blob::{Algorithm, AlgorithmSet, Expected};
 use s3o_types::Checksums;
-use s3s::{S3Result, TrailingHeaders, s3_error};
+use s3s::{S3Request, S3Result, TrailingHeaders, s3_error};
 
+use crate::http::request::NoLength;
 use crate::pipeline::faults::invalid_argument;
 
 const PREFIX: &str = "x-amz-checksum-";
@@ -38,8 +39,9 @@ pub(super) fn expected(
     Ok(expected)
 }
 
-/// Bytes of the decoded body, as the client says them.
-pub(super) fn content_length(said: Option<i64>) -> S3Result<u64> {
+/// Bytes of the decoded body, as the client says them: where it says nothing, `s3s` says 0.
+pub(super) fn content_length<T>(req: &S3Request<T>, said: Option<i64>) -> S3Result<u64> {
+    let said = said.filter(|_| req.extensions.get::<NoLength>().is_none());
     let length = said.ok_or_else(|| s3_error!(MissingContentLength))?;
     u64::try_from(length).map_err(|_| invalid_argument("Content-Length must not be negative."))
 }

@@ -9,5 +9,6 @@ mod s3_fanout;
 mod s3_integrity;
 mod s3_objects;
 mod s3_reads;
+mod s3_requests;
 mod s3_tagging;
 mod world;

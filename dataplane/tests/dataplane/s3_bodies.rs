@@ -12,16 +12,16 @@ use s3o_runtime::Shutdown;
 use s3o_testkit::s3server::FaultyBackend;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-const HELLO: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+pub(crate) const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+pub(crate) const HELLO: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 
-struct World {
-    fake: Fake,
-    backend: FaultyBackend,
-    plane: DataPlane,
+pub(crate) struct World {
+    pub(crate) fake: Fake,
+    pub(crate) backend: FaultyBackend,
+    pub(crate) plane: DataPlane,
 }
 
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     let (fake, backend) = (Fake::default(), FaultyBackend::start().await.unwrap());
     fake.with(|model| model.backends = vec![backend.spec(1, "b1")]);
     let plane = DataPlane::start(config(fake.serve().await, ""), Shutdown::new()).await.unwrap();
@@ -38,7 +38,12 @@ fn config(control: SocketAddr, more: &str) -> DataPlaneConfig {
 }
 
 /// A request with a right signature over `payload`, which stands in `x-amz-content-sha256`.
-fn signed(method: &str, (host, path): (&str, &str), payload: &str, headers: &[(&str, &str)]) -> String {
+pub(crate) fn signed(
+    method: &str,
+    (host, path): (&str, &str),
+    payload: &str,
+    headers: &[(&str, &str)],
+) -> String {
     let identity = Credentials::new("AK", "SK", None, None, "test").into();
     let mut settings = SigningSettings::default();
     settings.payload_checksum_kind = aws_sigv4::http_request::PayloadChecksumKind::XAmzSha256;
@@ -66,7 +71,7 @@ fn signed(method: &str, (host, path): (&str, &str), payload: &str, headers: &[(&
 }
 
 impl World {
-    async fn send(&self, head: &str, body: &[u8]) -> String {
+    pub(crate) async fn send(&self, head: &str, body: &[u8]) -> String {
         let mut stream = tokio::net::TcpStream::connect(self.plane.s3_addr()).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
         stream.write_all(b"\r\n").await.unwrap();
@@ -76,7 +81,7 @@ impl World {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    async fn put(&self, payload: &str, headers: &[(&str, &str)], body: &[u8]) -> String {
+    pub(crate) async fn put(&self, payload: &str, headers: &[(&str, &str)], body: &[u8]) -> String {
         let host = self.plane.s3_addr().to_string();
         self.send(&signed("PUT", (&host, "/photos/k"), payload, headers), body).await
     }

@@ -28,7 +28,7 @@ pub(in crate::ops) async fn answer(
     refuse_unsupported(&[(req.input.sse_customer_key.is_some(), "Encryption with customer keys")])?;
     let number = part_number(req.input.part_number)?;
     let token = UploadToken::parse(&req.input.upload_id).ok_or_else(no_such_upload)?;
-    let size = upload::content_length(req.input.content_length)?;
+    let size = upload::content_length(&req, req.input.content_length)?;
     if size > bucket.max_object_size.min(MAX_SINGLE_BYTES) {
         return Err(s3_error!(EntityTooLarge));
     }

@@ -1,0 +1,86 @@
+//! Requests that name what S3 does not have, signed by hand: refused, and nothing is read or written for them.
+
+use crate::s3_bodies::{EMPTY, HELLO, World, signed, world};
+
+/// With an object to lose.
+async fn with_object() -> World {
+    let world = world().await;
+    let answer = world.put(HELLO, &[("content-length", "5")], b"hello").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    world
+}
+
+impl World {
+    async fn ask(&self, method: &str, path: &str) -> String {
+        let host = self.plane.s3_addr().to_string();
+        self.send(&signed(method, (&host, path), EMPTY, &[("content-length", "0")]), b"").await
+    }
+
+    /// The object is as it was.
+    async fn assert_stands(&self, why: &str) {
+        let answer = self.ask("GET", "/photos/k").await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{why}: {answer}");
+        let (begins, commits) = self.fake.with(|model| (model.begins.len(), model.commits.len()));
+        assert_eq!((begins, commits), (1, 1), "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sub_resource_that_the_method_lacks_costs_no_object() {
+    let world = with_object().await;
+    for (method, path) in [
+        ("DELETE", "/photos/k?acl="),
+        ("DELETE", "/photos/k?legal-hold="),
+        ("DELETE", "/photos/k?acl=&x-id=DeleteObject"),
+        ("PUT", "/photos/k?attributes="),
+        ("PUT", "/photos/k?uploads="),
+        ("PUT", "/photos/k?uploadId=abc"),
+        ("DELETE", "/photos?versioning="),
+        ("PATCH", "/photos/k"),
+        ("POST", "/photos/k"),
+        ("PUT", "/"),
+    ] {
+        let answer = world.ask(method, path).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 405")
+                && answer.contains("<Code>MethodNotAllowed</Code>")
+                && answer.contains("allow: "),
+            "{method} {path}: {answer}"
+        );
+        world.assert_stands(path).await;
+    }
+    for (path, message) in [
+        ("/photos/k?versionId=null", "This operation does not accept a version-id."),
+        ("/photos/k?partNumber=1", "This operation does not accept partNumber without uploadId"),
+    ] {
+        let answer = world.ask("PUT", path).await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains(message), "{path}: {answer}");
+        world.assert_stands(path).await;
+    }
+    let answer = world.ask("HEAD", "/photos/k?acl=").await;
+    assert!(answer.starts_with("HTTP/1.1 405") && answer.ends_with("\r\n\r\n"), "no body: {answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operations_are_named_by_sub_resources_alone() {
+    let world = with_object().await;
+    world.ask("PUT", "/photos/k?acl=&x-id=PutObject").await;
+    world.assert_stands("an ACL was put, and no object").await;
+    let answer = world.ask("GET", "/photos/k?x-id=Nonsense&cb=1").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_has_a_length() {
+    let world = with_object().await;
+    for payload in [EMPTY, "UNSIGNED-PAYLOAD"] {
+        let answer = world.put(payload, &[], b"").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 411") && answer.contains("<Code>MissingContentLength</Code>"),
+            "{payload}: {answer}"
+        );
+        world.assert_stands(payload).await;
+    }
+    let answer = world.put(EMPTY, &[("x-amz-copy-source", "/photos/k"), ("x-amz-meta-a", "b")], b"").await;
+    assert!(!answer.contains("MissingContentLength"), "a copy has no body: {answer}");
+}
