@@ -1,9 +1,10 @@
 //! XML answers as a client can read them.
 //!
-//! Why: keys may hold control characters, and `s3s` writes all but carriage returns as they are. A parser may take
-//! line feeds and tabs for white space, and stops at most of the others. As references, which is how S3 sends them,
-//! the former come back whole, and lenient parsers read the rest; what none can read is what `encoding-type=url`
-//! is for. And the entries of a listing are written where they are made ([`Elements`]): they go into the document's end.
+//! Why: keys may hold control characters. `s3s` writes line feeds and tabs as they are, which a parser may take for white
+//! space, and refuses the others, at which most parsers stop. As references, which is how S3 sends them, the former come
+//! back whole, and lenient parsers read the rest; what none can read is what `encoding-type=url` is for. So whatever a
+//! client chose is written where it is made ([`Elements`]), as the entries of a listing are: it goes into the document's
+//! end.
 
 use std::fmt::Write as _;
 

@@ -16,6 +16,7 @@ use super::token::UploadToken;
 use super::{MAX_PART, no_such_upload, part_number};
 use crate::control::{Committed, CompleteRequest, Parts, StoredPart, Upload, UploadState};
 use crate::ops::checksums::{set_checksums, take_checksums};
+use crate::ops::elements::Elements;
 use crate::ops::{Answer, bucket_of, check_key, conditions, expiration, refuse_unsupported};
 use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
@@ -73,12 +74,15 @@ pub(in crate::ops) async fn answer(
         location: Some(location),
         e_tag: Some(ETag::Strong(object.etag.as_str().to_owned())),
         checksum_type: kind.map(|kind| ChecksumType::from_static(kind.as_str())),
-        key: Some(req.input.key),
         version_id: object.version_id,
         ..Default::default()
     };
     set_checksums!(output, object.checksums);
-    Ok(S3Response::with_headers(output, headers))
+    let mut elements = Elements::default();
+    elements.text("Key", &req.input.key);
+    let mut response = S3Response::with_headers(output, headers);
+    response.extensions.insert(elements);
+    Ok(response)
 }
 
 fn location<T>(plane: &Plane, req: &S3Request<T>) -> String {
