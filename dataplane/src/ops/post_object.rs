@@ -239,7 +239,8 @@ impl Success {
             let texts = [("Location", &*location), ("Bucket", bucket), ("Key", key), ("ETag", &*etag)];
             let mut xml = Elements::default();
             xml.element("PostResponse", |xml| texts.iter().for_each(|(name, text)| xml.text(name, text)));
-            let xml = ["<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n", xml.as_str()].concat();
+            // No line feed between them: as a control character it would become a reference, where XML has none.
+            let xml = ["<?xml version=\"1.0\" encoding=\"UTF-8\"?>", xml.as_str()].concat();
             *response.body_mut() = Body::from(xml);
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         }
@@ -295,7 +296,9 @@ mod tests {
         let created = respond(success(&[("success_action_status", "201")]));
         let body = created.body().bytes().expect("whole");
         assert_eq!(created.status(), 201);
-        assert!(String::from_utf8_lossy(&body).contains("<Key>a b&amp;c</Key><ETag>&quot;e&quot;</ETag>"));
+        let body = String::from_utf8_lossy(&body);
+        assert!(body.contains("?><PostResponse>") && !body.contains(char::is_control), "{body}");
+        assert!(body.contains("<Key>a b&amp;c</Key><ETag>&quot;e&quot;</ETag>"));
         let away = respond(success(&[("redirect", "https://x/?y=1"), ("success_action_status", "201")]));
         assert_eq!(away.status(), 303);
         assert_eq!(away.headers()[LOCATION], "https://x/?y=1&bucket=b&key=a%20b%26c&etag=%22e%22");
