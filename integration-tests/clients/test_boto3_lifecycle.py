@@ -34,13 +34,17 @@ def maker(cluster):
 
 
 def rules(maker, *wanted):
-    maker.put_bucket_lifecycle_configuration(Bucket=BUCKET, LifecycleConfiguration={"Rules": list(wanted)})
+    return maker.put_bucket_lifecycle_configuration(Bucket=BUCKET, LifecycleConfiguration={"Rules": list(wanted)})
 
 
 def test_set_shown_and_removed(maker, s3):
     where = {"Bucket": BUCKET}
-    rules(maker, DAYS, {**TAGGED, "Filter": {"Tag": {"Key": "keep", "Value": "no"}}})
-    shown = maker.get_bucket_lifecycle_configuration(**where)["Rules"]
+    put = rules(maker, DAYS, {**TAGGED, "Filter": {"Tag": {"Key": "keep", "Value": "no"}}})
+    answer = maker.get_bucket_lifecycle_configuration(**where)
+    # Terraform waits for it.
+    for told in [put, answer]:
+        assert told["TransitionDefaultMinimumObjectSize"] == "all_storage_classes_128K"
+    shown = answer["Rules"]
     assert [rule["ID"] for rule in shown] == ["three days", "tagged"]
     assert shown[0] == DAYS
     assert shown[1]["Expiration"] == TAGGED["Expiration"]

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from xml.etree import ElementTree
 
 import pytest
 import requests
@@ -56,7 +57,7 @@ def test_attributes(signer, s3, cluster, prefix):
     post = fields_of(signer, cluster, prefix + "${filename}", fields, conditions)
     answer = send(post, b"hello")
     assert answer.status_code == 201, answer.text
-    assert f"<Key>{prefix}name.bin</Key>" in answer.text
+    assert ElementTree.fromstring(answer.text).findtext("Key") == f"{prefix}name.bin"
     where = {"Bucket": cluster.bucket, "Key": prefix + "name.bin"}
     head = s3.head_object(**where)
     assert (head["ContentType"], head["CacheControl"], head["Metadata"]) == ("text/plain", "no-store", {"who": "me"})
@@ -93,9 +94,20 @@ def test_what_the_policy_does_not_allow(signer, s3, cluster, prefix):
     assert refused(send(other, b"x"))[:2] == (403, "AccessDenied")
     unsigned = {"url": post["url"], "fields": {"key": prefix + "k"}}
     assert refused(send(unsigned, b"x"))[:2] == (403, "AccessDenied")
+    long = fields_of(signer, cluster, prefix + "k" * 1024)
+    assert refused(send(long, b"x"))[:2] == (400, "KeyTooLongError")
     # The policy is fine; the key that signed it may not write there.
     readonly = signer.generate_presigned_post(cluster.readonly, prefix + "k")
     assert refused(send(readonly, b"x"))[:2] == (403, "AccessDenied")
+
+
+def test_a_version_is_named(signer, s3, cluster, prefix):
+    s3.put_bucket_versioning(Bucket=cluster.versioned, VersioningConfiguration={"Status": "Enabled"})
+    post = signer.generate_presigned_post(cluster.versioned, prefix + "k")
+    first, second = (send(post, body).headers["x-amz-version-id"] for body in (b"1", b"2"))
+    got = s3.get_object(Bucket=cluster.versioned, Key=prefix + "k", VersionId=first)
+    assert got["Body"].read() == b"1"
+    assert s3.head_object(Bucket=cluster.versioned, Key=prefix + "k")["VersionId"] == second
 
 
 def test_curl(signer, s3, cluster, prefix, tmp_path):

@@ -1,9 +1,10 @@
 //! XML answers as a client can read them.
 //!
-//! Why: keys may hold control characters, and `s3s` writes all but carriage returns as they are. A parser may take
-//! line feeds and tabs for white space, and stops at most of the others. As references, which is how S3 sends them,
-//! the former come back whole, and lenient parsers read the rest; what none can read is what `encoding-type=url`
-//! is for. And the entries of a listing are written where they are made ([`Elements`]): they go into the document's end.
+//! Why: keys may hold control characters. `s3s` writes line feeds and tabs as they are, which a parser may take for white
+//! space, and refuses the others, at which most parsers stop. As references, which is how S3 sends them, the former come
+//! back whole, and lenient parsers read the rest; what none can read is what `encoding-type=url` is for. So whatever a
+//! client chose is written where it is made ([`Elements`]), as the entries of a listing are: it goes into the document's
+//! end. And some of `s3s`'s documents lack S3's namespace, in which parsers that know of any look for all elements.
 
 use std::fmt::Write as _;
 
@@ -13,13 +14,17 @@ use s3s::Body;
 
 use crate::ops::elements::Elements;
 
+/// Of all documents of S3 (API reference) but errors and the answer to a form.
+const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+const WITHOUT_NAMESPACE: [&str; 2] = ["Error", "PostResponse"];
+
 /// Whether the body is a document.
 pub(super) fn is_xml(response: &Response<Body>) -> bool {
     response.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().ends_with(b"xml"))
 }
 
-/// Puts the operation's own elements in, and writes control characters as references. Bodies that stream are objects,
-/// whatever their type says.
+/// Puts the operation's own elements in, and S3's namespace where it lacks, and writes control characters as references.
+/// Bodies that stream are objects, whatever their type says.
 pub(super) fn finish(response: &mut Response<Body>) {
     let entries = response.extensions_mut().remove::<Elements>();
     if !is_xml(response) {
@@ -28,14 +33,25 @@ pub(super) fn finish(response: &mut Response<Body>) {
     let Some(xml) = response.body().bytes() else { return };
     let Ok(text) = std::str::from_utf8(&xml) else { return };
     let escaped = escaped(text);
+    let named = in_namespace(escaped.as_deref().unwrap_or(text)).or(escaped);
     let finished = match entries {
-        Some(entries) => with_entries(escaped.as_deref().unwrap_or(text), entries.as_str()),
-        None => escaped,
+        Some(entries) => with_entries(named.as_deref().unwrap_or(text), entries.as_str()),
+        None => named,
     };
     if let Some(finished) = finished {
         response.headers_mut().remove(CONTENT_LENGTH);
         *response.body_mut() = Body::from(finished);
     }
+}
+
+/// `None` where there is nothing to do. `s3s` gives a root no other attribute.
+fn in_namespace(text: &str) -> Option<String> {
+    let (declaration, document) = text.split_at(text.find("?>").map_or(0, |end| end + 2));
+    let (root, rest) = document.strip_prefix('<')?.split_once('>')?;
+    if !root.bytes().all(|byte| byte.is_ascii_alphanumeric()) || WITHOUT_NAMESPACE.contains(&root) {
+        return None;
+    }
+    Some(format!("{declaration}<{root} xmlns=\"{NAMESPACE}\">{rest}"))
 }
 
 /// Before the end of the outermost element. `None`: it has none.
@@ -100,7 +116,26 @@ mod tests {
         let mut entries = Elements::default();
         entries.text("K", "x\n");
         let of = |kind, body| finished(kind, body, Some(entries.clone()));
-        assert_eq!(of("application/xml", "<R><A>\t</A></R>"), "<R><A>&#9;</A><K>x&#10;</K></R>");
+        let wanted = "<R xmlns=\"x\"><A>&#9;</A><K>x&#10;</K></R>";
+        assert_eq!(of("application/xml", "<R xmlns=\"x\"><A>\t</A></R>"), wanted);
         assert_eq!(of("text/plain", "<R></R>"), "<R></R>");
+    }
+
+    #[test]
+    fn documents_are_in_the_namespace() {
+        let of = |body| finished("application/xml", body, None);
+        let wanted =
+            format!("<?xml version=\"1.0\"?><Retention xmlns=\"{NAMESPACE}\"><Mode>&#9;</Mode></Retention>");
+        assert_eq!(of("<?xml version=\"1.0\"?><Retention><Mode>\t</Mode></Retention>"), wanted);
+        for done in [
+            "<A xmlns=\"x\"></A>",
+            "<Error><Code>x</Code></Error>",
+            "<PostResponse></PostResponse>",
+            "<A/>",
+            "",
+            "?><",
+        ] {
+            assert_eq!(of(done), done);
+        }
     }
 }

@@ -22,6 +22,10 @@ const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// And for how long.
 const MAX_TIME: Duration = Duration::from_secs(10);
 
+/// The longest text that is kept of a body: no document of which one is wanted comes near it, and a body may be an object
+/// whose request names a document's sub-resource, as long as it likes.
+const MAX_TEXT: usize = 64 * 1024;
+
 /// What came of a body that `s3s` reads whole: its digests, since it does not compare them itself, and for some the text,
 /// since it passes over what it does not know. In the request's extensions.
 #[derive(Clone)]
@@ -29,7 +33,7 @@ pub(crate) struct SmallBody(Arc<Mutex<Seen>>);
 
 struct Seen {
     hasher: Option<BodyHasher>,
-    /// No longer than what `s3s` holds of it.
+    /// `None` too where it was longer than [`MAX_TEXT`].
     text: Option<Vec<u8>>,
 }
 
@@ -49,6 +53,9 @@ impl SmallBody {
         if let Some(hasher) = hasher {
             hasher.update(bytes);
         }
+        if text.as_ref().is_some_and(|text| text.len() + bytes.len() > MAX_TEXT) {
+            *text = None;
+        }
         if let Some(text) = text {
             text.extend_from_slice(bytes);
         }
@@ -59,7 +66,7 @@ impl SmallBody {
         self.seen().hasher.take().map(BodyHasher::finish)
     }
 
-    /// All that was read, where it was to be kept; once.
+    /// All that was read, where it was to be kept and is not too long; once.
     pub(crate) fn text(&self) -> Option<Vec<u8>> {
         self.seen().text.take()
     }
@@ -178,5 +185,28 @@ impl Drop for Draining {
             // Not in time: the connection is closed with the answer perhaps unread.
             let _ = tokio::time::timeout(MAX_TIME, drain).await;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_a_document_is_kept() {
+        let small = SmallBody::new(true);
+        for _ in 0..2 {
+            small.update(&[b'x'; MAX_TEXT / 2]);
+        }
+        assert_eq!(small.text().expect("kept").len(), MAX_TEXT);
+        let large = SmallBody::new(true);
+        large.update(&[b'x'; MAX_TEXT]);
+        large.update(b"x");
+        large.update(b"x");
+        assert_eq!(large.seen().text, None, "nothing is held of it");
+        assert!(large.digests().is_some());
+        let none = SmallBody::new(false);
+        none.update(b"x");
+        assert_eq!(none.text(), None);
     }
 }

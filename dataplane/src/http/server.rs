@@ -30,6 +30,11 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Read and write buffer of a connection, to which it grows while a body fills it: 64 MiB take a tenth less of a processor than by
 /// 64 KiB, and 256 such bodies at once 190 MiB (docs/performance.md).
 const BUFFER: usize = 256 * 1024;
+/// The longest head of an HTTP/1 request: what comes is held before anybody knows who sends it.
+const MAX_HEAD: usize = 64 * 1024;
+/// Headers of an HTTP/1 request. S3 has a bound for their bytes only, 8 KiB, which as many of the shortest metadata fill
+/// (Amazon S3 User Guide, "Working with object metadata").
+const MAX_HEADERS: usize = 512;
 /// Window of an HTTP/2 stream and of its connection: what a client may send ahead of the backend.
 const WINDOW: u32 = 256 * 1024;
 /// The pause after accept failed, most likely for want of file descriptors.
@@ -126,6 +131,8 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(serving.header_timeout)
         .max_buf_size(BUFFER)
+        .max_header_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
     tokio::select! {

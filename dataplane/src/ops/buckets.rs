@@ -8,6 +8,7 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, s3_error};
 
+use super::elements::Elements;
 use super::headers::timestamp;
 use super::{Answer, bucket_of, token};
 use crate::access::Tenant;
@@ -62,12 +63,17 @@ pub(super) fn list(plane: &Arc<Plane>, req: &S3Request<ListBucketsInput>) -> Ans
         ..Default::default()
     });
     let buckets = Some(buckets.collect());
-    Ok(S3Response::new(ListBucketsOutput {
+    let mut elements = Elements::default();
+    elements.texts(&[("Prefix", input.prefix.as_deref())]);
+    let mut response = S3Response::new(ListBucketsOutput {
         buckets,
         continuation_token: next,
         owner: Some(owner()),
-        prefix: input.prefix.clone(),
-    }))
+        // It is written by itself.
+        prefix: None,
+    });
+    response.extensions.insert(elements);
+    Ok(response)
 }
 
 /// HeadBucket: the access check has found it.

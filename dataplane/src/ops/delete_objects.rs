@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use s3o_types::{Conditions, Etag, Right};
-use s3s::dto::{
-    DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, Error as DeleteError, ObjectIdentifier,
-};
+use s3s::dto::{DeleteObjectsInput, DeleteObjectsOutput, ObjectIdentifier};
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
+use super::elements::Elements;
+use super::list::ENTRY_BYTES;
 use super::{Answer, bucket_of, check_key, document, version};
 use crate::access::allowed;
 use crate::control::{Caller, Deleted};
@@ -63,29 +63,32 @@ pub(super) async fn answer(
     let Ok(Some(outcomes)) = plane.shutdown.spawn(all).await else {
         return Err(faults::unavailable("The service is shutting down."));
     };
-    let (mut deleted, mut errors) = (Vec::new(), Vec::new());
-    for (outcome, ObjectIdentifier { key, version_id, .. }) in outcomes {
+    let mut response = S3Response::new(DeleteObjectsOutput::default());
+    response.extensions.insert(told(&outcomes, quiet));
+    Ok(response)
+}
+
+/// What became of each item, in the order in which they were named.
+fn told(outcomes: &[(S3Result<Deleted>, ObjectIdentifier)], quiet: bool) -> Elements {
+    let mut elements = Elements::with_capacity(outcomes.len() * ENTRY_BYTES);
+    for (outcome, object) in outcomes {
+        let named = [("Key", Some(&*object.key)), ("VersionId", object.version_id.as_deref())];
         match outcome {
             Ok(_) if quiet => {}
-            Ok(done) => deleted.push(DeletedObject {
-                key: Some(key),
-                delete_marker: done.delete_marker.then_some(true),
-                delete_marker_version_id: done.version_id.filter(|_| done.delete_marker),
-                version_id,
+            Ok(done) => elements.element("Deleted", |elements| {
+                elements.texts(&named);
+                if done.delete_marker {
+                    elements.plain("DeleteMarker", true);
+                    elements.texts(&[("DeleteMarkerVersionId", done.version_id.as_deref())]);
+                }
             }),
-            Err(error) => errors.push(DeleteError {
-                code: Some(error.code().as_str().to_owned()),
-                key: Some(key),
-                message: error.message().map(str::to_owned),
-                version_id,
+            Err(error) => elements.element("Error", |elements| {
+                elements.texts(&named);
+                elements.texts(&[("Code", Some(error.code().as_str())), ("Message", error.message())]);
             }),
         }
     }
-    Ok(S3Response::new(DeleteObjectsOutput {
-        deleted: Some(deleted),
-        errors: Some(errors),
-        request_charged: None,
-    }))
+    elements
 }
 
 async fn one(

@@ -57,9 +57,10 @@ pub(super) fn check<T>(req: &S3Request<T>) -> S3Result<()> {
 /// Refuses a document whose outermost element has others than the known ones, by their name. What is within those is the
 /// parser's to refuse. Only for what is [`is_strict`].
 pub(super) fn check_elements<T>(req: &S3Request<T>, known: &[&str]) -> S3Result<()> {
-    let Some(text) = req.extensions.get::<SmallBody>().and_then(SmallBody::text) else {
+    let Some(body) = req.extensions.get::<SmallBody>() else {
         return Err(s3_error!(NotImplemented, "This document cannot be sent in signed chunks."));
     };
+    let text = body.text().ok_or_else(|| s3_error!(MaxMessageLengthExceeded))?;
     elements(&text, known)
 }
 

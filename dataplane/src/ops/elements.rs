@@ -1,8 +1,10 @@
-//! The long part of a listing: its entries, written as XML where they are made.
+//! The parts of an answer that are written as XML where they are made: keys, and whatever else a client chose and hears
+//! again, and the entries of a listing.
 //!
-//! Why beside `s3s`: a page has a thousand of them, and by its way each becomes a structure of a dozen owned texts first
-//! and a series of events then, which was most of what a data plane spends on a page (docs/performance.md). The head of
-//! the document is `s3s`'s; what is here goes into its end (`http/documents.rs`).
+//! Why beside `s3s`: it refuses to answer with most control characters, which keys may have. And a page has a thousand
+//! entries, and by its way each becomes a structure of a dozen owned texts first and a series of events then, which was
+//! most of what a data plane spends on a page (docs/performance.md). The head of the document is `s3s`'s; what is here
+//! goes into its end (`http/documents.rs`).
 //!
 //! Invariant: texts come back from any parser as they were, control characters as references.
 
@@ -68,6 +70,15 @@ impl Elements {
         });
     }
 
+    /// Texts that a client hears again; those that are absent stay so.
+    pub(super) fn texts(&mut self, texts: &[(&str, Option<&str>)]) {
+        for (name, text) in texts {
+            if let Some(text) = text {
+                self.text(name, text);
+            }
+        }
+    }
+
     /// What was written.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
@@ -129,8 +140,10 @@ mod tests {
             xml.text("B", "a&b<c>\"ü\r\n\u{1}\u{7f}");
             xml.text("C", "");
             xml.plain("D", 17);
+            xml.texts(&[("E", Some("\u{2}")), ("F", None), ("G", Some(""))]);
         });
-        let wanted = "<A><B>a&amp;b&lt;c&gt;&quot;ü&#13;&#10;&#1;&#127;</B><C></C><D>17</D></A>";
+        let wanted =
+            "<A><B>a&amp;b&lt;c&gt;&quot;ü&#13;&#10;&#1;&#127;</B><C></C><D>17</D><E>&#2;</E><G></G></A>";
         assert_eq!(xml.as_str(), wanted);
     }
 

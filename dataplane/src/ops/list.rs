@@ -45,23 +45,26 @@ pub(super) async fn v2(
     let page =
         page(&caller, &bucket, input.prefix.as_deref(), input.delimiter.as_deref(), after, max_keys).await?;
     let next = page.next.as_deref().map(token::encode);
+    let mut elements = Elements::with_capacity(page.entries.len() * ENTRY_BYTES);
+    let echoes = [
+        ("Prefix", Some(input.prefix.as_deref().unwrap_or_default())),
+        ("Delimiter", input.delimiter.as_deref()),
+        ("StartAfter", input.start_after.as_deref()),
+    ];
+    encoder.echo(&mut elements, &echoes);
+    encoder.entries(&mut elements, &page.entries, input.fetch_owner.unwrap_or(false));
     let mut response = S3Response::new(ListObjectsV2Output {
         name: Some(bucket.name),
-        prefix: Some(encoder.text(input.prefix.as_deref().unwrap_or_default())),
         max_keys: Some(max_keys),
         key_count: i32::try_from(page.entries.len()).ok(),
         continuation_token: input.continuation_token,
         is_truncated: Some(next.is_some()),
         next_continuation_token: next,
-        // They are written by themselves.
-        contents: None,
-        common_prefixes: None,
-        delimiter: input.delimiter.map(|delimiter| encoder.text(&delimiter)),
         encoding_type: input.encoding_type,
-        start_after: input.start_after.map(|after| encoder.text(&after)),
-        request_charged: None,
+        // The rest is written by itself.
+        ..Default::default()
     });
-    response.extensions.insert(encoder.entries(&page.entries, input.fetch_owner.unwrap_or(false)));
+    response.extensions.insert(elements);
     Ok(response)
 }
 
@@ -78,22 +81,25 @@ pub(super) async fn v1(plane: &Arc<Plane>, req: S3Request<ListObjectsInput>) -> 
     let is_truncated = page.next.is_some();
     // S3 says it only where a client could not know it: the last entry may be a common prefix.
     let with_delimiter = input.delimiter.as_deref().is_some_and(|delimiter| !delimiter.is_empty());
-    let next_marker = page.next.filter(|_| with_delimiter).map(|next| encoder.text(&next));
+    let next_marker = page.next.filter(|_| with_delimiter);
+    let mut elements = Elements::with_capacity(page.entries.len() * ENTRY_BYTES);
+    let echoes = [
+        ("Prefix", Some(input.prefix.as_deref().unwrap_or_default())),
+        ("Marker", Some(input.marker.as_deref().unwrap_or_default())),
+        ("Delimiter", input.delimiter.as_deref()),
+        ("NextMarker", next_marker.as_deref()),
+    ];
+    encoder.echo(&mut elements, &echoes);
+    encoder.entries(&mut elements, &page.entries, true);
     let mut response = S3Response::new(ListObjectsOutput {
         name: Some(bucket.name),
-        prefix: Some(encoder.text(input.prefix.as_deref().unwrap_or_default())),
-        marker: Some(encoder.text(input.marker.as_deref().unwrap_or_default())),
         max_keys: Some(max_keys),
         is_truncated: Some(is_truncated),
-        // They are written by themselves.
-        contents: None,
-        common_prefixes: None,
-        delimiter: input.delimiter.map(|delimiter| encoder.text(&delimiter)),
-        next_marker,
         encoding_type: input.encoding_type,
-        request_charged: None,
+        // The rest is written by itself.
+        ..Default::default()
     });
-    response.extensions.insert(encoder.entries(&page.entries, true));
+    response.extensions.insert(elements);
     Ok(response)
 }
 
@@ -145,10 +151,6 @@ impl Encoder {
         }
     }
 
-    pub(super) fn text(&self, text: &str) -> String {
-        if self.url { utf8_percent_encode(text, ESCAPED).to_string() } else { text.to_owned() }
-    }
-
     /// A text of a page, as the client wants it.
     pub(super) fn write(&self, elements: &mut Elements, name: &str, text: &str) {
         if self.url {
@@ -158,9 +160,17 @@ impl Encoder {
         }
     }
 
+    /// What the client said of the page, and where the next one begins; what is absent stays so.
+    pub(super) fn echo(&self, elements: &mut Elements, texts: &[(&str, Option<&str>)]) {
+        for (name, text) in texts {
+            if let Some(text) = text {
+                self.write(elements, name, text);
+            }
+        }
+    }
+
     /// The entries of a page: objects first, as S3 has them.
-    fn entries(&self, entries: &[Listed], with_owner: bool) -> Elements {
-        let mut elements = Elements::with_capacity(entries.len() * ENTRY_BYTES);
+    fn entries(&self, elements: &mut Elements, entries: &[Listed], with_owner: bool) {
         for entry in entries {
             if let Listed::Object(object) = entry {
                 elements.element("Contents", |elements| {
@@ -178,7 +188,6 @@ impl Encoder {
                 elements.element("CommonPrefixes", |elements| self.write(elements, "Prefix", prefix));
             }
         }
-        elements
     }
 }
 
@@ -208,9 +217,13 @@ mod tests {
 
     #[test]
     fn url_encoding() {
-        let url = Encoder { url: true };
-        assert_eq!(url.text("a b/ü+~\u{1}&"), "a%20b/%C3%BC%2B~%01%26");
-        assert_eq!(Encoder { url: false }.text("a b"), "a b");
+        let told = |url: bool, text: &str| {
+            let mut elements = Elements::default();
+            Encoder { url }.echo(&mut elements, &[("A", None), ("K", Some(text))]);
+            elements.as_str().to_owned()
+        };
+        assert_eq!(told(true, "a b/ü+~\u{1}&"), "<K>a%20b/%C3%BC%2B~%01%26</K>");
+        assert_eq!(told(false, "a b\u{1}&"), "<K>a b&#1;&amp;</K>");
         assert!(Encoder::new(Some(&EncodingType::from("rot13".to_owned()))).is_err());
     }
 

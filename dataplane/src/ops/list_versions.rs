@@ -38,20 +38,26 @@ pub(super) async fn answer(
     };
     let next = page.entries.last().filter(|_| page.truncated).map(position);
     let (next_key, next_version) = next.map_or((None, None), |(key, version)| (Some(key), version));
+    let mut elements = Elements::with_capacity(page.entries.len() * ENTRY_BYTES);
+    let echoes = [
+        ("Prefix", Some(&*query.prefix)),
+        ("KeyMarker", Some(&*query.key_after)),
+        ("NextKeyMarker", next_key.as_deref()),
+        ("Delimiter", input.delimiter.as_deref()),
+    ];
+    encoder.echo(&mut elements, &echoes);
+    entries(&mut elements, &page.entries, &encoder);
     let mut response = S3Response::new(ListObjectVersionsOutput {
         name: Some(bucket.name),
-        prefix: Some(encoder.text(&query.prefix)),
-        key_marker: Some(encoder.text(&query.key_after)),
         version_id_marker: Some(input.version_id_marker.unwrap_or_default()),
         max_keys: Some(max_keys),
         is_truncated: Some(page.truncated),
-        next_key_marker: next_key.map(|key| encoder.text(&key)),
         next_version_id_marker: next_version,
-        delimiter: input.delimiter.map(|delimiter| encoder.text(&delimiter)),
         encoding_type: input.encoding_type,
+        // The rest is written by itself.
         ..Default::default()
     });
-    response.extensions.insert(entries(&page.entries, &encoder));
+    response.extensions.insert(elements);
     Ok(response)
 }
 
@@ -96,8 +102,7 @@ fn position(entry: &VersionEntry) -> (String, Option<String>) {
 }
 
 /// Versions and markers in one order, keys ascending and the newest first; then the common prefixes.
-fn entries(entries: &[VersionEntry], encoder: &Encoder) -> Elements {
-    let mut elements = Elements::with_capacity(entries.len() * ENTRY_BYTES);
+fn entries(elements: &mut Elements, entries: &[VersionEntry], encoder: &Encoder) {
     for entry in entries {
         match entry {
             VersionEntry::CommonPrefix(_) => {}
@@ -115,7 +120,6 @@ fn entries(entries: &[VersionEntry], encoder: &Encoder) -> Elements {
             elements.element("CommonPrefixes", |elements| encoder.write(elements, "Prefix", prefix));
         }
     }
-    elements
 }
 
 /// What versions and markers have.

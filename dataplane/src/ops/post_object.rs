@@ -11,6 +11,7 @@ use futures::TryStreamExt as _;
 use http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use s3o_types::storage_key::MAX_KEY_BYTES;
 use s3s::dto::{
     Metadata, ObjectCannedACL, ObjectLockLegalHoldStatus, ObjectLockMode, PutObjectInput, PutObjectOutput,
     ServerSideEncryption, StorageClass, Tagging, Timestamp, TimestampFormat,
@@ -32,6 +33,8 @@ use crate::plane::Plane;
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 /// And in its query.
 const IN_QUERY: &AsciiSet = &IN_PATH.add(b'/');
+
+const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
 
 /// Whether a request is an upload by form: to a bucket, with nothing signed but the form.
 pub(crate) fn is_form<B>(request: &Request<B>, domains: &Domains) -> bool {
@@ -80,6 +83,10 @@ pub(crate) async fn answer(
             "Bucket POST must contain a field named 'key'. If it is specified, please check the order of the fields.",
         )
     })?;
+    // `s3s` looks at the keys of paths only.
+    if key.len() > MAX_KEY_BYTES {
+        return Err(s3_error!(KeyTooLongError));
+    }
     let info = head.extensions.get::<Arc<RequestInfo>>();
     if let Some(info) = info {
         info.note("PostObject", &allowed.access_key, Some(&named));
@@ -239,11 +246,13 @@ impl Success {
             let texts = [("Location", &*location), ("Bucket", bucket), ("Key", key), ("ETag", &*etag)];
             let mut xml = Elements::default();
             xml.element("PostResponse", |xml| texts.iter().for_each(|(name, text)| xml.text(name, text)));
-            let xml = ["<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n", xml.as_str()].concat();
+            // No line feed between them: as a control character it would become a reference, where XML has none.
+            let xml = ["<?xml version=\"1.0\" encoding=\"UTF-8\"?>", xml.as_str()].concat();
             *response.body_mut() = Body::from(xml);
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
         }
-        for (name, value) in [(LOCATION, target), (ETAG, etag)] {
+        let version = stored.output.version_id.map(|version| (VERSION_ID, version));
+        for (name, value) in [(LOCATION, target), (ETAG, etag)].into_iter().chain(version) {
             if let Ok(value) = HeaderValue::try_from(value) {
                 response.headers_mut().insert(name, value);
             }
@@ -282,7 +291,8 @@ mod tests {
 
     fn stored() -> S3Response<PutObjectOutput> {
         let e_tag = Some(s3s::dto::ETag::Strong("e".to_owned()));
-        S3Response::new(PutObjectOutput { e_tag, ..Default::default() })
+        let version_id = Some("v1".to_owned());
+        S3Response::new(PutObjectOutput { e_tag, version_id, ..Default::default() })
     }
 
     #[test]
@@ -292,10 +302,13 @@ mod tests {
         assert_eq!(plain.status(), 204);
         assert_eq!(plain.headers()[LOCATION], "http://h/b/a%20b%26c");
         assert_eq!(plain.headers()[ETAG], "\"e\"");
+        assert_eq!(plain.headers()[VERSION_ID], "v1");
         let created = respond(success(&[("success_action_status", "201")]));
         let body = created.body().bytes().expect("whole");
         assert_eq!(created.status(), 201);
-        assert!(String::from_utf8_lossy(&body).contains("<Key>a b&amp;c</Key><ETag>&quot;e&quot;</ETag>"));
+        let body = String::from_utf8_lossy(&body);
+        assert!(body.contains("?><PostResponse>") && !body.contains(char::is_control), "{body}");
+        assert!(body.contains("<Key>a b&amp;c</Key><ETag>&quot;e&quot;</ETag>"));
         let away = respond(success(&[("redirect", "https://x/?y=1"), ("success_action_status", "201")]));
         assert_eq!(away.status(), 303);
         assert_eq!(away.headers()[LOCATION], "https://x/?y=1&bucket=b&key=a%20b%26c&etag=%22e%22");

@@ -23,13 +23,7 @@ pub(super) fn expected(
     let mut expected = Expected { md5: content_md5(headers)?, ..Expected::of_size(size) };
     expected.checksums = checksums(headers)?;
     expected.trailers = trailers(headers)?;
-    if let Some(algorithm) = text(headers, "x-amz-sdk-checksum-algorithm") {
-        let algorithm = Algorithm::from_name(algorithm);
-        let algorithm = algorithm.ok_or_else(|| {
-            s3_error!(InvalidRequest, "Value for x-amz-sdk-checksum-algorithm header is invalid.")
-        })?;
-        expected.also = AlgorithmSet::NONE.with(algorithm);
-    }
+    check_announced(headers, &expected)?;
     if expected.trailers != AlgorithmSet::NONE {
         let Some(trailing) = trailing else {
             return Err(s3_error!(InvalidRequest, "x-amz-trailer needs a streaming payload with a trailer"));
@@ -37,6 +31,24 @@ pub(super) fn expected(
         expected.trailer_source = Some(Box::new(move || trailer_values(&trailing)));
     }
     Ok(expected)
+}
+
+/// `x-amz-sdk-checksum-algorithm` is about the checksum that comes with the body: it asks for none by itself.
+fn check_announced(headers: &HeaderMap, expected: &Expected) -> S3Result<()> {
+    let Some(algorithm) = text(headers, "x-amz-sdk-checksum-algorithm") else { return Ok(()) };
+    if expected.checksums.values.is_empty() && expected.trailers == AlgorithmSet::NONE {
+        return Err(s3_error!(
+            InvalidRequest,
+            "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found."
+        ));
+    }
+    let comes = |algorithm: Algorithm| {
+        expected.checksums.values.contains_key(algorithm.name()) || expected.trailers.contains(algorithm)
+    };
+    if Algorithm::from_name(algorithm).is_some_and(comes) {
+        return Ok(());
+    }
+    Err(s3_error!(InvalidRequest, "Value for x-amz-sdk-checksum-algorithm header is invalid."))
 }
 
 /// Bytes of the decoded body, as the client says them: where it says nothing, `s3s` says 0.
@@ -137,11 +149,11 @@ mod tests {
             ("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg=="),
             ("x-amz-checksum-crc32", "AAAAAA=="),
             ("x-amz-checksum-mode", "ENABLED"),
-            ("x-amz-sdk-checksum-algorithm", "SHA256"),
+            ("x-amz-sdk-checksum-algorithm", "CRC32"),
         ]);
         let expected = expected(&all, 7, None).expect("all well");
         assert_eq!(expected.size, 7);
-        assert!(expected.md5.is_some() && expected.also.contains(Algorithm::Sha256));
+        assert!(expected.md5.is_some() && expected.also == AlgorithmSet::NONE);
         assert_eq!(expected.checksums.values["crc32"], "AAAAAA==");
     }
 
@@ -156,6 +168,24 @@ mod tests {
         assert_eq!(code(&[("x-amz-checksum-xxhash64", "AAAAAAAAAAA=")]), "NotImplemented");
         assert_eq!(code(&[("x-amz-trailer", "x-amz-checksum-crc32")]), "InvalidRequest");
         assert_eq!(code(&[("x-amz-trailer", "x-other")]), "InvalidRequest");
-        assert_eq!(code(&[("x-amz-sdk-checksum-algorithm", "rot13")]), "InvalidRequest");
+    }
+
+    #[test]
+    fn an_announced_checksum_comes() {
+        let of = |algorithm: &'static str, name: &'static str| {
+            let pairs = headers(&[("x-amz-sdk-checksum-algorithm", algorithm), (name, "AAAAAA==")]);
+            let error = expected(&pairs, 1, None).err();
+            error.and_then(|error| error.message().map(str::to_owned)).unwrap_or_default()
+        };
+        assert_eq!(of("crc32c", "x-amz-checksum-crc32c"), "");
+        assert!(of("CRC32", "x-amz-meta-a").contains("no corresponding"));
+        for other in ["SHA1", "rot13"] {
+            assert!(of(other, "x-amz-checksum-crc32").ends_with("header is invalid."), "{other}");
+        }
+        let trailing =
+            Expected { trailers: AlgorithmSet::NONE.with(Algorithm::Sha1), ..Expected::of_size(1) };
+        let of =
+            |algorithm| check_announced(&headers(&[("x-amz-sdk-checksum-algorithm", algorithm)]), &trailing);
+        assert!(of("SHA1").is_ok() && of("SHA256").is_err());
     }
 }

@@ -41,6 +41,7 @@ async fn every_malformed_request_is_answered() -> Result<()> {
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    many_headers(&raw).await?;
     // It still works, and nothing is left of any of them.
     s3::put(&cluster.s3(0), BUCKET, "fine", body("fine", 10)).await.expect("put");
     let (_, metrics) = s3o_integration_tests::wait::http_get(cluster.data[0].http, "/metrics").await?;
@@ -49,6 +50,17 @@ async fn every_malformed_request_is_answered() -> Result<()> {
         ensure!(line.ends_with(" 0"), "{line}");
     }
     cluster.finish().await
+}
+
+/// Their number is no bound: 2 KiB of metadata may be of many names.
+async fn many_headers(raw: &Raw) -> Result<()> {
+    let names: Vec<String> = (0..300).map(|n| format!("x-amz-meta-k{n}")).collect();
+    let put = Request::new("PUT", "/data/many").body(b"x".to_vec());
+    let put = raw.send(&names.iter().fold(put, |put, name| put.header(name, "v"))).await?;
+    ensure!(put.status == 200, "{} {}", put.status, put.text());
+    let head = raw.send(&Request::new("HEAD", "/data/many")).await?;
+    ensure!(names.iter().all(|name| head.header(name) == Some("v")), "{:?}", head.headers);
+    Ok(())
 }
 
 fn malformed() -> Vec<(&'static str, Request, Vec<u16>)> {

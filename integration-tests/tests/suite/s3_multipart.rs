@@ -4,6 +4,7 @@
 
 use anyhow::Result;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::upload_part::UploadPartOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
@@ -301,7 +302,7 @@ async fn upload_with(
         // The second comes without a checksum: it gets one all the same.
         let put = if number == 1 { put.checksum_algorithm(algorithm.clone()) } else { put };
         let put = put.body(ByteStream::from(bytes.clone())).send().await?;
-        parts.push(CompletedPart::builder().part_number(number).set_e_tag(put.e_tag).build());
+        parts.push(named(number, &put, algorithm)?);
     }
     let listed = client.list_parts().bucket(BUCKET).key(&key).upload_id(id).send().await?;
     assert_eq!((listed.checksum_algorithm(), listed.checksum_type()), (Some(algorithm), Some(&kind)));
@@ -330,6 +331,19 @@ macro_rules! checksum_of {
             other => anyhow::bail!("{other} is not looked for"),
         }
     };
+}
+
+/// A part as the list names it: by its ETag, and by its checksum, which a composite one needs.
+fn named(number: i32, put: &UploadPartOutput, algorithm: &ChecksumAlgorithm) -> Result<CompletedPart> {
+    let part = CompletedPart::builder().part_number(number).set_e_tag(put.e_tag().map(ToOwned::to_owned));
+    let value = checksum_of!(put, algorithm).map(ToOwned::to_owned);
+    let part = match algorithm {
+        ChecksumAlgorithm::Crc32 => part.set_checksum_crc32(value),
+        ChecksumAlgorithm::Crc32C => part.set_checksum_crc32_c(value),
+        ChecksumAlgorithm::Crc64Nvme => part.set_checksum_crc64_nvme(value),
+        _ => part.set_checksum_sha256(value),
+    };
+    Ok(part.build())
 }
 
 /// What is told of the parts of an upload is told of those of the object, too, page by page and part by part.
@@ -408,6 +422,9 @@ async fn mistakes(client: &Client) -> Result<()> {
     let complete = || client.complete_multipart_upload().bucket(BUCKET).key("m").upload_id(id);
     let wrong = complete().multipart_upload(parts("AAAAAA==")).send().await;
     assert_eq!(Failure::of(&wrong.expect_err("not that of the part")), is(400, "InvalidPart"));
+    let unnamed = Upload { key: "m".into(), id: id.to_owned() };
+    let etag = s3::unquoted(part.e_tag());
+    assert_eq!(unnamed.complete(client, &[(1, etag)]).await, Err(is(400, "InvalidRequest")));
     let good = parts(part.checksum_crc32().expect("it was computed"));
     let wrong = complete().multipart_upload(good.clone()).checksum_crc32("AAAAAA==-1").send().await;
     assert_eq!(Failure::of(&wrong.expect_err("not that of the object")), is(400, "BadDigest"));
@@ -420,7 +437,7 @@ async fn mistakes(client: &Client) -> Result<()> {
     let (bare, _) = id.split_once('-').expect("it says the checksum");
     let bare = Upload { key: "m".into(), id: bare.to_owned() };
     let part = bare.put(client, 1, Bytes::from_static(b"hello")).await.expect("part");
-    assert_eq!(bare.complete(client, &[(1, part)]).await, Err(is(400, "InvalidPart")));
+    assert_eq!(bare.complete(client, &[(1, part)]).await, Err(is(400, "InvalidRequest")));
     bare.abort(client).await.expect("abort");
     Ok(())
 }

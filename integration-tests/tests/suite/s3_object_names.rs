@@ -90,6 +90,8 @@ async fn every_name_is_itself() -> Result<()> {
     }
     listings_of_one(&raw, &names).await?;
     copies(&raw, &names).await?;
+    echoes(&raw).await?;
+    an_upload(&raw).await?;
     deletes(&raw, &names).await?;
     too_long(&raw).await?;
     cluster.finish().await
@@ -123,6 +125,54 @@ async fn copies(raw: &Raw, names: &[&str]) -> Result<()> {
         assert_eq!(copied.status, 200, "{name:?}: {}", copied.text());
         assert_eq!(raw.send(&Request::new("GET", &path("the copy"))).await?.text(), *name);
     }
+    Ok(())
+}
+
+/// Without encoding, what XML cannot say comes back as a reference.
+async fn echoes(raw: &Raw) -> Result<()> {
+    for query in [
+        "/?prefix=%01",
+        "/data?prefix=%01",
+        "/data?delimiter=%01",
+        "/data?marker=%01",
+        "/data?list-type=2&prefix=%01",
+        "/data?list-type=2&delimiter=%01",
+        "/data?list-type=2&start-after=%01",
+        "/data?versions&prefix=%01",
+        "/data?versions&delimiter=%01",
+        "/data?versions&key-marker=%01",
+        "/data?uploads&prefix=%01",
+        "/data?uploads&delimiter=%01",
+        "/data?uploads&key-marker=%01",
+        "/data?uploads&upload-id-marker=%01",
+    ] {
+        let answer = raw.send(&Request::new("GET", query)).await?;
+        assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+        assert!(answer.text().contains(">&#1;</"), "{query}: {}", answer.text());
+    }
+    Ok(())
+}
+
+/// Every answer about an upload says its key.
+async fn an_upload(raw: &Raw) -> Result<()> {
+    let key = path("\u{1}upload");
+    let begun = raw.send(&Request::new("POST", &format!("{key}?uploads"))).await?;
+    let id = begun.element("UploadId").unwrap_or_default();
+    let part = Request::new("PUT", &format!("{key}?partNumber=1&uploadId={id}")).body("x");
+    let part = raw.send(&part).await?;
+    assert_eq!(part.status, 200, "{}", part.text());
+    let parts = raw.send(&Request::new("GET", &format!("{key}?uploadId={id}"))).await?;
+    let uploads = raw.send(&Request::new("GET", &format!("/{BUCKET}?uploads"))).await?;
+    let etag = part.header("etag").unwrap_or_default();
+    let document = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+    );
+    let complete = Request::new("POST", &format!("{key}?uploadId={id}")).body(document);
+    let completed = raw.send(&complete).await?;
+    for answer in [begun, parts, uploads, completed] {
+        assert_eq!(answer.element("Key").as_deref(), Some("&#1;upload"), "{}", answer.text());
+    }
+    assert_eq!(raw.send(&Request::new("DELETE", &key)).await?.status, 204);
     Ok(())
 }
 

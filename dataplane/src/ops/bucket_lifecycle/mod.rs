@@ -13,13 +13,17 @@ use s3o_types::LifecycleRule;
 use s3s::dto::{
     DeleteBucketLifecycleInput, DeleteBucketLifecycleOutput, GetBucketLifecycleConfigurationInput,
     GetBucketLifecycleConfigurationOutput, PutBucketLifecycleConfigurationInput,
-    PutBucketLifecycleConfigurationOutput,
+    PutBucketLifecycleConfigurationOutput, TransitionDefaultMinimumObjectSize,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::{Answer, bucket_of, document};
+use super::{Answer, bucket_of, document, refuse_unsupported};
 use crate::pipeline::faults;
 use crate::plane::Plane;
+
+/// What S3 says where nothing else was asked for. Transitions are all that it is about, and there are none; tools wait
+/// until it is said.
+const LEAST_TRANSITION: &str = TransitionDefaultMinimumObjectSize::ALL_STORAGE_CLASSES_128K;
 
 /// GetBucketLifecycleConfiguration.
 pub(super) fn get(
@@ -34,7 +38,10 @@ pub(super) fn get(
         ));
     }
     let rules = Some(bucket.lifecycle.iter().map(show::rule).collect());
-    Ok(S3Response::new(GetBucketLifecycleConfigurationOutput { rules, ..Default::default() }))
+    Ok(S3Response::new(GetBucketLifecycleConfigurationOutput {
+        rules,
+        transition_default_minimum_object_size: Some(least_transition()),
+    }))
 }
 
 /// PutBucketLifecycleConfiguration.
@@ -43,10 +50,19 @@ pub(super) async fn put(
     req: S3Request<PutBucketLifecycleConfigurationInput>,
 ) -> Answer<PutBucketLifecycleConfigurationOutput> {
     document::check(&req)?;
+    let least = req.input.transition_default_minimum_object_size.as_ref();
+    let other = least.is_some_and(|least| least.as_str() != LEAST_TRANSITION);
+    refuse_unsupported(&[(other, "Another x-amz-transition-default-minimum-object-size")])?;
     let configuration = req.input.lifecycle_configuration.as_ref().ok_or_else(|| s3_error!(MalformedXML))?;
     let rules = read::rules(&configuration.rules)?;
     set(plane, &req, &rules).await?;
-    Ok(S3Response::new(PutBucketLifecycleConfigurationOutput::default()))
+    Ok(S3Response::new(PutBucketLifecycleConfigurationOutput {
+        transition_default_minimum_object_size: Some(least_transition()),
+    }))
+}
+
+fn least_transition() -> TransitionDefaultMinimumObjectSize {
+    TransitionDefaultMinimumObjectSize::from_static(LEAST_TRANSITION)
 }
 
 /// DeleteBucketLifecycle: nothing to delete is no error.

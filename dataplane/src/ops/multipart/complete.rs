@@ -16,6 +16,7 @@ use super::token::UploadToken;
 use super::{MAX_PART, no_such_upload, part_number};
 use crate::control::{Committed, CompleteRequest, Parts, StoredPart, Upload, UploadState};
 use crate::ops::checksums::{set_checksums, take_checksums};
+use crate::ops::elements::Elements;
 use crate::ops::{Answer, bucket_of, check_key, conditions, expiration, refuse_unsupported};
 use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
@@ -41,10 +42,13 @@ pub(in crate::ops) async fn answer(
     let mut headers = HeaderMap::new();
     let object = match upload.state {
         UploadState::Open => {
+            check_named(&listed, &upload)?;
             let picked = pick(&listed, &stored)?;
             check_sizes(&picked, plane.config.limits.min_part.0)?;
             let object = assemble(&upload, &picked)?;
-            check_said(input, &upload, &object, &picked)?;
+            let size = picked.iter().map(|part| part.size).sum();
+            check_size(input, size)?;
+            check_said(input, &upload, &object)?;
             let request = CompleteRequest {
                 upload: token.id,
                 conditions: &conditions,
@@ -56,7 +60,6 @@ pub(in crate::ops) async fn answer(
             let Committed { modified, seq: _, version_id } = done.map_err(faults::of_failure)?;
             // Where its parts lie is asked at the first read.
             plane.locations.changed(bucket.id, &input.key);
-            let size = picked.iter().map(|part| part.size).sum();
             audit::completed(&caller, &bucket.name, &input.key, size);
             // Its tags are not known here: a rule that asks for some is told of to readers.
             let untagged = BTreeMap::new();
@@ -64,7 +67,11 @@ pub(in crate::ops) async fn answer(
             expiration::add(&mut headers, rules, modified);
             Object { version_id, ..object }
         }
-        UploadState::Completed => repeated(&listed, upload)?,
+        UploadState::Completed => {
+            let object = repeated(&listed, &upload)?;
+            check_said(input, &upload, &object)?;
+            object
+        }
         UploadState::Aborted => return Err(no_such_upload()),
     };
     let kind = object.checksums.values.values().next().map(|value| ChecksumKind::of_value(value));
@@ -73,12 +80,15 @@ pub(in crate::ops) async fn answer(
         location: Some(location),
         e_tag: Some(ETag::Strong(object.etag.as_str().to_owned())),
         checksum_type: kind.map(|kind| ChecksumType::from_static(kind.as_str())),
-        key: Some(req.input.key),
         version_id: object.version_id,
         ..Default::default()
     };
     set_checksums!(output, object.checksums);
-    Ok(S3Response::with_headers(output, headers))
+    let mut elements = Elements::default();
+    elements.text("Key", &req.input.key);
+    let mut response = S3Response::with_headers(output, headers);
+    response.extensions.insert(elements);
+    Ok(response)
 }
 
 fn location<T>(plane: &Plane, req: &S3Request<T>) -> String {
@@ -123,14 +133,30 @@ fn listed_part(part: CompletedPart) -> S3Result<ListedPart> {
     })
 }
 
-/// The stored parts that the client lists, each the very one that it was told of.
+/// Where the object's checksum is made of those of its parts, each of them is named.
+fn check_named(listed: &[ListedPart], upload: &Upload) -> S3Result<()> {
+    let Some(algorithm) = Algorithm::from_name(&upload.checksum_algorithm) else { return Ok(()) };
+    if ChecksumKind::from_word(&upload.checksum_type) != Some(ChecksumKind::Composite) {
+        return Ok(());
+    }
+    let lacks = |part: &&ListedPart| !part.checksums.iter().any(|(named, _)| *named == algorithm);
+    let Some(ListedPart { number, .. }) = listed.iter().find(lacks) else { return Ok(()) };
+    let name = algorithm.name();
+    Err(s3_error!(
+        InvalidRequest,
+        "The upload was created using a {name} checksum. The complete request must include the checksum for each part. It was missing for part {number} in the request."
+    ))
+}
+
+/// The stored parts that the client lists, each the very one that it was told of. A checksum that a part does not have
+/// was not told.
 fn pick<'a>(listed: &[ListedPart], stored: &'a [StoredPart]) -> S3Result<Vec<&'a StoredPart>> {
     let stored: HashMap<u32, &StoredPart> = stored.iter().map(|part| (part.number, part)).collect();
     let find = |part: &ListedPart| {
         let found = stored.get(&u32::from(part.number)).copied().filter(|found| found.etag == part.etag);
         let found = found.ok_or_else(invalid_part)?;
         let same = |(algorithm, value): &(Algorithm, String)| {
-            found.checksums.values.get(algorithm.name()).is_none_or(|stored| stored == value)
+            found.checksums.values.get(algorithm.name()) == Some(value)
         };
         if part.checksums.iter().all(same) { Ok(found) } else { Err(invalid_part()) }
     };
@@ -189,22 +215,19 @@ fn assemble(upload: &Upload, picked: &[&StoredPart]) -> S3Result<Object> {
     Ok(Object { etag, checksums, version_id: None })
 }
 
-/// What the client says of the whole object.
-fn check_said(
-    input: &CompleteMultipartUploadInput,
-    upload: &Upload,
-    object: &Object,
-    picked: &[&StoredPart],
-) -> S3Result<()> {
-    let size: u64 = picked.iter().map(|part| part.size).sum();
-    if let Some(said) = input.mpu_object_size
-        && u64::try_from(said).ok() != Some(size)
-    {
-        return Err(s3_error!(
+/// The size that the client says of the whole object.
+fn check_size(input: &CompleteMultipartUploadInput, size: u64) -> S3Result<()> {
+    match input.mpu_object_size {
+        Some(said) if u64::try_from(said).ok() != Some(size) => Err(s3_error!(
             InvalidRequest,
             "The provided 'x-amz-mp-object-size' header does not match what was computed."
-        ));
+        )),
+        _ => Ok(()),
     }
+}
+
+/// The checksum that it says.
+fn check_said(input: &CompleteMultipartUploadInput, upload: &Upload, object: &Object) -> S3Result<()> {
     if let Some(kind) = &input.checksum_type
         && kind.as_str() != upload.checksum_type
     {
@@ -234,11 +257,12 @@ fn check_said(
 }
 
 /// A Complete of an upload that is completed: the same answer again, if the same parts are meant.
-fn repeated(listed: &[ListedPart], upload: Upload) -> S3Result<Object> {
+fn repeated(listed: &[ListedPart], upload: &Upload) -> S3Result<Object> {
     let etag = parts::etag(listed.iter().map(|part| &part.etag));
     match etag {
         Some(etag) if etag.as_str() == upload.etag => {
-            Ok(Object { etag, checksums: upload.checksums, version_id: upload.version_id })
+            let Upload { checksums, version_id, .. } = upload;
+            Ok(Object { etag, checksums: checksums.clone(), version_id: version_id.clone() })
         }
         _ => Err(no_such_upload()),
     }
@@ -281,8 +305,57 @@ mod tests {
         let mut with_checksum = named(1, "a");
         with_checksum.checksums = vec![(Algorithm::Crc32, "AAAAAA==".to_owned())];
         assert!(pick(std::slice::from_ref(&with_checksum), &all).is_ok());
+        with_checksum.checksums.push((Algorithm::Sha1, "AAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned()));
+        assert_eq!(code(pick(std::slice::from_ref(&with_checksum), &all)), "InvalidPart", "it has no such");
         with_checksum.checksums = vec![(Algorithm::Crc32, "AAAAAQ==".to_owned())];
         assert_eq!(code(pick(&[with_checksum], &all)), "InvalidPart");
+    }
+
+    fn upload(algorithm: &str, kind: &str) -> Upload {
+        Upload {
+            key: "k".to_owned(),
+            id: uuid::Uuid::nil(),
+            state: UploadState::Completed,
+            initiated: Timestamp(0),
+            initiator: "AKIA".to_owned(),
+            storage_class: String::new(),
+            checksum_algorithm: algorithm.to_owned(),
+            checksum_type: kind.to_owned(),
+            etag: String::new(),
+            checksums: Checksums { values: [("crc32".to_owned(), "AAAAAA==-1".to_owned())].into() },
+            version_id: None,
+        }
+    }
+
+    #[test]
+    fn parts_of_a_composite_checksum_are_named_with_theirs() {
+        let with = |algorithm| ListedPart { checksums: vec![(algorithm, String::new())], ..named(2, "a") };
+        let composite = upload("CRC32", "COMPOSITE");
+        let (good, other) = (with(Algorithm::Crc32), with(Algorithm::Sha1));
+        assert!(check_named(std::slice::from_ref(&good), &composite).is_ok());
+        assert_eq!(code(check_named(&[named(1, "a"), good], &composite)), "InvalidRequest");
+        let error = check_named(&[other], &composite).expect_err("another one");
+        assert!(
+            error.message().is_some_and(|text| text.contains("a crc32 checksum") && text.contains("part 2"))
+        );
+        assert!(check_named(&[named(1, "a")], &upload("CRC32", "FULL_OBJECT")).is_ok());
+        assert!(check_named(&[named(1, "a")], &upload("", "")).is_ok());
+    }
+
+    #[test]
+    fn a_repetition_says_the_same_of_the_object() {
+        let etag = parts::etag(std::iter::once(&Etag::new(&"a".repeat(32)))).expect("one part");
+        let upload = Upload { etag: etag.as_str().to_owned(), ..upload("CRC32", "COMPOSITE") };
+        let object = repeated(&[named(1, &"a".repeat(32))], &upload).expect("the same parts");
+        let said = |crc32: &str| {
+            let mut input = CompleteMultipartUploadInput::builder();
+            input.set_bucket("b".to_owned()).set_key("k".to_owned()).set_upload_id("u".to_owned());
+            input.set_checksum_crc32(Some(crc32.to_owned()));
+            check_said(&input.build().expect("complete"), &upload, &object)
+        };
+        assert!(said("AAAAAA==-1").is_ok());
+        assert_eq!(code(said("AAAAAQ==-1")), "BadDigest");
+        assert_eq!(code(repeated(&[named(1, &"b".repeat(32))], &upload)), "NoSuchUpload");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use super::token::UploadToken;
 use crate::control::NewUpload;
 use crate::ops::attributes::{check_write, object_attributes};
+use crate::ops::elements::Elements;
 use crate::ops::{Answer, bucket_of, check_key, object_lock};
 use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
@@ -31,15 +32,18 @@ pub(in crate::ops) async fn answer(
     };
     let id = caller.create_upload(bucket.id, &input.key, &new).await.map_err(faults::of_failure)?;
     audit::begun(&caller, &bucket.name, &input.key);
-    Ok(S3Response::new(CreateMultipartUploadOutput {
+    let mut elements = Elements::default();
+    elements.text("Key", &input.key);
+    let mut response = S3Response::new(CreateMultipartUploadOutput {
         bucket: Some(bucket.name),
-        key: Some(req.input.key),
         upload_id: Some(UploadToken { id, checksum }.format()),
         checksum_algorithm: checksum
             .map(|(algorithm, _)| ChecksumAlgorithm::from(algorithm.name().to_ascii_uppercase())),
         checksum_type: checksum.map(|(_, kind)| ChecksumType::from_static(kind.as_str())),
         ..Default::default()
-    }))
+    });
+    response.extensions.insert(elements);
+    Ok(response)
 }
 
 fn check(input: &CreateMultipartUploadInput) -> S3Result<()> {

@@ -10,6 +10,7 @@ use super::{MAX_PART, initiator, no_such_upload, storage_class};
 use crate::control::{Parts, StoredPart, UploadState};
 use crate::ops::buckets::owner;
 use crate::ops::checksums::set_checksums;
+use crate::ops::elements::Elements;
 use crate::ops::headers::timestamp;
 use crate::ops::{Answer, bucket_of, check_key};
 use crate::pipeline::faults::{self, invalid_argument};
@@ -37,9 +38,10 @@ pub(in crate::ops) async fn answer(
     let number = |n: u32| i32::try_from(n).ok();
     let next = parts.last().map_or(marker, |part| part.number);
     let has_checksum = !upload.checksum_algorithm.is_empty();
-    Ok(S3Response::new(ListPartsOutput {
+    let mut elements = Elements::default();
+    elements.text("Key", &input.key);
+    let mut response = S3Response::new(ListPartsOutput {
         bucket: Some(bucket.name),
-        key: Some(input.key),
         upload_id: Some(UploadToken::of(&upload).format()),
         initiator: Some(initiator(upload.initiator)),
         owner: Some(owner()),
@@ -53,7 +55,9 @@ pub(in crate::ops) async fn answer(
         is_truncated: Some(truncated && max_parts > 0),
         parts: Some(parts.into_iter().map(part).collect()),
         ..Default::default()
-    }))
+    });
+    response.extensions.insert(elements);
+    Ok(response)
 }
 
 /// How many parts a page has, at most.

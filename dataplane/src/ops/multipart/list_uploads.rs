@@ -3,19 +3,15 @@
 use std::sync::Arc;
 
 use s3o_types::Right;
-use s3s::dto::{
-    ChecksumAlgorithm, ChecksumType, CommonPrefix, ListMultipartUploadsInput, ListMultipartUploadsOutput,
-    MultipartUpload, StorageClass,
-};
+use s3s::dto::{ListMultipartUploadsInput, ListMultipartUploadsOutput};
 use s3s::{S3Request, S3Response, S3Result};
 
+use super::storage_class;
 use super::token::UploadToken;
-use super::{initiator, storage_class};
 use crate::access::allowed;
 use crate::control::{Caller, Upload, UploadsQuery};
-use crate::ops::buckets::owner;
-use crate::ops::headers::timestamp;
-use crate::ops::list::Encoder;
+use crate::ops::elements::Elements;
+use crate::ops::list::{ENTRY_BYTES, Encoder, owner};
 use crate::ops::{Answer, bucket_of};
 use crate::pipeline::faults::{self, invalid_argument};
 use crate::plane::Plane;
@@ -38,32 +34,29 @@ pub(in crate::ops) async fn answer(
     let encoder = Encoder::new(input.encoding_type.as_ref())?;
     let max_uploads = limit(input.max_uploads)?;
     let page = page(&caller, &bucket, &input, max_uploads).await?;
-    let (mut uploads, mut common_prefixes) = (Vec::new(), Vec::new());
-    for entry in &page.entries {
-        match entry {
-            Entry::CommonPrefix(prefix) => {
-                common_prefixes.push(CommonPrefix { prefix: Some(encoder.text(prefix)) });
-            }
-            Entry::Upload(upload) => uploads.push(shown(upload, &encoder)),
-        }
-    }
     let (next_key, next_upload) = page.next();
-    let text = |text: Option<String>| text.map(|text| encoder.text(&text));
-    Ok(S3Response::new(ListMultipartUploadsOutput {
+    let mut elements = Elements::with_capacity(page.entries.len() * ENTRY_BYTES);
+    let echoes = [
+        ("KeyMarker", Some(input.key_marker.as_deref().unwrap_or_default())),
+        ("NextKeyMarker", next_key.as_deref()),
+        ("Prefix", Some(input.prefix.as_deref().unwrap_or_default())),
+        ("Delimiter", input.delimiter.as_deref()),
+    ];
+    encoder.echo(&mut elements, &echoes);
+    // Beside a marker without a key it may be anything.
+    elements.text("UploadIdMarker", input.upload_id_marker.as_deref().unwrap_or_default());
+    entries(&mut elements, &page.entries, &encoder);
+    let mut response = S3Response::new(ListMultipartUploadsOutput {
         bucket: Some(bucket.name),
-        prefix: text(Some(input.prefix.unwrap_or_default())),
-        delimiter: text(input.delimiter),
-        key_marker: text(Some(input.key_marker.unwrap_or_default())),
-        upload_id_marker: Some(input.upload_id_marker.unwrap_or_default()),
-        next_key_marker: text(next_key),
         next_upload_id_marker: next_upload,
         max_uploads: Some(max_uploads),
         is_truncated: Some(page.truncated),
-        uploads: Some(uploads),
-        common_prefixes: Some(common_prefixes),
         encoding_type: input.encoding_type,
+        // The rest is written by itself.
         ..Default::default()
-    }))
+    });
+    response.extensions.insert(elements);
+    Ok(response)
 }
 
 fn limit(max_uploads: Option<i32>) -> S3Result<i32> {
@@ -173,18 +166,30 @@ fn behind(common: &str) -> String {
     format!("{common}{}", LAST.repeat(256))
 }
 
-fn shown(upload: &Upload, encoder: &Encoder) -> MultipartUpload {
-    let has_checksum = !upload.checksum_algorithm.is_empty();
-    MultipartUpload {
-        key: Some(encoder.text(&upload.key)),
-        upload_id: Some(UploadToken::of(upload).format()),
-        initiated: timestamp(upload.initiated),
-        initiator: Some(initiator(upload.initiator.clone())),
-        owner: Some(owner()),
-        storage_class: Some(StorageClass::from(storage_class(upload.storage_class.clone()))),
-        checksum_algorithm: has_checksum
-            .then(|| ChecksumAlgorithm::from(upload.checksum_algorithm.to_ascii_uppercase())),
-        checksum_type: has_checksum.then(|| ChecksumType::from(upload.checksum_type.clone())),
+/// The uploads of a page first, as S3 has them.
+fn entries(elements: &mut Elements, entries: &[Entry], encoder: &Encoder) {
+    for entry in entries {
+        if let Entry::Upload(upload) = entry {
+            elements.element("Upload", |elements| facts(elements, upload, encoder));
+        }
+    }
+    for entry in entries {
+        if let Entry::CommonPrefix(prefix) = entry {
+            elements.element("CommonPrefixes", |elements| encoder.write(elements, "Prefix", prefix));
+        }
+    }
+}
+
+fn facts(elements: &mut Elements, upload: &Upload, encoder: &Encoder) {
+    encoder.write(elements, "Key", &upload.key);
+    elements.text("UploadId", &UploadToken::of(upload).format());
+    elements.element("Initiator", |elements| elements.text("ID", &upload.initiator));
+    owner(elements);
+    elements.text("StorageClass", &storage_class(upload.storage_class.clone()));
+    elements.time("Initiated", upload.initiated);
+    if !upload.checksum_algorithm.is_empty() {
+        elements.text("ChecksumAlgorithm", &upload.checksum_algorithm.to_ascii_uppercase());
+        elements.text("ChecksumType", &upload.checksum_type);
     }
 }
 
