@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use s3o_types::Right;
 use s3s::access::{S3Access, S3AccessContext};
+use s3s::auth::Credentials;
 use s3s::{S3Request, S3Result, s3_error};
 
 use crate::control::{Caller, Failure};
@@ -42,19 +43,39 @@ pub(crate) struct Tenant {
     pub bucket: Option<Bucket>,
 }
 
+/// The access key by which a request was signed, as `s3s` has found. In the extensions of a request whose signature was
+/// checked before it came to `s3s`, and only there.
+#[derive(Clone)]
+pub(crate) struct Signer(String);
+
+impl Signer {
+    /// `credentials` are those that `s3s` has checked.
+    pub(crate) fn of(
+        credentials: Option<&Credentials>,
+        headers: &HeaderMap,
+        query: Option<&str>,
+    ) -> S3Result<Self> {
+        let Some(credentials) = credentials else {
+            return Err(s3_error!(AccessDenied, "Signature is required"));
+        };
+        if !signs("host", headers, query) {
+            return Err(s3_error!(AccessDenied, "The host header must be signed"));
+        }
+        Ok(Self(credentials.access_key.clone()))
+    }
+}
+
 /// The check before every operation.
 pub(crate) struct Grants(pub Arc<Plane>);
 
 #[async_trait::async_trait]
 impl S3Access for Grants {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
-        let Some(credentials) = cx.credentials() else {
-            return Err(s3_error!(AccessDenied, "Signature is required"));
+        let checked = cx.extensions_mut().remove::<Signer>();
+        let Signer(access_key) = match checked {
+            Some(signer) => signer,
+            None => Signer::of(cx.credentials(), cx.headers(), cx.uri().query())?,
         };
-        let access_key = credentials.access_key.clone();
-        if !signs("host", cx.headers(), cx.uri().query()) {
-            return Err(s3_error!(AccessDenied, "The host header must be signed"));
-        }
         let operation = cx.s3_op().name();
         let Some((name, need)) = known(operation) else {
             return Err(s3_error!(NotImplemented, "{operation} is not implemented"));
@@ -245,7 +266,8 @@ pub(crate) fn signs(wanted: &str, headers: &HeaderMap, query: Option<&str>) -> b
     parts.find_map(|part| part.trim().strip_prefix("SignedHeaders=")).is_some_and(lists_it)
 }
 
-fn is_presigned(query: Option<&str>) -> bool {
+/// Whether a query has what `s3s` takes for a signature.
+pub(crate) fn is_presigned(query: Option<&str>) -> bool {
     parameters(query).any(|(name, _)| name == "X-Amz-Signature")
 }
 

@@ -32,6 +32,7 @@ use crate::host::Domains;
 use crate::http::request::RequestInfo;
 use crate::http::server::{Serving, serve};
 use crate::http::service::Service;
+use crate::http::settled::SignatureCheck;
 use crate::metrics::DataPlaneMetrics;
 use crate::newest::Newest;
 use crate::ops::Operations;
@@ -399,6 +400,7 @@ fn s3_service(plane: &Arc<Plane>) -> anyhow::Result<S3Service> {
     let mut builder = S3ServiceBuilder::new(Operations(Arc::clone(plane)));
     builder.set_auth(Secrets(Arc::clone(plane)));
     builder.set_access(Grants(Arc::clone(plane)));
+    builder.set_route(SignatureCheck);
     builder.set_host(Domains::new(&plane.config.s3.domains));
     let mut config = S3Config::default();
     config.sig_v4_allowed_services = vec!["s3".to_owned()];

@@ -2,16 +2,16 @@
 
 use std::net::SocketAddr;
 
-use http::header::{AUTHORIZATION, HOST, ORIGIN, RANGE};
+use http::header::{AUTHORIZATION, HOST, IF_MODIFIED_SINCE, ORIGIN, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use percent_encoding::percent_encode_byte;
 use proptest::prelude::*;
 use s3o_fuzz::{check, texts};
-use s3s::dto::Range;
+use s3s::dto::{Range, Timestamp, TimestampFormat};
 
 use super::request::{RequestInfo, host};
 use super::subresources::tests::code;
-use super::{cors, ranges};
+use super::{cors, settled};
 use crate::access::signs;
 use crate::host::{Domains, is_domain};
 use crate::snapshot::Snapshot;
@@ -34,13 +34,33 @@ fn range_headers() {
     });
     check(&texts(valid, &["bytes", "=", "-", ",", " ", "\t", "+", "99999999999999999999", "é"]), |text| {
         let Some(mut request) = with(Method::GET, RANGE, &text) else { return Ok(()) };
-        ranges::settle(&mut request);
+        settled::settle(&mut request);
         if let Some(settled) = request.headers().get(RANGE) {
             let settled = settled.to_str().unwrap_or_default().to_owned();
             prop_assert!(Range::parse(&settled).is_ok(), "S3 answers no range with 400: {settled}");
             // Once more changes nothing.
-            ranges::settle(&mut request);
+            settled::settle(&mut request);
             prop_assert_eq!(request.headers()[RANGE].to_str().ok(), Some(settled.as_str()));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn conditional_dates() {
+    let valid = prop_oneof![
+        "(Sun|Mon), [0-3]?[0-9] (Nov|Dec) [12][0-9]{3} [0-2][0-9]:[0-5][0-9]:[0-5][0-9] GMT",
+        "(Sunday|Monday), [0-3][0-9]-(Nov|Dec)-[0-9]{2} [0-2][0-9]:[0-5][0-9]:[0-5][0-9] GMT",
+        "(Sun|Mon) (Nov|Dec) [ 0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9] [12][0-9]{3}",
+    ];
+    check(&texts(valid, &["GMT", "Sun", ",", " ", "-", ":", "0", "é", "\t"]), |text| {
+        let Some(mut request) = with(Method::GET, IF_MODIFIED_SINCE, &text) else { return Ok(()) };
+        prop_assert!(settled::settle(&mut request).is_none(), "nothing is signed");
+        if let Some(date) = request.headers().get(IF_MODIFIED_SINCE) {
+            let date = date.to_str().unwrap_or_default().to_owned();
+            prop_assert!(Timestamp::parse(TimestampFormat::HttpDate, &date).is_ok(), "{date}");
+            settled::settle(&mut request);
+            prop_assert_eq!(request.headers()[IF_MODIFIED_SINCE].to_str().ok(), Some(date.as_str()));
         }
         Ok(())
     });

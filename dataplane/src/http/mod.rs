@@ -1,6 +1,7 @@
 //! HTTP around `s3s`: listeners, admission, request ids, the audit line, panics.
 
 mod cors;
+mod dates;
 mod documents;
 pub(crate) mod drain;
 pub(crate) mod errors;
@@ -11,6 +12,7 @@ pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod server;
 pub(crate) mod service;
+pub(crate) mod settled;
 mod subresources;
 
 #[cfg(test)]

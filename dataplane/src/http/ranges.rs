@@ -1,39 +1,13 @@
 //! `Range` headers as S3 takes them, where `s3s` would answer 400.
 //!
 //! S3 ignores a range that it does not understand (several parts, another unit, the last byte before
-//! the first) and gives the whole object; a position beyond all objects is the last one. The header can
-//! only be changed while no signature covers it: where one does, `s3s` has its way.
-
-use http::header::RANGE;
-use http::{HeaderValue, Method, Request};
-
-use crate::access::signs;
+//! the first) and gives the whole object; a position beyond all objects is the last one.
 
 /// Positions that S3's signed integers hold.
 const LARGEST: u64 = u64::MAX >> 1;
 
-/// Makes the header one that `s3s` reads as S3 would.
-pub(super) fn settle<B>(request: &mut Request<B>) {
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !reads || !request.headers().contains_key(RANGE) {
-        return;
-    }
-    if signs("range", request.headers(), request.uri().query()) {
-        return;
-    }
-    let mut values = request.headers().get_all(RANGE).iter();
-    let settled = match (values.next().and_then(|value| value.to_str().ok()), values.next()) {
-        (Some(value), None) => understood(value).and_then(|text| HeaderValue::try_from(text).ok()),
-        _ => None,
-    };
-    match settled {
-        Some(value) => request.headers_mut().insert(RANGE, value),
-        None => request.headers_mut().remove(RANGE),
-    };
-}
-
 /// One range, with positions that fit. `None`: S3 would ignore it.
-fn understood(value: &str) -> Option<String> {
+pub(super) fn understood(value: &str) -> Option<String> {
     let (unit, range) = value.split_once('=')?;
     if !unit.trim().eq_ignore_ascii_case("bytes") {
         return None;
@@ -76,20 +50,5 @@ mod tests {
         ] {
             assert_eq!(understood(header).as_deref(), settled, "{header}");
         }
-    }
-
-    #[test]
-    fn what_is_signed_stays() {
-        let of = |signed: &str| {
-            let mut request = Request::new(());
-            request.headers_mut().insert(RANGE, HeaderValue::from_static("bytes=5-2"));
-            let authorization = format!("AWS4-HMAC-SHA256 Credential=a, SignedHeaders={signed}, Signature=0");
-            let value = HeaderValue::try_from(authorization).expect("a value");
-            request.headers_mut().insert(http::header::AUTHORIZATION, value);
-            settle(&mut request);
-            request.headers().contains_key(RANGE)
-        };
-        assert!(of("host;range"));
-        assert!(!of("host"));
     }
 }

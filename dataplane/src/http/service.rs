@@ -22,10 +22,11 @@ use super::documents;
 use super::drain::{Draining, Idle, SmallBody};
 use super::errors;
 use super::external;
-use super::ranges;
 use super::request::{NoLength, RequestInfo, host};
 use super::response::{Accounted, Accounting};
+use super::settled::settle;
 use super::subresources;
+use crate::access::Signer;
 use crate::degraded;
 use crate::host::Domains;
 use crate::ops::document::{is_document, is_strict};
@@ -69,7 +70,7 @@ impl Service {
         let is_preflight = request.method() == Method::OPTIONS;
         let preflight = cors::preflight(&request, &self.domains, &self.plane.snapshot.load());
         let (http1, asked) = (request.version() < Version::HTTP_2, asked(&request));
-        let mut request = self.draining(request, &accounting, &stalled, asked.clone());
+        let request = self.draining(request, &accounting, &stalled, asked.clone());
         let mut response = if let Some(error) = refusal {
             drop(request);
             let refused = errors::respond(error);
@@ -78,7 +79,6 @@ impl Service {
             drop(request);
             preflight
         } else {
-            ranges::settle(&mut request);
             self.serve(request, &info).instrument(span).await
         };
         // `s3s` has no words for a body that stopped coming, and reads some bodies itself.
@@ -171,12 +171,20 @@ impl Service {
         })
     }
 
-    /// Forms are ours, all else is `s3s`'s.
-    async fn dispatch(&self, request: Request<Body>) -> Response<Body> {
+    /// Forms are ours, all else is `s3s`'s: some of it twice, first for the signature alone.
+    async fn dispatch(&self, mut request: Request<Body>) -> Response<Body> {
         if post_object::is_form(&request, &self.domains) {
             let answer = post_object::answer(&self.plane, request, &self.domains).await;
             return answer.unwrap_or_else(errors::respond);
         }
+        let Some(mut settled) = settle(&mut request) else { return self.route(request).await };
+        let checked = self.route(request).await;
+        let Some(signer) = checked.extensions().get::<Signer>().cloned() else { return checked };
+        settled.extensions_mut().insert(signer);
+        self.route(settled).await
+    }
+
+    async fn route(&self, request: Request<Body>) -> Response<Body> {
         self.s3.call(request).await.unwrap_or_else(|error| {
             tracing::error!(%error, "s3s failed");
             errors::respond(s3_error!(InternalError))

@@ -84,3 +84,50 @@ async fn what_is_stored_has_a_length() {
     let answer = world.put(EMPTY, &[("x-amz-copy-source", "/photos/k"), ("x-amz-meta-a", "b")], b"").await;
     assert!(!answer.contains("MissingContentLength"), "a copy has no body: {answer}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_understands_is_ignored_though_it_is_signed() {
+    let world = with_object().await;
+    let host = world.plane.s3_addr().to_string();
+    for (name, value, status, body) in [
+        ("range", "bytes=1-2", 206, "el"),
+        ("range", "Bytes=1-2", 206, "el"),
+        ("range", "bytes=1-99999999999999999999", 206, "ello"),
+        ("range", "bytes=3-1", 200, "hello"),
+        ("range", "bytes=0-0,2-2", 200, "hello"),
+        ("range", "items=0-1", 200, "hello"),
+        ("if-modified-since", "garbage", 200, "hello"),
+        ("if-unmodified-since", "garbage", 200, "hello"),
+        ("if-modified-since", "Sunday, 06-Nov-94 08:49:37 GMT", 200, "hello"),
+        ("if-unmodified-since", "Sunday, 06-Nov-94 08:49:37 GMT", 412, ""),
+        ("if-unmodified-since", "Wed Nov 16 08:49:37 1994", 412, ""),
+    ] {
+        let head = signed("GET", (&host, "/photos/k"), EMPTY, &[(name, value)]);
+        assert!(head.contains(&format!(";{name};")), "it is signed: {head}");
+        let answer = world.send(&head, b"").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{name}: {value}: {answer}");
+        assert!(answer.ends_with(body), "{name}: {value}: {answer}");
+        let head = signed("HEAD", (&host, "/photos/k"), EMPTY, &[(name, value)]);
+        let answer = world.send(&head, b"").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{name}: {value}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_ignored_is_checked_all_the_same() {
+    let world = with_object().await;
+    let host = world.plane.s3_addr().to_string();
+    let good = signed("GET", (&host, "/photos/k"), EMPTY, &[("range", "bytes=3-1")]);
+    for (head, code) in [
+        (good.replace("bytes=3-1", "bytes=2-1"), "SignatureDoesNotMatch"),
+        (good.replace("/photos/k", "/photos/other"), "SignatureDoesNotMatch"),
+        (good.replace("SignedHeaders=host;", "SignedHeaders="), "SignatureDoesNotMatch"),
+        (good.replace("/photos/k", "/secret/k"), "SignatureDoesNotMatch"),
+        (signed("GET", (&host, "/secret/k"), EMPTY, &[("range", "bytes=3-1")]), "AccessDenied"),
+    ] {
+        let answer = world.send(&head, b"").await;
+        assert!(answer.starts_with("HTTP/1.1 403") && answer.contains(code), "{code}: {head}{answer}");
+    }
+    let answer = world.send(&good, b"").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
+}

@@ -1,0 +1,152 @@
+//! Headers of a read as S3 takes them, where `s3s` would answer 400.
+//!
+//! What no signature covers is changed before `s3s` sees it. What one covers is changed after: the request goes through
+//! `s3s` as it came, to have its signature checked and nothing else, and then once more, for whoever signed it.
+//!
+//! Invariant: what is served in the end differs from what was signed in these headers only.
+
+use http::header::{AUTHORIZATION, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, RANGE};
+use http::uri::PathAndQuery;
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use s3s::route::S3Route;
+use s3s::{Body, S3Request, S3Response, S3Result};
+
+use super::{dates, ranges};
+use crate::access::{Signer, is_presigned, signs};
+
+/// Text that `s3s` reads. `None`: S3 would ignore the header.
+type Understand = fn(&str) -> Option<String>;
+
+fn headers() -> [(HeaderName, Understand); 3] {
+    [
+        (RANGE, ranges::understood),
+        (IF_MODIFIED_SINCE, dates::understood),
+        (IF_UNMODIFIED_SINCE, dates::understood),
+    ]
+}
+
+/// In the extensions of a request of which only the signature is to be checked.
+#[derive(Debug, Clone, Copy)]
+struct OnlyCheck;
+
+/// Makes the headers such that `s3s` reads them as S3 would. Where a signature covers one of them, the request is left to be
+/// checked, and given back as it is to be served then, by its [`Signer`].
+pub(super) fn settle<B>(request: &mut Request<B>) -> Option<Request<Body>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return None;
+    }
+    let mut signed = Vec::new();
+    for (name, understand) in headers() {
+        let mut values = request.headers().get_all(&name).iter();
+        let (Some(value), another) = (values.next(), values.next()) else { continue };
+        let text = value.to_str().ok().filter(|_| another.is_none()).and_then(understand);
+        let settled = text.and_then(|text| HeaderValue::try_from(text).ok());
+        if settled.as_ref() == Some(value) {
+            continue;
+        }
+        if signs(name.as_str(), request.headers(), request.uri().query()) {
+            signed.push((name, settled));
+        } else {
+            set(request.headers_mut(), name, settled);
+        }
+    }
+    if signed.is_empty() {
+        return None;
+    }
+    let mut served = unsigned(request);
+    for (name, settled) in signed {
+        set(served.headers_mut(), name, settled);
+    }
+    request.extensions_mut().insert(OnlyCheck);
+    Some(served)
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    match value {
+        Some(value) => headers.insert(name, value),
+        None => headers.remove(name),
+    };
+}
+
+/// The same without what `s3s` would take for a signature. Reads have no body.
+fn unsigned<B>(request: &Request<B>) -> Request<Body> {
+    let mut unsigned = Request::new(Body::empty());
+    *unsigned.method_mut() = request.method().clone();
+    *unsigned.uri_mut() = without_signature(request.uri());
+    *unsigned.version_mut() = request.version();
+    *unsigned.headers_mut() = request.headers().clone();
+    *unsigned.extensions_mut() = request.extensions().clone();
+    unsigned.headers_mut().remove(AUTHORIZATION);
+    unsigned
+}
+
+fn without_signature(uri: &Uri) -> Uri {
+    let Some(query) = uri.query().filter(|query| is_presigned(Some(query))) else { return uri.clone() };
+    let others: Vec<_> = query.split('&').filter(|pair| !is_presigned(Some(pair))).collect();
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = PathAndQuery::try_from(format!("{}?{}", uri.path(), others.join("&"))).ok();
+    // With the signature it would be refused.
+    Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
+}
+
+/// How `s3s` checks a signature and runs no operation: it says who has signed.
+pub(crate) struct SignatureCheck;
+
+#[async_trait::async_trait]
+impl S3Route for SignatureCheck {
+    fn is_match(&self, _: &Method, _: &Uri, _: &HeaderMap, extensions: &mut Extensions) -> bool {
+        extensions.get::<OnlyCheck>().is_some()
+    }
+
+    async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
+        let signer = Signer::of(request.credentials.as_ref(), &request.headers, request.uri.query())?;
+        let mut response = S3Response::new(Body::empty());
+        response.extensions.insert(signer);
+        Ok(response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(header: &HeaderName, value: &'static str, authorization: &'static str) -> Request<()> {
+        let mut request = Request::new(());
+        request.headers_mut().insert(header, HeaderValue::from_static(value));
+        request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static(authorization));
+        request
+    }
+
+    #[test]
+    fn what_is_signed_waits_for_the_check() {
+        for header in [RANGE, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
+            let mut plain = request(
+                &header,
+                "nonsense",
+                "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host, Signature=0",
+            );
+            assert!(settle(&mut plain).is_none(), "{header}");
+            assert!(!plain.headers().contains_key(&header) && plain.headers().contains_key(AUTHORIZATION));
+            let list = "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host;if-modified-since;if-unmodified-since;range, Signature=0";
+            let mut signed = request(&header, "nonsense", list);
+            let served = settle(&mut signed).expect("signed");
+            assert!(signed.headers().contains_key(&header), "the signature is over it");
+            assert!(signed.extensions().get::<OnlyCheck>().is_some(), "nothing else is done with it");
+            assert!(!served.headers().contains_key(&header) && !served.headers().contains_key(AUTHORIZATION));
+            assert!(served.extensions().get::<OnlyCheck>().is_none());
+        }
+        let mut fine = request(&RANGE, "bytes=2-4", "SignedHeaders=host;range");
+        assert!(settle(&mut fine).is_none(), "nothing is to be changed");
+        *fine.method_mut() = Method::PUT;
+        fine.headers_mut().insert(RANGE, HeaderValue::from_static("nonsense"));
+        assert!(settle(&mut fine).is_none() && fine.headers().contains_key(RANGE), "it is no read");
+    }
+
+    #[test]
+    fn a_presigned_url_loses_its_signature_alone() {
+        let of = |uri: &'static str| without_signature(&Uri::from_static(uri)).to_string();
+        assert_eq!(of("/b/k?versionId=a&X-Amz-Date=1&X-Amz%2DSignature=00"), "/b/k?versionId=a&X-Amz-Date=1");
+        assert_eq!(of("http://h/k?X-Amz-Signature=0&a"), "http://h/k?a");
+        assert_eq!(of("/b/k?a=X-Amz-Signature"), "/b/k?a=X-Amz-Signature");
+    }
+}
