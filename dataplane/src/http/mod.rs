@@ -6,6 +6,7 @@ mod documents;
 pub(crate) mod drain;
 pub(crate) mod errors;
 mod external;
+mod lines;
 mod progress;
 mod ranges;
 pub(crate) mod request;

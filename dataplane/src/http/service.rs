@@ -22,6 +22,7 @@ use super::documents;
 use super::drain::{Draining, Idle, SmallBody};
 use super::errors;
 use super::external;
+use super::lines;
 use super::request::{NoLength, RequestInfo, host};
 use super::response::{Accounted, Accounting};
 use super::settled::settle;
@@ -177,6 +178,7 @@ impl Service {
             let answer = post_object::answer(&self.plane, request, &self.domains).await;
             return answer.unwrap_or_else(errors::respond);
         }
+        lines::join(request.headers_mut());
         let Some(mut settled) = settle(&mut request) else { return self.route(request).await };
         let checked = self.route(request).await;
         let Some(signer) = checked.extensions().get::<Signer>().cloned() else { return checked };

@@ -131,3 +131,37 @@ async fn what_is_ignored_is_checked_all_the_same() {
     let answer = world.send(&good, b"").await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_in_cdata_is_taken_for_no_other_key() {
+    let world = with_object().await;
+    let host = world.plane.s3_addr().to_string();
+    let send = async |document: &str| {
+        let length = document.len().to_string();
+        let headers = [("content-length", length.as_str())];
+        let head = signed("POST", (&host, "/photos?delete="), "UNSIGNED-PAYLOAD", &headers);
+        world.send(&head, document.as_bytes()).await
+    };
+    let answer = send("<Delete><Object><Key><![CDATA[a]]>k</Key></Object></Delete>").await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("<Code>MalformedXML</Code>"), "{answer}");
+    world.assert_stands("another key was meant").await;
+    let answer = send("<Delete><Object><Key>a&lt;![CDATA[k</Key></Object></Delete>").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    world.assert_stands("another key was meant").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_may_come_on_several_lines() {
+    let world = world().await;
+    let host = world.plane.s3_addr().to_string();
+    let headers =
+        [("content-length", "5"), ("content-encoding", "gzip,aws-chunked"), ("x-amz-meta-a", "1,2")];
+    let head = signed("PUT", (&host, "/photos/k"), HELLO, &headers)
+        .replace("gzip,aws-chunked", "gzip\r\ncontent-encoding: aws-chunked")
+        .replace("x-amz-meta-a: 1,2", "x-amz-meta-a: 1\r\nx-amz-meta-a: 2");
+    let answer = world.send(&head, b"hello").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "as the SDK for Java sends it: {answer}");
+    let answer = world.ask("HEAD", "/photos/k").await;
+    assert!(answer.contains("content-encoding: gzip\r\n"), "{answer}");
+    assert!(answer.contains("x-amz-meta-a: 1,2\r\n"), "{answer}");
+}
