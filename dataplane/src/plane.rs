@@ -407,6 +407,8 @@ fn s3_service(plane: &Arc<Plane>) -> anyhow::Result<S3Service> {
     config.allow_post_signature = false;
     // Operations are what method and sub-resource say: `x-id` would overrule what was looked at before.
     config.operation_id_routing = false;
+    // Our route reads no body.
+    config.custom_route_max_body_size = None;
     config.xml_max_body_size = MAX_XML_BYTES;
     config.aws_chunked_stream_max_chunk_size = MAX_SIGNED_CHUNK;
     if let Some(region) = &plane.config.s3.region {

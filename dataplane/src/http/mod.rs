@@ -6,6 +6,7 @@ mod documents;
 pub(crate) mod drain;
 pub(crate) mod errors;
 mod external;
+mod hoisted;
 mod lines;
 mod progress;
 mod ranges;

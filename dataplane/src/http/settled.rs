@@ -1,9 +1,11 @@
-//! Headers of a read as S3 takes them, where `s3s` would answer 400.
+//! Headers as S3 takes them, where `s3s` would answer 400 or not see them.
 //!
 //! What no signature covers is changed before `s3s` sees it. What one covers is changed after: the request goes through
 //! `s3s` as it came, to have its signature checked and nothing else, and then once more, for whoever signed it.
 //!
 //! Invariant: what is served in the end differs from what was signed in these headers only.
+
+use std::mem;
 
 use http::header::{AUTHORIZATION, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, RANGE};
 use http::uri::PathAndQuery;
@@ -11,7 +13,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri}
 use s3s::route::S3Route;
 use s3s::{Body, S3Request, S3Response, S3Result};
 
-use super::{dates, ranges};
+use super::{dates, hoisted, ranges};
 use crate::access::{Signer, is_presigned, signs};
 
 /// Text that `s3s` reads. `None`: S3 would ignore the header.
@@ -25,16 +27,34 @@ fn headers() -> [(HeaderName, Understand); 3] {
     ]
 }
 
+/// Headers and what they are to be. `None`: they are to go.
+type Changes = Vec<(HeaderName, Option<HeaderValue>)>;
+
 /// In the extensions of a request of which only the signature is to be checked.
 #[derive(Debug, Clone, Copy)]
 struct OnlyCheck;
 
 /// Makes the headers such that `s3s` reads them as S3 would. Where a signature covers one of them, the request is left to be
-/// checked, and given back as it is to be served then, by its [`Signer`].
-pub(super) fn settle<B>(request: &mut Request<B>) -> Option<Request<Body>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+/// checked, and given back as it is to be served then, by its [`Signer`], with the body.
+pub(super) fn settle<B: Default>(request: &mut Request<B>) -> Option<Request<B>> {
+    let mut signed: Changes =
+        hoisted::headers(request).into_iter().map(|(name, value)| (name, Some(value))).collect();
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        signed.extend(settle_read(request));
+    }
+    if signed.is_empty() {
         return None;
     }
+    let mut served = unsigned(request);
+    for (name, settled) in signed {
+        set(served.headers_mut(), name, settled);
+    }
+    request.extensions_mut().insert(OnlyCheck);
+    Some(served)
+}
+
+/// Changes what is not signed; gives back what is.
+fn settle_read<B>(request: &mut Request<B>) -> Changes {
     let mut signed = Vec::new();
     for (name, understand) in headers() {
         let mut values = request.headers().get_all(&name).iter();
@@ -50,15 +70,7 @@ pub(super) fn settle<B>(request: &mut Request<B>) -> Option<Request<Body>> {
             set(request.headers_mut(), name, settled);
         }
     }
-    if signed.is_empty() {
-        return None;
-    }
-    let mut served = unsigned(request);
-    for (name, settled) in signed {
-        set(served.headers_mut(), name, settled);
-    }
-    request.extensions_mut().insert(OnlyCheck);
-    Some(served)
+    signed
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
@@ -68,9 +80,9 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
     };
 }
 
-/// The same without what `s3s` would take for a signature. Reads have no body.
-fn unsigned<B>(request: &Request<B>) -> Request<Body> {
-    let mut unsigned = Request::new(Body::empty());
+/// The same without what `s3s` would take for a signature. Takes the body along: no signature here is over it.
+fn unsigned<B: Default>(request: &mut Request<B>) -> Request<B> {
+    let mut unsigned = Request::new(mem::take(request.body_mut()));
     *unsigned.method_mut() = request.method().clone();
     *unsigned.uri_mut() = without_signature(request.uri());
     *unsigned.version_mut() = request.version();

@@ -1,5 +1,12 @@
 //! Requests that name what S3 does not have, signed by hand: refused, and nothing is read or written for them.
 
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::s3_bodies::{EMPTY, HELLO, World, signed, world};
 
 /// With an object to lose.
@@ -164,4 +171,61 @@ async fn lists_may_come_on_several_lines() {
     let answer = world.ask("HEAD", "/photos/k").await;
     assert!(answer.contains("content-encoding: gzip\r\n"), "{answer}");
     assert!(answer.contains("x-amz-meta-a: 1,2\r\n"), "{answer}");
+}
+
+/// A path and query that whoever has them may ask for. The query there is signed with them.
+fn presigned(method: &str, host: &str, path: &str) -> String {
+    let identity = Credentials::new("AK", "SK", None, None, "test").into();
+    let mut settings = SigningSettings::default();
+    settings.signature_location = SignatureLocation::QueryParams;
+    settings.expires_in = Some(Duration::from_secs(60));
+    settings.percent_encoding_mode = aws_sigv4::http_request::PercentEncodingMode::Single;
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region("us-east-1")
+        .name("s3")
+        .time(SystemTime::now())
+        .settings(settings)
+        .build()
+        .unwrap()
+        .into();
+    let url = format!("http://{host}{path}");
+    let headers = [("host", host)].into_iter();
+    let request = SignableRequest::new(method, url, headers, SignableBody::UnsignedPayload).unwrap();
+    let (instructions, _) = sign(request, &params).unwrap().into_parts();
+    let mut url = path.to_owned();
+    for (name, value) in instructions.params() {
+        url.push_str(&format!("&{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+    }
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_may_stand_in_the_query_of_a_presigned_url() {
+    let world = world().await;
+    let host = world.plane.s3_addr().to_string();
+    let send = async |method: &str, url: &str, body: &str| {
+        let length = body.len();
+        let head = format!(
+            "{method} {url} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}\r\nconnection: close\r\n"
+        );
+        world.send(&head, body.as_bytes()).await
+    };
+    let put = presigned("PUT", &host, "/photos/k?x-amz-meta-a=b%20c&x-amz-checksum-crc32=AAAAAA%3D%3D");
+    let forged = send("PUT", &put.replace("b%20c", "forged"), "hello").await;
+    assert!(
+        forged.starts_with("HTTP/1.1 403") && forged.contains("<Code>SignatureDoesNotMatch</Code>"),
+        "{forged}"
+    );
+    assert!(world.fake.with(|model| model.begins.is_empty()), "the signature comes first");
+    let answer = send("PUT", &put, "hello").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "it is the checksum of no body: {answer}");
+    let copy = presigned("PUT", &host, "/photos/copy?x-amz-copy-source=photos%2Fk");
+    let answer = send("PUT", &copy, "").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("<CopyObjectResult"), "{answer}");
+    let got = send("GET", &presigned("GET", &host, "/photos/copy?x-id=GetObject"), "").await;
+    assert!(got.ends_with("hello") && got.contains("x-amz-meta-a: b c\r\n"), "{got}");
+    let public = presigned("PUT", &host, "/photos/k?x-amz-acl=public-read");
+    let answer = send("PUT", &public, "hello").await;
+    assert!(answer.contains("<Code>AccessControlListNotSupported</Code>"), "{answer}");
 }
