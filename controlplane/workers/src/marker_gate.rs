@@ -49,6 +49,11 @@ impl MarkerGate {
         if backend.health().is_up(Instant::now()) { Ok(backend) } else { Err(format!("{name} is down")) }
     }
 
+    /// Whether no backend has shown a marker of ours yet, as far as the configuration says.
+    pub(crate) fn has_none(&self) -> bool {
+        self.configs.current().backends.iter().all(|backend| !backend.attached)
+    }
+
     /// Whether a backend is given up, and nothing is deleted there any more.
     pub(crate) fn is_forgotten(&self, id: BackendId) -> bool {
         let config = self.configs.current();

@@ -16,8 +16,8 @@ pub trait Recovery: Send + Sync {
     async fn enter_recovery(&self, why: &str) -> Result<(), PortError>;
     /// The same, where a file of the journal that was lost says in its header how far the numbers were.
     async fn pass_numbers(&self, header: &str) -> Result<(), PortError>;
-    /// Nobody's journal is ahead, as far as the backends answer: until then, from the start of the database's server on,
-    /// nothing is deleted. `start`: of the server, as it was before they were asked.
+    /// No journal is ahead, of any backend that has it: until then, from the start of the database's server on, nothing is
+    /// deleted. `start`: of the server, as it was before they were asked.
     async fn journal_looked_at(&self, start: &str) -> Result<(), PortError>;
     /// When the database's server was started, as [`Self::journal_looked_at`] takes it.
     async fn server_start(&self) -> Result<String, PortError>;

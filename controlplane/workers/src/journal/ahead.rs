@@ -2,7 +2,8 @@
 //! without its last commits.
 //!
 //! Invariants: what is believed is a file whose number the database has not given out yet, which is looked at after the file
-//! was seen: a process that has taken the journal over ships meanwhile. A backend that does not answer says nothing; nobody has
+//! was seen: a process that has taken the journal over ships meanwhile. A backend that does not answer says nothing, nor does one
+//! that shows no marker of ours: an edited endpoint or a folder that is not mounted has no journal, or another one's. Nobody has
 //! looked before all have answered that have the journal, as far as the database knows: a file may have one copy only. Until then
 //! nothing is shipped either: it would have the number of a file that is not seen, and whoever got it would be one that has the
 //! journal.
@@ -18,7 +19,7 @@ use uuid::Uuid;
 
 use super::{JournalWorker, TAKEN_OVER, read_file, text};
 
-/// How long a listing may take that a tick waits for.
+/// How long a backend may take, to show its marker and to list, that a tick waits for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl JournalWorker {
@@ -32,7 +33,8 @@ impl JournalWorker {
     ) -> Result<(), String> {
         let holders = self.journal.journal_backends().await.map_err(text)?;
         let all = self.files.backends();
-        let listed = join_all(all.iter().map(|backend| segments_from(backend, state.segment))).await;
+        let is_new = self.files.gate.has_none();
+        let listed = join_all(all.iter().map(|backend| self.segments_from(backend, state.segment))).await;
         // Their rows come before they do, so that what is not known by now is none of this database's.
         let known = self.journal.journal_keys(state.segment).await.map_err(text)?;
         // Of those that have the journal, as far as is known: where none is, whatever one says must do.
@@ -40,7 +42,7 @@ impl JournalWorker {
         let asked = all.iter().zip(&listed);
         let asked = asked.filter(|(backend, _)| !knows_any || holders.contains(&backend.id()));
         let (answered, silent): (Vec<_>, Vec<_>) = asked.partition(|(_, keys)| keys.is_some());
-        let has_looked = all.is_empty() || if knows_any { silent.is_empty() } else { !answered.is_empty() };
+        let has_looked = if knows_any { silent.is_empty() } else { is_new || !answered.is_empty() };
         let silent: Vec<String> = silent.iter().map(|(backend, _)| backend.name().to_owned()).collect();
         for (backend, keys) in all.iter().zip(listed) {
             let Some(newest) = newest_unknown(&keys.unwrap_or_default(), &known) else { continue };
@@ -64,9 +66,23 @@ impl JournalWorker {
             return Ok(());
         }
         Err(format!(
-            "nothing is shipped or deleted before it can be asked whether the journal there is ahead of the database: {}",
+            "nothing is shipped or deleted before it can be asked whether the journal there is ahead of the database: {} (no answer, \
+             or no marker of ours)",
             silent.join(", ")
         ))
+    }
+
+    /// The keys of the segments from `segment` on; `None`: the backend does not answer, or nobody knows that it is ours.
+    async fn segments_from(&self, backend: &Backend, segment: u64) -> Option<Vec<String>> {
+        // Names sort by their numbers: what comes before is not asked for.
+        let before = format!("{JOURNAL_PREFIX}segment-{:012}~", segment.saturating_sub(1));
+        let prefix = format!("{JOURNAL_PREFIX}segment-");
+        let asked = async {
+            self.files.gate.confirm(backend).await.ok()?;
+            backend.list(&prefix, Some(&before), 1000).await.ok()
+        };
+        let page = tokio::time::timeout(PATIENCE, asked).await.ok()??;
+        Some(page.entries.into_iter().map(|entry| entry.key).collect())
     }
 
     /// Whether the journal is where it was, and ours: rows of files that were shipped and let go meanwhile may be gone.
@@ -75,16 +91,6 @@ impl JournalWorker {
         let is_still = now.is_some_and(|now| now.segment == state.segment);
         if is_still { Ok(()) } else { Err(TAKEN_OVER.to_owned()) }
     }
-}
-
-/// The keys of the segments from `segment` on; `None`: the backend does not answer.
-async fn segments_from(backend: &Backend, segment: u64) -> Option<Vec<String>> {
-    // Names sort by their numbers: what comes before is not asked for.
-    let before = format!("{JOURNAL_PREFIX}segment-{:012}~", segment.saturating_sub(1));
-    let prefix = format!("{JOURNAL_PREFIX}segment-");
-    let page = tokio::time::timeout(PATIENCE, backend.list(&prefix, Some(&before), 1000)).await;
-    let Ok(Ok(page)) = page else { return None };
-    Some(page.entries.into_iter().map(|entry| entry.key).collect())
 }
 
 /// The last segment that is not known. A process that died between a PUT and its step left the file's row.

@@ -215,6 +215,32 @@ async fn nothing_is_shipped_before_those_that_have_the_journal_were_asked() {
     assert!(matches!(fixture.journal.lock().steps.first(), Some(JournalStep::Shipped(_))));
 }
 
+/// Its folder is not mounted, or its endpoint was mistyped: it answers, and has nothing, or another cluster's journal.
+#[tokio::test]
+async fn what_shows_no_marker_was_not_asked() {
+    let (one, _two, fixture) = two().await;
+    let segment = |number| JournalName { number, part: JournalPart::Segment, tag: 1 }.to_string();
+    one.remove(".s3o/backend");
+    {
+        let mut held = fixture.journal.lock();
+        held.noted = vec![StoredFile { backend: BackendId(1), storage_key: segment(1), number: 1, bytes: 1 }];
+        held.changes = vec![change(1)];
+        held.is_not_looked_at = true;
+    }
+    for _ in 0..2 {
+        let error = run(&fixture).await.expect_err("nobody knows whose it is");
+        assert!(error.contains("nothing is shipped or deleted"), "{error}");
+        let held = fixture.journal.lock();
+        assert!(held.steps.is_empty() && held.is_not_looked_at && held.recovery.is_none());
+        drop(held);
+        one.plant(&segment(7), JournalWriter::new("{}").and_then(JournalWriter::finish).unwrap());
+    }
+    mark(&one, 1);
+    let error = run(&fixture).await.expect_err("it is ahead");
+    assert!(error.contains("segment 7"), "{error}");
+    assert!(fixture.journal.lock().recovery.is_some());
+}
+
 #[tokio::test]
 async fn what_is_old_is_deleted_and_what_lacks_copies_is_copied() {
     let (one, two, fixture) = two().await;
