@@ -81,3 +81,15 @@ def test_when_an_object_expires(maker):
     assert completed["Expiration"] == maker.head_object(**where)["Expiration"]
     maker.delete_bucket_lifecycle(Bucket=BUCKET)
     assert "Expiration" not in maker.head_object(**where)
+
+
+def test_when_an_upload_is_given_up(maker):
+    rules(maker, {"ID": "r", "Status": "Enabled", "Filter": {}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 2}})
+    where = {"Bucket": BUCKET, "Key": "short/k"}
+    created = maker.create_multipart_upload(**where)
+    begun = maker.list_multipart_uploads(Bucket=BUCKET)["Uploads"][0]["Initiated"]
+    due = (begun + datetime.timedelta(days=3)).replace(hour=0, minute=0, second=0, microsecond=0)
+    parts = maker.list_parts(**where, UploadId=created["UploadId"])
+    for told in [created, parts]:
+        assert (told["AbortRuleId"], told["AbortDate"]) == ("r", due)
+    maker.abort_multipart_upload(**where, UploadId=created["UploadId"])

@@ -1,12 +1,15 @@
-//! `x-amz-expiration`: when the rules of its bucket will let an object expire (S3 API reference, `HeadObject`).
+//! `x-amz-expiration`: when the rules of its bucket will let an object expire (S3 API reference, `HeadObject`); and
+//! `x-amz-abort-date`, the same of a multipart upload (`CreateMultipartUpload`, `ListParts`).
 //!
 //! It is a forecast: what expires is decided by the control plane, of the rules and the tags as they are then (ADR 0019).
 
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderValue};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+use s3o_types::lifecycle::due_at;
 use s3o_types::{LifecycleRule, Timestamp, VersionRef};
+use s3s::dto::Timestamp as S3Timestamp;
 
 use super::headers::{http_date, timestamp};
 use crate::control::Located;
@@ -40,6 +43,15 @@ pub(super) fn add<'a>(
     if let Ok(value) = HeaderValue::try_from(format!("expiry-date=\"{date}\", rule-id=\"{id}\"")) {
         headers.insert("x-amz-expiration", value);
     }
+}
+
+/// When an upload that was begun then is given up, and by which rule, as far as a header can say its ID.
+pub(super) fn of_upload(bucket: &Bucket, key: &str, initiated: Timestamp) -> Option<(S3Timestamp, String)> {
+    let rules = bucket.lifecycle.iter().filter(|rule| rule.is_about_key(key));
+    let ends = rules.filter_map(|rule| Some((due_at(initiated, rule.abort_uploads_after_days?), rule)));
+    let (at, rule) = ends.min_by_key(|(at, _)| *at)?;
+    let date = timestamp(at).filter(|date| http_date(date).is_some())?;
+    Some((date, utf8_percent_encode(&rule.id, CONTROLS).to_string()))
 }
 
 /// The same of an object that is read. Of a version that is named it is not known whether it is the current one.
@@ -101,6 +113,29 @@ mod tests {
         assert_eq!(told(vec![date]).as_deref(), Some(day));
         assert_eq!(told(vec![days("never", u32::MAX)]), None);
         assert_eq!(told(Vec::new()), None);
+    }
+
+    #[test]
+    fn the_first_rule_that_gives_an_upload_up_is_told() {
+        let told = |lifecycle: Vec<LifecycleRule>| {
+            let (date, id) = of_upload(&bucket(lifecycle), "a/k", MODIFIED)?;
+            Some((http_date(&date)?, id))
+        };
+        let aborts = |id: &str, days| LifecycleRule {
+            id: id.to_owned(),
+            abort_uploads_after_days: Some(days),
+            ..LifecycleRule::default()
+        };
+        let others = [
+            days("objects", 1),
+            LifecycleRule { enabled: false, ..aborts("off", 1) },
+            LifecycleRule { prefix: "b/".to_owned(), ..aborts("prefix", 1) },
+            aborts("never", u32::MAX),
+        ];
+        assert_eq!(told(others.to_vec()), None);
+        let all = others.into_iter().chain([aborts("later", 3), aborts("a rule\n", 1)]).collect();
+        let day = "Fri, 21 Dec 2012 00:00:00 GMT";
+        assert_eq!(told(all), Some((day.to_owned(), "a rule%0A".to_owned())));
     }
 
     #[test]

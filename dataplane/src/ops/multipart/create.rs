@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use s3o_blob::{Algorithm, ChecksumKind};
-use s3o_types::ObjectAttributes;
+use s3o_types::{ObjectAttributes, Timestamp};
 use s3s::dto::{ChecksumAlgorithm, ChecksumType, CreateMultipartUploadInput, CreateMultipartUploadOutput};
 use s3s::{S3Request, S3Response, S3Result, s3_error};
+use uuid::Uuid;
 
 use super::token::UploadToken;
 use crate::control::NewUpload;
 use crate::ops::attributes::{check_write, object_attributes};
 use crate::ops::elements::Elements;
-use crate::ops::{Answer, bucket_of, check_key, object_lock};
+use crate::ops::{Answer, bucket_of, check_key, expiration, object_lock};
 use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 
@@ -32,6 +33,7 @@ pub(in crate::ops) async fn answer(
     };
     let id = caller.create_upload(bucket.id, &input.key, &new).await.map_err(faults::of_failure)?;
     audit::begun(&caller, &bucket.name, &input.key);
+    let (abort_date, abort_rule_id) = expiration::of_upload(&bucket, &input.key, begun(id)).unzip();
     let mut elements = Elements::default();
     elements.text("Key", &input.key);
     let mut response = S3Response::new(CreateMultipartUploadOutput {
@@ -40,10 +42,19 @@ pub(in crate::ops) async fn answer(
         checksum_algorithm: checksum
             .map(|(algorithm, _)| ChecksumAlgorithm::from(algorithm.name().to_ascii_uppercase())),
         checksum_type: checksum.map(|(_, kind)| ChecksumType::from_static(kind.as_str())),
+        abort_date,
+        abort_rule_id,
         ..Default::default()
     });
     response.extensions.insert(elements);
     Ok(response)
+}
+
+/// When an upload was begun: its id is that of the operation, and says so.
+fn begun(id: Uuid) -> Timestamp {
+    let (seconds, nanos) = id.get_timestamp().map(|at| at.to_unix()).unwrap_or_default();
+    let seconds = i64::try_from(seconds).unwrap_or_default();
+    Timestamp(seconds.saturating_mul(1_000_000) + i64::from(nanos / 1000))
 }
 
 fn check(input: &CreateMultipartUploadInput) -> S3Result<()> {
@@ -96,6 +107,12 @@ mod tests {
         input.set_checksum_algorithm(algorithm.map(|name| ChecksumAlgorithm::from(name.to_owned())));
         input.set_checksum_type(kind.map(|kind| ChecksumType::from(kind.to_owned())));
         checksum(&input.build().expect("complete")).map_err(|error| error.code().as_str().to_owned())
+    }
+
+    #[test]
+    fn an_id_says_when_it_was_made() {
+        let at = uuid::Timestamp::from_unix_time(1_355_911_200, 5_000_000, 0, 0);
+        assert_eq!(begun(Uuid::new_v7(at)), Timestamp(1_355_911_200_005_000));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::ops::buckets::owner;
 use crate::ops::checksums::set_checksums;
 use crate::ops::elements::Elements;
 use crate::ops::headers::timestamp;
-use crate::ops::{Answer, bucket_of, check_key};
+use crate::ops::{Answer, bucket_of, check_key, expiration};
 use crate::pipeline::faults::{self, invalid_argument};
 use crate::plane::Plane;
 
@@ -38,6 +38,7 @@ pub(in crate::ops) async fn answer(
     let number = |n: u32| i32::try_from(n).ok();
     let next = parts.last().map_or(marker, |part| part.number);
     let has_checksum = !upload.checksum_algorithm.is_empty();
+    let (abort_date, abort_rule_id) = expiration::of_upload(&bucket, &input.key, upload.initiated).unzip();
     let mut elements = Elements::default();
     elements.text("Key", &input.key);
     let mut response = S3Response::new(ListPartsOutput {
@@ -54,6 +55,8 @@ pub(in crate::ops) async fn answer(
         max_parts: Some(max_parts),
         is_truncated: Some(truncated && max_parts > 0),
         parts: Some(parts.into_iter().map(part).collect()),
+        abort_date,
+        abort_rule_id,
         ..Default::default()
     });
     response.extensions.insert(elements);
