@@ -5,6 +5,7 @@ mod documents;
 pub(crate) mod drain;
 pub(crate) mod errors;
 mod external;
+mod payload_hash;
 mod progress;
 mod ranges;
 pub(crate) mod request;

@@ -22,6 +22,7 @@ use super::documents;
 use super::drain::{Draining, Idle, SmallBody};
 use super::errors;
 use super::external;
+use super::payload_hash;
 use super::ranges;
 use super::request::{NoLength, RequestInfo, host};
 use super::response::{Accounted, Accounting};
@@ -132,7 +133,7 @@ impl Service {
                 "A form is posted to a bucket, and is all that is signed"
             ));
         }
-        subresources::refusal(request, &self.domains)
+        subresources::refusal(request, &self.domains).or_else(|| payload_hash::refusal(request.headers()))
     }
 
     fn draining(
