@@ -245,7 +245,8 @@ pub(crate) fn signs(wanted: &str, headers: &HeaderMap, query: Option<&str>) -> b
     parts.find_map(|part| part.trim().strip_prefix("SignedHeaders=")).is_some_and(lists_it)
 }
 
-fn is_presigned(query: Option<&str>) -> bool {
+/// Whether a query has what `s3s` takes for a signature.
+pub(crate) fn is_presigned(query: Option<&str>) -> bool {
     parameters(query).any(|(name, _)| name == "X-Amz-Signature")
 }
 

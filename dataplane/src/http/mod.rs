@@ -5,13 +5,13 @@ mod documents;
 pub(crate) mod drain;
 pub(crate) mod errors;
 mod external;
-mod payload_hash;
 mod progress;
 mod ranges;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod server;
 pub(crate) mod service;
+mod signing;
 mod subresources;
 
 #[cfg(test)]

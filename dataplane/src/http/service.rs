@@ -22,10 +22,10 @@ use super::documents;
 use super::drain::{Draining, Idle, SmallBody};
 use super::errors::{self, Asked};
 use super::external;
-use super::payload_hash;
 use super::ranges;
 use super::request::{NoLength, RequestInfo};
 use super::response::{Accounted, Accounting};
+use super::signing;
 use super::subresources;
 use crate::degraded;
 use crate::host::Domains;
@@ -133,7 +133,7 @@ impl Service {
                 "A form is posted to a bucket, and is all that is signed"
             ));
         }
-        subresources::refusal(request, &self.domains).or_else(|| payload_hash::refusal(request.headers()))
+        subresources::refusal(request, &self.domains).or_else(|| signing::refusal(request))
     }
 
     fn draining(
