@@ -153,7 +153,21 @@ impl BucketName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether S3 keeps such names for itself, or makes no bucket of it for another reason that does not keep one from
+    /// working. To be asked where a bucket is made by a client: what is declared or there already may have any.
+    pub fn is_reserved(&self) -> bool {
+        let name = self.0.as_str();
+        RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            || RESERVED_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+            || name.contains(".-")
+            || name.contains("-.")
+    }
 }
+
+/// Of S3's naming rules those about access points, directory and table buckets, and examples.
+const RESERVED_PREFIXES: [&str; 3] = ["xn--", "sthree-", "amzn-s3-demo-"];
+const RESERVED_SUFFIXES: [&str; 5] = ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"];
 
 impl fmt::Display for BucketName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -211,6 +225,27 @@ mod tests {
         }
         for bad in ["ab", "Abc", "a_b", "-ab", "ab-", "a..b", "10.0.0.1", ".s3o", &"x".repeat(64)] {
             assert!(bad.parse::<BucketName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_that_s3_keeps() {
+        let reserved = |name: &str| name.parse::<BucketName>().expect("a name all the same").is_reserved();
+        for name in [
+            "amzn-s3-demo-x",
+            "sthree-x",
+            "xn--x",
+            "x-s3alias",
+            "x--ol-s3",
+            "x.mrap",
+            "x--x-s3",
+            "a.-b",
+            "a-.b",
+        ] {
+            assert!(reserved(name), "{name}");
+        }
+        for name in ["abc", "a.b-c", "demo-amzn-s3", "s3alias", "x-s3", "a--b"] {
+            assert!(!reserved(name), "{name}");
         }
     }
 

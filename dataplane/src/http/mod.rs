@@ -15,6 +15,7 @@ pub(crate) mod response;
 pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod settled;
+mod signing;
 mod subresources;
 
 #[cfg(test)]

@@ -7,8 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
-use http::{HeaderMap, Request, Version};
+use http::{HeaderMap, Request, Uri, Version};
+use s3s::path::{S3Path, parse_virtual_hosted_style};
 use uuid::Uuid;
+
+use crate::host::Domains;
 
 /// Longest `X-Request-Id` that is taken over.
 const MAX_ID: usize = 128;
@@ -86,6 +89,12 @@ impl NoLength {
 pub(crate) fn host<B>(request: &Request<B>) -> Option<&str> {
     let header = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     header.or_else(|| request.uri().authority().map(Authority::as_str))
+}
+
+/// What a path names, as `s3s` reads it. `None`: nothing.
+pub(super) fn s3_path(host: &str, uri: &Uri, domains: &Domains) -> Option<S3Path> {
+    let path = percent_encoding::percent_decode_str(uri.path()).decode_utf8().ok()?;
+    parse_virtual_hosted_style(domains.bucket(host).as_deref(), &path).ok()
 }
 
 fn is_sane(id: &str) -> bool {

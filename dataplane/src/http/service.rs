@@ -20,12 +20,13 @@ use tracing::Instrument as _;
 use super::cors::{self, Page};
 use super::documents;
 use super::drain::{Draining, Idle, SmallBody};
-use super::errors;
+use super::errors::{self, Asked};
 use super::external;
 use super::lines;
-use super::request::{NoLength, RequestInfo, host};
+use super::request::{NoLength, RequestInfo};
 use super::response::{Accounted, Accounting};
 use super::settled::settle;
+use super::signing;
 use super::subresources;
 use crate::access::Signer;
 use crate::degraded;
@@ -57,7 +58,7 @@ impl Service {
         source: SocketAddr,
     ) -> Response<Accounted> {
         external::restore(&mut request, &self.plane.config.s3.external_hosts);
-        let host = host(&request).unwrap_or_default().to_owned();
+        let about = Asked::of(&request);
         let info = Arc::new(RequestInfo::new(request.headers(), source));
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         let admitted = place.is_some();
@@ -102,7 +103,7 @@ impl Service {
             response.headers_mut().insert(degraded::HEADER, HeaderValue::from_static("true"));
         }
         documents::finish(&mut response);
-        errors::stamp(&mut response, &info.id, &host);
+        errors::stamp(&mut response, &info.id, &about, &self.domains);
         accounting.status = response.status().as_u16();
         response.map(|body| Accounted::new(body, accounting))
     }
@@ -133,7 +134,7 @@ impl Service {
                 "A form is posted to a bucket, and is all that is signed"
             ));
         }
-        subresources::refusal(request, &self.domains)
+        subresources::refusal(request, &self.domains).or_else(|| signing::refusal(request))
     }
 
     fn draining(

@@ -8,11 +8,10 @@
 
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request};
-use percent_encoding::percent_decode_str;
-use s3s::path::{S3Path, parse_virtual_hosted_style};
+use s3s::path::S3Path;
 use s3s::{S3Error, s3_error};
 
-use super::request::host;
+use super::request::{host, s3_path};
 use crate::access::parameters;
 use crate::host::Domains;
 use crate::pipeline::faults::invalid_argument;
@@ -175,11 +174,9 @@ pub(super) fn refusal<B>(request: &Request<B>, domains: &Domains) -> Option<S3Er
     refused(level, request.method().as_str(), &named)
 }
 
-/// As `s3s` will see it.
 fn level<B>(request: &Request<B>, domains: &Domains) -> Option<Level> {
-    let bucket = host(request).and_then(|host| domains.bucket(host));
-    let path = percent_decode_str(request.uri().path()).decode_utf8().ok()?;
-    Some(match parse_virtual_hosted_style(bucket.as_deref(), &path).ok()? {
+    let host = host(request).unwrap_or_default();
+    Some(match s3_path(host, request.uri(), domains)? {
         S3Path::Root => Level::Service,
         S3Path::Bucket { .. } => Level::Bucket,
         S3Path::Object { .. } => Level::Object,

@@ -13,9 +13,10 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::buckets::owner;
 use super::locate::locate;
-use super::{Answer, bucket_of, check_acl, check_key, document, version};
+use super::{Answer, bucket_of, check_key, document, version};
 use crate::control::Caller;
 use crate::control::Want;
+use crate::pipeline::faults::invalid_argument;
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
 
@@ -88,6 +89,29 @@ pub(super) async fn set_of_object(
     Ok(S3Response::new(PutObjectAclOutput::default()))
 }
 
+/// S3's canned ACLs (Amazon S3 User Guide, "Canned ACL").
+const CANNED: [&str; 8] = [
+    "private",
+    "public-read",
+    "public-read-write",
+    "aws-exec-read",
+    "authenticated-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+    "log-delivery-write",
+];
+
+/// ACLs are S3's "bucket owner enforced": the two that change nothing are taken.
+pub(super) fn check_acl(acl: Option<&str>, grants: bool) -> S3Result<()> {
+    match acl {
+        Some(other) if !CANNED.contains(&other) => {
+            Err(invalid_argument("The x-amz-acl header names no canned ACL"))
+        }
+        None | Some("private" | "bucket-owner-full-control") if !grants => Ok(()),
+        _ => Err(s3_error!(AccessControlListNotSupported)),
+    }
+}
+
 /// Only the ACL that we answer with may be put. One without grants would take the owner's own right away.
 fn check_policy(policy: Option<&AccessControlPolicy>) -> S3Result<()> {
     let Some(AccessControlPolicy { grants, owner: named }) = policy else { return Ok(()) };
@@ -114,6 +138,17 @@ async fn exists<T: Sync>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn canned_acls() {
+        let of = |acl, grants| check_acl(acl, grants).err().map(|error| error.code().as_str().to_owned());
+        assert_eq!(of(None, false), None);
+        assert_eq!(of(Some("bucket-owner-full-control"), false), None);
+        for (acl, grants) in [(Some("public-read"), false), (Some("private"), true), (None, true)] {
+            assert_eq!(of(acl, grants).as_deref(), Some("AccessControlListNotSupported"), "{acl:?}");
+        }
+        assert_eq!(of(Some("foo"), false).as_deref(), Some("InvalidArgument"));
+    }
 
     #[test]
     fn only_what_changes_nothing_is_taken() {

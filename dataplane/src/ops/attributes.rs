@@ -107,7 +107,7 @@ macro_rules! check_write {
             || $input.grant_read.is_some()
             || $input.grant_read_acp.is_some()
             || $input.grant_write_acp.is_some();
-        $crate::ops::check_acl($input.acl.as_ref().map(s3s::dto::ObjectCannedACL::as_str), grants)?;
+        $crate::ops::acl::check_acl($input.acl.as_ref().map(s3s::dto::ObjectCannedACL::as_str), grants)?;
         let encryption = $input.server_side_encryption.is_some() || $input.ssekms_key_id.is_some();
         $crate::ops::refuse_unsupported(&[
             (encryption, "Server-side encryption"),

@@ -108,6 +108,13 @@ fn rule(rule: &CORSRule) -> S3Result<CorsRule> {
     if rule.id.chars().count() > MAX_ID || rule.id.contains('\0') {
         return Err(s3_error!(InvalidRequest, "The ID of a rule has up to {MAX_ID} characters"));
     }
+    // A rule of the configuration file may: browsers read `*` as all.
+    if let Some(header) = rule.expose_headers.iter().find(|header| header.contains('*')) {
+        return Err(s3_error!(
+            InvalidRequest,
+            "ExposeHeader \"{header}\" contains wildcard. We currently do not support wildcard for ExposeHeader."
+        ));
+    }
     match rule.problems().into_iter().next() {
         None => Ok(rule),
         Some((field, why)) => Err(s3_error!(InvalidRequest, "{}: {why}", element(field))),
@@ -176,6 +183,8 @@ mod tests {
         assert_eq!(code(&[CORSRule { max_age_seconds: Some(-1), ..of("*", "GET") }]), "InvalidRequest");
         assert_eq!(code(&[CORSRule { id: Some("x".repeat(256)), ..of("*", "GET") }]), "InvalidRequest");
         assert_eq!(code(&[CORSRule { id: Some("é".repeat(255)), ..of("*", "GET") }]), "", "characters count");
+        let any = Some(vec!["*".to_owned()]);
+        assert_eq!(code(&[CORSRule { expose_headers: any, ..of("*", "GET") }]), "InvalidRequest");
         let large =
             CORSRule { allowed_origins: vec![format!("https://{}", "x".repeat(1000))], ..of("*", "GET") };
         assert_eq!(code(&vec![large; 66]), "InvalidRequest");

@@ -11,7 +11,8 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::{Answer, check_acl, refuse_unsupported};
+use super::acl::check_acl;
+use super::{Answer, refuse_unsupported};
 use crate::access::{Tenant, is_writable};
 use crate::control::Failure;
 use crate::pipeline::faults;
@@ -24,7 +25,9 @@ pub(super) async fn answer(
 ) -> Answer<CreateBucketOutput> {
     let tenant = req.extensions.get::<Tenant>().ok_or_else(|| s3_error!(AccessDenied))?;
     let name = &req.input.bucket;
-    if name.parse::<BucketName>().is_err() {
+    let is_there = plane.snapshot.load().buckets.contains_key(name);
+    let may_be = name.parse::<BucketName>().is_ok_and(|name| is_there || !name.is_reserved());
+    if !may_be {
         return Err(s3_error!(InvalidBucketName));
     }
     check(&req.input, plane.config.s3.region.as_deref())?;
@@ -54,14 +57,18 @@ fn check(input: &CreateBucketInput, region: Option<&str>) -> S3Result<()> {
     let ownership = input.object_ownership.as_ref().map(ObjectOwnership::as_str);
     let enforced = ownership.is_none_or(|ownership| ownership == ObjectOwnership::BUCKET_OWNER_ENFORCED);
     refuse_unsupported(&[(!enforced, "Another object ownership than BucketOwnerEnforced")])?;
-    check_location(input.create_bucket_configuration.as_ref(), region)
+    check_configuration(input.create_bucket_configuration.as_ref(), region)
 }
 
 /// Buckets are where this cluster is (CreateBucket reference, `LocationConstraint`).
-fn check_location(configuration: Option<&CreateBucketConfiguration>, region: Option<&str>) -> S3Result<()> {
+fn check_configuration(
+    configuration: Option<&CreateBucketConfiguration>,
+    region: Option<&str>,
+) -> S3Result<()> {
     let Some(configuration) = configuration else { return Ok(()) };
     let directory = configuration.location.is_some() || configuration.bucket.is_some();
-    refuse_unsupported(&[(directory, "A directory bucket")])?;
+    let tags = configuration.tags.as_ref().is_some_and(|tags| !tags.is_empty());
+    refuse_unsupported(&[(directory, "A directory bucket"), (tags, "Tags of a bucket")])?;
     let wanted = configuration.location_constraint.as_ref().map(BucketLocationConstraint::as_str);
     match (wanted, region) {
         (Some(wanted), Some(region)) if !wanted.is_empty() && wanted != region => Err(faults::custom(
@@ -75,6 +82,8 @@ fn check_location(configuration: Option<&CreateBucketConfiguration>, region: Opt
 
 #[cfg(test)]
 mod tests {
+    use s3s::dto::Tag;
+
     use super::*;
 
     #[test]
@@ -83,10 +92,21 @@ mod tests {
             let constraint = Some(BucketLocationConstraint::from(wanted.to_owned()));
             CreateBucketConfiguration { location_constraint: constraint, ..Default::default() }
         };
-        assert!(check_location(None, Some("eu-1")).is_ok());
-        assert!(check_location(Some(&at("eu-1")), Some("eu-1")).is_ok());
-        assert!(check_location(Some(&at("anywhere")), None).is_ok(), "no region is configured");
-        let elsewhere = check_location(Some(&at("us-west-2")), Some("eu-1")).expect_err("elsewhere");
+        assert!(check_configuration(None, Some("eu-1")).is_ok());
+        assert!(check_configuration(Some(&at("eu-1")), Some("eu-1")).is_ok());
+        assert!(check_configuration(Some(&at("anywhere")), None).is_ok(), "no region is configured");
+        let elsewhere = check_configuration(Some(&at("us-west-2")), Some("eu-1")).expect_err("elsewhere");
         assert_eq!(elsewhere.code().as_str(), "InvalidLocationConstraint");
+    }
+
+    #[test]
+    fn tags_are_not_passed_over() {
+        let with = |tags: Vec<Tag>| {
+            let configuration = CreateBucketConfiguration { tags: Some(tags), ..Default::default() };
+            check_configuration(Some(&configuration), None).map_err(|error| error.code().as_str().to_owned())
+        };
+        assert_eq!(with(Vec::new()), Ok(()));
+        let tag = Tag { key: Some("a".to_owned()), value: Some("b".to_owned()) };
+        assert_eq!(with(vec![tag]), Err("NotImplemented".to_owned()));
     }
 }

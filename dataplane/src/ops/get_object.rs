@@ -129,7 +129,7 @@ pub(super) fn part_number(part: Option<i32>, range: Option<&Range>) -> S3Result<
     super::multipart::part_number(part).map(Some)
 }
 
-/// The bytes of a part, which may be none; `None` where the object came whole, which counts as its first part.
+/// The bytes of a part, which may be none. An object that came whole is its own first part; `None` where it is empty.
 pub(super) fn slice_of_part(located: &Located, number: u16) -> S3Result<Option<Slice>> {
     let unsatisfiable = || {
         faults::custom(
@@ -139,7 +139,7 @@ pub(super) fn slice_of_part(located: &Located, number: u16) -> S3Result<Option<S
         )
     };
     match (located.parts, located.extents.as_slice()) {
-        (None, _) if number == 1 => Ok(None),
+        (None, _) if number == 1 => Ok((located.size > 0).then(|| Slice::all(located.size))),
         (Some(_), [extent]) => Ok(Some(Slice { start: extent.offset, end: extent.offset + extent.size })),
         _ => Err(unsatisfiable()),
     }

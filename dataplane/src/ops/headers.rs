@@ -83,7 +83,13 @@ pub(super) fn of_object(
 /// What is said where one of an object's parts is asked for: how many they are, and what is known of that one. Its checksum is
 /// its own, but the kind is the object's (S3 User Guide, "Checking object integrity": GetObject and HeadObject with a number).
 pub(super) fn add_part(headers: &mut HeaderMap, located: &Located, checksums: bool) {
-    let Some(parts) = located.parts else { return };
+    let Some(parts) = located.parts else {
+        // It came whole, and that is its first part.
+        if checksums {
+            add_checksums(headers, &located.checksums);
+        }
+        return;
+    };
     headers.insert("x-amz-mp-parts-count", HeaderValue::from(parts));
     let part = located.extents.first().filter(|_| checksums).map(|part| &part.checksums);
     if let Some(part) = part.filter(|part| !part.values.is_empty() && is_composite(&located.checksums)) {
@@ -228,5 +234,10 @@ mod tests {
         assert_eq!(headers[CONTENT_RANGE], "bytes 2-3/10");
         assert_eq!(headers[CONTENT_LENGTH], "2");
         assert!(!headers.contains_key("x-amz-checksum-crc32"), "it is that of the whole object");
+        let mut first = of_object(&located(), Some(Slice::all(10)), true, &Overrides::default());
+        add_part(&mut first, &located(), true);
+        assert_eq!(first[CONTENT_RANGE], "bytes 0-9/10");
+        assert_eq!(first["x-amz-checksum-crc32"], "AAAAAA==", "the first part is all of it");
+        assert!(!first.contains_key("x-amz-mp-parts-count"));
     }
 }

@@ -385,13 +385,5 @@ fn refuse_unsupported(wanted: &[(bool, &'static str)]) -> S3Result<()> {
     }
 }
 
-/// ACLs are S3's "bucket owner enforced": the two that change nothing are taken.
-fn check_acl(acl: Option<&str>, grants: bool) -> S3Result<()> {
-    match acl {
-        None | Some("private" | "bucket-owner-full-control") if !grants => Ok(()),
-        _ => Err(s3_error!(AccessControlListNotSupported)),
-    }
-}
-
 #[cfg(test)]
 mod fuzz;

@@ -50,10 +50,25 @@ pub(crate) fn of_failure(failure: Failure) -> S3Error {
             error.set_headers(of_marker(true));
             error
         }
+        Failure::Refused { code, .. } if says_all(code) => of_code(code, ""),
         Failure::Refused { code, message } => of_code(code, message),
         Failure::Marker { version_id, modified, named } => marker(&version_id, modified, named),
         Failure::Unknown => unavailable("The metadata service did not answer in time. Please try again."),
     }
+}
+
+/// Codes of which there is no more to say than S3's own words, for which scripts look.
+const fn says_all(code: ErrorCode) -> bool {
+    use ErrorCode as E;
+    matches!(
+        code,
+        E::NoSuchKey
+            | E::NoSuchBucket
+            | E::PreconditionFailed
+            | E::KeyTooLong
+            | E::BucketAlreadyExists
+            | E::BucketAlreadyOwnedByYou
+    )
 }
 
 /// A delete marker where an object was wanted: 405 where it was named, else the key is said not to exist.
@@ -202,6 +217,13 @@ mod tests {
         assert_eq!(found(true), ("MethodNotAllowed".to_owned(), true, true));
         assert_eq!(refused(ErrorCode::MethodNotAllowed), ("MethodNotAllowed".to_owned(), true, true));
         assert_eq!(refused(ErrorCode::NoSuchKey), ("NoSuchKey".to_owned(), false, false));
+    }
+
+    #[test]
+    fn s3_has_its_own_words() {
+        let of = |code| of_failure(Failure::Refused { code, message: "ours".to_owned() });
+        assert_eq!(of(ErrorCode::NoSuchKey).message(), Some("The specified key does not exist."));
+        assert_eq!(of(ErrorCode::BucketNotEmpty).message(), Some("ours"), "it says what is in it");
     }
 
     #[test]

@@ -106,11 +106,14 @@ async fn presigned(cluster: &Cluster, bytes: &[u8]) -> Result<()> {
     let hostless = raw.presign_headers("GET", "/data/k", 60, now, &[("x-test".into(), "1".into())]);
     let claim = "AWS4-HMAC-SHA256 Credential=a/b/c/s3/aws4_request, SignedHeaders=host, Signature=00";
     let host = &raw.host;
-    for line in [String::new(), format!("authorization: {claim}\r\n")] {
+    for (line, status, code) in [
+        (String::new(), 403, "AccessDenied"),
+        (format!("authorization: {claim}\r\n"), 400, "InvalidArgument"),
+    ] {
         let text = format!(
             "GET {hostless} HTTP/1.1\r\nhost: {host}\r\nx-test: 1\r\n{line}connection: close\r\n\r\n"
         );
-        is(&raw.send_bytes(text.as_bytes()).await?, 403, "AccessDenied");
+        is(&raw.send_bytes(text.as_bytes()).await?, status, code);
     }
     Ok(())
 }

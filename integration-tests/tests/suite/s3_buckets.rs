@@ -41,6 +41,9 @@ async fn made_through_one_and_known_to_all() -> Result<()> {
     is(&two.send(&create("made-0")).await?, 409, "BucketAlreadyOwnedByYou");
     is(&two.send(&create(BUCKET)).await?, 409, "BucketAlreadyExists");
     is(&two.send(&create("Upper.Case")).await?, 400, "InvalidBucketName");
+    is(&two.send(&create("amzn-s3-demo-bucket")).await?, 400, "InvalidBucketName");
+    let tagged = "<CreateBucketConfiguration><Tags><Tag><Key>a</Key><Value>b</Value></Tag></Tags></CreateBucketConfiguration>";
+    is(&two.send(&create("made-tagged").body(tagged)).await?, 501, "NotImplemented");
     let elsewhere =
         "<CreateBucketConfiguration><LocationConstraint>x</LocationConstraint></CreateBucketConfiguration>";
     assert_eq!(

@@ -123,6 +123,7 @@ async fn ranges_and_parts(client: &Client) -> Result<()> {
     s3::put(client, BUCKET, "simple", body("simple", 10)).await.expect("put");
     let first = client.get_object().bucket(BUCKET).key("simple").part_number(1).send().await?;
     assert_eq!((first.parts_count(), first.content_length()), (None, Some(10)));
+    assert_eq!(first.content_range(), Some("bytes 0-9/10"));
     let attributes = client.get_object_attributes().bucket(BUCKET).key("ranges");
     let attributes = attributes.object_attributes(ObjectAttributes::ObjectParts).send().await?;
     assert_eq!(attributes.object_parts().and_then(GetObjectAttributesParts::total_parts_count), Some(4));
