@@ -29,6 +29,7 @@ use crate::degraded;
 use crate::degraded::cache::Locations;
 use crate::health;
 use crate::host::Domains;
+use crate::http::document;
 use crate::http::request::RequestInfo;
 use crate::http::server::{Serving, serve};
 use crate::http::service::Service;
@@ -43,8 +44,6 @@ use crate::snapshot::Snapshot;
 
 /// How often backends that are down are tried.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// The largest documents that S3 takes: a CompleteMultipartUpload of 10,000 parts, each with a SHA-256.
-const MAX_XML_BYTES: usize = 8 * 1024 * 1024;
 /// The largest chunk of a signed `aws-chunked` body: its signature stands before it and holds for all of
 /// it, so it is collected before a byte goes on. SDKs send 64 or 128 KiB; S3 itself names no limit.
 const MAX_SIGNED_CHUNK: usize = 1024 * 1024;
@@ -407,9 +406,9 @@ fn s3_service(plane: &Arc<Plane>) -> anyhow::Result<S3Service> {
     config.allow_post_signature = false;
     // Operations are what method and sub-resource say: `x-id` would overrule what was looked at before.
     config.operation_id_routing = false;
-    // Our route reads no body.
+    // Our route reads no body itself: it hands it on.
     config.custom_route_max_body_size = None;
-    config.xml_max_body_size = MAX_XML_BYTES;
+    config.xml_max_body_size = document::MAX_BYTES;
     config.aws_chunked_stream_max_chunk_size = MAX_SIGNED_CHUNK;
     if let Some(region) = &plane.config.s3.region {
         config.expected_region = Some(Region::new(region.clone().into()).context("s3.region")?);

@@ -5,8 +5,8 @@
 //! us, so there is nothing to read, and reading would ask for it.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,63 +14,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use s3o_blob::{Algorithm, BodyDigests, BodyHasher};
 use s3o_runtime::Shutdown;
 
 /// What is read for an answer's sake, at most.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// And for how long.
 const MAX_TIME: Duration = Duration::from_secs(10);
-
-/// The longest text that is kept of a body: no document of which one is wanted comes near it, and a body may be an object
-/// whose request names a document's sub-resource, as long as it likes.
-const MAX_TEXT: usize = 64 * 1024;
-
-/// What came of a body that `s3s` reads whole: its digests, since it does not compare them itself, and for some the text,
-/// since it passes over what it does not know. In the request's extensions.
-#[derive(Clone)]
-pub(crate) struct SmallBody(Arc<Mutex<Seen>>);
-
-struct Seen {
-    hasher: Option<BodyHasher>,
-    /// `None` too where it was longer than [`MAX_TEXT`].
-    text: Option<Vec<u8>>,
-}
-
-impl SmallBody {
-    /// With all algorithms: such bodies are small and rare.
-    pub(crate) fn new(with_text: bool) -> Self {
-        let hasher = Some(BodyHasher::new(Algorithm::ALL.into_iter().collect()));
-        Self(Arc::new(Mutex::new(Seen { hasher, text: with_text.then(Vec::new) })))
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn update(&self, bytes: &[u8]) {
-        let Seen { hasher, text } = &mut *self.seen();
-        if let Some(hasher) = hasher {
-            hasher.update(bytes);
-        }
-        if text.as_ref().is_some_and(|text| text.len() + bytes.len() > MAX_TEXT) {
-            *text = None;
-        }
-        if let Some(text) = text {
-            text.extend_from_slice(bytes);
-        }
-    }
-
-    /// Of all that was read; once.
-    pub(crate) fn digests(&self) -> Option<BodyDigests> {
-        self.seen().hasher.take().map(BodyHasher::finish)
-    }
-
-    /// All that was read, where it was to be kept and is not too long; once.
-    pub(crate) fn text(&self) -> Option<Vec<u8>> {
-        self.seen().text.take()
-    }
-}
 
 /// How long a client may send nothing while we wait for it.
 pub(crate) struct Idle {
@@ -106,7 +55,6 @@ pub(crate) struct Draining {
     /// The client sends only when the body is polled; set once it was.
     asked: Option<Arc<AtomicBool>>,
     read: Arc<AtomicU64>,
-    digests: Option<SmallBody>,
     idle: Idle,
 }
 
@@ -117,10 +65,9 @@ impl Draining {
         asked: Option<Arc<AtomicBool>>,
         shutdown: Shutdown,
         read: Arc<AtomicU64>,
-        digests: Option<SmallBody>,
         idle: Idle,
     ) -> Self {
-        Self { inner: Some(inner), shutdown, asked, read, digests, idle }
+        Self { inner: Some(inner), shutdown, asked, read, idle }
     }
 }
 
@@ -148,9 +95,6 @@ impl Body for Draining {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 this.read.fetch_add(bytes, Ordering::Relaxed);
-                if let (Some(digests), Some(data)) = (&this.digests, frame.data_ref()) {
-                    digests.update(data);
-                }
             }
             Some(Err(_)) | None => this.inner = None,
         }
@@ -185,28 +129,5 @@ impl Drop for Draining {
             // Not in time: the connection is closed with the answer perhaps unread.
             let _ = tokio::time::timeout(MAX_TIME, drain).await;
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_more_than_a_document_is_kept() {
-        let small = SmallBody::new(true);
-        for _ in 0..2 {
-            small.update(&[b'x'; MAX_TEXT / 2]);
-        }
-        assert_eq!(small.text().expect("kept").len(), MAX_TEXT);
-        let large = SmallBody::new(true);
-        large.update(&[b'x'; MAX_TEXT]);
-        large.update(b"x");
-        large.update(b"x");
-        assert_eq!(large.seen().text, None, "nothing is held of it");
-        assert!(large.digests().is_some());
-        let none = SmallBody::new(false);
-        none.update(b"x");
-        assert_eq!(none.text(), None);
     }
 }

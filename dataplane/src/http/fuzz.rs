@@ -1,4 +1,4 @@
-//! Headers that are read before `s3s` reads them, and those by which a request is let in.
+//! Headers and documents that are read before `s3s` reads them, and headers by which a request is let in.
 
 use std::net::SocketAddr;
 
@@ -6,18 +6,20 @@ use http::header::{AUTHORIZATION, HOST, IF_MODIFIED_SINCE, ORIGIN, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use percent_encoding::percent_encode_byte;
 use proptest::prelude::*;
-use s3o_fuzz::{check, texts};
+use s3o_fuzz::{bytes, check, texts};
+use s3s::Body;
 use s3s::dto::{Range, Timestamp, TimestampFormat};
+use s3s::xml::Deserializer;
 
 use super::request::{RequestInfo, host};
 use super::subresources::tests::code;
-use super::{cors, settled};
+use super::{cors, settled, xml};
 use crate::access::signs;
 use crate::host::{Domains, is_domain};
 use crate::snapshot::Snapshot;
 
-fn with(method: Method, name: HeaderName, value: &str) -> Option<Request<()>> {
-    let mut request = Request::new(());
+fn with(method: Method, name: HeaderName, value: &str) -> Option<Request<Body>> {
+    let mut request = Request::new(Body::empty());
     *request.method_mut() = method;
     request.headers_mut().insert(name, HeaderValue::try_from(value).ok()?);
     Some(request)
@@ -34,12 +36,12 @@ fn range_headers() {
     });
     check(&texts(valid, &["bytes", "=", "-", ",", " ", "\t", "+", "99999999999999999999", "é"]), |text| {
         let Some(mut request) = with(Method::GET, RANGE, &text) else { return Ok(()) };
-        settled::settle(&mut request);
+        settled::settle(&mut request, &Domains::new(&[]));
         if let Some(settled) = request.headers().get(RANGE) {
             let settled = settled.to_str().unwrap_or_default().to_owned();
             prop_assert!(Range::parse(&settled).is_ok(), "S3 answers no range with 400: {settled}");
             // Once more changes nothing.
-            settled::settle(&mut request);
+            settled::settle(&mut request, &Domains::new(&[]));
             prop_assert_eq!(request.headers()[RANGE].to_str().ok(), Some(settled.as_str()));
         }
         Ok(())
@@ -55,13 +57,71 @@ fn conditional_dates() {
     ];
     check(&texts(valid, &["GMT", "Sun", ",", " ", "-", ":", "0", "é", "\t"]), |text| {
         let Some(mut request) = with(Method::GET, IF_MODIFIED_SINCE, &text) else { return Ok(()) };
-        prop_assert!(settled::settle(&mut request).is_none(), "nothing is signed");
+        prop_assert!(settled::settle(&mut request, &Domains::new(&[])).is_none(), "nothing is signed");
         if let Some(date) = request.headers().get(IF_MODIFIED_SINCE) {
             let date = date.to_str().unwrap_or_default().to_owned();
             prop_assert!(Timestamp::parse(TimestampFormat::HttpDate, &date).is_ok(), "{date}");
-            settled::settle(&mut request);
+            settled::settle(&mut request, &Domains::new(&[]));
             prop_assert_eq!(request.headers()[IF_MODIFIED_SINCE].to_str().ok(), Some(date.as_str()));
         }
+        Ok(())
+    });
+}
+
+/// The text that `s3s` finds in the root of a document, if it has nothing else.
+fn text_of(document: &[u8]) -> Option<String> {
+    Deserializer::new(document).element(|reader, _| reader.text(|text| Ok(text.to_owned()))).ok()
+}
+
+#[test]
+fn documents_anew() {
+    let text = "[a-c &;<>\\]\\[!\u{1}\n]{0,8}";
+    let valid = (text, text, "[a-c]{0,3}").prop_map(|(section, inner, plain)| {
+        let section = section.replace("]]>", "");
+        let inner = inner.replace('&', "&amp;").replace('<', "&lt;");
+        format!("<?xml version=\"1.0\"?>\n<Key x='1'>{plain}<![CDATA[{section}]]>{inner}</Key>\n")
+            .into_bytes()
+    });
+    const TOKENS: &[&str] = &[
+        "<![CDATA[",
+        "]]>",
+        "<!--",
+        "-->",
+        "&amp;",
+        "&#x1;",
+        "&x;",
+        "<?",
+        "?>",
+        "<!DOCTYPE",
+        "xmlns:s3='",
+        "s3:",
+        "/>",
+        "<Key>",
+        "</Key>",
+        "\r\n",
+        "\u{FEFF}",
+    ];
+    check(&bytes(valid, TOKENS), |document| {
+        let Ok(anew) = xml::plain(&document) else { return Ok(()) };
+        prop_assert!(!anew.contains("<!") && !anew.contains("<?"), "{anew}");
+        prop_assert_eq!(
+            xml::plain(anew.as_bytes()).ok().as_deref(),
+            Some(anew.as_str()),
+            "once more changes nothing"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn sections_of_documents() {
+    let text = "[a-c &;<>'\"]{0,8}";
+    check(&(text, text), |(before, section)| {
+        let escaped = before.replace('&', "&amp;").replace('<', "&lt;");
+        let section = section.replace("]]>", "");
+        let document = format!("<Key>{escaped}<![CDATA[{section}]]></Key>");
+        let anew = xml::plain(document.as_bytes()).map_err(|_| TestCaseError::fail("well-formed"))?;
+        prop_assert_eq!(text_of(anew.as_bytes()), Some(format!("{before}{section}")));
         Ok(())
     });
 }

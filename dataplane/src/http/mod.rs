@@ -2,6 +2,7 @@
 
 mod cors;
 mod dates;
+pub(crate) mod document;
 mod documents;
 pub(crate) mod drain;
 pub(crate) mod errors;
@@ -17,6 +18,7 @@ pub(crate) mod service;
 pub(crate) mod settled;
 mod signing;
 mod subresources;
+mod xml;
 
 #[cfg(test)]
 mod fuzz;

@@ -18,20 +18,19 @@ use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 use super::cors::{self, Page};
+use super::document;
 use super::documents;
-use super::drain::{Draining, Idle, SmallBody};
+use super::drain::{Draining, Idle};
 use super::errors::{self, Asked};
 use super::external;
 use super::lines;
 use super::request::{NoLength, RequestInfo};
 use super::response::{Accounted, Accounting};
-use super::settled::settle;
+use super::settled::{Checked, settle};
 use super::signing;
 use super::subresources;
-use crate::access::Signer;
 use crate::degraded;
 use crate::host::Domains;
-use crate::ops::document::{is_document, is_strict};
 use crate::ops::post_object;
 use crate::pipeline::faults;
 use crate::plane::Plane;
@@ -144,20 +143,9 @@ impl Service {
         stalled: &Arc<AtomicBool>,
         asked: Option<Arc<AtomicBool>>,
     ) -> Request<Body> {
-        // Chunked bodies have their checksums in the trailer, where only the stream's reader sees them.
-        let chunked = request.headers().contains_key("x-amz-decoded-content-length");
-        let document = is_document(&request) && !post_object::is_form(&request, &self.domains);
-        let digests = (document && !chunked).then(|| SmallBody::new(is_strict(&request)));
         let (shutdown, received) = (self.plane.shutdown.clone(), Arc::clone(&accounting.received));
-        let small = digests.clone();
         let idle = Idle::new(self.plane.config.timeouts.client_idle.get(), Arc::clone(stalled));
-        let mut request = request.map(|body| {
-            Body::http_body_unsync(Draining::new(body, asked, shutdown, received, digests, idle))
-        });
-        if let Some(small) = small {
-            request.extensions_mut().insert(small);
-        }
-        request
+        request.map(|body| Body::http_body_unsync(Draining::new(body, asked, shutdown, received, idle)))
     }
 
     async fn serve(&self, mut request: Request<Body>, info: &Arc<RequestInfo>) -> Response<Body> {
@@ -180,11 +168,14 @@ impl Service {
             return answer.unwrap_or_else(errors::respond);
         }
         lines::join(request.headers_mut());
-        let Some(mut settled) = settle(&mut request) else { return self.route(request).await };
+        let Some(head) = settle(&mut request, &self.domains) else { return self.route(request).await };
         let checked = self.route(request).await;
-        let Some(signer) = checked.extensions().get::<Signer>().cloned() else { return checked };
-        settled.extensions_mut().insert(signer);
-        self.route(settled).await
+        let Some(found) = checked.extensions().get::<Checked>().cloned() else { return checked };
+        let mut request = found.served(head, checked.into_body());
+        match document::restate(&mut request, &self.domains, found.trailing).await {
+            Ok(()) => self.route(request).await,
+            Err(error) => errors::respond(error),
+        }
     }
 
     async fn route(&self, request: Request<Body>) -> Response<Body> {

@@ -1,20 +1,20 @@
 //! Headers as S3 takes them, where `s3s` would answer 400 or not see them.
 //!
 //! What no signature covers is changed before `s3s` sees it. What one covers is changed after: the request goes through
-//! `s3s` as it came, to have its signature checked and nothing else, and then once more, for whoever signed it.
+//! `s3s` as it came, to have its signature checked and nothing else, and then once more, for whoever signed it. So do
+//! documents, which are said anew in between ([`document`]).
 //!
-//! Invariant: what is served in the end differs from what was signed in these headers only.
+//! Invariant: what is served in the end differs from what was signed in these headers and in how a document is written.
 
-use std::mem;
-
-use http::header::{AUTHORIZATION, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, RANGE};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, RANGE};
 use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use s3s::route::S3Route;
-use s3s::{Body, S3Request, S3Response, S3Result};
+use s3s::{Body, S3Request, S3Response, S3Result, TrailingHeaders};
 
-use super::{dates, hoisted, ranges};
+use super::{dates, document, hoisted, ranges};
 use crate::access::{Signer, is_presigned, signs};
+use crate::host::Domains;
 
 /// Text that `s3s` reads. `None`: S3 would ignore the header.
 type Understand = fn(&str) -> Option<String>;
@@ -34,15 +34,15 @@ type Changes = Vec<(HeaderName, Option<HeaderValue>)>;
 #[derive(Debug, Clone, Copy)]
 struct OnlyCheck;
 
-/// Makes the headers such that `s3s` reads them as S3 would. Where a signature covers one of them, the request is left to be
-/// checked, and given back as it is to be served then, by its [`Signer`], with the body.
-pub(super) fn settle<B: Default>(request: &mut Request<B>) -> Option<Request<B>> {
+/// Makes the headers such that `s3s` reads them as S3 would. Where a signature covers what is to be changed, the request is
+/// left to be checked, and its head is given back as it is to be served then: see [`Checked::served`].
+pub(super) fn settle(request: &mut Request<Body>, domains: &Domains) -> Option<Request<()>> {
     let mut signed: Changes =
         hoisted::headers(request).into_iter().map(|(name, value)| (name, Some(value))).collect();
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         signed.extend(settle_read(request));
     }
-    if signed.is_empty() {
+    if signed.is_empty() && !document::is_one(request, domains) {
         return None;
     }
     let mut served = unsigned(request);
@@ -80,9 +80,9 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
     };
 }
 
-/// The same without what `s3s` would take for a signature. Takes the body along: no signature here is over it.
-fn unsigned<B: Default>(request: &mut Request<B>) -> Request<B> {
-    let mut unsigned = Request::new(mem::take(request.body_mut()));
+/// The same without what `s3s` would take for a signature, and without the body.
+fn unsigned<B>(request: &Request<B>) -> Request<()> {
+    let mut unsigned = Request::new(());
     *unsigned.method_mut() = request.method().clone();
     *unsigned.uri_mut() = without_signature(request.uri());
     *unsigned.version_mut() = request.version();
@@ -101,7 +101,27 @@ fn without_signature(uri: &Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }
 
-/// How `s3s` checks a signature and runs no operation: it says who has signed.
+/// What a check has found: who signed, and how the body is to be read, which is compared with the signature while it is.
+#[derive(Clone)]
+pub(super) struct Checked {
+    signer: Signer,
+    /// Bytes of the body, which are fewer than came where they came in chunks.
+    length: Option<HeaderValue>,
+    pub(super) trailing: Option<TrailingHeaders>,
+}
+
+impl Checked {
+    /// The request, for whoever signed it.
+    pub(super) fn served(&self, head: Request<()>, body: Body) -> Request<Body> {
+        let mut request = head.map(|()| body);
+        request.extensions_mut().insert(self.signer.clone());
+        set(request.headers_mut(), CONTENT_LENGTH, self.length.clone());
+        request
+    }
+}
+
+/// How `s3s` checks a signature and runs no operation: it answers with the body, and says in the extensions who has signed
+/// ([`Checked`]).
 pub(crate) struct SignatureCheck;
 
 #[async_trait::async_trait]
@@ -112,8 +132,10 @@ impl S3Route for SignatureCheck {
 
     async fn call(&self, request: S3Request<Body>) -> S3Result<S3Response<Body>> {
         let signer = Signer::of(request.credentials.as_ref(), &request.headers, request.uri.query())?;
-        let mut response = S3Response::new(Body::empty());
-        response.extensions.insert(signer);
+        let length = request.headers.get(CONTENT_LENGTH).cloned();
+        let trailing = request.trailing_headers;
+        let mut response = S3Response::new(request.input);
+        response.extensions.insert(Checked { signer, length, trailing });
         Ok(response)
     }
 }
@@ -122,8 +144,8 @@ impl S3Route for SignatureCheck {
 mod tests {
     use super::*;
 
-    fn request(header: &HeaderName, value: &'static str, authorization: &'static str) -> Request<()> {
-        let mut request = Request::new(());
+    fn request(header: &HeaderName, value: &'static str, authorization: &'static str) -> Request<Body> {
+        let mut request = Request::new(Body::empty());
         request.headers_mut().insert(header, HeaderValue::from_static(value));
         request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static(authorization));
         request
@@ -137,21 +159,24 @@ mod tests {
                 "nonsense",
                 "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host, Signature=0",
             );
-            assert!(settle(&mut plain).is_none(), "{header}");
+            assert!(settle(&mut plain, &Domains::new(&[])).is_none(), "{header}");
             assert!(!plain.headers().contains_key(&header) && plain.headers().contains_key(AUTHORIZATION));
             let list = "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host;if-modified-since;if-unmodified-since;range, Signature=0";
             let mut signed = request(&header, "nonsense", list);
-            let served = settle(&mut signed).expect("signed");
+            let served = settle(&mut signed, &Domains::new(&[])).expect("signed");
             assert!(signed.headers().contains_key(&header), "the signature is over it");
             assert!(signed.extensions().get::<OnlyCheck>().is_some(), "nothing else is done with it");
             assert!(!served.headers().contains_key(&header) && !served.headers().contains_key(AUTHORIZATION));
             assert!(served.extensions().get::<OnlyCheck>().is_none());
         }
         let mut fine = request(&RANGE, "bytes=2-4", "SignedHeaders=host;range");
-        assert!(settle(&mut fine).is_none(), "nothing is to be changed");
+        assert!(settle(&mut fine, &Domains::new(&[])).is_none(), "nothing is to be changed");
         *fine.method_mut() = Method::PUT;
         fine.headers_mut().insert(RANGE, HeaderValue::from_static("nonsense"));
-        assert!(settle(&mut fine).is_none() && fine.headers().contains_key(RANGE), "it is no read");
+        assert!(
+            settle(&mut fine, &Domains::new(&[])).is_none() && fine.headers().contains_key(RANGE),
+            "it is no read"
+        );
     }
 
     #[test]

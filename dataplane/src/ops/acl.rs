@@ -13,7 +13,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::buckets::owner;
 use super::locate::locate;
-use super::{Answer, bucket_of, check_key, document, version};
+use super::{Answer, bucket_of, check_key, version};
 use crate::control::Caller;
 use crate::control::Want;
 use crate::pipeline::faults::invalid_argument;
@@ -57,7 +57,6 @@ pub(super) async fn of_object(
 /// PutBucketAcl.
 pub(super) fn set_of_bucket(req: &S3Request<PutBucketAclInput>) -> Answer<PutBucketAclOutput> {
     bucket_of(req)?;
-    document::check(req)?;
     let input = &req.input;
     let others = input.grant_full_control.is_some()
         || input.grant_read.is_some()
@@ -75,7 +74,6 @@ pub(super) async fn set_of_object(
     req: S3Request<PutObjectAclInput>,
 ) -> Answer<PutObjectAclOutput> {
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
-    document::check(&req)?;
     let input = &req.input;
     let version = version::named(input.version_id.as_deref())?;
     let others = input.grant_full_control.is_some()

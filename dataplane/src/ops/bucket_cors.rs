@@ -11,7 +11,7 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::{Answer, bucket_of, document};
+use super::{Answer, bucket_of};
 use crate::pipeline::faults;
 use crate::plane::Plane;
 
@@ -41,7 +41,6 @@ pub(super) async fn put(
     plane: &Arc<Plane>,
     req: S3Request<PutBucketCorsInput>,
 ) -> Answer<PutBucketCorsOutput> {
-    document::check(&req)?;
     let rules = rules(&req.input.cors_configuration.cors_rules)?;
     set(plane, &req, &rules).await?;
     Ok(S3Response::new(PutBucketCorsOutput {}))

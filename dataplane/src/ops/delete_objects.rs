@@ -10,7 +10,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::elements::Elements;
 use super::list::ENTRY_BYTES;
-use super::{Answer, bucket_of, check_key, document, version};
+use super::{Answer, bucket_of, check_key, version};
 use crate::access::allowed;
 use crate::control::{Caller, Deleted};
 use crate::pipeline::{audit, faults};
@@ -28,7 +28,6 @@ pub(super) async fn answer(
     req: S3Request<DeleteObjectsInput>,
 ) -> Answer<DeleteObjectsOutput> {
     let bucket = bucket_of(&req)?;
-    document::check(&req)?;
     let caller = plane.caller(&req);
     let denied: Vec<bool> = {
         let may =

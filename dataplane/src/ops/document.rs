@@ -1,67 +1,19 @@
-//! Bodies that are documents: `s3s` reads and parses them, compares nothing but the signature, and passes over the
-//! elements of a document's outermost one that it does not know.
+//! Documents of which a misspelt element would mean something else: no retention, no default. `s3s` passes over the elements
+//! of a document's outermost one that it does not know.
 
-use http::{Method, Request};
-use s3o_blob::BodyDigests;
 use s3s::xml::{DeError, DeResult, Deserializer};
 use s3s::{S3Request, S3Result, s3_error};
 
-use super::upload;
-use crate::http::drain::SmallBody;
+use crate::http::document::Document;
 
-/// Sub-resources that are put as a document.
-const DOCUMENTS: [&str; 7] =
-    ["tagging", "acl", "cors", "lifecycle", "object-lock", "retention", "legal-hold"];
-
-/// Those of them in which a misspelt name would mean something else: no retention, no default.
-const STRICT: [&str; 3] = ["object-lock", "retention", "legal-hold"];
 /// Characters of an unknown name that a client is told: it may be as long as the document.
 const MAX_NAME: usize = 64;
 
-/// Whether a request's body is a document, so that its digests are wanted.
-pub(crate) fn is_document<B>(request: &Request<B>) -> bool {
-    match *request.method() {
-        Method::POST => true,
-        Method::PUT => names_one(request, &DOCUMENTS),
-        _ => false,
-    }
-}
-
-/// Whether a document's text is wanted too, for [`check_elements`].
-pub(crate) fn is_strict<B>(request: &Request<B>) -> bool {
-    *request.method() == Method::PUT && names_one(request, &STRICT)
-}
-
-fn names_one<B>(request: &Request<B>, resources: &[&str]) -> bool {
-    let is_one = |pair: &str| resources.contains(&pair.split_once('=').map_or(pair, |(name, _)| name));
-    request.uri().query().is_some_and(|query| query.split('&').any(is_one))
-}
-
-/// Compares the digests that the client sent with those of what came.
-pub(super) fn check<T>(req: &S3Request<T>) -> S3Result<()> {
-    let Some(BodyDigests { md5, checksums, .. }) =
-        req.extensions.get::<SmallBody>().and_then(SmallBody::digests)
-    else {
-        return Ok(());
-    };
-    if upload::content_md5(&req.headers)?.is_some_and(|expected| Some(expected) != md5) {
-        return Err(s3_error!(BadDigest));
-    }
-    let expected = upload::checksums(&req.headers)?;
-    if expected.values.iter().any(|(name, value)| checksums.values.get(name) != Some(value)) {
-        return Err(s3_error!(BadDigest, "A checksum you specified did not match what we received."));
-    }
-    Ok(())
-}
-
 /// Refuses a document whose outermost element has others than the known ones, by their name. What is within those is the
-/// parser's to refuse. Only for what is [`is_strict`].
+/// parser's to refuse.
 pub(super) fn check_elements<T>(req: &S3Request<T>, known: &[&str]) -> S3Result<()> {
-    let Some(body) = req.extensions.get::<SmallBody>() else {
-        return Err(s3_error!(NotImplemented, "This document cannot be sent in signed chunks."));
-    };
-    let text = body.text().ok_or_else(|| s3_error!(MaxMessageLengthExceeded))?;
-    elements(&text, known)
+    let Document(text) = req.extensions.get().ok_or_else(|| s3_error!(MalformedXML))?;
+    elements(text, known)
 }
 
 fn elements(text: &[u8], known: &[&str]) -> S3Result<()> {
@@ -105,27 +57,5 @@ mod tests {
         assert!(of("<R><a:Mode/></R>").is_some() && of("<R><Mode></R>").is_some() && of("").is_some());
         let error = of(&format!("<R><{}/></R>", "é".repeat(70))).expect("unknown");
         assert_eq!(error.message().map(|text| text.matches('é').count()), Some(MAX_NAME));
-    }
-
-    #[test]
-    fn documents() {
-        let of = |method: Method, uri: &str| {
-            is_document(&Request::builder().method(method).uri(uri).body(()).expect("a request"))
-        };
-        assert!(
-            of(Method::POST, "/b?delete")
-                && of(Method::PUT, "/b/k?tagging")
-                && of(Method::PUT, "/b?x=1&acl=")
-                && of(Method::PUT, "/b?object-lock")
-                && of(Method::PUT, "/b/k?versionId=1&retention")
-        );
-        assert!(
-            !of(Method::PUT, "/b/tagging") && !of(Method::PUT, "/b/k?x=acl") && !of(Method::GET, "/b?acl")
-        );
-        let strict = |method: Method, uri: &str| {
-            is_strict(&Request::builder().method(method).uri(uri).body(()).expect("a request"))
-        };
-        assert!(strict(Method::PUT, "/b?object-lock") && strict(Method::PUT, "/b/k?versionId=1&retention="));
-        assert!(!strict(Method::PUT, "/b?cors") && !strict(Method::POST, "/b?retention"));
     }
 }

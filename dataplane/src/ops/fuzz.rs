@@ -15,7 +15,7 @@ use s3s::dto::{CopySource, Delete, Metadata, Range, Tagging, VersioningConfigura
 use s3s::xml::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::range::{Slice, resolve};
-use super::{attributes, conditions, document, tags, token, upload, version};
+use super::{attributes, conditions, tags, token, upload, version};
 
 /// What a document is read as, by the way that requests go.
 pub(super) fn read<T: for<'xml> Deserialize<'xml>>(xml: &[u8]) -> Option<T> {
@@ -309,19 +309,6 @@ fn conditions_of_writes() {
         prop_assert_eq!(read.is_err(), any == Some(false) || (any == Some(true) && is_match));
         if let Ok(read) = read {
             prop_assert_eq!((read.if_absent, read.if_match.is_some()), (any == Some(true), is_match));
-        }
-        Ok(())
-    });
-}
-
-#[test]
-fn what_is_a_document() {
-    let valid = "/[a-z]{1,3}(/[a-z]{1,3})?\\?(tagging|acl|cors|lifecycle|uploads)(=[a-z]{0,2})?(&x=1)?";
-    check(&texts(valid, &["?", "&", "=", "tagging", "#", "%"]), |text| {
-        let Ok(request) = http::Request::put(text).body(()) else { return Ok(()) };
-        let query = request.uri().query().unwrap_or_default();
-        if document::is_document(&request) {
-            prop_assert!(["tagging", "acl", "cors", "lifecycle"].iter().any(|name| query.contains(name)));
         }
         Ok(())
     });

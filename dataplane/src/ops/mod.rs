@@ -13,7 +13,7 @@ mod create_bucket;
 mod delete_bucket;
 mod delete_object;
 mod delete_objects;
-pub(crate) mod document;
+mod document;
 pub(crate) mod elements;
 mod expiration;
 mod get_object;
@@ -31,7 +31,7 @@ mod put_object;
 pub(crate) mod range;
 mod tags;
 mod token;
-mod upload;
+pub(crate) mod upload;
 mod version;
 mod versioning;
 

@@ -15,7 +15,7 @@ use crate::pipeline::faults::invalid_argument;
 const PREFIX: &str = "x-amz-checksum-";
 
 /// Reads the headers about the body. `size` is that of the decoded body.
-pub(super) fn expected(
+pub(crate) fn expected(
     headers: &HeaderMap,
     size: u64,
     trailing: Option<TrailingHeaders>,
@@ -63,7 +63,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// `Content-MD5`, raw.
-pub(super) fn content_md5(headers: &HeaderMap) -> S3Result<Option<[u8; 16]>> {
+pub(crate) fn content_md5(headers: &HeaderMap) -> S3Result<Option<[u8; 16]>> {
     let Some(value) = headers.get("content-md5") else { return Ok(None) };
     let decoded = BASE64.decode(value.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
     decoded.map(Some).ok_or_else(|| s3_error!(InvalidDigest))

@@ -140,7 +140,7 @@ async fn what_is_ignored_is_checked_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_in_cdata_is_taken_for_no_other_key() {
+async fn documents_are_read_as_xml() {
     let world = with_object().await;
     let host = world.plane.s3_addr().to_string();
     let send = async |document: &str| {
@@ -150,11 +150,48 @@ async fn a_key_in_cdata_is_taken_for_no_other_key() {
         world.send(&head, document.as_bytes()).await
     };
     let answer = send("<Delete><Object><Key><![CDATA[a]]>k</Key></Object></Delete>").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("<Key>ak</Key>"), "{answer}");
+    let answer = world.ask("GET", "/photos/k").await;
+    assert!(answer.ends_with("hello"), "another key was meant: {answer}");
+    let answer = send("<Delete><Object><Key>k</Key></Object></Delete>junk").await;
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("<Code>MalformedXML</Code>"), "{answer}");
-    world.assert_stands("another key was meant").await;
-    let answer = send("<Delete><Object><Key>a&lt;![CDATA[k</Key></Object></Delete>").await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    world.assert_stands("another key was meant").await;
+    let prefixed = "<s:Delete xmlns:s=\"http://s3.amazonaws.com/doc/2006-03-01/\"><s:Object><s:Key>k</s:Key></s:Object></s:Delete>";
+    let answer = send(prefixed).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("<Key>k</Key>"), "{answer}");
+    let answer = world.ask("GET", "/photos/k").await;
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_is_what_its_signature_and_digests_say() {
+    let world = with_object().await;
+    let host = world.plane.s3_addr().to_string();
+    let document = "<Delete><Object><Key>k</Key></Object></Delete>";
+    let length = document.len().to_string();
+    let send = async |hash: &str, more: (&str, &str)| {
+        let headers = [("content-length", length.as_str()), more];
+        let head = signed("POST", (&host, "/photos?delete="), hash, &headers);
+        world.send(&head, document.as_bytes()).await
+    };
+    for (hash, name, value, code) in [
+        (EMPTY, "x-amz-meta-a", "1", "XAmzContentSHA256Mismatch"),
+        ("UNSIGNED-PAYLOAD", "content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==", "BadDigest"),
+        ("UNSIGNED-PAYLOAD", "x-amz-checksum-crc32", "AAAAAA==", "BadDigest"),
+    ] {
+        let answer = send(hash, (name, value)).await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains(code), "{name}: {answer}");
+        world.assert_stands(name).await;
+    }
+    let other = signed(
+        "POST",
+        (&host, "/photos?delete="),
+        "UNSIGNED-PAYLOAD",
+        &[("content-length", length.as_str())],
+    )
+    .replace("Signature=", "Signature=0");
+    let answer = world.send(&other, document.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    world.assert_stands("nobody signed it").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

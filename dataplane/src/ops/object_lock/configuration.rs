@@ -37,7 +37,6 @@ pub(in crate::ops) async fn put(
     plane: &Arc<Plane>,
     req: S3Request<PutObjectLockConfigurationInput>,
 ) -> Answer<PutObjectLockConfigurationOutput> {
-    document::check(&req)?;
     document::check_elements(&req, &["ObjectLockEnabled", "Rule"])?;
     let configuration =
         req.input.object_lock_configuration.as_ref().ok_or_else(|| s3_error!(MalformedXML))?;

@@ -70,7 +70,6 @@ pub(in crate::ops) async fn put_retention(
     plane: &Arc<Plane>,
     req: S3Request<PutObjectRetentionInput>,
 ) -> Answer<PutObjectRetentionOutput> {
-    document::check(&req)?;
     document::check_elements(&req, &["Mode", "RetainUntilDate"])?;
     let input = &req.input;
     let said = input.retention.as_ref().ok_or_else(|| s3_error!(MalformedXML))?;
@@ -89,7 +88,6 @@ pub(in crate::ops) async fn put_legal_hold(
     plane: &Arc<Plane>,
     req: S3Request<PutObjectLegalHoldInput>,
 ) -> Answer<PutObjectLegalHoldOutput> {
-    document::check(&req)?;
     document::check_elements(&req, &["Status"])?;
     let input = &req.input;
     let on = input.legal_hold.as_ref().and_then(read_hold).ok_or_else(|| s3_error!(MalformedXML))?;

@@ -1,0 +1,194 @@
+//! A document as XML 1.0 has it, in the words of it that `s3s` reads: it passes over CDATA sections (another object than
+//! the one that is named would be deleted), knows no prefixes, and takes white space around a number for a part of it.
+//!
+//! Invariant: the elements and texts that a parser of XML finds in what comes out are those that it finds in what went in,
+//! but for white space around values that have a type without it.
+
+use quick_xml::events::{BytesStart, Event};
+use quick_xml::name::ResolveResult;
+use quick_xml::reader::NsReader;
+
+/// S3's namespace.
+const S3: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+
+/// Elements whose type collapses white space (XML Schema, part 2, 4.3.6): numbers, dates, booleans, and digests, which
+/// have none in them.
+const COLLAPSED: [&str; 22] = [
+    "ChecksumCRC32",
+    "ChecksumCRC32C",
+    "ChecksumCRC64NVME",
+    "ChecksumSHA1",
+    "ChecksumSHA256",
+    "Date",
+    "Days",
+    "DaysAfterInitiation",
+    "ETag",
+    "ExpiredObjectDeleteMarker",
+    "MaxAgeSeconds",
+    "NewerNoncurrentVersions",
+    "NoncurrentDays",
+    "ObjectSizeGreaterThan",
+    "ObjectSizeLessThan",
+    "PartNumber",
+    "Quiet",
+    "RetainUntilDate",
+    "Size",
+    "VersionId",
+    "Mode",
+    "Years",
+];
+
+/// It is not well-formed, or not in UTF-8.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+impl From<quick_xml::Error> for Malformed {
+    fn from(_: quick_xml::Error) -> Self {
+        Self
+    }
+}
+
+/// The document anew.
+pub(super) fn plain(document: &[u8]) -> Result<String, Malformed> {
+    let text = std::str::from_utf8(document).map_err(|_| Malformed)?;
+    let mut reader = NsReader::from_str(text.trim_start_matches('\u{FEFF}'));
+    let mut writer = Writer { out: String::with_capacity(text.len()), open: Vec::new(), had_root: false };
+    loop {
+        // An end tag has the name of its start tag: that is checked by the reader.
+        let (namespace, event) = reader.read_resolved_event()?;
+        match event {
+            Event::Start(tag) => writer.start(&namespace, &tag)?,
+            Event::Empty(tag) => {
+                writer.start(&namespace, &tag)?;
+                writer.end()?;
+            }
+            Event::End(_) => writer.end()?,
+            Event::Text(text) => writer.text(&text.xml10_content())?,
+            Event::CData(text) => writer.text(&escaped(&text.xml10_content()))?,
+            Event::GeneralRef(name) => writer.text(&format!("&{};", &*name))?,
+            Event::Comment(_) | Event::PI(_) | Event::Decl(_) => {}
+            // Entities of a document's own are nobody's in S3, and a way to make a large one of a small one.
+            Event::DocType(_) => return Err(Malformed),
+            Event::Eof => break,
+        }
+    }
+    if writer.had_root && writer.open.is_empty() { Ok(writer.out) } else { Err(Malformed) }
+}
+
+struct Writer {
+    out: String,
+    /// Names of the elements that are open, and where their content begins.
+    open: Vec<(String, usize)>,
+    had_root: bool,
+}
+
+impl Writer {
+    fn start(&mut self, namespace: &ResolveResult<'_>, tag: &BytesStart<'_>) -> Result<(), Malformed> {
+        if self.open.is_empty() && std::mem::replace(&mut self.had_root, true) {
+            return Err(Malformed);
+        }
+        let (full, local) = (tag.name(), tag.local_name());
+        // With another namespace it is another element: the prefix stays, and nobody knows it.
+        let name = match namespace {
+            ResolveResult::Bound(bound) if bound.as_ref() == S3 => local.into_inner(),
+            _ => full.into_inner(),
+        };
+        self.out.push('<');
+        self.out.push_str(name);
+        self.out.push_str(tag.attributes_raw());
+        self.out.push('>');
+        self.open.push((name.to_owned(), self.out.len()));
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Malformed> {
+        let (name, content) = self.open.pop().ok_or(Malformed)?;
+        if COLLAPSED.contains(&name.as_str()) {
+            let collapsed = self.out[content..].trim_matches([' ', '\t', '\n', '\r']).to_owned();
+            self.out.truncate(content);
+            self.out.push_str(&collapsed);
+        }
+        self.out.push_str("</");
+        self.out.push_str(&name);
+        self.out.push('>');
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), Malformed> {
+        if self.open.is_empty() {
+            let is_space = text.chars().all(|c| matches!(c, ' ' | '\t' | '\n' | '\r'));
+            return if is_space { Ok(()) } else { Err(Malformed) };
+        }
+        self.out.push_str(text);
+        Ok(())
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Result<String, Malformed> {
+        plain(text.as_bytes())
+    }
+
+    #[test]
+    fn sections_are_text() {
+        assert_eq!(
+            of("<Delete><Object><Key>pre<![CDATA[a&b<]]>post</Key></Object></Delete>").as_deref(),
+            Ok("<Delete><Object><Key>prea&amp;b&lt;post</Key></Object></Delete>")
+        );
+        assert_eq!(of("<Key><!-- <![CDATA[x]]> -->k</Key>").as_deref(), Ok("<Key>k</Key>"));
+    }
+
+    #[test]
+    fn prefixes_of_the_namespace_are_taken_off() {
+        let document = format!("<s3:Delete xmlns:s3=\"{S3}\"><s3:Object><o:Key/></s3:Object></s3:Delete>");
+        let anew = of(&document).expect("well-formed");
+        assert!(
+            anew.starts_with("<Delete xmlns:s3=")
+                && anew.ends_with("<Object><o:Key></o:Key></Object></Delete>")
+        );
+        assert_eq!(
+            of("<Delete xmlns=\"other\"><Key/></Delete>").as_deref(),
+            Ok("<Delete xmlns=\"other\"><Key></Key></Delete>")
+        );
+    }
+
+    #[test]
+    fn texts_stay_as_they_are() {
+        let text = "<?xml version=\"1.0\"?>\n<Tag><Key> a\tb </Key><Value>&#13;&amp;&#x1;</Value></Tag>\n";
+        assert_eq!(of(text).as_deref(), Ok("<Tag><Key> a\tb </Key><Value>&#13;&amp;&#x1;</Value></Tag>"));
+        assert_eq!(of("<Key>a\r\nb\rc</Key>").as_deref(), Ok("<Key>a\nb\nc</Key>"), "XML 1.0, 2.11");
+        assert_eq!(
+            of("<Part><PartNumber> 1\n</PartNumber></Part>").as_deref(),
+            Ok("<Part><PartNumber>1</PartNumber></Part>")
+        );
+        assert_eq!(
+            of("<A B=\"x>y\" xsi:type='z'><C/></A>").as_deref(),
+            Ok("<A B=\"x>y\" xsi:type='z'><C></C></A>")
+        );
+    }
+
+    #[test]
+    fn what_is_no_document() {
+        for bad in [
+            "",
+            " ",
+            "text",
+            "<A>",
+            "<A></B>",
+            "<A/>junk",
+            "<A/><B/>",
+            "<!DOCTYPE A []><A/>",
+            "<A><![CDATA[x</A>",
+        ] {
+            assert_eq!(of(bad), Err(Malformed), "{bad}");
+        }
+        assert_eq!(plain(b"<A>\xff</A>"), Err(Malformed));
+    }
+}
