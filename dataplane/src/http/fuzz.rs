@@ -234,7 +234,7 @@ fn sub_resources() {
     let parameters = prop::collection::vec("(x-id|prefix|Acl|acl2|X-Amz-Date|[f-o]{0,4})=[a-z]{0,4}", 0..4);
     check(&(methods, paths, named, parameters), |(method, path, named, parameters)| {
         let of = |query: &[String]| code(method, &format!("{path}?{}", query.join("&")));
-        let plain: Vec<String> = named.iter().map(ToString::to_string).collect();
+        let plain: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
         let escape = |name: &&str| name.bytes().map(percent_encode_byte).collect::<String>() + "=1";
         let escaped: Vec<String> = named.iter().map(escape).collect();
         let said = of(&plain);

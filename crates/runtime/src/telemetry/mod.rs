@@ -17,8 +17,8 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 use crate::config::{Problems, Validate};
 
 /// What always holds unless the setting names the target itself: audit events pass, `s3s` does not
-/// log each refused signature twice, and connection chatter is left out.
-const BASE: &str = "audit=info,s3s=warn,s3s::ops=off,s3s::service=off,h2=warn,hyper=warn,actix_server=warn,rustls=warn,tokio_postgres=warn";
+/// log each refused signature twice, nor whole documents of clients that it cannot read, and connection chatter is left out.
+const BASE: &str = "audit=info,s3s=warn,s3s::ops=off,s3s::service=off,s3s::http::de=off,h2=warn,hyper=warn,actix_server=warn,rustls=warn,tokio_postgres=warn";
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -149,6 +149,7 @@ mod tests {
         assert_eq!(first.filter(), "warn");
         second.set_filter("info,s3o_runtime=debug").unwrap();
         assert!(tracing::enabled!(tracing::Level::DEBUG));
+        assert!(!tracing::enabled!(target: "s3s::http::de", tracing::Level::ERROR), "it logs whole bodies");
         first.set_filter("off").unwrap();
         assert!(!tracing::enabled!(tracing::Level::ERROR));
         assert!(tracing::enabled!(target: "audit", tracing::Level::INFO), "audit events always pass");
