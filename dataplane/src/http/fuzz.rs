@@ -73,6 +73,27 @@ fn text_of(document: &[u8]) -> Option<String> {
     Deserializer::new(document).element(|reader, _| reader.text(|text| Ok(text.to_owned()))).ok()
 }
 
+/// What XML is made of.
+const XML: &[&str] = &[
+    "<![CDATA[",
+    "]]>",
+    "<!--",
+    "-->",
+    "&amp;",
+    "&#x1;",
+    "&x;",
+    "<?",
+    "?>",
+    "<!DOCTYPE",
+    "xmlns:s3='",
+    "s3:",
+    "/>",
+    "<Key>",
+    "</Key>",
+    "\r\n",
+    "\u{FEFF}",
+];
+
 #[test]
 fn documents_anew() {
     let text = "[a-c &;<>\\]\\[!\u{1}\n]{0,8}";
@@ -82,33 +103,10 @@ fn documents_anew() {
         format!("<?xml version=\"1.0\"?>\n<Key x='1'>{plain}<![CDATA[{section}]]>{inner}</Key>\n")
             .into_bytes()
     });
-    const TOKENS: &[&str] = &[
-        "<![CDATA[",
-        "]]>",
-        "<!--",
-        "-->",
-        "&amp;",
-        "&#x1;",
-        "&x;",
-        "<?",
-        "?>",
-        "<!DOCTYPE",
-        "xmlns:s3='",
-        "s3:",
-        "/>",
-        "<Key>",
-        "</Key>",
-        "\r\n",
-        "\u{FEFF}",
-    ];
-    check(&bytes(valid, TOKENS), |document| {
+    check(&bytes(valid, XML), |document| {
         let Ok(anew) = xml::plain(&document) else { return Ok(()) };
-        prop_assert!(!anew.contains("<!") && !anew.contains("<?"), "{anew}");
-        prop_assert_eq!(
-            xml::plain(anew.as_bytes()).ok().as_deref(),
-            Some(anew.as_str()),
-            "once more changes nothing"
-        );
+        let again = xml::plain(anew.as_bytes()).ok();
+        prop_assert_eq!(again, Some(anew), "once more changes nothing");
         Ok(())
     });
 }
