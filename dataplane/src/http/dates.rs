@@ -7,8 +7,9 @@ use s3s::dto::{Timestamp, TimestampFormat};
 pub(super) fn understood(value: &str) -> Option<String> {
     let parts: Vec<&str> = value.split([',', ' ', '-']).filter(|part| !part.is_empty()).collect();
     let (weekday, day, month, year, time) = match *parts.as_slice() {
-        [weekday, day, month, year, time, "GMT"] => (weekday, day, month, year, time),
-        [weekday, month, day, time, year] => (weekday, day, month, year, time),
+        [weekday, day, month, year, time, "GMT"] | [weekday, month, day, time, year] => {
+            (weekday, day, month, year, time)
+        }
         _ => return None,
     };
     // Two digits are a year from 1970 to 2069.
