@@ -21,7 +21,7 @@ const MAX_BUCKETS: usize = 10_000;
 const DEFAULT_REGION: &str = "us-east-1";
 
 /// Whoever owns everything: there are no accounts.
-pub(super) const OWNER: &str = "s3o";
+pub(crate) const OWNER: &str = "s3o";
 
 /// The same for `s3s`.
 pub(super) fn owner() -> Owner {

@@ -10,11 +10,24 @@ use super::upload;
 use crate::http::drain::SmallBody;
 
 /// Sub-resources that are put as a document.
-const DOCUMENTS: [&str; 7] =
-    ["tagging", "acl", "cors", "lifecycle", "object-lock", "retention", "legal-hold"];
+const DOCUMENTS: [&str; 13] = [
+    "tagging",
+    "acl",
+    "cors",
+    "lifecycle",
+    "object-lock",
+    "retention",
+    "legal-hold",
+    "publicAccessBlock",
+    "ownershipControls",
+    "requestPayment",
+    "logging",
+    "notification",
+    "accelerate",
+];
 
-/// Those of them in which a misspelt name would mean something else: no retention, no default.
-const STRICT: [&str; 3] = ["object-lock", "retention", "legal-hold"];
+/// Those of them in which a misspelt name would mean something else: no retention, no default, nothing at all.
+const STRICT: [&str; 5] = ["object-lock", "retention", "legal-hold", "logging", "notification"];
 /// Characters of an unknown name that a client is told: it may be as long as the document.
 const MAX_NAME: usize = 64;
 
