@@ -196,11 +196,11 @@ mod tests {
     fn no_more_than_a_document_is_kept() {
         let small = SmallBody::new(true);
         for _ in 0..2 {
-            small.update(&[b'x'; MAX_TEXT / 2]);
+            small.update("x".repeat(MAX_TEXT / 2).as_bytes());
         }
         assert_eq!(small.text().expect("kept").len(), MAX_TEXT);
         let large = SmallBody::new(true);
-        large.update(&[b'x'; MAX_TEXT]);
+        large.update("x".repeat(MAX_TEXT).as_bytes());
         large.update(b"x");
         large.update(b"x");
         assert_eq!(large.seen().text, None, "nothing is held of it");
