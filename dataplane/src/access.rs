@@ -15,7 +15,8 @@ use s3s::{S3Request, S3Result, s3_error};
 
 use crate::control::{Caller, Failure};
 use crate::http::request::RequestInfo;
-use crate::ops::bucket_settings::{absent, absent_name};
+use crate::ops::bucket_settings::{absent, absent_name, setting_name};
+use crate::ops::buckets::OWNER;
 use crate::pipeline::faults;
 use crate::plane::Plane;
 use crate::snapshot::{Bucket, Key};
@@ -94,6 +95,7 @@ impl S3Access for Grants {
                 Some(found(&self.0, &self.0.caller_for(info, &access_key), &named, need, &key).await?)
             }
         };
+        check_owner(cx.headers())?;
         if let Some(info) = cx.extensions_mut().get::<Arc<RequestInfo>>() {
             info.note(name, &access_key, Some(named.as_str()).filter(|_| need != Need::Nothing));
         }
@@ -193,6 +195,13 @@ pub(crate) fn allowed<T>(
     if may { Ok(()) } else { Err(s3_error!(AccessDenied)) }
 }
 
+/// Whoever says who owns a bucket, or a copy's source, wants nothing done to that of another; all of them have one owner.
+fn check_owner(headers: &HeaderMap) -> S3Result<()> {
+    let said = ["x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"];
+    let mut said = said.into_iter().flat_map(|name| headers.get_all(name));
+    if said.all(|owner| owner.as_bytes() == OWNER.as_bytes()) { Ok(()) } else { Err(s3_error!(AccessDenied)) }
+}
+
 fn known(operation: &str) -> Option<(&'static str, Need)> {
     Some(match operation {
         "ListBuckets" => ("ListBuckets", Need::Nothing),
@@ -244,7 +253,10 @@ fn known(operation: &str) -> Option<(&'static str, Need)> {
         "GetBucketLifecycleConfiguration" => ("GetBucketLifecycleConfiguration", Need::Bucket),
         "GetBucketAccelerateConfiguration" => ("GetBucketAccelerateConfiguration", Need::Bucket),
         "GetBucketNotificationConfiguration" => ("GetBucketNotificationConfiguration", Need::Bucket),
-        other => (absent_name(other)?, Need::Bucket),
+        other => match setting_name(other) {
+            Some(name) => (name, Need::Key(Right::Configure)),
+            None => (absent_name(other)?, Need::Bucket),
+        },
     })
 }
 
@@ -329,6 +341,19 @@ mod tests {
     }
 
     #[test]
+    fn the_owner_is_the_one_that_is_expected() {
+        let said = |pairs: &[(&'static str, &'static str)]| {
+            let headers = pairs
+                .iter()
+                .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+            check_owner(&headers.collect::<HeaderMap>()).is_ok()
+        };
+        assert!(said(&[]) && said(&[("x-amz-expected-bucket-owner", OWNER)]));
+        assert!(!said(&[("x-amz-expected-bucket-owner", "123456789012")]));
+        assert!(!said(&[("x-amz-expected-bucket-owner", OWNER), ("x-amz-source-expected-bucket-owner", "")]));
+    }
+
+    #[test]
     fn only_what_exists_is_known() {
         assert_eq!(known("GetObject").map(|(_, need)| need), Some(Need::Key(Right::Read)));
         assert_eq!(known("CopyObject").map(|(_, need)| need), Some(Need::Key(Right::Write)));
@@ -339,6 +364,8 @@ mod tests {
         assert_eq!(known("PutBucketVersioning").map(|(_, need)| need), Some(Need::Key(Right::Configure)));
         assert_eq!(known("PutBucketCors").map(|(_, need)| need), Some(Need::Key(Right::Configure)));
         assert_eq!(known("DeleteBucketLifecycle").map(|(_, need)| need), Some(Need::Key(Right::Configure)));
+        assert_eq!(known("PutBucketLogging").map(|(_, need)| need), Some(Need::Key(Right::Configure)));
+        assert_eq!(known("ListBucketMetricsConfigurations").map(|(_, need)| need), Some(Need::Bucket));
         assert_eq!(known("PutBucketPolicy"), None);
         assert_eq!(known("PostObject"), None, "forms do not come by `s3s`");
     }

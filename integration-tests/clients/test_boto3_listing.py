@@ -18,6 +18,9 @@ def listed(s3, cluster):
 
 def test_buckets(s3, cluster):
     names = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
+    region = s3.head_bucket(Bucket=cluster.bucket)["BucketRegion"]
+    assert [bucket["Name"] for bucket in s3.list_buckets(BucketRegion=region)["Buckets"]] == names
+    assert s3.list_buckets(BucketRegion="elsewhere-1")["Buckets"] == []
     assert names == sorted([cluster.bucket, cluster.other, cluster.readonly, cluster.versioned, cluster.locked])
     s3.head_bucket(Bucket=cluster.bucket)
     assert s3.get_bucket_location(Bucket=cluster.bucket)["LocationConstraint"] in (None, "us-east-1")

@@ -14,6 +14,7 @@ use s3s::Body;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::request::RequestInfo;
+use crate::ops::bucket_settings::setting_name;
 use crate::plane::Plane;
 
 /// The request, from its arrival to the last byte of its answer.
@@ -124,6 +125,7 @@ impl Accounting {
             "DeleteBucketCors" => line!("s3.DeleteBucketCors"),
             "PutObjectAcl" => line!("s3.PutObjectAcl"),
             "" => line!("s3.Refused"),
+            name if setting_name(name).is_some() => line!("s3.PutBucketSettings"),
             // What tools ask of a bucket's settings: constant answers.
             _ => line!("s3.GetBucketSettings"),
         }

@@ -1,21 +1,31 @@
 //! What tools ask of a bucket before they work with it, answered as S3 answers of an ordinary new bucket: nothing is
-//! set, nothing is public, the owner owns all. All of it is constant: no call leaves this process.
+//! set, nothing is public, the owner owns all. All of it is constant: no call leaves this process. To set what is so
+//! anyway, and to delete what is not there, is no mistake; whatever else would be set is refused.
 //!
 //! Invariant: nothing is claimed that is not so. S3 would say that a new bucket encrypts by AES256; blobs are stored
 //! as backends store them, so GetBucketEncryption says that nothing is configured.
 
 use http::StatusCode;
 use s3s::dto::{
+    AccelerateConfiguration, BucketAccelerateStatus, BucketLoggingStatus,
     GetBucketAccelerateConfigurationInput, GetBucketAccelerateConfigurationOutput, GetBucketLoggingInput,
     GetBucketLoggingOutput, GetBucketNotificationConfigurationInput,
     GetBucketNotificationConfigurationOutput, GetBucketOwnershipControlsInput,
     GetBucketOwnershipControlsOutput, GetBucketRequestPaymentInput, GetBucketRequestPaymentOutput,
-    GetPublicAccessBlockInput, GetPublicAccessBlockOutput, ObjectOwnership, OwnershipControls,
-    OwnershipControlsRule, Payer, PublicAccessBlockConfiguration,
+    GetPublicAccessBlockInput, GetPublicAccessBlockOutput, ListBucketAnalyticsConfigurationsInput,
+    ListBucketAnalyticsConfigurationsOutput, ListBucketIntelligentTieringConfigurationsInput,
+    ListBucketIntelligentTieringConfigurationsOutput, ListBucketInventoryConfigurationsInput,
+    ListBucketInventoryConfigurationsOutput, ListBucketMetricsConfigurationsInput,
+    ListBucketMetricsConfigurationsOutput, NotificationConfiguration, ObjectOwnership, OwnershipControls,
+    OwnershipControlsRule, Payer, PublicAccessBlockConfiguration, PutBucketAccelerateConfigurationInput,
+    PutBucketAccelerateConfigurationOutput, PutBucketLoggingInput, PutBucketLoggingOutput,
+    PutBucketNotificationConfigurationInput, PutBucketNotificationConfigurationOutput,
+    PutBucketOwnershipControlsInput, PutBucketOwnershipControlsOutput, PutBucketRequestPaymentInput,
+    PutBucketRequestPaymentOutput, PutPublicAccessBlockInput, PutPublicAccessBlockOutput,
 };
-use s3s::{S3Error, S3Request, S3Response};
+use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 
-use super::{Answer, bucket_of};
+use super::{Answer, bucket_of, document, refuse_unsupported};
 use crate::pipeline::faults;
 
 /// Questions about what no bucket has: operation, S3's error for it, its status and its sentence. An operation that
@@ -44,9 +54,37 @@ const ABSENT: [(&str, &str, u16, &str); 6] = [
     ),
 ];
 
-/// The names of [`ABSENT`], for those who may ask.
+/// Lists of what no bucket has.
+const LISTS: [&str; 4] = [
+    "ListBucketAnalyticsConfigurations",
+    "ListBucketIntelligentTieringConfigurations",
+    "ListBucketInventoryConfigurations",
+    "ListBucketMetricsConfigurations",
+];
+
+/// What sets a bucket to what it is, or deletes what it has not.
+const SETTINGS: [&str; 11] = [
+    "PutBucketAccelerateConfiguration",
+    "PutBucketLogging",
+    "PutBucketNotificationConfiguration",
+    "PutBucketOwnershipControls",
+    "PutBucketRequestPayment",
+    "PutPublicAccessBlock",
+    "DeleteBucketEncryption",
+    "DeleteBucketPolicy",
+    "DeleteBucketReplication",
+    "DeleteBucketTagging",
+    "DeleteBucketWebsite",
+];
+
+/// The names of [`ABSENT`] and [`LISTS`], for those who may ask.
 pub(crate) fn absent_name(operation: &str) -> Option<&'static str> {
-    ABSENT.iter().find(|(name, ..)| *name == operation).map(|(name, ..)| *name)
+    ABSENT.iter().map(|(name, ..)| *name).chain(LISTS).find(|name| *name == operation)
+}
+
+/// The names of [`SETTINGS`], for those who may configure.
+pub(crate) fn setting_name(operation: &str) -> Option<&'static str> {
+    SETTINGS.into_iter().find(|name| *name == operation)
 }
 
 /// What is answered to whoever may ask.
@@ -60,10 +98,22 @@ pub(super) fn ownership(
     req: &S3Request<GetBucketOwnershipControlsInput>,
 ) -> Answer<GetBucketOwnershipControlsOutput> {
     bucket_of(req)?;
+    Ok(S3Response::new(GetBucketOwnershipControlsOutput { ownership_controls: Some(enforced()) }))
+}
+
+/// PutBucketOwnershipControls.
+pub(super) fn put_ownership(
+    req: &S3Request<PutBucketOwnershipControlsInput>,
+) -> Answer<PutBucketOwnershipControlsOutput> {
+    check(req)?;
+    let other = req.input.ownership_controls != enforced();
+    refuse_unsupported(&[(other, "Ownership of objects by others than the bucket's owner")])?;
+    Ok(S3Response::new(PutBucketOwnershipControlsOutput {}))
+}
+
+fn enforced() -> OwnershipControls {
     let object_ownership = ObjectOwnership::from_static(ObjectOwnership::BUCKET_OWNER_ENFORCED);
-    let rules = vec![OwnershipControlsRule { object_ownership }];
-    let ownership_controls = Some(OwnershipControls { rules });
-    Ok(S3Response::new(GetBucketOwnershipControlsOutput { ownership_controls }))
+    OwnershipControls { rules: vec![OwnershipControlsRule { object_ownership }] }
 }
 
 /// GetPublicAccessBlock: nothing runs without a signature.
@@ -71,13 +121,26 @@ pub(super) fn public_access(
     req: &S3Request<GetPublicAccessBlockInput>,
 ) -> Answer<GetPublicAccessBlockOutput> {
     bucket_of(req)?;
-    let public_access_block_configuration = Some(PublicAccessBlockConfiguration {
+    Ok(S3Response::new(GetPublicAccessBlockOutput { public_access_block_configuration: Some(blocked()) }))
+}
+
+/// PutPublicAccessBlock.
+pub(super) fn put_public_access(
+    req: &S3Request<PutPublicAccessBlockInput>,
+) -> Answer<PutPublicAccessBlockOutput> {
+    check(req)?;
+    let some = req.input.public_access_block_configuration != blocked();
+    refuse_unsupported(&[(some, "Public access")])?;
+    Ok(S3Response::new(PutPublicAccessBlockOutput {}))
+}
+
+fn blocked() -> PublicAccessBlockConfiguration {
+    PublicAccessBlockConfiguration {
         block_public_acls: Some(true),
         block_public_policy: Some(true),
         ignore_public_acls: Some(true),
         restrict_public_buckets: Some(true),
-    });
-    Ok(S3Response::new(GetPublicAccessBlockOutput { public_access_block_configuration }))
+    }
 }
 
 /// GetBucketRequestPayment.
@@ -89,13 +152,32 @@ pub(super) fn request_payment(
     Ok(S3Response::new(GetBucketRequestPaymentOutput { payer }))
 }
 
+/// PutBucketRequestPayment.
+pub(super) fn put_request_payment(
+    req: &S3Request<PutBucketRequestPaymentInput>,
+) -> Answer<PutBucketRequestPaymentOutput> {
+    check(req)?;
+    let other = req.input.request_payment_configuration.payer.as_str() != Payer::BUCKET_OWNER;
+    refuse_unsupported(&[(other, "Payment by others than the bucket's owner")])?;
+    Ok(S3Response::new(PutBucketRequestPaymentOutput {}))
+}
+
 /// GetBucketLogging: off is said by saying nothing.
 pub(super) fn logging(req: &S3Request<GetBucketLoggingInput>) -> Answer<GetBucketLoggingOutput> {
     bucket_of(req)?;
     Ok(S3Response::new(GetBucketLoggingOutput::default()))
 }
 
-/// GetBucketAccelerateConfiguration: so is this.
+/// PutBucketLogging.
+pub(super) fn put_logging(req: &S3Request<PutBucketLoggingInput>) -> Answer<PutBucketLoggingOutput> {
+    check(req)?;
+    let BucketLoggingStatus { logging_enabled } = &req.input.bucket_logging_status;
+    refuse_unsupported(&[(logging_enabled.is_some(), "Logging of a bucket")])?;
+    document::check_elements(req, &[])?;
+    Ok(S3Response::new(PutBucketLoggingOutput {}))
+}
+
+/// GetBucketAccelerateConfiguration: off is said by saying nothing.
 pub(super) fn accelerate(
     req: &S3Request<GetBucketAccelerateConfigurationInput>,
 ) -> Answer<GetBucketAccelerateConfigurationOutput> {
@@ -103,12 +185,84 @@ pub(super) fn accelerate(
     Ok(S3Response::new(GetBucketAccelerateConfigurationOutput::default()))
 }
 
-/// GetBucketNotificationConfiguration: and this.
+/// PutBucketAccelerateConfiguration.
+pub(super) fn put_accelerate(
+    req: &S3Request<PutBucketAccelerateConfigurationInput>,
+) -> Answer<PutBucketAccelerateConfigurationOutput> {
+    check(req)?;
+    let AccelerateConfiguration { status } = &req.input.accelerate_configuration;
+    let status = status.as_ref().ok_or_else(|| s3_error!(MalformedXML))?.as_str();
+    refuse_unsupported(&[(status != BucketAccelerateStatus::SUSPENDED, "Acceleration of transfers")])?;
+    Ok(S3Response::new(PutBucketAccelerateConfigurationOutput {}))
+}
+
+/// GetBucketNotificationConfiguration: none is said by saying nothing.
 pub(super) fn notification(
     req: &S3Request<GetBucketNotificationConfigurationInput>,
 ) -> Answer<GetBucketNotificationConfigurationOutput> {
     bucket_of(req)?;
     Ok(S3Response::new(GetBucketNotificationConfigurationOutput::default()))
+}
+
+/// PutBucketNotificationConfiguration.
+pub(super) fn put_notification(
+    req: &S3Request<PutBucketNotificationConfigurationInput>,
+) -> Answer<PutBucketNotificationConfigurationOutput> {
+    check(req)?;
+    let some = req.input.notification_configuration != NotificationConfiguration::default();
+    refuse_unsupported(&[(some, "Notification of events")])?;
+    document::check_elements(req, &[])?;
+    Ok(S3Response::new(PutBucketNotificationConfigurationOutput {}))
+}
+
+fn check<T>(req: &S3Request<T>) -> S3Result<()> {
+    bucket_of(req)?;
+    document::check(req)
+}
+
+/// The deletion of what no bucket has.
+pub(super) fn deleted<I, O: Default>(req: &S3Request<I>) -> Answer<O> {
+    bucket_of(req)?;
+    Ok(S3Response::with_status(O::default(), StatusCode::NO_CONTENT))
+}
+
+/// ListBucketAnalyticsConfigurations: none.
+pub(super) fn analytics(
+    req: &S3Request<ListBucketAnalyticsConfigurationsInput>,
+) -> Answer<ListBucketAnalyticsConfigurationsOutput> {
+    bucket_of(req)?;
+    let is_truncated = Some(false);
+    Ok(S3Response::new(ListBucketAnalyticsConfigurationsOutput { is_truncated, ..Default::default() }))
+}
+
+/// ListBucketIntelligentTieringConfigurations: none.
+pub(super) fn tiering(
+    req: &S3Request<ListBucketIntelligentTieringConfigurationsInput>,
+) -> Answer<ListBucketIntelligentTieringConfigurationsOutput> {
+    bucket_of(req)?;
+    let is_truncated = Some(false);
+    Ok(S3Response::new(ListBucketIntelligentTieringConfigurationsOutput {
+        is_truncated,
+        ..Default::default()
+    }))
+}
+
+/// ListBucketInventoryConfigurations: none.
+pub(super) fn inventory(
+    req: &S3Request<ListBucketInventoryConfigurationsInput>,
+) -> Answer<ListBucketInventoryConfigurationsOutput> {
+    bucket_of(req)?;
+    let is_truncated = Some(false);
+    Ok(S3Response::new(ListBucketInventoryConfigurationsOutput { is_truncated, ..Default::default() }))
+}
+
+/// ListBucketMetricsConfigurations: none.
+pub(super) fn metrics(
+    req: &S3Request<ListBucketMetricsConfigurationsInput>,
+) -> Answer<ListBucketMetricsConfigurationsOutput> {
+    bucket_of(req)?;
+    let is_truncated = Some(false);
+    Ok(S3Response::new(ListBucketMetricsConfigurationsOutput { is_truncated, ..Default::default() }))
 }
 
 #[cfg(test)]
@@ -125,5 +279,12 @@ mod tests {
             assert_eq!(absent_name(operation), Some(operation));
         }
         assert!(absent("GetObject").is_none() && absent_name("PutBucketTagging").is_none());
+        for operation in LISTS {
+            assert!(absent(operation).is_none() && absent_name(operation) == Some(operation));
+        }
+        for operation in SETTINGS {
+            assert!(absent_name(operation).is_none() && setting_name(operation) == Some(operation));
+        }
+        assert_eq!(setting_name("PutBucketTagging"), None);
     }
 }

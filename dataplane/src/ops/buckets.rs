@@ -21,7 +21,7 @@ const MAX_BUCKETS: usize = 10_000;
 const DEFAULT_REGION: &str = "us-east-1";
 
 /// Whoever owns everything: there are no accounts.
-pub(super) const OWNER: &str = "s3o";
+pub(crate) const OWNER: &str = "s3o";
 
 /// The same for `s3s`.
 pub(super) fn owner() -> Owner {
@@ -45,13 +45,16 @@ pub(super) fn list(plane: &Arc<Plane>, req: &S3Request<ListBucketsInput>) -> Ans
             .ok_or_else(|| invalid_argument("max-buckets must be between 1 and 10000"))?,
     };
     let prefix = input.prefix.as_deref().unwrap_or_default();
+    // All of them are in the one that HeadBucket says.
+    let region = region(plane);
+    let elsewhere = input.bucket_region.as_deref().is_some_and(|wanted| wanted != region);
     let snapshot = plane.snapshot.load();
     let key = snapshot.keys.get(&tenant.access_key);
     let mut buckets: Vec<_> = snapshot
         .buckets
         .values()
         .filter(|bucket| key.is_some_and(|key| !key.scopes(bucket.id).is_empty()))
-        .filter(|bucket| bucket.name.starts_with(prefix) && bucket.name > after)
+        .filter(|bucket| !elsewhere && bucket.name.starts_with(prefix) && bucket.name > after)
         .collect();
     buckets.sort_by(|a, b| a.name.cmp(&b.name));
     let more = buckets.len() > limit;
@@ -60,6 +63,7 @@ pub(super) fn list(plane: &Arc<Plane>, req: &S3Request<ListBucketsInput>) -> Ans
     let buckets = buckets.into_iter().map(|bucket| S3Bucket {
         creation_date: timestamp(bucket.created),
         name: Some(bucket.name.clone()),
+        bucket_region: Some(region.to_owned()),
         ..Default::default()
     });
     let buckets = Some(buckets.collect());

@@ -1,7 +1,7 @@
 //! What tools ask of a bucket before they work: the answers of an ordinary new bucket whose owner owns all.
 
 use anyhow::Result;
-use s3o_integration_tests::config::{BUCKET, READER};
+use s3o_integration_tests::config::{BUCKET, MAKER, READER};
 use s3o_integration_tests::raw::{Raw, Request};
 use s3o_integration_tests::{Cluster, Options};
 
@@ -43,9 +43,61 @@ async fn a_bucket_with_nothing_set() -> Result<()> {
         let denied = reader.send(&Request::new("GET", &format!("/other?{resource}"))).await?;
         assert_eq!(denied.code(), "AccessDenied", "{resource}");
     }
+    settings(&cluster).await?;
     acls(&raw).await?;
     attributes(&raw).await?;
     cluster.finish().await
+}
+
+/// What is so may be set, and what is not there may be deleted; nothing else.
+async fn settings(cluster: &Cluster) -> Result<()> {
+    let maker = Raw::new(cluster.data[0].s3, MAKER.0, MAKER.1);
+    let at = |resource: &str| format!("/{BUCKET}?{resource}");
+    for resource in ["ownershipControls", "publicAccessBlock", "requestPayment", "logging", "notification"] {
+        let is = maker.send(&Request::new("GET", &at(resource))).await?;
+        let same = Request::new("PUT", &at(resource)).body(is.body.clone());
+        assert_eq!(maker.send(&same).await?.status, 200, "{resource}: {}", is.text());
+        let reader = Raw::new(cluster.data[0].s3, READER.0, READER.1);
+        assert_eq!(reader.send(&same).await?.code(), "AccessDenied", "{resource}");
+    }
+    let accelerate = "<AccelerateConfiguration><Status>Suspended</Status></AccelerateConfiguration>";
+    assert_eq!(maker.send(&Request::new("PUT", &at("accelerate")).body(accelerate)).await?.status, 200);
+    let public = "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls></PublicAccessBlockConfiguration>";
+    let enabled = accelerate.replace("Suspended", "Enabled");
+    for (resource, document, code) in [
+        ("publicAccessBlock", public, "NotImplemented"),
+        ("accelerate", enabled.as_str(), "NotImplemented"),
+        ("accelerate", "<AccelerateConfiguration/>", "MalformedXML"),
+        ("logging", "<BucketLoggingStatus><LoggingEnable/></BucketLoggingStatus>", "MalformedXML"),
+        ("notification", "<NotificationConfiguration><Topic/></NotificationConfiguration>", "MalformedXML"),
+        (
+            "notification",
+            "<NotificationConfiguration><EventBridgeConfiguration/></NotificationConfiguration>",
+            "NotImplemented",
+        ),
+    ] {
+        let answer = maker.send(&Request::new("PUT", &at(resource)).body(document)).await?;
+        assert_eq!(answer.code(), code, "{resource}: {document}");
+    }
+    for resource in ["policy", "tagging", "website", "replication", "encryption"] {
+        assert_eq!(maker.send(&Request::new("DELETE", &at(resource))).await?.status, 204, "{resource}");
+    }
+    for resource in ["analytics", "intelligent-tiering", "inventory", "metrics"] {
+        let none = maker.send(&Request::new("GET", &at(resource))).await?;
+        assert_eq!(none.element("IsTruncated").as_deref(), Some("false"), "{resource}: {}", none.text());
+    }
+    owners(&maker).await
+}
+
+async fn owners(maker: &Raw) -> Result<()> {
+    let acl = maker.send(&Request::new("GET", &format!("/{BUCKET}?acl"))).await?;
+    let owner = acl.element("ID").expect("an owner");
+    for (expected, code) in [(owner.as_str(), ""), ("123456789012", "AccessDenied")] {
+        let location = Request::new("GET", &format!("/{BUCKET}?location"));
+        let answer = maker.send(&location.header("x-amz-expected-bucket-owner", expected)).await?;
+        assert_eq!(answer.code(), code, "{expected}: {}", answer.text());
+    }
+    Ok(())
 }
 
 async fn acls(raw: &Raw) -> Result<()> {
