@@ -228,6 +228,8 @@ pub struct LocatedExtent {
     pub offset: u64,
     /// How many.
     pub size: u64,
+    /// Those of the part that it is, as far as any copy knows them, readable or not.
+    pub checksums: Checksums,
     /// Readable copies with their full storage keys.
     pub copies: Vec<(CopyRow, String)>,
 }

@@ -89,18 +89,28 @@ impl BackendClient {
         Ok(PutDone { etag, version_id: done.version_id().map(str::to_owned), crc64nvme: None })
     }
 
-    /// One page of the keys that begin with `prefix`, behind `start_after`. One that cannot be read, since a key has
-    /// characters that XML does not, is asked for once more with its keys encoded.
+    /// One page of the keys that begin with `prefix`, behind `start_after`. One that cannot be read, since it says a key with
+    /// characters that XML does not have, is asked for once more with its keys encoded.
     pub async fn list(
         &self,
         prefix: &str,
         start_after: Option<&str>,
         max_keys: u16,
     ) -> Result<ListDone, BackendError> {
-        match self.page((prefix, start_after, max_keys), None).await {
+        self.list_watched((prefix, start_after, max_keys), || {}).await
+    }
+
+    /// The same; `again` is called where another request is made.
+    pub(crate) async fn list_watched(
+        &self,
+        asked: (&str, Option<&str>, u16),
+        again: impl FnOnce(),
+    ) -> Result<ListDone, BackendError> {
+        match self.page(asked, None).await {
             Ok(page) => Ok(done(page)),
             Err(error) if is_unreadable(&error) => {
-                self.encoded_page((prefix, start_after, max_keys), &error).await
+                again();
+                self.encoded_page(asked, &error).await
             }
             Err(error) => Err(error),
         }
@@ -120,7 +130,8 @@ impl BackendClient {
     }
 
     /// Not asked for first: some backends say that they encode and do not, and a key that is decoded without need is another
-    /// key. Here the page shows it: it can be read now, and has a key for which it could not be before.
+    /// key. Here the page shows it: it can be read now, and says something for which it could not be before, be it only what it
+    /// was asked for.
     async fn encoded_page(
         &self,
         asked: (&str, Option<&str>, u16),
@@ -141,12 +152,15 @@ impl BackendClient {
         if page.encoding_type() != Some(&EncodingType::Url) {
             return Err(unreadable(before));
         }
+        let explains = |text: &str| text.chars().any(is_not_in_xml);
+        let echoed = [page.prefix(), page.start_after()];
+        let is_explained = echoed.into_iter().flatten().filter_map(decoded).any(|text| explains(&text));
         let mut done = done(page);
         for entry in &mut done.entries {
             entry.key = decoded(&entry.key).ok_or_else(|| unreadable(before))?;
         }
-        let explains = |entry: &ListEntry| entry.key.chars().any(is_not_in_xml);
-        if done.entries.iter().any(explains) { Ok(done) } else { Err(unreadable(before)) }
+        let is_explained = is_explained || done.entries.iter().any(|entry| explains(&entry.key));
+        if is_explained { Ok(done) } else { Err(unreadable(before)) }
     }
 }
 

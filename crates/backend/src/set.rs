@@ -179,8 +179,9 @@ impl Backend {
         start_after: Option<&str>,
         max_keys: u16,
     ) -> Result<ListDone, BackendError> {
-        let call = Call::start(self, Operation::List);
-        call.end(self.client.list(prefix, start_after, max_keys).await)
+        let mut call = Call::start(self, Operation::List);
+        let page = self.client.list_watched((prefix, start_after, max_keys), || call.again()).await;
+        call.end(page)
     }
 
     /// [`crate::verify_put`], by what is known of this backend's ETags. Only what is verified counts as
@@ -279,6 +280,14 @@ impl<'a> Call<'a> {
         self.ended = true;
         self.backend.meters.metrics.request(self.operation, self.backend.name(), &status, took.as_secs_f64());
         outcome
+    }
+
+    /// It was answered, by what is of no use, and is asked once more: billed twice, and told to the breaker by its end.
+    fn again(&mut self) {
+        let (backend, took) = (self.backend, self.started.elapsed());
+        backend.meters.metrics.request(self.operation, backend.name(), "200", took.as_secs_f64());
+        backend.meters.usage.request(backend.id(), self.operation.class());
+        self.started = Instant::now();
     }
 
     /// Whether its time is that until an answer begins. How long a PUT takes says more of its body than of the backend, and a

@@ -104,14 +104,18 @@ async fn copy_list_and_empty_bodies() {
 #[tokio::test]
 async fn keys_that_xml_cannot_say_are_listed() {
     let (_server, client) = start().await;
-    let keys = ["p/a b+c%41é", "p/\u{fffe}", "p/\u{ffff}&"];
+    let keys = ["p/a b+c%41é", "p/\u{fffe}", "p/\u{ffff}&", "p/\u{1f600}+"];
     for key in keys {
         client.put(key, 0, vec![], stream::empty::<Result<Bytes, std::io::Error>>()).await.unwrap();
     }
     let page = client.list("p/", None, 10).await.unwrap();
     assert_eq!(page.entries.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>(), keys);
     let behind = client.list("p/", Some(keys[1]), 10).await.unwrap();
-    assert_eq!((behind.entries.len(), behind.entries[0].key.as_str()), (1, keys[2]));
+    assert_eq!((behind.entries.len(), behind.entries[0].key.as_str()), (2, keys[2]));
+    // What was asked for is said, too.
+    let behind = client.list("p/", Some(keys[2]), 10).await.unwrap();
+    assert_eq!((behind.entries.len(), behind.entries[0].key.as_str()), (1, keys[3]));
+    assert!(client.list("p/\u{fffe}none", None, 10).await.unwrap().entries.is_empty());
     let one = client.list("p/", None, 1).await.unwrap();
     assert_eq!((one.entries[0].key.as_str(), one.truncated), (keys[0], true));
 }

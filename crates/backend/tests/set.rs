@@ -72,6 +72,21 @@ async fn looks_at_the_marker_are_counted_and_not_told_to_the_breaker() {
     assert!(backend.health().latency().is_none());
 }
 
+/// A page that XML cannot say is two requests, and no failure.
+#[tokio::test]
+async fn a_page_that_is_asked_for_again_is_counted_twice() {
+    let server = FaultyBackend::start().await.unwrap();
+    server.plant("p/\u{fffe}", "x");
+    let ledger = Arc::new(Ledger::default());
+    let meters = Meters { metrics: ledger.clone(), usage: ledger.clone() };
+    let set = BackendSet::new(HttpPool::default(), meters, BreakerConfig::default());
+    set.rebuild(vec![server.spec(7, "seven")]);
+    let backend = set.get(BackendId(7)).unwrap();
+    assert_eq!(backend.list("p/", None, 10).await.unwrap().entries.len(), 1);
+    let request = ["7 class a", "ListObjectsV2 seven 200"];
+    assert_eq!(*ledger.0.lock().unwrap(), [request, request].concat());
+}
+
 #[tokio::test]
 async fn a_fallen_backend_is_avoided_until_a_probe_finds_it_again() {
     let server = FaultyBackend::start().await.unwrap();

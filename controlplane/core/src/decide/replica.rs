@@ -126,14 +126,14 @@ pub(super) fn commit(
     batch.log(slot, Logged::CopyStored, subject)
 }
 
-/// The same bytes of the object as its other copies.
-fn like(facts: &ExtentFacts, row: CopyRow) -> CopyRow {
-    let other = facts.copies.first().map(|(copy, _)| copy);
+/// The same bytes of the object as its other copies, of which not all say everything: some were made by older releases.
+pub(super) fn like(facts: &ExtentFacts, row: CopyRow) -> CopyRow {
+    let rows = || facts.copies.iter().map(|(copy, _)| copy);
     CopyRow {
-        piece: other.and_then(|copy| copy.piece),
-        md5: other.and_then(|copy| copy.md5),
-        digest: known_digest(facts.copies.iter().map(|(copy, _)| copy)).or(row.digest),
-        checksums: known_checksums(facts.copies.iter().map(|(copy, _)| copy)),
+        piece: rows().find_map(|copy| copy.piece),
+        md5: rows().find_map(|copy| copy.md5),
+        digest: known_digest(rows()).or(row.digest),
+        checksums: known_checksums(rows()),
         ..row
     }
 }

@@ -5,8 +5,9 @@
 //! Why nothing can claim it later: a blob is listed only after its PUT was complete, so its intent was there before. A
 //! commit finds its intent or records `lost`; and a commit that came first has left a copy row, seen under this lock.
 
-use s3o_types::{ErrorCode, StorageKey};
+use s3o_types::{Checksums, Encoding, ErrorCode, StorageKey};
 
+use super::replica::like;
 use super::settle::take_copy;
 use super::{Batch, Slot, Subject, internal};
 use crate::call::{BlobFate, Outcome, Refusal, SettleBlob};
@@ -91,10 +92,10 @@ fn judge(batch: &Batch, settle: &SettleBlob, found: FoundBlob) -> Verdict {
         return Verdict::Delete;
     }
     // Of an extent without any copy row it is not known which bytes it has: the blob may be all that is left of it.
-    let Some((like, _)) = copies.first() else { return Verdict::Keep };
+    let (Some(facts), Some((first, _))) = (facts, copies.first()) else { return Verdict::Keep };
     match &settle.encoding {
-        Some(encoding) if like.stored_size == settle.stored_size && like.encoding == *encoding => {
-            Verdict::Attach(Box::new(row(settle, like)))
+        Some(encoding) if first.stored_size == settle.stored_size && first.encoding == *encoding => {
+            Verdict::Attach(Box::new(like(facts, row(settle, encoding.clone()))))
         }
         // Never whole, or of another encoding: it cannot replace the others.
         _ if copies.iter().any(|(copy, _)| copy.state.readable()) => Verdict::Delete,
@@ -102,7 +103,7 @@ fn judge(batch: &Batch, settle: &SettleBlob, found: FoundBlob) -> Verdict {
     }
 }
 
-fn row(settle: &SettleBlob, like: &CopyRow) -> CopyRow {
+fn row(settle: &SettleBlob, encoding: Encoding) -> CopyRow {
     CopyRow {
         backend: settle.backend,
         blob: settle.blob(),
@@ -112,12 +113,12 @@ fn row(settle: &SettleBlob, like: &CopyRow) -> CopyRow {
         stored_size: settle.stored_size,
         backend_etag: settle.backend_etag.clone(),
         backend_version: settle.backend_version.clone(),
-        encoding: like.encoding.clone(),
+        encoding,
         foreign_key: None,
-        piece: like.piece,
-        md5: like.md5,
-        digest: like.digest,
-        checksums: like.checksums.clone(),
+        piece: None,
+        md5: None,
+        digest: None,
+        checksums: Checksums::default(),
     }
 }
 

@@ -1,9 +1,7 @@
 //! What Locate found, as it goes to the wire.
 
 use s3o_core::call::Refusal;
-use s3o_core::object::{
-    CopyRow, CopyState, Located, LocatedExtent, Lookup, ObjectRow, known_checksums, known_digest,
-};
+use s3o_core::object::{CopyRow, CopyState, Located, LocatedExtent, Lookup, ObjectRow, known_digest};
 use s3o_core::versions::{MarkerSeen, no_such_version};
 use s3o_proto::v1;
 use s3o_proto::v1::outcome::Result as Wire;
@@ -58,9 +56,8 @@ fn located(found: Located) -> v1::Located {
 }
 
 fn extent(found: LocatedExtent) -> v1::LocatedExtent {
-    let LocatedExtent { extent, offset, size, copies } = found;
-    let rows = || copies.iter().map(|(copy, _)| copy);
-    let (digest, Checksums { values }) = (known_digest(rows()), known_checksums(rows()));
+    let LocatedExtent { extent, offset, size, checksums: Checksums { values }, copies } = found;
+    let digest = known_digest(copies.iter().map(|(copy, _)| copy));
     v1::LocatedExtent {
         digest: digest.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default().into(),
         checksums: values.into_iter().collect(),

@@ -28,8 +28,7 @@ async fn located_shows_readable_copies_only() {
             piece: None,
             md5: None,
             digest: Some(Digest::Sha256([7; 32])),
-            // All but one were made by an older release.
-            checksums: if foreign.is_some() { checksums() } else { Checksums::default() },
+            checksums: Checksums::default(),
             backend: BackendId(3),
             blob: BlobName::first(id()),
             bucket: BucketId(1),
@@ -62,7 +61,7 @@ async fn located_shows_readable_copies_only() {
         copy(CopyState::Missing, None),
         copy(CopyState::Uncertain, Some("x")),
     ];
-    let extent = LocatedExtent { extent: Extent::ZERO, offset: 0, size: 9, copies };
+    let extent = LocatedExtent { extent: Extent::ZERO, offset: 0, size: 9, checksums: checksums(), copies };
     *plane.fakes.located.lock().unwrap() =
         Lookup::Found(Box::new(Located { object, told: Some(VersionRef::Null), extents: vec![extent] }));
     let mut stream = Stream::open(&plane).await;

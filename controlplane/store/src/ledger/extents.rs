@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use s3o_core::object::{CopyRow, Locate, Located, LocatedExtent, ObjectRow, Want};
+use s3o_core::object::{CopyRow, Locate, Located, LocatedExtent, ObjectRow, Want, known_checksums};
 use s3o_types::{Checksums, Etag, ObjectAttributes, Seq, Timestamp, VersionId, VersionRef};
 use uuid::Uuid;
 
@@ -138,6 +138,7 @@ fn group(pieces: Vec<(CopyRow, String)>) -> Vec<LocatedExtent> {
             extent: copy.blob.extent,
             offset: piece.offset,
             size: piece.size,
+            checksums: Checksums::default(),
             copies: vec![],
         };
         extents.push((extent, bucket, vec![copy]));
@@ -145,7 +146,8 @@ fn group(pieces: Vec<(CopyRow, String)>) -> Vec<LocatedExtent> {
     if cut && extents.len() > 1 {
         extents.pop();
     }
-    let with_copies = |(extent, bucket, copies): (LocatedExtent, String, _)| LocatedExtent {
+    let with_copies = |(extent, bucket, copies): (LocatedExtent, String, Vec<CopyRow>)| LocatedExtent {
+        checksums: known_checksums(copies.iter()),
         copies: readable(copies, &bucket),
         ..extent
     };

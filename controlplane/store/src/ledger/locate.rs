@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s3o_core::call::Refusal;
-use s3o_core::object::{CopyRow, CopyState, Locate, Located, LocatedExtent, Lookup, ObjectRow, Want};
+use s3o_core::object::{
+    CopyRow, CopyState, Locate, Located, LocatedExtent, Lookup, ObjectRow, Want, known_checksums,
+};
 use s3o_core::versions::MarkerSeen;
 use s3o_types::{BucketId, ErrorCode, Extent, VersionId, VersionRef};
 use tokio::sync::{mpsc, oneshot};
@@ -296,6 +298,7 @@ fn whole(rows: Rows) -> Result<Located, String> {
         extent: Extent::ZERO,
         offset: 0,
         size: object.size,
+        checksums: known_checksums(copies.iter()),
         copies: readable(copies, &bucket),
     };
     Ok(Located { object, told, extents: vec![extent] })

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use crate::support::{KEY, World, database, op, raw};
 use s3o_core::bucket::{BucketChange, Wanted};
+use s3o_core::call::{Call, CreateUpload};
 use s3o_core::journal::LogPlace;
 use s3o_core::ports::{Buckets, Journal, Ledger, Recovery, Restore, Versions};
 use s3o_core::restore::MergedBuckets;
 use s3o_core::versions::SetVersioning;
 use s3o_types::{
-    BucketId, BucketLock, CorsRule, DefaultRetention, LifecycleRule, RetentionMode, RetentionPeriod,
-    Versioning,
+    BucketId, BucketLock, CorsRule, DefaultRetention, LifecycleRule, ObjectAttributes, RetentionMode,
+    RetentionPeriod, Versioning,
 };
 
 const CREATE: Wanted = Wanted::Create { locks: false };
@@ -252,13 +253,12 @@ async fn one_that_was_being_deleted_is_the_one_that_was_made_since() {
     assert_eq!((merged.deleted, merged.kept.len()), (0, 0), "{merged:?}");
 }
 
-/// In the lost time its owner deleted a bucket, and somebody else made one of the name; since then its owner has written to
-/// the one that is there again.
-#[tokio::test]
-async fn what_was_written_since_is_not_given_to_somebody_else() {
+/// In the lost time its owner deleted a bucket, and somebody else made one of the name: the database of before, and the lost
+/// journal.
+async fn moved() -> (World, Vec<String>, String) {
     let world = World::new(&[None]).await;
     change(&world, "moved", CREATE).await;
-    let (lost, mut now) = copied(world).await;
+    let (lost, now) = copied(world).await;
     change(&lost, "moved", Wanted::Delete).await;
     lost.store.retire().await.unwrap();
     change(&lost, "moved", CREATE).await;
@@ -266,6 +266,13 @@ async fn what_was_written_since_is_not_given_to_somebody_else() {
     lost.sql.batch_execute(other).await.unwrap();
     let (lines, header) = shipped(&lost).await;
     now.store.enter_recovery("a test").await.unwrap();
+    (now, lines, header)
+}
+
+/// Since then its owner has written to the one that is there again.
+#[tokio::test]
+async fn what_was_written_since_is_not_given_to_somebody_else() {
+    let (mut now, lines, header) = moved().await;
     put(&mut now, "moved", "since").await;
     let why = merge(&now, lines.clone(), &header).await.unwrap_err();
     assert!(why.contains("AKOTHER") && why.contains("AKTEST"), "{why}");
@@ -276,6 +283,28 @@ async fn what_was_written_since_is_not_given_to_somebody_else() {
     let why = merge(&now, lines.clone(), &header).await.unwrap_err();
     assert!(why.contains("AKTEST"), "what was deleted since must not be taken for the other one's: {why}");
     change(&now, "moved", Wanted::Delete).await;
+    merge(&now, lines, &header).await.unwrap();
+    assert_eq!(seen(&now).await, ["moved active off AKOTHER 1"]);
+}
+
+/// Or has only begun something: no change tells of it.
+#[tokio::test]
+async fn what_was_begun_since_is_not_given_to_somebody_else() {
+    let (mut now, lines, header) = moved().await;
+    let kept = now.bucket;
+    now.bucket = id_of(&now, "moved").await;
+    let attributes = ObjectAttributes::default();
+    let call = CreateUpload { bucket: now.bucket, key: "k".to_owned(), attributes, checksum: None };
+    now.store.submit(now.request(op(), Call::CreateUpload(call))).await;
+    assert_eq!(now.count("SELECT count(*) FROM uploads WHERE state = 'open'").await, 1);
+    let why = merge(&now, lines.clone(), &header).await.unwrap_err();
+    assert!(why.contains("AKOTHER") && why.contains("AKTEST"), "{why}");
+    now.sql.batch_execute("DELETE FROM uploads").await.unwrap();
+    now.begun(op(), "k", 10).await;
+    let why = merge(&now, lines.clone(), &header).await.unwrap_err();
+    assert!(why.contains("AKOTHER") && why.contains("AKTEST"), "{why}");
+    now.sql.batch_execute("DELETE FROM intents").await.unwrap();
+    now.bucket = kept;
     merge(&now, lines, &header).await.unwrap();
     assert_eq!(seen(&now).await, ["moved active off AKOTHER 1"]);
 }

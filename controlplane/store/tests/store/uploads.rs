@@ -359,7 +359,17 @@ async fn parts_keep_their_checksums() {
     assert_eq!(extents(&last), [(3, 10, 30), (4, 40, 0)], "the last byte, and the part behind it");
     let crc32 = Checksums { values: [("crc32".to_owned(), "AAAAAA==".to_owned())].into() };
     assert_eq!(all.extents.len(), 3);
-    assert!(all.extents.iter().all(|extent| extent.copies[0].0.checksums == crc32), "{all:?}");
+    assert!(all.extents.iter().all(|extent| extent.checksums == crc32), "{all:?}");
+    let mark = async |state: &str| {
+        let sql = "UPDATE copies SET state = $1 WHERE extent = 3";
+        assert_eq!(world.sql.execute(sql, &[&state]).await.unwrap(), 1, "{state}");
+    };
+    mark("quarantined").await;
+    let all = upload.locate(Want::All).await.unwrap();
+    let (bad, good): (Vec<_>, Vec<_>) = all.extents.iter().partition(|extent| extent.copies.is_empty());
+    assert_eq!((bad.len(), good.len()), (1, 2));
+    assert!(bad[0].checksums == crc32, "whatever has become of its copies");
+    mark("verified").await;
     let known = |part| format!("{part} {{\"crc32\": \"AAAAAA==\"}}");
     let before: Vec<String> =
         world.sql.query(CHECKSUMS, &[]).await.unwrap().iter().map(|row| row.get("row")).collect();

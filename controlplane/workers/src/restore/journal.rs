@@ -70,18 +70,26 @@ impl Restorer {
         (plan::whole(files, snapshots), header)
     }
 
-    /// What the newest file says that can be read, of those from `next` on; whatever is read of the others.
+    /// What the newest file says that can be read, of those from `next` on; whatever is read of the others. Where two processes
+    /// wrote one, whichever was made later: buckets may have been made between them.
     pub(super) async fn newest_end(&mut self, files: &Holders, next: u64) -> Result<Option<Ended>, String> {
+        let mut newest: Option<(&JournalName, i64, Ended)> = None;
         for name in plan::newest(files).into_iter().take_while(|name| plan::is_beyond(name, next)) {
+            let is_older = |of: &JournalName| of.number != name.number || of.part != name.part;
+            if newest.as_ref().is_some_and(|(of, ..)| is_older(of)) {
+                break;
+            }
             match self.file(files, name).await {
                 Ok(file) => {
-                    let open = mark_of(name, &file.header)?;
-                    return Ok(Some(Ended { header: file.header, open }));
+                    let (changes, open) = (changes_of(&file.header), mark_of(name, &file.header)?);
+                    if newest.as_ref().is_none_or(|(_, before, _)| *before < changes) {
+                        newest = Some((name, changes, Ended { header: file.header, open }));
+                    }
                 }
                 Err(why) => self.tell_unreadable(why),
             }
         }
-        Ok(None)
+        Ok(newest.map(|(_, _, ended)| ended))
     }
 
     fn tell_unreadable(&mut self, why: String) {
@@ -201,6 +209,12 @@ fn mark_of(name: &JournalName, header: &str) -> Result<VersionId, String> {
 async fn whole(backend: &Arc<Backend>, name: &JournalName) -> Result<JournalFile, String> {
     let bytes = read_file(backend, &name.to_string()).await?;
     JournalFile::read(&bytes).map_err(|error| format!("{}: {name}: {error}", backend.name()))
+}
+
+/// How far the numbers of changes were when a file was made.
+fn changes_of(header: &str) -> i64 {
+    let header: serde_json::Value = serde_json::from_str(header).unwrap_or_default();
+    header.get("change_seq").and_then(serde_json::Value::as_i64).unwrap_or(0)
 }
 
 /// The lowest version that may have been committed after a file's last change.

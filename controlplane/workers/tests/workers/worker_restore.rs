@@ -238,6 +238,25 @@ async fn a_record_is_of_the_bucket_that_its_own_file_means() {
     assert_eq!(fixture.journal.lock().restored.records, [record_in(7), record_in(5)]);
 }
 
+/// A process died between its PUT and its step, and the next one did the same anew, when there was a bucket more.
+#[tokio::test]
+async fn of_two_files_of_one_number_the_later_one_says_what_there_is() {
+    for later in [1, 2] {
+        let (one, two, fixture) = two().await;
+        for tag in [1, 2] {
+            let mut header: serde_json::Value = serde_json::from_str(&header(5)).unwrap();
+            header["change_seq"] = serde_json::json!(if tag == later { 9 } else { 7 });
+            let name = JournalName { number: 1, part: JournalPart::Segment, tag }.to_string();
+            one.plant(&name, file(&header.to_string(), &[]));
+        }
+        rebuild(&fixture, &[&one, &two], &[]).await.expect("both are read");
+        let held = fixture.journal.lock();
+        let (said, _) = held.restored.identity.as_ref().expect("its identity");
+        let said: serde_json::Value = serde_json::from_str(said).unwrap();
+        assert_eq!(said["change_seq"], 9, "{later}");
+    }
+}
+
 /// A bucket of the lost time was made again before it was recovered: under another number, and nobody has its first one. Then the
 /// database is lost once more, or restored to the same point.
 #[tokio::test]

@@ -158,6 +158,7 @@ fn list(shared: &Shared, call: &Call) -> Answer {
     let mut page = xml::Page {
         bucket,
         prefix,
+        start_after: query("start-after"),
         max_keys,
         encoded,
         contents: Vec::new(),

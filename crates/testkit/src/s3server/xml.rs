@@ -70,6 +70,8 @@ pub(super) fn copied(blob: &Blob) -> String {
 pub(super) struct Page<'a> {
     pub(super) bucket: &'a str,
     pub(super) prefix: &'a str,
+    /// As it was asked for.
+    pub(super) start_after: Option<&'a str>,
     pub(super) max_keys: usize,
     /// Keys and prefixes as in a URL.
     pub(super) encoded: bool,
@@ -93,8 +95,11 @@ pub(super) fn listing(page: &Page<'_>) -> String {
     if page.encoded {
         out.push_str("<EncodingType>url</EncodingType>");
     }
-    for (key, blob) in &page.contents {
+    if let Some(after) = page.start_after {
         // Writing into a String cannot fail.
+        let _ = write!(out, "<StartAfter>{}</StartAfter>", text(after));
+    }
+    for (key, blob) in &page.contents {
         let _ = write!(
             out,
             "<Contents><Key>{}</Key><LastModified>{}</LastModified><ETag>&quot;{}&quot;</ETag><Size>{}</Size><StorageClass>STANDARD</StorageClass></Contents>",
