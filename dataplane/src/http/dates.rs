@@ -6,11 +6,9 @@ use s3s::dto::{Timestamp, TimestampFormat};
 /// The date in the form that `s3s` reads.
 pub(super) fn understood(value: &str) -> Option<String> {
     let parts: Vec<&str> = value.split([',', ' ', '-']).filter(|part| !part.is_empty()).collect();
-    let (weekday, day, month, year, time) = match *parts.as_slice() {
-        [weekday, day, month, year, time, "GMT"] | [weekday, month, day, time, year] => {
-            (weekday, day, month, year, time)
-        }
-        _ => return None,
+    let ([weekday, day, month, year, time, "GMT"] | [weekday, month, day, time, year]) = *parts.as_slice()
+    else {
+        return None;
     };
     // Two digits are a year from 1970 to 2069.
     let century = match year.len() {

@@ -23,7 +23,7 @@ use s3s::dto::{
     PutBucketOwnershipControlsInput, PutBucketOwnershipControlsOutput, PutBucketRequestPaymentInput,
     PutBucketRequestPaymentOutput, PutPublicAccessBlockInput, PutPublicAccessBlockOutput,
 };
-use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3Error, S3Request, S3Response, s3_error};
 
 use super::{Answer, bucket_of, document, refuse_unsupported};
 use crate::pipeline::faults;
@@ -105,7 +105,7 @@ pub(super) fn ownership(
 pub(super) fn put_ownership(
     req: &S3Request<PutBucketOwnershipControlsInput>,
 ) -> Answer<PutBucketOwnershipControlsOutput> {
-    check(req)?;
+    bucket_of(req)?;
     let other = req.input.ownership_controls != enforced();
     refuse_unsupported(&[(other, "Ownership of objects by others than the bucket's owner")])?;
     Ok(S3Response::new(PutBucketOwnershipControlsOutput {}))
@@ -128,7 +128,7 @@ pub(super) fn public_access(
 pub(super) fn put_public_access(
     req: &S3Request<PutPublicAccessBlockInput>,
 ) -> Answer<PutPublicAccessBlockOutput> {
-    check(req)?;
+    bucket_of(req)?;
     let some = req.input.public_access_block_configuration != blocked();
     refuse_unsupported(&[(some, "Public access")])?;
     Ok(S3Response::new(PutPublicAccessBlockOutput {}))
@@ -156,7 +156,7 @@ pub(super) fn request_payment(
 pub(super) fn put_request_payment(
     req: &S3Request<PutBucketRequestPaymentInput>,
 ) -> Answer<PutBucketRequestPaymentOutput> {
-    check(req)?;
+    bucket_of(req)?;
     let other = req.input.request_payment_configuration.payer.as_str() != Payer::BUCKET_OWNER;
     refuse_unsupported(&[(other, "Payment by others than the bucket's owner")])?;
     Ok(S3Response::new(PutBucketRequestPaymentOutput {}))
@@ -170,7 +170,7 @@ pub(super) fn logging(req: &S3Request<GetBucketLoggingInput>) -> Answer<GetBucke
 
 /// PutBucketLogging.
 pub(super) fn put_logging(req: &S3Request<PutBucketLoggingInput>) -> Answer<PutBucketLoggingOutput> {
-    check(req)?;
+    bucket_of(req)?;
     let BucketLoggingStatus { logging_enabled } = &req.input.bucket_logging_status;
     refuse_unsupported(&[(logging_enabled.is_some(), "Logging of a bucket")])?;
     document::check_elements(req, &[])?;
@@ -189,7 +189,7 @@ pub(super) fn accelerate(
 pub(super) fn put_accelerate(
     req: &S3Request<PutBucketAccelerateConfigurationInput>,
 ) -> Answer<PutBucketAccelerateConfigurationOutput> {
-    check(req)?;
+    bucket_of(req)?;
     let AccelerateConfiguration { status } = &req.input.accelerate_configuration;
     let status = status.as_ref().ok_or_else(|| s3_error!(MalformedXML))?.as_str();
     refuse_unsupported(&[(status != BucketAccelerateStatus::SUSPENDED, "Acceleration of transfers")])?;
@@ -208,16 +208,11 @@ pub(super) fn notification(
 pub(super) fn put_notification(
     req: &S3Request<PutBucketNotificationConfigurationInput>,
 ) -> Answer<PutBucketNotificationConfigurationOutput> {
-    check(req)?;
+    bucket_of(req)?;
     let some = req.input.notification_configuration != NotificationConfiguration::default();
     refuse_unsupported(&[(some, "Notification of events")])?;
     document::check_elements(req, &[])?;
     Ok(S3Response::new(PutBucketNotificationConfigurationOutput {}))
-}
-
-fn check<T>(req: &S3Request<T>) -> S3Result<()> {
-    bucket_of(req)?;
-    document::check(req)
 }
 
 /// The deletion of what no bucket has.
