@@ -284,6 +284,21 @@ async fn parts_are_listed_with_their_checksums() {
     assert_eq!((listed(&page), page.total_parts_count()), ((vec![], None), Some(5)));
 }
 
+/// A part behind those that are gone keeps its number.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_parts_are_listed_of_what_is_taken_apart() {
+    let world = started(1).await;
+    let body = bytes(4500);
+    world.put("k", &body).await;
+    world.split("k", &body, 1000);
+    world.fake.with(|model| {
+        model.window = Some(2);
+        model.objects.get_mut("k").unwrap().extents.remove(2);
+    });
+    let refused = world.parts("k", 0, 5).await.unwrap_err();
+    assert!(refused.contains("The object changes faster than it can be looked at"), "{refused}");
+}
+
 /// What there is of the version that was located is not mixed with another one's.
 #[tokio::test(flavor = "multi_thread")]
 async fn parts_are_listed_of_one_version() {

@@ -86,11 +86,13 @@ pub(super) async fn list(
     while extents.len() < len && extents.iter().all(is_known) {
         let Some(end) = extents.last().map(|last| last.offset + last.size) else { return Ok(None) };
         let Some(more) = locate_from(caller, named, located, end).await? else { return Ok(None) };
-        let had = extents.len();
-        extents.extend(more.into_iter().filter(|extent| extent.offset >= end).take(len - had));
-        if extents.len() == had {
+        let mut more =
+            more.into_iter().filter(|extent| extent.offset >= end).take(len - extents.len()).peekable();
+        // A version that is taken apart loses its first parts first, and those behind them have no other numbers.
+        if more.peek().is_none_or(|first| first.offset != end) {
             return Ok(None);
         }
+        extents.extend(more);
     }
     let known = extents.iter().all(is_known);
     Ok(Some(if known { page.answer(&extents, total) } else { count(total) }))
