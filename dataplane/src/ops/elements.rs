@@ -49,11 +49,11 @@ impl Elements {
         });
     }
 
-    /// An element with a point in time, as S3 writes it: ISO 8601 with milliseconds, in UTC. Nothing for one beyond the
-    /// calendar.
+    /// An element with the time at which something was written, as S3 writes it: ISO 8601 in UTC, with milliseconds that are
+    /// always zero, since `Last-Modified` has none. Nothing for one beyond the calendar.
     pub(super) fn time(&mut self, name: &str, timestamp: Timestamp) {
         let Ok(at) = OffsetDateTime::from_unix_timestamp(timestamp.seconds()) else { return };
-        let (date, time, us) = (at.date(), at.time(), timestamp.0.rem_euclid(1_000_000));
+        let (date, time) = (at.date(), at.time());
         self.element(name, |Self(xml)| {
             for (number, digits, end) in [
                 (date.year().unsigned_abs(), 4, '-'),
@@ -62,11 +62,11 @@ impl Elements {
                 (u32::from(time.hour()), 2, ':'),
                 (u32::from(time.minute()), 2, ':'),
                 (u32::from(time.second()), 2, '.'),
-                (u32::try_from(us / 1000).unwrap_or_default(), 3, 'Z'),
             ] {
                 push_number(xml, number, digits);
                 xml.push(end);
             }
+            xml.push_str("000Z");
         });
     }
 
@@ -155,8 +155,8 @@ mod tests {
             xml.as_str().to_owned()
         };
         assert_eq!(of(0), "<T>1970-01-01T00:00:00.000Z</T>");
-        assert_eq!(of(1_709_210_096_789_999), "<T>2024-02-29T12:34:56.789Z</T>");
-        assert_eq!(of(-1), "<T>1969-12-31T23:59:59.999Z</T>");
+        assert_eq!(of(1_709_210_096_789_999), "<T>2024-02-29T12:34:56.000Z</T>");
+        assert_eq!(of(-1), "<T>1969-12-31T23:59:59.000Z</T>");
         assert_eq!(of(i64::MAX), "");
     }
 }

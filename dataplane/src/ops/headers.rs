@@ -181,6 +181,11 @@ pub(super) fn timestamp(timestamp: Timestamp) -> Option<S3Timestamp> {
     time::OffsetDateTime::from_unix_timestamp_nanos(nanos).ok().map(S3Timestamp::from)
 }
 
+/// When something was written, as S3 says it in documents: in whole seconds, which is what `Last-Modified` has.
+pub(super) fn written(at: Timestamp) -> Option<S3Timestamp> {
+    timestamp(Timestamp(at.0 - at.0.rem_euclid(1_000_000)))
+}
+
 pub(super) fn http_date(timestamp: &S3Timestamp) -> Option<String> {
     let mut text = Vec::new();
     timestamp.format(TimestampFormat::HttpDate, &mut text).ok()?;
