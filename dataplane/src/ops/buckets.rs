@@ -9,7 +9,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, s3_error};
 
 use super::elements::Elements;
-use super::headers::written;
+use super::headers::whole_seconds;
 use super::{Answer, bucket_of, token};
 use crate::access::Tenant;
 use crate::pipeline::faults::invalid_argument;
@@ -61,7 +61,7 @@ pub(super) fn list(plane: &Arc<Plane>, req: &S3Request<ListBucketsInput>) -> Ans
     buckets.truncate(limit);
     let next = if more { buckets.last().map(|bucket| token::encode(&bucket.name)) } else { None };
     let buckets = buckets.into_iter().map(|bucket| S3Bucket {
-        creation_date: written(bucket.created),
+        creation_date: whole_seconds(bucket.created),
         name: Some(bucket.name.clone()),
         bucket_region: Some(region.to_owned()),
         ..Default::default()

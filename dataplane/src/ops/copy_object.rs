@@ -17,7 +17,7 @@ use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 use super::attributes::{self, check_write, content_headers};
 use super::checksums::set_checksums;
 use super::conditions::{self, ReadConditions, Verdict};
-use super::headers::written;
+use super::headers::whole_seconds;
 use super::locate::locate_or;
 use super::object_lock::lock_of_write;
 use super::range::Slice;
@@ -90,7 +90,7 @@ pub(super) async fn answer(
 fn output(written: Written, copy_source_version_id: Option<String>) -> CopyObjectOutput {
     let mut result = CopyObjectResult {
         e_tag: Some(ETag::Strong(written.etag.as_str().to_owned())),
-        last_modified: written(written.modified),
+        last_modified: whole_seconds(written.modified),
         ..Default::default()
     };
     set_checksums!(result, written.checksums);

@@ -182,7 +182,7 @@ pub(super) fn timestamp(timestamp: Timestamp) -> Option<S3Timestamp> {
 }
 
 /// When something was written, as S3 says it in documents: in whole seconds, which is what `Last-Modified` has.
-pub(super) fn written(at: Timestamp) -> Option<S3Timestamp> {
+pub(super) fn whole_seconds(at: Timestamp) -> Option<S3Timestamp> {
     timestamp(Timestamp(at.0 - at.0.rem_euclid(1_000_000)))
 }
 

@@ -11,7 +11,7 @@ use crate::control::{Parts, StoredPart, UploadState};
 use crate::ops::buckets::owner;
 use crate::ops::checksums::set_checksums;
 use crate::ops::elements::Elements;
-use crate::ops::headers::written;
+use crate::ops::headers::whole_seconds;
 use crate::ops::{Answer, bucket_of, check_key, expiration};
 use crate::pipeline::faults::{self, invalid_argument};
 use crate::plane::Plane;
@@ -86,7 +86,7 @@ fn part(part: StoredPart) -> Part {
         part_number: i32::try_from(number).ok(),
         size: i64::try_from(size).ok(),
         e_tag: Some(ETag::Strong(etag.as_str().to_owned())),
-        last_modified: written(modified),
+        last_modified: whole_seconds(modified),
         ..Default::default()
     };
     set_checksums!(part, checksums);

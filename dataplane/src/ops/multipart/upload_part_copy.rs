@@ -15,7 +15,7 @@ use crate::control::{PartOf, Want};
 use crate::ops::checksums::set_checksums;
 use crate::ops::conditions::ReadConditions;
 use crate::ops::copy_object::{check_source, server_side, source, source_fault, streamed};
-use crate::ops::headers::written;
+use crate::ops::headers::whole_seconds;
 use crate::ops::locate::locate_or;
 use crate::ops::range::Slice;
 use crate::ops::{Answer, MAX_SINGLE_BYTES, bucket_of, check_key, refuse_unsupported};
@@ -81,7 +81,7 @@ pub(in crate::ops) async fn answer(
     let written = write(plane, request).await?;
     let mut result = CopyPartResult {
         e_tag: Some(ETag::Strong(written.etag.as_str().to_owned())),
-        last_modified: written(written.modified),
+        last_modified: whole_seconds(written.modified),
         ..Default::default()
     };
     set_checksums!(result, written.checksums);
