@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderMap;
 use s3o_types::Right;
@@ -66,6 +67,17 @@ impl Signer {
     }
 }
 
+/// In the extensions of a request of which only the grant is asked for, before its body is read. It goes no further than that.
+#[derive(Clone, Default)]
+pub(crate) struct OnlyGrant(Arc<AtomicBool>);
+
+impl OnlyGrant {
+    /// Whether the operation may be done; else the answer says why not.
+    pub(crate) fn is_given(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The check before every operation.
 pub(crate) struct Grants(pub Arc<Plane>);
 
@@ -100,11 +112,15 @@ impl S3Access for Grants {
             info.note(name, &access_key, Some(named.as_str()).filter(|_| need != Need::Nothing));
         }
         self.0.refuse_degraded(name)?;
-        if let Some(variant) = streaming_variant(cx.headers()) {
-            self.0.metrics.streaming_request(variant);
-        }
         if let Some(nothing) = absent(name) {
             return Err(nothing);
+        }
+        if let Some(OnlyGrant(given)) = cx.extensions_mut().get() {
+            given.store(true, Ordering::Relaxed);
+            return Err(s3_error!(AccessDenied));
+        }
+        if let Some(variant) = streaming_variant(cx.headers()) {
+            self.0.metrics.streaming_request(variant);
         }
         cx.extensions_mut().insert(Tenant { access_key, bucket });
         Ok(())
@@ -283,9 +299,16 @@ pub(crate) fn is_presigned(query: Option<&str>) -> bool {
     parameters(query).any(|(name, _)| name == "X-Amz-Signature")
 }
 
-/// Names and values of a query, decoded.
+fn decoded(text: &str) -> Cow<'_, str> {
+    if text.contains('+') {
+        let text = text.replace('+', " ");
+        return percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned().into();
+    }
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy()
+}
+
+/// Names and values of a query, decoded as `s3s` decodes what a signature covers: `+` is a space.
 pub(crate) fn parameters(query: Option<&str>) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-    let decoded = |text| percent_encoding::percent_decode_str(text).decode_utf8_lossy();
     let pairs = query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.map(move |(name, value)| (decoded(name), decoded(value)))
 }

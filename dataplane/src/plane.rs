@@ -403,7 +403,11 @@ fn s3_service(plane: &Arc<Plane>) -> anyhow::Result<S3Service> {
     builder.set_host(Domains::new(&plane.config.s3.domains));
     let mut config = S3Config::default();
     config.sig_v4_allowed_services = vec!["s3".to_owned()];
+    // Forms are ours: of what it takes for one it holds nothing.
     config.allow_post_signature = false;
+    config.form_max_field_size = 0;
+    config.form_max_fields_size = 0;
+    config.form_max_parts = 0;
     // Operations are what method and sub-resource say: `x-id` would overrule what was looked at before.
     config.operation_id_routing = false;
     // Our route reads no body itself: it hands it on.

@@ -18,7 +18,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use s3o_blob::journal::{FULL_BYTES, JournalPart};
 use s3o_core::cleanup::Claim;
 use s3o_core::journal::{JournalState, JournalStep, LogPlace};
-use s3o_core::ports::{Journal, Reconciliation, Recovery};
+use s3o_core::ports::{Journal, Overview, Reconciliation, Recovery};
 use s3o_core::worker::Counts;
 use s3o_runtime::{Shutdown, audit};
 use uuid::Uuid;
@@ -74,6 +74,7 @@ pub(crate) struct JournalWorker {
     journal: Arc<dyn Journal>,
     reconciliation: Arc<dyn Reconciliation>,
     recovery: Arc<dyn Recovery>,
+    overview: Arc<dyn Overview>,
     files: Files,
     settings: JournalSettings,
     owner: Uuid,
@@ -104,6 +105,7 @@ impl JournalWorker {
             journal: deps.journal.clone(),
             reconciliation: deps.reconciliation.clone(),
             recovery: deps.recovery.clone(),
+            overview: deps.overview.clone(),
             files: Files::new(deps, backends, owner),
             settings: deps.settings.journal,
             owner,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use s3o_backend::Backend;
+use s3o_backend::marker::Marker;
 use s3o_core::ports::Configs;
 use s3o_core::removal::RemovalMode;
 use s3o_types::BackendId;
@@ -49,7 +50,7 @@ impl MarkerGate {
         if backend.health().is_up(Instant::now()) { Ok(backend) } else { Err(format!("{name} is down")) }
     }
 
-    /// Whether no backend has shown a marker of ours yet, as far as the configuration says.
+    /// Whether no backend is attached: none has shown a marker of ours yet, or all that did have lost theirs.
     pub(crate) fn has_none(&self) -> bool {
         self.configs.current().backends.iter().all(|backend| !backend.attached)
     }
@@ -61,6 +62,19 @@ impl MarkerGate {
         row.and_then(|row| row.removal).is_some_and(|removal| removal.mode == RemovalMode::Forget)
     }
 
+    fn is_ours(&self, marker: &Marker) -> bool {
+        marker.cluster_id == self.configs.current().cluster.to_string()
+    }
+
+    /// Reads the marker again: whether it is the backend's own, or only our cluster's, as that of one that has joined in a time that
+    /// was lost. `None`: neither, or it cannot be read.
+    pub(crate) async fn is_itself(&self, backend: &Backend) -> Option<bool> {
+        match in_time(backend, PATIENCE, backend.read_marker()).await {
+            Ok(Some((Ok(marker), _))) if self.is_ours(&marker) => Some(marker.backend_id == backend.id()),
+            _ => None,
+        }
+    }
+
     /// Reads the marker again. `Err`: it is not ours, or cannot be read; the text says which.
     pub(crate) async fn confirm(&self, backend: &Backend) -> Result<(), String> {
         let why = match in_time(backend, PATIENCE, backend.read_marker()).await {
@@ -68,8 +82,7 @@ impl MarkerGate {
             Ok(None) => "its marker is missing".to_owned(),
             Ok(Some((Err(error), _))) => format!("its marker cannot be read: {error}"),
             Ok(Some((Ok(marker), _))) => {
-                let cluster = self.configs.current().cluster.to_string();
-                if marker.cluster_id == cluster && marker.backend_id == backend.id() {
+                if self.is_ours(&marker) && marker.backend_id == backend.id() {
                     return Ok(());
                 }
                 let (cluster, id) = (marker.cluster_id, marker.backend_id.0);

@@ -80,7 +80,7 @@ impl CorsRule {
             for value in
                 values.iter().filter(|value| value.is_empty() || !value.bytes().all(|b| b.is_ascii_graphic()))
             {
-                wrong.push((field, format!("`{value}` must have visible ASCII characters only")));
+                wrong.push((field, format!("{value:?} must have visible ASCII characters only")));
             }
         }
         wrong

@@ -89,6 +89,11 @@ const fn is_false(value: &bool) -> bool {
     !*value
 }
 
+/// Whether a document can say it: XML 1.0, 2.2, knows three of the control characters.
+fn is_xml(text: &str) -> bool {
+    !text.chars().any(|c| c < ' ' && !matches!(c, '\t' | '\n' | '\r'))
+}
+
 impl LifecycleRule {
     /// Whether it is about some sizes or tags only: what has neither, such as a delete marker or an upload, is not meant.
     pub fn is_about_contents(&self) -> bool {
@@ -128,18 +133,14 @@ impl LifecycleRule {
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut wrong = self.wrong_numbers();
         let mut at = |field, why: &str| wrong.push((field, why.to_owned()));
-        if self.id.chars().count() > MAX_ID || self.id.contains('\0') {
-            at("id", "has up to 255 characters");
+        if self.id.chars().count() > MAX_ID || !is_xml(&self.id) {
+            at("id", "has up to 255 characters, and no control characters");
         }
-        if self.prefix.contains('\0') {
-            at("prefix", "must not have U+0000: no key begins with it");
+        if !is_xml(&self.prefix) {
+            at("prefix", "must not have control characters: the document that says the rules cannot");
         }
-        if self
-            .tags
-            .iter()
-            .any(|(name, value)| name.is_empty() || name.contains('\0') || value.contains('\0'))
-        {
-            at("tags", "must have names, and no U+0000");
+        if self.tags.iter().any(|(name, value)| name.is_empty() || !is_xml(name) || !is_xml(value)) {
+            at("tags", "must have names, and no control characters");
         }
         let acts = self.expires_current()
             || self.expired_delete_markers

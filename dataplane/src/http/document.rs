@@ -6,8 +6,10 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Method, Request};
 use http_body::Body as _;
 use s3o_blob::{Expected, Guard};
+use s3s::path::S3Path;
 use s3s::{Body, S3Result, TrailingHeaders, s3_error};
 
+use super::request::{host, s3_path};
 use super::xml;
 use crate::access::parameters;
 use crate::host::Domains;
@@ -20,6 +22,8 @@ pub(crate) const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Sub-resources of an object that are put as a document.
 const OF_OBJECTS: [&str; 4] = ["acl", "legal-hold", "retention", "tagging"];
+/// That of a bucket which is JSON.
+const POLICY: [&str; 1] = ["policy"];
 
 /// A document as it was said anew. In the request's extensions.
 #[derive(Clone)]
@@ -27,34 +31,31 @@ pub(crate) struct Document(pub Bytes);
 
 /// Whether a request brings one: what is posted or put is one, but for the bytes of an object or a part.
 pub(super) fn is_one(request: &Request<Body>, domains: &Domains) -> bool {
-    if request.body().is_end_stream() {
+    if request.body().is_end_stream() || size(request) == Some(0) {
         return false;
     }
     match *request.method() {
         Method::POST => !post_object::is_form(request, domains),
-        Method::PUT => post_object::bucket(request, domains).is_some() || is_sub_resource(request),
+        Method::PUT => match s3_path(host(request).unwrap_or_default(), request.uri(), domains) {
+            Some(S3Path::Bucket { .. }) => !names_one(request, &POLICY),
+            Some(S3Path::Object { .. }) => names_one(request, &OF_OBJECTS),
+            Some(S3Path::Root) | None => false,
+        },
         _ => false,
     }
 }
 
-fn is_sub_resource<B>(request: &Request<B>) -> bool {
-    parameters(request.uri().query()).any(|(name, _)| OF_OBJECTS.contains(&&*name))
+fn names_one<B>(request: &Request<B>, sub_resources: &[&str]) -> bool {
+    parameters(request.uri().query()).any(|(name, _)| sub_resources.contains(&&*name))
 }
 
 /// Whether the checksums of the headers are those of an object, and not of the document that comes.
 fn is_completion<B>(request: &Request<B>) -> bool {
-    parameters(request.uri().query()).any(|(name, _)| name == "uploadId")
+    names_one(request, &["uploadId"])
 }
 
 /// Reads it, compares it with what the client said of it, and puts it anew in its place.
-pub(super) async fn restate(
-    request: &mut Request<Body>,
-    domains: &Domains,
-    trailing: Option<TrailingHeaders>,
-) -> S3Result<()> {
-    if !is_one(request, domains) {
-        return Ok(());
-    }
+pub(super) async fn restate(request: &mut Request<Body>, trailing: Option<TrailingHeaders>) -> S3Result<()> {
     let mut came = std::mem::take(request.body_mut());
     let Some(size) = size(request) else {
         // Without its length there may be none.
@@ -77,6 +78,9 @@ pub(super) async fn restate(
         return Err(faults::of_body(fault));
     }
     let read = read.map_err(|_| s3_error!(IncompleteBody))?.concat();
+    if read.is_empty() {
+        return Ok(());
+    }
     let anew = Bytes::from(xml::plain(&read).map_err(|_| s3_error!(MalformedXML))?);
     request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(anew.len()));
     request.extensions_mut().insert(Document(anew.clone()));
@@ -84,8 +88,10 @@ pub(super) async fn restate(
     Ok(())
 }
 
+/// Its bytes, as the client says; of one that comes in chunks those within them.
 fn size<B>(request: &Request<B>) -> Option<u64> {
-    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    let said = |name: &str| request.headers().get(name)?.to_str().ok()?.parse().ok();
+    said("x-amz-decoded-content-length").or_else(|| said(CONTENT_LENGTH.as_str()))
 }
 
 #[cfg(test)]
@@ -103,11 +109,20 @@ mod tests {
         for uri in ["/b?delete", "/b/k?uploadId=1", "/b/k?restore"] {
             assert!(is(Method::POST, uri), "{uri}");
         }
-        for uri in ["/b", "/b/", "/b?versioning", "/b?x=1&acl=", "/b/k?tagging", "/b/k?versionId=1&retention"]
-        {
+        for uri in [
+            "/b",
+            "/b/",
+            "/b%2F?cors",
+            "/b?versioning",
+            "/b?x=1&acl=",
+            "/b/k?tagging",
+            "/b/k?versionId=1&retention",
+        ] {
             assert!(is(Method::PUT, uri), "{uri}");
         }
-        for uri in ["/b/tagging", "/b/k?x=acl", "/b/k?object-lock", "/b/k?partNumber=1&uploadId=2"] {
+        for uri in
+            ["/b/tagging", "/b/k?x=acl", "/b/k?object-lock", "/b/k?partNumber=1&uploadId=2", "/b?policy"]
+        {
             assert!(!is(Method::PUT, uri), "{uri}");
         }
         assert!(!is(Method::GET, "/b?acl"));
@@ -121,7 +136,7 @@ mod tests {
         for (name, value) in headers {
             request.headers_mut().insert(*name, HeaderValue::try_from(*value).expect("a value"));
         }
-        let done = restate(&mut request, &Domains::new(&[]), None).await;
+        let done = restate(&mut request, None).await;
         done.map_err(|error| error.code().as_str().to_owned())?;
         let anew = request.body().bytes().expect("whole");
         assert_eq!(request.headers()[CONTENT_LENGTH], anew.len().to_string());

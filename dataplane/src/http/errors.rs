@@ -10,6 +10,7 @@ use s3s::{Body, S3Error};
 
 use super::documents::is_xml;
 use super::request::{host, s3_path};
+use crate::access::parameters;
 use crate::host::Domains;
 use crate::ops::elements::Elements;
 
@@ -17,6 +18,9 @@ use crate::ops::elements::Elements;
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 /// Seconds after which a 503 is worth another try.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// What a copy is of: a header, which a presigned URL has in its query.
+const SOURCE: &str = "x-amz-copy-source";
 
 /// An error as S3 sends it.
 pub(crate) fn respond(error: S3Error) -> Response<Body> {
@@ -52,7 +56,8 @@ impl Asked {
             uri: request.uri().clone(),
             range: headers.get(RANGE).cloned(),
             condition: condition.map(|(_, name)| name),
-            is_copy: headers.contains_key("x-amz-copy-source"),
+            is_copy: headers.contains_key(SOURCE)
+                || parameters(request.uri().query()).any(|(name, _)| name.eq_ignore_ascii_case(SOURCE)),
         }
     }
 }

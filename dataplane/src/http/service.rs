@@ -29,11 +29,15 @@ use super::response::{Accounted, Accounting};
 use super::settled::{Checked, settle};
 use super::signing;
 use super::subresources;
+use crate::access::OnlyGrant;
 use crate::degraded;
 use crate::host::Domains;
 use crate::ops::post_object;
 use crate::pipeline::faults;
 use crate::plane::Plane;
+
+/// The type of a form.
+const FORM: &[u8] = b"multipart/form-data";
 
 /// Shared by all connections.
 pub(crate) struct Service {
@@ -125,7 +129,8 @@ impl Service {
         let form = request
             .headers()
             .get(CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"multipart/form-data"));
+            .and_then(|value| value.as_bytes().get(..FORM.len()))
+            .is_some_and(|begin| begin.eq_ignore_ascii_case(FORM));
         // `s3s` would hold its fields, before it knows who sends them.
         if request.method() == Method::POST && form {
             return Some(s3_error!(
@@ -168,11 +173,21 @@ impl Service {
             return answer.unwrap_or_else(errors::respond);
         }
         lines::join(request.headers_mut());
-        let Some(head) = settle(&mut request, &self.domains) else { return self.route(request).await };
+        let Some(settled) = settle(&mut request, &self.domains) else { return self.route(request).await };
         let checked = self.route(request).await;
         let Some(found) = checked.extensions().get::<Checked>().cloned() else { return checked };
-        let mut request = found.served(head, checked.into_body());
-        match document::restate(&mut request, &self.domains, found.trailing).await {
+        if !settled.is_document {
+            return self.route(found.served(settled.head, checked.into_body())).await;
+        }
+        // Nothing is read for somebody who may not do what it is about.
+        let (mut asking, grant) = (found.served(settled.head.clone(), Body::empty()), OnlyGrant::default());
+        asking.extensions_mut().insert(grant.clone());
+        let refused = self.route(asking).await;
+        if !grant.is_given() {
+            return refused;
+        }
+        let mut request = found.served(settled.head, checked.into_body());
+        match document::restate(&mut request, found.trailing).await {
             Ok(()) => self.route(request).await,
             Err(error) => errors::respond(error),
         }

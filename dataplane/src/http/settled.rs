@@ -34,23 +34,31 @@ type Changes = Vec<(HeaderName, Option<HeaderValue>)>;
 #[derive(Debug, Clone, Copy)]
 struct OnlyCheck;
 
+/// A request that waits for its signature to be checked.
+pub(super) struct Settled {
+    /// As it is to be served then.
+    pub head: Request<()>,
+    pub is_document: bool,
+}
+
 /// Makes the headers such that `s3s` reads them as S3 would. Where a signature covers what is to be changed, the request is
-/// left to be checked, and its head is given back as it is to be served then: see [`Checked::served`].
-pub(super) fn settle(request: &mut Request<Body>, domains: &Domains) -> Option<Request<()>> {
+/// left to be checked, and what it is to be then is given back: see [`Checked::served`].
+pub(super) fn settle(request: &mut Request<Body>, domains: &Domains) -> Option<Settled> {
     let mut signed: Changes =
         hoisted::headers(request).into_iter().map(|(name, value)| (name, Some(value))).collect();
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         signed.extend(settle_read(request));
     }
-    if signed.is_empty() && !document::is_one(request, domains) {
+    let is_document = document::is_one(request, domains);
+    if signed.is_empty() && !is_document {
         return None;
     }
-    let mut served = unsigned(request);
+    let mut head = unsigned(request);
     for (name, settled) in signed {
-        set(served.headers_mut(), name, settled);
+        set(head.headers_mut(), name, settled);
     }
     request.extensions_mut().insert(OnlyCheck);
-    Some(served)
+    Some(Settled { head, is_document })
 }
 
 /// Changes what is not signed; gives back what is.
@@ -163,7 +171,9 @@ mod tests {
             assert!(!plain.headers().contains_key(&header) && plain.headers().contains_key(AUTHORIZATION));
             let list = "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host;if-modified-since;if-unmodified-since;range, Signature=0";
             let mut signed = request(&header, "nonsense", list);
-            let served = settle(&mut signed, &Domains::new(&[])).expect("signed");
+            let Settled { head: served, is_document } =
+                settle(&mut signed, &Domains::new(&[])).expect("signed");
+            assert!(!is_document);
             assert!(signed.headers().contains_key(&header), "the signature is over it");
             assert!(signed.extensions().get::<OnlyCheck>().is_some(), "nothing else is done with it");
             assert!(!served.headers().contains_key(&header) && !served.headers().contains_key(AUTHORIZATION));

@@ -38,7 +38,13 @@ const COLLAPSED: [&str; 22] = [
     "Years",
 ];
 
-/// It is not well-formed, or not in UTF-8.
+/// Bytes of what comes out: text of a CDATA section is longer there.
+const MAX_BYTES: usize = 2 * super::document::MAX_BYTES;
+
+/// Elements within each other: those of S3's documents are six deep.
+const MAX_DEPTH: usize = 32;
+
+/// It is not well-formed, not in UTF-8, or longer or deeper than any of S3's.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -64,8 +70,12 @@ pub(super) fn plain(document: &[u8]) -> Result<String, Malformed> {
             }
             Event::End(_) => writer.end()?,
             Event::Text(text) => writer.text(&text.xml10_content())?,
-            Event::CData(text) => writer.text(&escaped(&text.xml10_content()))?,
-            Event::GeneralRef(name) => writer.text(&format!("&{};", &*name))?,
+            Event::CData(text) => writer.escaped(&text.xml10_content())?,
+            Event::GeneralRef(name) => match name.resolve_char_ref()? {
+                // `s3s` does not know those beyond U+FFFF.
+                Some(character) => writer.escaped(character.encode_utf8(&mut [0; 4]))?,
+                None => writer.text(&format!("&{};", &*name))?,
+            },
             Event::Comment(_) | Event::PI(_) | Event::Decl(_) => {}
             // Entities of a document's own are nobody's in S3, and a way to make a large one of a small one.
             Event::DocType(_) => return Err(Malformed),
@@ -77,15 +87,26 @@ pub(super) fn plain(document: &[u8]) -> Result<String, Malformed> {
 
 struct Writer {
     out: String,
-    /// Names of the elements that are open, and where their content begins.
-    open: Vec<(String, usize)>,
+    open: Vec<Open>,
     had_root: bool,
+}
+
+/// An element whose end has not come.
+struct Open {
+    name: String,
+    /// Where its content begins.
+    content: usize,
+    has_elements: bool,
 }
 
 impl Writer {
     fn start(&mut self, namespace: &ResolveResult<'_>, tag: &BytesStart<'_>) -> Result<(), Malformed> {
-        if self.open.is_empty() && std::mem::replace(&mut self.had_root, true) {
+        let is_second_root = self.open.is_empty() && std::mem::replace(&mut self.had_root, true);
+        if is_second_root || self.open.len() >= MAX_DEPTH {
             return Err(Malformed);
+        }
+        if let Some(parent) = self.open.last_mut() {
+            parent.has_elements = true;
         }
         let (full, local) = (tag.name(), tag.local_name());
         // With another namespace it is another element: the prefix stays, and nobody knows it.
@@ -97,13 +118,13 @@ impl Writer {
         self.out.push_str(name);
         self.out.push_str(tag.attributes_raw());
         self.out.push('>');
-        self.open.push((name.to_owned(), self.out.len()));
+        self.open.push(Open { name: name.to_owned(), content: self.out.len(), has_elements: false });
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), Malformed> {
-        let (name, content) = self.open.pop().ok_or(Malformed)?;
-        if COLLAPSED.contains(&name.as_str()) {
+        let Open { name, content, has_elements } = self.open.pop().ok_or(Malformed)?;
+        if !has_elements && COLLAPSED.contains(&name.as_str()) {
             let collapsed = self.out[content..].trim_matches([' ', '\t', '\n', '\r']).to_owned();
             self.out.truncate(content);
             self.out.push_str(&collapsed);
@@ -119,13 +140,36 @@ impl Writer {
             let is_space = text.chars().all(|c| matches!(c, ' ' | '\t' | '\n' | '\r'));
             return if is_space { Ok(()) } else { Err(Malformed) };
         }
+        self.push(text)
+    }
+
+    /// What is to be read as this text.
+    fn escaped(&mut self, text: &str) -> Result<(), Malformed> {
+        if self.open.is_empty() {
+            return self.text(text);
+        }
+        let mut rest = text;
+        while let Some(at) = rest.find(['&', '<', '>', '\r']) {
+            self.push(&rest[..at])?;
+            self.push(match rest.as_bytes()[at] {
+                b'&' => "&amp;",
+                b'<' => "&lt;",
+                b'>' => "&gt;",
+                // A reference to it is no end of a line.
+                _ => "&#13;",
+            })?;
+            rest = &rest[at + 1..];
+        }
+        self.push(rest)
+    }
+
+    fn push(&mut self, text: &str) -> Result<(), Malformed> {
+        if self.out.len() + text.len() > MAX_BYTES {
+            return Err(Malformed);
+        }
         self.out.push_str(text);
         Ok(())
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -162,7 +206,11 @@ mod tests {
     #[test]
     fn texts_stay_as_they_are() {
         let text = "<?xml version=\"1.0\"?>\n<Tag><Key> a\tb </Key><Value>&#13;&amp;&#x1;</Value></Tag>\n";
-        assert_eq!(of(text).as_deref(), Ok("<Tag><Key> a\tb </Key><Value>&#13;&amp;&#x1;</Value></Tag>"));
+        assert_eq!(of(text).as_deref(), Ok("<Tag><Key> a\tb </Key><Value>&#13;&amp;\u{1}</Value></Tag>"));
+        assert_eq!(
+            of("<Key>&#128512;&#38;&#60;&quot;</Key>").as_deref(),
+            Ok("<Key>\u{1F600}&amp;&lt;&quot;</Key>")
+        );
         assert_eq!(of("<Key>a\r\nb\rc</Key>").as_deref(), Ok("<Key>a\nb\nc</Key>"), "XML 1.0, 2.11");
         assert_eq!(
             of("<Part><PartNumber> 1\n</PartNumber></Part>").as_deref(),
@@ -190,5 +238,8 @@ mod tests {
             assert_eq!(of(bad), Err(Malformed), "{bad}");
         }
         assert_eq!(plain(b"<A>\xff</A>"), Err(Malformed));
+        let deep = |levels: usize| of(&format!("{}{}", "<Date>".repeat(levels), "</Date>".repeat(levels)));
+        assert!(deep(MAX_DEPTH).is_ok());
+        assert_eq!(deep(MAX_DEPTH + 1), Err(Malformed));
     }
 }

@@ -104,14 +104,17 @@ fn rule(rule: &CORSRule) -> S3Result<CorsRule> {
         max_age_seconds: seconds
             .map_err(|_| s3_error!(InvalidRequest, "MaxAgeSeconds must not be negative"))?,
     };
-    if rule.id.chars().count() > MAX_ID || rule.id.contains('\0') {
-        return Err(s3_error!(InvalidRequest, "The ID of a rule has up to {MAX_ID} characters"));
+    if rule.id.chars().count() > MAX_ID || rule.id.contains(|c: char| c.is_ascii_control()) {
+        return Err(s3_error!(
+            InvalidRequest,
+            "The ID of a rule has up to {MAX_ID} characters, and no control characters"
+        ));
     }
     // A rule of the configuration file may: browsers read `*` as all.
     if let Some(header) = rule.expose_headers.iter().find(|header| header.contains('*')) {
         return Err(s3_error!(
             InvalidRequest,
-            "ExposeHeader \"{header}\" contains wildcard. We currently do not support wildcard for ExposeHeader."
+            "ExposeHeader {header:?} contains wildcard. We currently do not support wildcard for ExposeHeader."
         ));
     }
     match rule.problems().into_iter().next() {

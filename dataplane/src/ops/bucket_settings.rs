@@ -62,6 +62,21 @@ const LISTS: [&str; 4] = [
     "ListBucketMetricsConfigurations",
 ];
 
+/// Deletions of what every bucket has, and nobody has set: it stays, and tools that want to be rid of their own setting take
+/// this for its end.
+const UNSET: [(&str, &str, &str); 2] = [
+    (
+        "DeletePublicAccessBlock",
+        "NoSuchPublicAccessBlockConfiguration",
+        "The public access block configuration was not found",
+    ),
+    (
+        "DeleteBucketOwnershipControls",
+        "OwnershipControlsNotFoundError",
+        "The bucket ownership controls were not found",
+    ),
+];
+
 /// What sets a bucket to what it is, or deletes what it has not.
 const SETTINGS: [&str; 11] = [
     "PutBucketAccelerateConfiguration",
@@ -82,13 +97,16 @@ pub(crate) fn absent_name(operation: &str) -> Option<&'static str> {
     ABSENT.iter().map(|(name, ..)| *name).chain(LISTS).find(|name| *name == operation)
 }
 
-/// The names of [`SETTINGS`], for those who may configure.
+/// The names of [`SETTINGS`] and [`UNSET`], for those who may configure.
 pub(crate) fn setting_name(operation: &str) -> Option<&'static str> {
-    SETTINGS.into_iter().find(|name| *name == operation)
+    SETTINGS.into_iter().chain(UNSET.map(|(name, ..)| name)).find(|name| *name == operation)
 }
 
 /// What is answered to whoever may ask.
 pub(crate) fn absent(operation: &str) -> Option<S3Error> {
+    if let Some((_, code, message)) = UNSET.iter().find(|(name, ..)| *name == operation) {
+        return Some(faults::custom(code, StatusCode::NOT_FOUND, message));
+    }
     let (_, code, status, message) = ABSENT.iter().find(|(name, ..)| *name == operation)?;
     Some(faults::custom(code, StatusCode::from_u16(*status).unwrap_or(StatusCode::NOT_FOUND), message))
 }

@@ -23,7 +23,13 @@ fn elements(text: &[u8], known: &[&str]) -> S3Result<()> {
             if known.iter().any(|known| known.as_bytes() == name) {
                 return pass(reader);
             }
-            unknown = Some(String::from_utf8_lossy(name).chars().take(MAX_NAME).collect::<String>());
+            unknown = Some(
+                String::from_utf8_lossy(name)
+                    .chars()
+                    .filter(|c| !c.is_control())
+                    .take(MAX_NAME)
+                    .collect::<String>(),
+            );
             Err(DeError::UnexpectedTagName)
         })
     });

@@ -46,7 +46,7 @@ pub(crate) fn is_form<B>(request: &Request<B>, domains: &Domains) -> bool {
 }
 
 /// The bucket, where a request names no key.
-pub(crate) fn bucket<B>(request: &Request<B>, domains: &Domains) -> Option<String> {
+fn bucket<B>(request: &Request<B>, domains: &Domains) -> Option<String> {
     let path = request.uri().path();
     let path = path.strip_prefix('/').unwrap_or(path);
     if let Some(bucket) = host(request).and_then(|host| domains.bucket(host)) {

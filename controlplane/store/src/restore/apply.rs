@@ -240,7 +240,8 @@ const SETTLE: &str = "
         DELETE FROM intents i USING alive a WHERE i.version = a.version AND i.kind IN ('put', 'copy')
     ),
     completed AS (
-        UPDATE uploads u SET state = 'completed', closed = now(), etag = a.line->>'etag', seq = a.seq, is_null = a.is_null
+        UPDATE uploads u SET state = 'completed', closed = now(), etag = a.line->>'etag', seq = a.seq, is_null = a.is_null,
+            checksums = NULLIF(NULLIF(a.line->'c', 'null'), '{}')
         FROM alive a WHERE u.version = a.version AND u.state = 'open' AND a.line IS NOT NULL
         RETURNING u.id
     ),

@@ -44,11 +44,13 @@ const NAMED: &str = "
 
 /// Names that two have taken: one in the time that was lost, another one since, or before and not given up since. One that
 /// is being deleted is nobody's; nor is one that nobody made and no file declares, as soon as it is empty; one that was
-/// deleted in the lost time is its owner's only if a client has done something in it since, or has an upload open, or a write
-/// under way: a write of before the point that is nobody's any more is not waited for, since nobody ends it while the mode is on.
+/// deleted in the lost time is its owner's only if a client has done something in it since, or has an upload open that was begun
+/// or got a part since, or a write under way: an upload of before the point ended before the bucket was deleted, and a write of
+/// before that is nobody's any more is not waited for, since nobody ends it while the mode is on.
 /// $1: the last change of before.
 static TAKEN: LazyLock<String> = LazyLock::new(|| {
-    let (silent, is_before_gap) = (&*SILENT, is_before_gap!("i.version"));
+    let (silent, is_old_write, is_old_upload) =
+        (&*SILENT, is_before_gap!("i.version"), is_before_gap!("u.version"));
     format!(
         "SELECT h.name, h.line->>'owner' AS lost, o.owner AS owner, o.declared
     FROM header_buckets h JOIN buckets o ON o.id = h.target
@@ -57,10 +59,14 @@ static TAKEN: LazyLock<String> = LazyLock::new(|| {
       AND CASE WHEN EXISTS (SELECT FROM header_buckets g WHERE g.id = o.id AND g.name = o.name AND NOT g.is_live) THEN
                EXISTS (SELECT FROM changes c
                        WHERE c.bucket = o.id AND c.n > $1::bigint AND c.outcome NOT IN ({silent}))
-               OR EXISTS (SELECT FROM uploads u WHERE u.bucket = o.id AND u.state = 'open')
+               OR EXISTS (SELECT FROM uploads u
+                          WHERE u.bucket = o.id AND u.state = 'open' AND (NOT COALESCE({is_old_upload}, false)
+                              OR EXISTS (SELECT FROM changes c
+                                         WHERE c.bucket = o.id AND c.version = u.version AND c.n > $1::bigint)))
                OR EXISTS (SELECT FROM intents i LEFT JOIN sessions s ON s.id = i.session
-                          WHERE i.bucket = o.id AND (NOT COALESCE({is_before_gap}, false)
-                              OR (s.deadline > now() AND i.op = ANY (s.open_ops))))
+                          WHERE i.bucket = o.id AND i.kind <> 'replicate' AND (NOT COALESCE({is_old_write}, false)
+                              OR (COALESCE(s.deadline > now(), true)
+                                  AND (i.begun > now() - interval '2 minutes' OR i.op = ANY (s.open_ops)))))
            WHEN o.owner IS NULL AND NOT o.declared THEN
                EXISTS (SELECT FROM objects v WHERE v.bucket = o.id)
                OR EXISTS (SELECT FROM object_versions v WHERE v.bucket = o.id)

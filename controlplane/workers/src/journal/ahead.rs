@@ -22,6 +22,13 @@ use super::{JournalWorker, TAKEN_OVER, read_file, text};
 /// How long a backend may take, to show its marker and to list, that a tick waits for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What a backend has told of its journal.
+struct Told {
+    /// Its marker is its own, and not that of another one of ours.
+    is_itself: bool,
+    keys: Vec<String>,
+}
+
 impl JournalWorker {
     /// Turns the recovery mode on where the journal has more than the database knows of. `owner` has the journal, and `start` is
     /// when the database's server had been started before that was so. `Err`: it is ahead, or nobody knows.
@@ -33,7 +40,6 @@ impl JournalWorker {
     ) -> Result<(), String> {
         let holders = self.journal.journal_backends().await.map_err(text)?;
         let all = self.files.backends();
-        let is_new = self.files.gate.has_none();
         let listed = join_all(all.iter().map(|backend| self.segments_from(backend, state.segment))).await;
         // Their rows come before they do, so that what is not known by now is none of this database's.
         let known = self.journal.journal_keys(state.segment).await.map_err(text)?;
@@ -41,11 +47,14 @@ impl JournalWorker {
         let knows_any = all.iter().any(|backend| holders.contains(&backend.id()));
         let asked = all.iter().zip(&listed);
         let asked = asked.filter(|(backend, _)| !knows_any || holders.contains(&backend.id()));
-        let (answered, silent): (Vec<_>, Vec<_>) = asked.partition(|(_, keys)| keys.is_some());
-        let has_looked = if knows_any { silent.is_empty() } else { is_new || !answered.is_empty() };
+        let (answered, silent): (Vec<_>, Vec<_>) =
+            asked.partition(|(_, told)| told.as_ref().is_some_and(|told| told.is_itself));
+        let has_looked =
+            if knows_any { silent.is_empty() } else { !answered.is_empty() || self.is_new().await? };
         let silent: Vec<String> = silent.iter().map(|(backend, _)| backend.name().to_owned()).collect();
-        for (backend, keys) in all.iter().zip(listed) {
-            let Some(newest) = newest_unknown(&keys.unwrap_or_default(), &known) else { continue };
+        for (backend, told) in all.iter().zip(listed) {
+            let keys = told.map(|told| told.keys).unwrap_or_default();
+            let Some(newest) = newest_unknown(&keys, &known) else { continue };
             self.is_still(state, owner).await?;
             let (name, next, number) = (backend.name(), state.segment, newest.number);
             let why = format!(
@@ -73,16 +82,25 @@ impl JournalWorker {
     }
 
     /// The keys of the segments from `segment` on; `None`: the backend does not answer, or nobody knows that it is ours.
-    async fn segments_from(&self, backend: &Backend, segment: u64) -> Option<Vec<String>> {
+    async fn segments_from(&self, backend: &Backend, segment: u64) -> Option<Told> {
         // Names sort by their numbers: what comes before is not asked for.
         let before = format!("{JOURNAL_PREFIX}segment-{:012}~", segment.saturating_sub(1));
         let prefix = format!("{JOURNAL_PREFIX}segment-");
         let asked = async {
-            self.files.gate.confirm(backend).await.ok()?;
-            backend.list(&prefix, Some(&before), 1000).await.ok()
+            let is_itself = self.files.gate.is_itself(backend).await?;
+            let page = backend.list(&prefix, Some(&before), 1000).await.ok()?;
+            Some(Told { is_itself, keys: page.entries.into_iter().map(|entry| entry.key).collect() })
         };
-        let page = tokio::time::timeout(PATIENCE, asked).await.ok()??;
-        Some(page.entries.into_iter().map(|entry| entry.key).collect())
+        tokio::time::timeout(PATIENCE, asked).await.ok()?
+    }
+
+    /// Whether there is nothing yet that anything could be ahead of: no backend has shown its marker, and none stores anything.
+    async fn is_new(&self) -> Result<bool, String> {
+        if !self.files.gate.has_none() {
+            return Ok(false);
+        }
+        let usage = self.overview.backend_usage().await.map_err(text)?;
+        Ok(usage.iter().all(|(_, usage, _)| usage.total() == 0 && usage.objects == 0))
     }
 
     /// Whether the journal is where it was, and ours: rows of files that were shipped and let go meanwhile may be gone.

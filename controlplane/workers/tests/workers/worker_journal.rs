@@ -241,6 +241,33 @@ async fn what_shows_no_marker_was_not_asked() {
     assert!(fixture.journal.lock().recovery.is_some());
 }
 
+/// As one has that joined in the time that was lost, and got another number since.
+#[tokio::test]
+async fn what_has_another_number_now_is_listed_but_was_not_asked() {
+    let (one, two, fixture) = two().await;
+    mark(&two, 9);
+    fixture.journal.lock().is_not_looked_at = true;
+    {
+        let mut held = fixture.journal.lock();
+        held.noted = vec![StoredFile {
+            backend: BackendId(2),
+            storage_key: JournalName { number: 1, part: JournalPart::Segment, tag: 1 }.to_string(),
+            number: 1,
+            bytes: 1,
+        }];
+        held.changes = vec![change(1)];
+    }
+    let error = run(&fixture).await.expect_err("it holds the journal, and is somebody else");
+    assert!(error.contains("nothing is shipped or deleted"), "{error}");
+    assert!(fixture.journal.lock().is_not_looked_at && fixture.journal.lock().recovery.is_none());
+    let segment = JournalName { number: 7, part: JournalPart::Segment, tag: 1 }.to_string();
+    two.plant(&segment, JournalWriter::new("{}").and_then(JournalWriter::finish).unwrap());
+    let error = run(&fixture).await.expect_err("it is ahead");
+    assert!(error.contains("segment 7"), "{error}");
+    assert!(fixture.journal.lock().recovery.is_some());
+    drop(one);
+}
+
 #[tokio::test]
 async fn what_is_old_is_deleted_and_what_lacks_copies_is_copied() {
     let (one, two, fixture) = two().await;

@@ -117,15 +117,17 @@ fn what_something_names_is_kept() {
 #[test]
 fn an_attached_copy_has_what_any_other_knows_of_its_part() {
     let (mut world, first) = with_k();
-    let other = CopyRow { backend: BackendId(elsewhere(&first)), ..first.clone() };
-    let piece = Some(crate::object::Piece { offset: 5, size: 10 });
+    let other = elsewhere(&first);
+    run(&mut world, 2, settle("k", first.blob.version, other, attempt(0), 10));
+    let piece = Some(crate::object::Piece { offset: 0, size: 10 });
     let checksums = Checksums { values: [("crc32c".to_owned(), "AAAAAA==".to_owned())].into() };
     let digest = Some(s3o_types::Digest::Crc64Nvme([7; 8]));
-    world.copies[0] = CopyRow { piece, md5: Some([3; 16]), digest: None, ..first.clone() };
-    world.copies.push(CopyRow { piece, checksums: checksums.clone(), digest, ..other });
-    let third = 1 + 2 + 3 - first.backend.0 - elsewhere(&first);
+    let [one, two] = [0, 1].map(|row: usize| world.copies[row].clone());
+    world.copies[0] = CopyRow { piece, md5: Some([3; 16]), digest: None, ..one };
+    world.copies[1] = CopyRow { piece, checksums: checksums.clone(), digest, ..two };
+    let third = 1 + 2 + 3 - first.backend.0 - other;
     let blob = settle("k", first.blob.version, third, attempt(0), 10);
-    assert_eq!(fate(&run(&mut world, 2, blob)), Some(BlobFate::Attached));
+    assert_eq!(fate(&run(&mut world, 3, blob)), Some(BlobFate::Attached));
     let attached = world.copies.iter().find(|copy| copy.backend == BackendId(third)).expect("a copy");
     assert_eq!((attached.piece, attached.md5, attached.digest), (piece, Some([3; 16]), digest));
     assert_eq!(attached.checksums, checksums);
