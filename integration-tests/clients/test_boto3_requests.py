@@ -72,6 +72,24 @@ def test_presigned(make_client, cluster, prefix):
     assert requests.delete(url, timeout=60).status_code == 204
 
 
+def test_ranges_that_s3_ignores(s3, cluster, prefix):
+    """boto3 signs `Range`."""
+    where = {"Bucket": cluster.bucket, "Key": prefix + "x"}
+    s3.put_object(**where, Body=b"0123456789")
+    for ignored in ["bytes=3-1", "bytes=0-0,2-2", "items=0-1"]:
+        got = s3.get_object(**where, Range=ignored)
+        assert (got["Body"].read(), got["ResponseMetadata"]["HTTPStatusCode"]) == (b"0123456789", 200)
+    got = s3.get_object(**where, Range="Bytes=7-99999999999999999999")
+    assert (got["Body"].read(), got["ResponseMetadata"]["HTTPStatusCode"]) == (b"789", 206)
+
+
+def test_metadata_of_many_names(s3, cluster, prefix):
+    where = {"Bucket": cluster.bucket, "Key": prefix + "x"}
+    metadata = {f"n{number}": "v" for number in range(150)}
+    s3.put_object(**where, Metadata=metadata)
+    assert s3.head_object(**where)["Metadata"] == metadata
+
+
 def test_signature_version_2_is_refused(make_client, cluster, prefix):
     s3 = make_client(signature_version="s3")
     url = s3.generate_presigned_url("get_object", Params={"Bucket": cluster.bucket, "Key": prefix}, ExpiresIn=300)

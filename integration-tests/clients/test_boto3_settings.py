@@ -39,6 +39,30 @@ def test_what_is_not(s3, cluster, operation, wrong):
     assert code(error) == (wrong, 404)
 
 
+def test_what_is_so_may_be_set(s3, cluster):
+    """What Terraform does with a new bucket, and takes back."""
+    where = {"Bucket": cluster.versioned}
+    names = ["BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"]
+    block = dict.fromkeys(names, True)
+    s3.put_public_access_block(**where, PublicAccessBlockConfiguration=block)
+    assert s3.get_public_access_block(**where)["PublicAccessBlockConfiguration"] == block
+    rules = {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    s3.put_bucket_ownership_controls(**where, OwnershipControls=rules)
+    assert s3.get_bucket_ownership_controls(**where)["OwnershipControls"] == rules
+    s3.put_bucket_notification_configuration(**where, NotificationConfiguration={})
+    s3.delete_bucket_policy(**where)
+    for call, more, wrong in [
+        (s3.put_public_access_block, {"PublicAccessBlockConfiguration": {names[0]: False}}, ("NotImplemented", 501)),
+        (s3.put_bucket_policy, {"Policy": "{}"}, ("NotImplemented", 501)),
+        (s3.delete_public_access_block, {}, ("NoSuchPublicAccessBlockConfiguration", 404)),
+        (s3.delete_bucket_ownership_controls, {}, ("OwnershipControlsNotFoundError", 404)),
+        (s3.get_bucket_versioning, {"ExpectedBucketOwner": "123456789012"}, ("AccessDenied", 403)),
+    ]:
+        with pytest.raises(ClientError) as error:
+            call(**where, **more)
+        assert code(error) == wrong
+
+
 def test_acls(s3, cluster, prefix):
     where = {"Bucket": cluster.bucket, "Key": prefix + "x"}
     s3.put_object(**where, Body=b"x")

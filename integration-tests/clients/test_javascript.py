@@ -25,7 +25,7 @@ def node(cluster, environment, prefix):
     return run
 
 
-@pytest.mark.parametrize("what", ["objects", "streams", "errors", "parts", "abort"])
+@pytest.mark.parametrize("what", ["objects", "streams", "errors", "presigned", "parts", "abort"])
 def test_twice(node, s3, cluster, prefix, what):
     for _ in range(2):
         expected = node(what)

@@ -1,13 +1,14 @@
 """minio-py: large files in parts, objects composed from others on the server, deletes in bulk, presigned URLs."""
 
 import datetime
+import io
 import os
 
 import pytest
 import requests
 import urllib3
 from minio import Minio
-from minio.commonconfig import ComposeSource, CopySource
+from minio.commonconfig import ComposeSource, CopySource, Tags
 from minio.deleteobjects import DeleteObject
 from minio.error import S3Error
 
@@ -98,6 +99,19 @@ def test_list_and_remove(minio, cluster, tmp_path, prefix):
     with pytest.raises(S3Error) as error:
         minio.stat_object(cluster.bucket, names[0])
     assert error.value.code == "NoSuchKey"
+
+
+def test_characters_as_references(minio, cluster, prefix):
+    """minio-py writes documents in ASCII: what is beyond it as references."""
+    names = [f"{prefix}ü", f"{prefix}日本", f"{prefix}🙂\U0010fffd"]
+    for name in names:
+        minio.put_object(cluster.bucket, name, io.BytesIO(b"x"), 1)
+        tags = Tags.new_object_tags()
+        tags["ü"] = "é日"
+        minio.set_object_tags(cluster.bucket, name, tags)
+        assert dict(minio.get_object_tags(cluster.bucket, name)) == {"ü": "é日"}
+    assert list(minio.remove_objects(cluster.bucket, [DeleteObject(name) for name in names])) == []
+    assert keys(minio, cluster.bucket, prefix) == []
 
 
 def test_presigned(minio, cluster, prefix):

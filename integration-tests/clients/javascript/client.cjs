@@ -19,6 +19,7 @@ const {
   paginateListObjectsV2,
 } = require("@aws-sdk/client-s3");
 const { Upload } = require("@aws-sdk/lib-storage");
+const { getSignedUrl } = require("@aws-sdk/s3-request-presigner");
 
 const MIB = 1024 * 1024;
 const { BUCKET: Bucket, ENDPOINT: endpoint, PREFIX: prefix } = process.env;
@@ -93,6 +94,23 @@ const work = {
     const { ETag } = await get(Key);
     // A 304 has no body, and so no name.
     await refused(new GetObjectCommand({ Bucket, Key, IfNoneMatch: ETag }), "Unknown", 304);
+  },
+
+  // The presigner puts headers into the query, and the checksum of no body among them.
+  async presigned() {
+    const send = async (command, body) => {
+      const answer = await fetch(await getSignedUrl(s3, command), { method: body === undefined ? "GET" : "PUT", body });
+      assert.equal(answer.status, 200, await answer.clone().text());
+      return answer;
+    };
+    const [Key, copied] = [`${prefix}presigned`, `${prefix}copied`];
+    const Metadata = { a: "1 +2" };
+    await send(new PutObjectCommand({ Bucket, Key, Metadata, StorageClass: "GLACIER_IR", ContentType: "text/x" }), "hello");
+    const head = await s3.send(new HeadObjectCommand({ Bucket, Key }));
+    assert.deepEqual([head.Metadata, head.StorageClass, head.ContentLength], [Metadata, "GLACIER_IR", 5]);
+    await send(new CopyObjectCommand({ Bucket, Key: copied, CopySource: `${Bucket}/${encodeURIComponent(Key)}` }), "");
+    const answer = await send(new GetObjectCommand({ Bucket, Key: copied, ChecksumMode: "ENABLED" }));
+    assert.equal(await answer.text(), "hello");
   },
 
   async parts() {
