@@ -33,6 +33,8 @@ pub struct Expected {
     pub sha256: Option<[u8; 32]>,
     /// `x-amz-checksum-…` sent as headers, base64.
     pub checksums: Checksums,
+    /// Checksums that the bytes are known to have, base64: compared, and not among the digests.
+    pub known: Checksums,
     /// Algorithms to compute besides those that are compared: those of the trailer, or one the
     /// client only asked for.
     pub also: AlgorithmSet,
@@ -55,7 +57,8 @@ impl Expected {
     /// All that are computed.
     fn computed(&self) -> AlgorithmSet {
         let kinds = self.digest.map(|digest| digest.kind()).into_iter().chain(self.keep);
-        kinds.map(Algorithm::of_kind).fold(self.algorithms(), AlgorithmSet::with)
+        let known = self.known.values.keys().filter_map(|name| Algorithm::from_name(name));
+        kinds.map(Algorithm::of_kind).chain(known).fold(self.algorithms(), AlgorithmSet::with)
     }
 
     /// Those that are the client's to see.
@@ -221,6 +224,9 @@ impl<S> Guard<S> {
             && digests.digest_of(known.kind()) != Some(known)
         {
             return Err(self.fail(BodyFault::BadDigest(known.kind())));
+        }
+        if let Err(fault) = compare_all(&self.expected.known.values, &digests) {
+            return Err(self.fail(fault));
         }
         digests.digest = self.expected.keep.and_then(|kind| digests.digest_of(kind));
         let shown = self.expected.algorithms();

@@ -62,6 +62,7 @@ fn expected(body: &[u8]) -> Expected {
         md5: digests.md5,
         sha256: Some(sha256),
         checksums: Checksums { values },
+        known: Checksums::default(),
         also: AlgorithmSet::NONE,
         digest: Some(digest_of(body, DigestKind::Sha256)),
         keep: Some(DigestKind::Crc64Nvme),
@@ -162,6 +163,23 @@ fn a_trailer_must_come_and_be_readable() {
         assert!(failed && out.is_empty());
         assert!(matches!(verdict.fault(), Some(BodyFault::BadTrailer(_))), "{verdict:?}");
     }
+}
+
+#[test]
+fn what_is_known_is_compared_and_not_told() {
+    let crc32c = BodyHasher::digest(b"abc", AlgorithmSet::NONE.with(Algorithm::Crc32c)).checksums;
+    let of = |body: &[u8]| {
+        let also = AlgorithmSet::NONE.with(Algorithm::Sha256);
+        let expected = Expected { known: crc32c.clone(), also, ..Expected::of_size(3) };
+        run(chunks(body, &[1]), expected)
+    };
+    let (out, failed, verdict) = of(b"abc");
+    assert!(out == b"abc" && !failed);
+    let told = verdict.digests().unwrap().checksums.values.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(told, ["sha256"]);
+    let (out, failed, verdict) = of(b"abd");
+    assert!(out.len() < 3 && failed);
+    assert!(matches!(verdict.fault(), Some(BodyFault::BadChecksum(Algorithm::Crc32c))));
 }
 
 #[test]

@@ -106,27 +106,31 @@ mod tests {
     #[test]
     fn documents() {
         let is = |method: Method, uri: &str| is_one(&request(method, uri), &Domains::new(&[]));
-        for uri in ["/b?delete", "/b/k?uploadId=1", "/b/k?restore"] {
+        for uri in ["/photos?delete", "/photos/k?uploadId=1", "/photos/k?restore"] {
             assert!(is(Method::POST, uri), "{uri}");
         }
         for uri in [
-            "/b",
-            "/b/",
-            "/b%2F?cors",
-            "/b?versioning",
-            "/b?x=1&acl=",
-            "/b/k?tagging",
-            "/b/k?versionId=1&retention",
+            "/photos",
+            "/photos/",
+            "/photos%2F?cors",
+            "/photos?versioning",
+            "/photos?x=1&acl=",
+            "/photos/k?tagging",
+            "/photos/k?versionId=1&retention",
         ] {
             assert!(is(Method::PUT, uri), "{uri}");
         }
-        for uri in
-            ["/b/tagging", "/b/k?x=acl", "/b/k?object-lock", "/b/k?partNumber=1&uploadId=2", "/b?policy"]
-        {
+        for uri in [
+            "/photos/tagging",
+            "/photos/k?x=acl",
+            "/photos/k?object-lock",
+            "/photos/k?partNumber=1&uploadId=2",
+            "/photos?policy",
+        ] {
             assert!(!is(Method::PUT, uri), "{uri}");
         }
-        assert!(!is(Method::GET, "/b?acl"));
-        let empty = request(Method::POST, "/b/k?uploads").map(|_| Body::empty());
+        assert!(!is(Method::GET, "/photos?acl"));
+        let empty = request(Method::POST, "/photos/k?uploads").map(|_| Body::empty());
         assert!(!is_one(&empty, &Domains::new(&[])));
     }
 
@@ -147,30 +151,31 @@ mod tests {
     async fn what_was_said_of_it_holds() {
         let document = "<A><![CDATA[&]]></A>";
         let anew = Ok("<A>&amp;</A>".to_owned());
-        assert_eq!(restated("/b?delete", &[], document).await, anew);
+        assert_eq!(restated("/photos?delete", &[], document).await, anew);
         let good = [("content-md5", "fed5FdMHd5iOf1H3g8uf0A==")];
-        let of =
-            async |name: &'static str, value: &str| restated("/b?delete", &[(name, value)], document).await;
+        let of = async |name: &'static str, value: &str| {
+            restated("/photos?delete", &[(name, value)], document).await
+        };
         assert_eq!(of("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==").await, Err("BadDigest".to_owned()));
         assert_eq!(of("x-amz-checksum-crc32", "AAAAAA==").await, Err("BadDigest".to_owned()));
         assert_eq!(of("x-amz-checksum-crc32", "x").await, Err("InvalidRequest".to_owned()));
         assert_eq!(
-            restated("/b/k?uploadId=1", &[("x-amz-checksum-crc32", "AAAAAA==")], document).await,
+            restated("/photos/k?uploadId=1", &[("x-amz-checksum-crc32", "AAAAAA==")], document).await,
             anew,
             "it is the object's"
         );
         assert_eq!(
-            restated("/b?delete", &good, "<A>").await,
+            restated("/photos?delete", &good, "<A>").await,
             Err("BadDigest".to_owned()),
             "before it is read"
         );
-        assert_eq!(restated("/b?delete", &[], "<A>").await, Err("MalformedXML".to_owned()));
+        assert_eq!(restated("/photos?delete", &[], "<A>").await, Err("MalformedXML".to_owned()));
         assert_eq!(
-            restated("/b?delete", &[("content-length", "8388609")], document).await,
+            restated("/photos?delete", &[("content-length", "8388609")], document).await,
             Err("MaxMessageLengthExceeded".to_owned())
         );
         assert_eq!(
-            restated("/b?delete", &[("content-length", "50")], document).await,
+            restated("/photos?delete", &[("content-length", "50")], document).await,
             Err("IncompleteBody".to_owned())
         );
     }

@@ -7,11 +7,17 @@ use http::{HeaderName, HeaderValue, Request};
 
 use crate::access::{is_presigned, parameters};
 
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 11] = [
     "x-amz-acl",
+    "x-amz-bypass-governance-retention",
     "x-amz-checksum-mode",
+    "x-amz-expected-bucket-owner",
     "x-amz-metadata-directive",
+    "x-amz-mp-object-size",
+    "x-amz-object-attributes",
+    "x-amz-source-expected-bucket-owner",
     "x-amz-storage-class",
+    "x-amz-tagging-directive",
     "x-amz-website-redirect-location",
 ];
 const FAMILIES: [&str; 5] = [

@@ -18,7 +18,7 @@ pub(crate) mod service;
 pub(crate) mod settled;
 mod signing;
 mod subresources;
-mod xml;
+pub(crate) mod xml;
 
 #[cfg(test)]
 mod fuzz;

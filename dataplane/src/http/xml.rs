@@ -46,7 +46,7 @@ const MAX_DEPTH: usize = 32;
 
 /// It is not well-formed, not in UTF-8, or longer or deeper than any of S3's.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 impl From<quick_xml::Error> for Malformed {
     fn from(_: quick_xml::Error) -> Self {
@@ -55,7 +55,7 @@ impl From<quick_xml::Error> for Malformed {
 }
 
 /// The document anew.
-pub(super) fn plain(document: &[u8]) -> Result<String, Malformed> {
+pub(crate) fn plain(document: &[u8]) -> Result<String, Malformed> {
     let text = std::str::from_utf8(document).map_err(|_| Malformed)?;
     let mut reader = NsReader::from_str(text.trim_start_matches('\u{FEFF}'));
     let mut writer = Writer { out: String::with_capacity(text.len()), open: Vec::new(), had_root: false };

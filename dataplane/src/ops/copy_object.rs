@@ -52,7 +52,8 @@ pub(super) async fn answer(
     let named = (&source, source_key.as_str(), version);
     let located = locate_or(plane, &req, &plane.caller(&req), named, Want::All, source_fault).await?;
     check_source(&source_conditions(&mut req.input), &located)?;
-    if located.size > target.max_object_size.min(super::MAX_SINGLE_BYTES) {
+    check_size(located.size)?;
+    if located.size > target.max_object_size {
         return Err(s3_error!(EntityTooLarge));
     }
     let caller = plane.caller(&req);
@@ -77,7 +78,7 @@ pub(super) async fn answer(
             server_side: if wanted == AlgorithmSet::NONE { server_side(&located) } else { Vec::new() },
             payload: streamed(plane, reading, Arc::clone(&located), Slice::all(located.size), wanted),
             // A copy comes whole, whatever its source came in.
-            etag: located.parts.is_none().then(|| Etag::new(&located.etag)),
+            etag: Some(Etag::new(&located.etag)).filter(|etag| located.parts.is_none() && etag.is_md5()),
             checksums: (wanted == AlgorithmSet::NONE).then(|| located.checksums.clone()),
         },
     )
@@ -272,6 +273,18 @@ pub(super) fn streamed(
     let plane = Arc::clone(plane);
     let reopen = Box::new(move || read::lazily(Arc::clone(&plane), source.clone(), &located, slice));
     Payload::Object(ObjectBody { size: slice.len(), md5, checksums, also, keep, reopen })
+}
+
+/// What S3 copies by one request.
+pub(super) fn check_size(bytes: u64) -> S3Result<()> {
+    if bytes <= super::MAX_SINGLE_BYTES {
+        return Ok(());
+    }
+    Err(s3_error!(
+        InvalidRequest,
+        "The specified copy source is larger than the maximum allowable size for a copy source: {}",
+        super::MAX_SINGLE_BYTES
+    ))
 }
 
 fn md5_of(etag: &str) -> Option<[u8; 16]> {

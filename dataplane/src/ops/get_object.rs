@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use http::HeaderValue;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use s3o_types::VersionId;
@@ -182,6 +182,9 @@ pub(super) fn check_conditions(conditions: &ReadConditions, located: &Located) -
     let mut identity = http::HeaderMap::new();
     headers::identity(&mut identity, &located.etag, located.modified);
     headers::version(&mut identity, located);
+    if error.status_code() == Some(StatusCode::NOT_MODIFIED) {
+        headers::freshness(&mut identity, &located.attributes.headers);
+    }
     identity.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     error.set_headers(identity);
     Err(error)

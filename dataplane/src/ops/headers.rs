@@ -8,7 +8,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use s3o_blob::ChecksumKind;
-use s3o_types::{Checksums, Timestamp};
+use s3o_types::{Checksums, ContentHeaders, Timestamp};
 use s3s::dto::{Timestamp as S3Timestamp, TimestampFormat};
 
 use super::object_lock;
@@ -112,6 +112,15 @@ pub(super) fn identity(headers: &mut HeaderMap, etag: &str, modified: Timestamp)
         headers.insert(ETAG, value);
     }
     last_modified(headers, modified);
+}
+
+/// How long an answer is good for: on 304 too, which stands for the one that the client has (RFC 9110, 15.4.5).
+pub(super) fn freshness(headers: &mut HeaderMap, stored: &ContentHeaders) {
+    for (name, value) in [(CACHE_CONTROL, &stored.cache_control), (EXPIRES, &stored.expires)] {
+        if let Some(value) = value.as_ref().and_then(|value| HeaderValue::try_from(value).ok()) {
+            headers.insert(name, value);
+        }
+    }
 }
 
 /// Last-Modified alone: of a delete marker there is nothing else.

@@ -25,6 +25,7 @@ use crate::access::{Tenant, writable};
 use crate::form::{FilePart, Form, boundary};
 use crate::host::Domains;
 use crate::http::request::{RequestInfo, host};
+use crate::http::xml;
 use crate::pipeline::body::ByteStream;
 use crate::pipeline::faults::invalid_argument;
 use crate::plane::Plane;
@@ -193,6 +194,7 @@ fn input(
 
 /// The document of the field, as PutObject's header would have it.
 fn tagging(document: &str) -> S3Result<String> {
+    let document = xml::plain(document.as_bytes()).map_err(|_| s3_error!(MalformedXML))?;
     let mut reader = Deserializer::new(document.as_bytes());
     let parsed = Tagging::deserialize(&mut reader).and_then(|parsed| reader.expect_eof().map(|()| parsed));
     let set = parsed.map_err(|_| s3_error!(MalformedXML))?.tag_set;
@@ -336,6 +338,9 @@ mod tests {
         assert_eq!(headers["x-amz-checksum-crc32"], "AAAAAA==");
         let hold = input.object_lock_legal_hold_status.as_ref().map(ObjectLockLegalHoldStatus::as_str);
         assert_eq!(hold, Some("ON"));
+        let section =
+            "<Tagging><TagSet><Tag><Key>a</Key><Value><![CDATA[b]]></Value></Tag></TagSet></Tagging>";
+        assert_eq!(tagging(section).expect("a document"), "a=b");
         assert_eq!(tagging("<Tagging>").expect_err("cut").code().as_str(), "MalformedXML");
     }
 

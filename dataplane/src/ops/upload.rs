@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use s3o_blob::{Algorithm, AlgorithmSet, Expected};
 use s3o_types::Checksums;
-use s3s::{S3Request, S3Result, TrailingHeaders, s3_error};
+use s3s::{S3Error, S3Request, S3Result, TrailingHeaders, s3_error};
 
 use crate::http::request::NoLength;
 use crate::pipeline::faults::invalid_argument;
@@ -23,6 +23,9 @@ pub(crate) fn expected(
     let mut expected = Expected { md5: content_md5(headers)?, ..Expected::of_size(size) };
     expected.checksums = checksums(headers)?;
     expected.trailers = trailers(headers)?;
+    if !expected.checksums.values.is_empty() && expected.trailers != AlgorithmSet::NONE {
+        return Err(several());
+    }
     check_announced(headers, &expected)?;
     if expected.trailers != AlgorithmSet::NONE {
         let Some(trailing) = trailing else {
@@ -69,28 +72,44 @@ pub(crate) fn content_md5(headers: &HeaderMap) -> S3Result<Option<[u8; 16]>> {
     decoded.map(Some).ok_or_else(|| s3_error!(InvalidDigest))
 }
 
+/// The algorithms whose `x-amz-checksum-…` headers came, with these.
+fn named(headers: &HeaderMap) -> impl Iterator<Item = S3Result<(Algorithm, &HeaderValue)>> {
+    let checksums =
+        headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix(PREFIX)?, value)));
+    checksums.filter(|(name, _)| !matches!(*name, "mode" | "algorithm" | "type")).map(|(name, value)| {
+        let algorithm = Algorithm::from_name(name)
+            .ok_or_else(|| s3_error!(NotImplemented, "The checksum algorithm {name} is not implemented"))?;
+        Ok((algorithm, value))
+    })
+}
+
+/// Refuses headers of algorithms that are not known here.
+pub(super) fn check_algorithms(headers: &HeaderMap) -> S3Result<()> {
+    named(headers).try_for_each(|named| named.map(|_| ()))
+}
+
 /// `x-amz-checksum-…` headers. S3 takes one.
 pub(super) fn checksums(headers: &HeaderMap) -> S3Result<Checksums> {
     let mut values = BTreeMap::new();
-    for (name, value) in headers {
-        let Some(name) = name.as_str().strip_prefix(PREFIX) else { continue };
-        if matches!(name, "mode" | "algorithm" | "type") {
-            continue;
-        }
-        let algorithm = Algorithm::from_name(name)
-            .ok_or_else(|| s3_error!(NotImplemented, "The checksum algorithm {name} is not implemented"))?;
+    for named in named(headers) {
+        let (algorithm, value) = named?;
+        let name = algorithm.name();
         let value = value.to_str().ok().filter(|value| is_checksum(algorithm, value));
         let value = value
             .ok_or_else(|| s3_error!(InvalidRequest, "Value for x-amz-checksum-{name} header is invalid."))?;
         values.insert(algorithm.name().to_owned(), value.to_owned());
     }
     if values.len() > 1 {
-        return Err(s3_error!(
-            InvalidRequest,
-            "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
-        ));
+        return Err(several());
     }
     Ok(Checksums { values })
+}
+
+fn several() -> S3Error {
+    s3_error!(
+        InvalidRequest,
+        "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
+    )
 }
 
 fn is_checksum(algorithm: Algorithm, value: &str) -> bool {
@@ -168,6 +187,12 @@ mod tests {
         assert_eq!(code(&[("x-amz-checksum-xxhash64", "AAAAAAAAAAA=")]), "NotImplemented");
         assert_eq!(code(&[("x-amz-trailer", "x-amz-checksum-crc32")]), "InvalidRequest");
         assert_eq!(code(&[("x-amz-trailer", "x-other")]), "InvalidRequest");
+        let both = [("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-trailer", "x-amz-checksum-sha1")];
+        let error = expected(&headers(&both), 1, None).err().expect("one is enough");
+        assert!(
+            error.message().is_some_and(|message| message.starts_with("Expecting a single")),
+            "{error:?}"
+        );
     }
 
     #[test]

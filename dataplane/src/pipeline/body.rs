@@ -35,8 +35,9 @@ pub(crate) enum Payload {
 pub(crate) struct ObjectBody {
     pub size: u64,
     pub md5: Option<[u8; 16]>,
+    /// Those that it is known to have.
     pub checksums: Checksums,
-    /// Checksums to compute.
+    /// Checksums to compute, which are told.
     pub also: AlgorithmSet,
     /// What is kept of them.
     pub keep: DigestKind,
@@ -46,8 +47,8 @@ pub(crate) struct ObjectBody {
 impl ObjectBody {
     fn expected(&self) -> Expected {
         let Self { size, md5, checksums, also, keep, reopen: _ } = self;
-        let (md5, checksums) = (*md5, checksums.clone());
-        Expected { md5, checksums, also: *also, keep: Some(*keep), ..Expected::of_size(*size) }
+        let (md5, known) = (*md5, checksums.clone());
+        Expected { md5, known, also: *also, keep: Some(*keep), ..Expected::of_size(*size) }
     }
 }
 

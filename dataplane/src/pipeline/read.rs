@@ -45,9 +45,10 @@ pub(crate) async fn open(
     })))
 }
 
-/// Reads a version without waiting for the first answer: for copies, whose target waits.
+/// Reads a version without waiting for the first answer: for copies, whose target waits. What is read whole is compared whatever
+/// is configured: it is written anew, and counts as right from then on.
 pub(crate) fn lazily(plane: Arc<Plane>, source: Source, located: &Located, slice: Slice) -> ByteStream {
-    let reader = Reader::new(plane, source, located, slice);
+    let reader = Reader { compares: true, ..Reader::new(plane, source, located, slice) };
     Box::pin(futures::stream::unfold(reader, |mut reader| async move {
         let item = reader.next().await?;
         Some((item, reader))
@@ -73,6 +74,8 @@ struct Reader {
     open: Option<Open>,
     /// What comes behind that.
     ahead: Ahead,
+    /// Whether an extent that is read whole is compared with its digest.
+    compares: bool,
     /// The extent that is being read, where all of it is and its digest is known.
     check: Option<ExtentCheck>,
     /// Known to be right, and next to leave.
@@ -88,6 +91,7 @@ struct Reader {
 impl Reader {
     fn new(plane: Arc<Plane>, source: Source, located: &Located, slice: Slice) -> Self {
         Self {
+            compares: plane.verifies_reads(),
             opener: Arc::new(Opener { plane, source, version: located.version }),
             extents: located.extents.as_slice().into(),
             at: slice.start,
@@ -217,7 +221,7 @@ impl Reader {
             Some(opened) => opened,
             None => self.opener.open(&self.extents, (self.at, self.end), self.failed.as_ref()).await?,
         };
-        if opened.is_whole() && self.opener.plane.verifies_reads() {
+        if opened.is_whole() && self.compares {
             self.check = opened.extent.proof().map(ExtentCheck::new);
         }
         let Opened { body, copy, until, located, .. } = opened;

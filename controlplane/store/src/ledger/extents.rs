@@ -1,9 +1,9 @@
 //! The extents of objects that were uploaded in parts, as many as a reader wants now: a GET of ten thousand
-//! parts does not begin with ten thousand rows.
+//! parts does not begin with ten thousand rows. And of any version that a reader has begun with, whatever has become of it.
 
 use std::collections::HashMap;
 
-use s3o_core::object::{CopyRow, Locate, Located, LocatedExtent, ObjectRow, Want, known_checksums};
+use s3o_core::object::{CopyRow, Locate, Located, LocatedExtent, ObjectRow, Piece, Want, known_checksums};
 use s3o_types::{Checksums, Etag, ObjectAttributes, Seq, Timestamp, VersionId, VersionRef};
 use uuid::Uuid;
 
@@ -127,7 +127,8 @@ fn group(pieces: Vec<(CopyRow, String)>) -> Vec<LocatedExtent> {
     let cut = pieces.len() >= EXTENT_ROWS;
     let mut extents: Vec<(LocatedExtent, String, Vec<CopyRow>)> = Vec::new();
     for (copy, bucket) in pieces {
-        let Some(piece) = copy.piece else { continue };
+        // Without one the blob is the whole object.
+        let piece = copy.piece.unwrap_or(Piece { offset: 0, size: copy.stored_size });
         if let Some((_, _, copies)) =
             extents.last_mut().filter(|(extent, ..)| extent.extent == copy.blob.extent)
         {

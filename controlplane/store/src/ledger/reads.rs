@@ -243,7 +243,7 @@ pub(super) const VERSIONS: &str = concat!(
 );
 
 /// The copies of those extents that a range covers, from its beginning on, 64 at most (`EXTENT_ROWS`), or of the part at
-/// a place in their order, counted from 0.
+/// a place in their order, counted from 0. The one extent of an object that came whole covers every range.
 pub(super) const EXTENTS: &str = concat!(
     "SELECT t.n, (SELECT name FROM buckets WHERE buckets.id = c.bucket) AS bucket_name, ",
     copies!(),
@@ -251,7 +251,8 @@ pub(super) const EXTENTS: &str = concat!(
     FROM unnest($1::int[], $2::uuid[], $3::bigint[], $4::bigint[]) AS t (n, version, first, until)
     CROSS JOIN LATERAL (
         SELECT * FROM copies
-        WHERE copies.version = t.version AND extent_offset < t.until AND extent_offset + extent_size > t.first
+        WHERE copies.version = t.version AND (extent_offset IS NULL
+              OR (extent_offset < t.until AND extent_offset + extent_size > t.first))
         ORDER BY extent LIMIT 64
     ) AS c
     UNION ALL

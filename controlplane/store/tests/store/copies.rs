@@ -177,12 +177,17 @@ async fn a_copy_is_made_read_marked_replaced_and_dropped() {
     let locate = Locate { bucket: world.bucket, key: "k".to_owned(), version: None, want: Want::All };
     let located = world.store.locate(locate.clone()).await.unwrap().found().unwrap();
     assert_eq!(located.extents[0].copies.len(), 2, "readers have both");
+    let of_version = Locate { want: Want::Of(version, 3, 10), ..locate.clone() };
+    let further = world.store.locate(of_version.clone()).await.unwrap().found().unwrap();
+    assert_eq!(further.extents, located.extents, "and who has begun with it, too");
 
     let mark = world.change(made, CopyChange::Mark(CopyState::Quarantined));
     assert_eq!(world.store.submit(mark.clone()).await, Outcome::CopyChanged);
     assert_eq!(world.store.submit(mark).await, Outcome::CopyChanged, "a repeat");
     let located = world.store.locate(locate).await.unwrap().found().unwrap();
     assert_eq!(located.extents[0].copies.len(), 1, "no reader tries it");
+    let further = world.store.locate(of_version).await.unwrap().found().unwrap();
+    assert_eq!((further.object.version, further.extents), (version, located.extents));
     world.audit().await;
 
     // The only other backend is full: it is replaced where it is.

@@ -17,7 +17,7 @@ use super::{MAX_PART, no_such_upload, part_number};
 use crate::control::{Committed, CompleteRequest, Parts, StoredPart, Upload, UploadState};
 use crate::ops::checksums::{set_checksums, take_checksums};
 use crate::ops::elements::Elements;
-use crate::ops::{Answer, bucket_of, check_key, conditions, expiration, refuse_unsupported};
+use crate::ops::{Answer, bucket_of, check_key, conditions, expiration, refuse_unsupported, upload};
 use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 
@@ -31,6 +31,8 @@ pub(in crate::ops) async fn answer(
     let input = &mut req.input;
     check_key(&input.key)?;
     refuse_unsupported(&[(input.sse_customer_key.is_some(), "Encryption with customer keys")])?;
+    // Of those that are not known here none is passed over.
+    upload::check_algorithms(&req.headers)?;
     let listed = listed(input)?;
     let token = UploadToken::parse(&input.upload_id).ok_or_else(no_such_upload)?;
     let conditions = conditions::of_write(input.if_match.as_ref(), input.if_none_match.as_ref());
@@ -125,6 +127,17 @@ fn listed_part(part: CompletedPart) -> S3Result<ListedPart> {
     let (Some(number), Some(etag)) = (part.part_number, part.e_tag) else {
         return Err(s3_error!(MalformedXML, "Each part has a PartNumber and an ETag"));
     };
+    let others = [
+        part.checksum_md5,
+        part.checksum_sha512,
+        part.checksum_xxhash128,
+        part.checksum_xxhash3,
+        part.checksum_xxhash64,
+    ];
+    if others.iter().any(Option::is_some) {
+        // No part of ours has one of these.
+        return Err(s3_error!(InvalidPart));
+    }
     let said = take_checksums!(part);
     Ok(ListedPart {
         number: part_number(number)?,
@@ -245,6 +258,13 @@ fn check_said(input: &CompleteMultipartUploadInput, upload: &Upload, object: &Ob
     ];
     for (algorithm, value) in said {
         let Some(value) = value else { continue };
+        if upload.checksum_algorithm.is_empty() {
+            // Nothing was calculated that could differ.
+            return Err(s3_error!(
+                InvalidRequest,
+                "The upload was created without a checksum algorithm: the complete request must not name a checksum."
+            ));
+        }
         if object.checksums.values.get(algorithm.name()) != Some(value) {
             let name = algorithm.name().to_ascii_uppercase();
             return Err(s3_error!(

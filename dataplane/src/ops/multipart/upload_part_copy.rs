@@ -14,11 +14,11 @@ use super::{no_such_upload, part_number};
 use crate::control::{PartOf, Want};
 use crate::ops::checksums::set_checksums;
 use crate::ops::conditions::ReadConditions;
-use crate::ops::copy_object::{check_source, server_side, source, source_fault, streamed};
+use crate::ops::copy_object::{check_size, check_source, server_side, source, source_fault, streamed};
 use crate::ops::headers::whole_seconds;
 use crate::ops::locate::locate_or;
 use crate::ops::range::Slice;
-use crate::ops::{Answer, MAX_SINGLE_BYTES, bucket_of, check_key, refuse_unsupported};
+use crate::ops::{Answer, bucket_of, check_key, refuse_unsupported};
 use crate::pipeline::faults::invalid_argument;
 use crate::pipeline::put::{Write, write};
 use crate::pipeline::read::Source;
@@ -56,7 +56,8 @@ pub(in crate::ops) async fn answer(
             located.size
         )));
     }
-    if slice.len() > bucket.max_object_size.min(MAX_SINGLE_BYTES) {
+    check_size(slice.len())?;
+    if slice.len() > bucket.max_object_size {
         return Err(s3_error!(EntityTooLarge));
     }
     let wanted: AlgorithmSet = token.checksum.map(|(algorithm, _)| algorithm).into_iter().collect();
