@@ -4,7 +4,7 @@
 //! before anything is sent to it; a write whose Commit has no known outcome is neither aborted nor
 //! acknowledged; a write that failed is aborted, also when its Commit was refused, and the client's error
 //! does not wait for that where it cannot change; the write runs in its own tracked task, so that it is ended in order although the
-//! client, and with it the handler, may be gone.
+//! client, and with it the handler, may be gone; a copy, which no body ends, does not count then.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -94,6 +94,11 @@ async fn run(plane: &Plane, write: Write, answer: Answer) {
     pause_at(Point::AfterBegin).await;
     let mut ends = Vec::new();
     match send(plane, &write, (&mut intent, chosen), required, &mut ends).await {
+        // Who asked for a copy and has given up may have put something else there since.
+        Ok(sent) if matches!(write.payload, Payload::Object(_)) && answer.is_closed() => {
+            ends.extend(sent.copies.into_iter().map(stored));
+            let _ = abort(&write.caller, &intent, ends).await;
+        }
         Ok(sent) => commit(plane, write, &intent, sent, ends, answer).await,
         Err(error) => {
             tell(answer, Err(error));
