@@ -1,6 +1,7 @@
 """boto3: lifecycle rules that clients set, and what writers and readers of an object are told of them."""
 
 import datetime
+import time
 
 import pytest
 from botocore.exceptions import ClientError
@@ -26,7 +27,15 @@ TAGGED = {
 @pytest.fixture
 def maker(cluster):
     maker = client(cluster.endpoint, cluster.maker_key, cluster.maker_secret)
-    maker.create_bucket(Bucket=BUCKET)
+    # The one of the test before may still be emptied.
+    for left in reversed(range(60)):
+        try:
+            maker.create_bucket(Bucket=BUCKET)
+            break
+        except ClientError as error:
+            if left == 0 or error.response["Error"]["Code"] != "OperationAborted":
+                raise
+            time.sleep(0.5)
     yield maker
     for listed in maker.list_objects_v2(Bucket=BUCKET).get("Contents", []):
         maker.delete_object(Bucket=BUCKET, Key=listed["Key"])

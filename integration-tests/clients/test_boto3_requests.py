@@ -83,13 +83,6 @@ def test_ranges_that_s3_ignores(s3, cluster, prefix):
     assert (got["Body"].read(), got["ResponseMetadata"]["HTTPStatusCode"]) == (b"789", 206)
 
 
-def test_metadata_of_many_names(s3, cluster, prefix):
-    where = {"Bucket": cluster.bucket, "Key": prefix + "x"}
-    metadata = {f"n{number}": "v" for number in range(150)}
-    s3.put_object(**where, Metadata=metadata)
-    assert s3.head_object(**where)["Metadata"] == metadata
-
-
 def test_signature_version_2_is_refused(make_client, cluster, prefix):
     s3 = make_client(signature_version="s3")
     url = s3.generate_presigned_url("get_object", Params={"Bucket": cluster.bucket, "Key": prefix}, ExpiresIn=300)

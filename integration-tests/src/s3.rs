@@ -65,6 +65,12 @@ fn client_over(
     Client::from_conf(config)
 }
 
+/// The same client with the checksums that SDKs send by default.
+pub fn with_checksums(client: &Client) -> Client {
+    let config = client.config().to_builder();
+    Client::from_conf(config.request_checksum_calculation(RequestChecksumCalculation::WhenSupported).build())
+}
+
 /// What an error says of the call's effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {

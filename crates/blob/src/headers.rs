@@ -26,6 +26,9 @@ const OUR_NAMES: &str = "s3o";
 /// S3's limit for names and values of user metadata together (Amazon S3 User Guide, "Working with
 /// object metadata"). We count the prefix too, since not every backend leaves it out.
 const MAX_METADATA_BYTES: usize = 2048;
+/// Headers of a blob that we choose, at most. S3 has no bound for their number, but many HTTP clients and servers, hyper among
+/// them, read 100 in all.
+const MAX_HEADERS: usize = 64;
 /// What is left of S3's 8 KB of request headers for the content headers, with room for the signature.
 const MAX_CONTENT_BYTES: usize = 4096;
 /// Marks a value that is percent-encoded. Not RFC 2047: servers decode that by themselves, some
@@ -126,7 +129,7 @@ fn user_metadata(
     for (name, value) in &attributes.metadata {
         let header = metadata_header(name, value);
         match header {
-            Some((name, value)) if name.as_str().len() + value.len() <= room => {
+            Some((name, value)) if name.as_str().len() + value.len() <= room && out.len() < MAX_HEADERS => {
                 room -= name.as_str().len() + value.len();
                 out.push((name, value));
             }

@@ -102,7 +102,11 @@ fn facts(code: &str, asked: &Asked, size: Option<&str>, domains: &Domains) -> El
     let range = asked.range.as_ref().and_then(|range| range.to_str().ok());
     let pairs = match code {
         "SignatureDoesNotMatch" => [("Host", Some(&*asked.host)), ("", None)],
-        "NoSuchKey" => [("Key", path.as_ref().and_then(S3Path::get_object_key)), ("", None)],
+        // A parser that stops at a control character would find no code either.
+        "NoSuchKey" => {
+            let key = path.as_ref().and_then(S3Path::get_object_key);
+            [("Key", key.filter(|key| !key.contains(|c: char| c.is_ascii_control()))), ("", None)]
+        }
         "NoSuchBucket" | "BucketAlreadyExists" | "BucketAlreadyOwnedByYou" | "BucketNotEmpty" => {
             [("BucketName", path.as_ref().and_then(S3Path::get_bucket_name)), ("", None)]
         }

@@ -135,7 +135,7 @@ async fn costs(profiled: Profiled, bounds: Bounds) -> Result<()> {
 async fn a_data_plane_does_not_do_more_than_it_did() -> Result<()> {
     costs(
         Profiled::DataPlane,
-        Bounds { put: (1450, 370), get: (800, 320), head: (480, 170), list: (1080, 350) },
+        Bounds { put: (1450, 385), get: (800, 325), head: (480, 180), list: (1080, 350) },
     )
     .await
 }

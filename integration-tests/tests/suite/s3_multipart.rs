@@ -262,7 +262,7 @@ async fn copies(client: &Client) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn checksums_of_parts_and_object() -> Result<()> {
     let cluster = Cluster::start(Options::default()).await?;
-    let client = cluster.s3(0);
+    let client = s3::with_checksums(&cluster.s3(0));
     let bodies = [body("c1", 3000), body("c2", 50)];
     let whole = bodies.concat();
     for (algorithm, kind, ending) in [

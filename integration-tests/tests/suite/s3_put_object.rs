@@ -142,7 +142,7 @@ async fn every_way_to_send_a_body_works() -> Result<()> {
     let bytes = body("ways", 150_000).to_vec();
     let sum = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, crc32(&bytes).to_be_bytes());
     let trailers = vec![("x-amz-checksum-crc32".to_owned(), sum)];
-    let client = cluster.s3(0);
+    let client = s3::with_checksums(&cluster.s3(0));
     for algorithm in [
         ChecksumAlgorithm::Crc32,
         ChecksumAlgorithm::Crc32C,
