@@ -285,10 +285,7 @@ impl DataPlane {
         let serving =
             Serving { tls, max_connections, header_timeout, write_idle, shutdown: shutdown.clone(), stop };
         let service = Arc::new(Service::new(Arc::clone(plane), s3_service(plane)?));
-        shutdown.spawn(serve(s3, serving, move |request, peer| {
-            let service = Arc::clone(&service);
-            async move { service.call(request, peer).await }
-        }));
+        shutdown.spawn(serve(s3, serving, move |request, peer| Arc::clone(&service).call(request, peer)));
         let max_connections = MAX_HEALTH_CONNECTIONS;
         let serving = Serving {
             tls: None,

@@ -39,7 +39,7 @@ pub(crate) struct Asked {
     /// The condition that failed if one did: of several the first is looked at alone (RFC 9110, 13.2.2).
     condition: Option<&'static str>,
     /// What is not there may then be the source, which the path does not name.
-    is_copy: bool,
+    pub is_copy: bool,
 }
 
 impl Asked {

@@ -8,6 +8,7 @@ pub(crate) mod drain;
 pub(crate) mod errors;
 mod external;
 mod hoisted;
+mod late;
 mod lines;
 mod progress;
 mod ranges;

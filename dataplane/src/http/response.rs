@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -24,7 +24,8 @@ pub(crate) struct Accounting {
     method: &'static str,
     path: String,
     started: Instant,
-    pub(super) status: u16,
+    /// 499 until there is an answer. One that was begun before it was known says 200, and counts as what it became.
+    pub(super) status: Arc<AtomicU16>,
     pub(super) received: Arc<AtomicU64>,
     sent: u64,
     cut: bool,
@@ -43,7 +44,8 @@ impl Accounting {
         plane.metrics.request_started(method);
         plane.request_started();
         let (received, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
-        Self { plane, info, method, path, started, status: 499, received, sent: 0, cut: false, _place: held }
+        let status = Arc::new(AtomicU16::new(499));
+        Self { plane, info, method, path, started, status, received, sent: 0, cut: false, _place: held }
     }
 }
 
@@ -51,14 +53,15 @@ impl Drop for Accounting {
     fn drop(&mut self) {
         let seconds = self.started.elapsed().as_secs_f64();
         let sizes = (self.received.load(Ordering::Relaxed), self.sent);
-        self.plane.metrics.request_ended(self.method, self.status, seconds, sizes);
+        let status = self.status.load(Ordering::Relaxed);
+        self.plane.metrics.request_ended(self.method, status, seconds, sizes);
         self.plane.request_ended();
-        self.audit(seconds, sizes);
+        self.audit(status, seconds, sizes);
     }
 }
 
 impl Accounting {
-    fn audit(&self, seconds: f64, (received, sent): (u64, u64)) {
+    fn audit(&self, status: u16, seconds: f64, (received, sent): (u64, u64)) {
         let found = self.info.found();
         let (access_key, bucket) = found.map_or(("", ""), |found| (&found.access_key, &found.bucket));
         macro_rules! line {
@@ -71,7 +74,7 @@ impl Accounting {
                     bucket,
                     access_key,
                     source = %self.info.source,
-                    status = self.status,
+                    status,
                     cut = self.cut,
                     received_bytes = received,
                     sent_bytes = sent,

@@ -23,6 +23,7 @@ use super::documents;
 use super::drain::{Draining, Idle};
 use super::errors::{self, Asked};
 use super::external;
+use super::late;
 use super::lines;
 use super::request::{NoLength, RequestInfo};
 use super::response::{Accounted, Accounting};
@@ -43,31 +44,31 @@ const FORM: &[u8] = b"multipart/form-data";
 pub(crate) struct Service {
     plane: Arc<Plane>,
     s3: S3Service,
-    domains: Domains,
+    domains: Arc<Domains>,
     places: Arc<Semaphore>,
 }
 
 impl Service {
     pub(crate) fn new(plane: Arc<Plane>, s3: S3Service) -> Self {
         let places = Arc::new(Semaphore::new(plane.config.limits.max_in_flight));
-        let domains = Domains::new(&plane.config.s3.domains);
+        let domains = Arc::new(Domains::new(&plane.config.s3.domains));
         Self { plane, s3, domains, places }
     }
 
     /// One request.
     pub(crate) async fn call(
-        &self,
+        self: Arc<Self>,
         mut request: Request<Incoming>,
         source: SocketAddr,
     ) -> Response<Accounted> {
         external::restore(&mut request, &self.plane.config.s3.external_hosts);
-        let about = Asked::of(&request);
+        let about = Arc::new(Asked::of(&request));
+        let is_copy = request.method() == Method::PUT && about.is_copy;
         let info = Arc::new(RequestInfo::new(request.headers(), source));
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
         let admitted = place.is_some();
         let (method, path) = (method_label(request.method()), request.uri().path().to_owned());
-        let mut accounting =
-            Accounting::start(Arc::clone(&self.plane), Arc::clone(&info), method, path, place);
+        let accounting = Accounting::start(Arc::clone(&self.plane), Arc::clone(&info), method, path, place);
         let span = tracing::info_span!("request", request_id = info.id);
         let (stalled, is_head) = (Arc::new(AtomicBool::new(false)), request.method() == Method::HEAD);
         let refusal = self.refusal(&request, admitted);
@@ -84,7 +85,8 @@ impl Service {
             drop(request);
             preflight
         } else {
-            self.serve(request, &info).instrument(span).await
+            let finish = is_copy.then(|| self.finish(&info, &about, &accounting));
+            self.answer(request, &info, finish).instrument(span).await
         };
         // `s3s` has no words for a body that stopped coming, and reads some bodies itself.
         let failed = response.status().is_client_error() || response.status().is_server_error();
@@ -105,10 +107,24 @@ impl Service {
         if info.is_degraded() {
             response.headers_mut().insert(degraded::HEADER, HeaderValue::from_static("true"));
         }
-        documents::finish(&mut response);
-        errors::stamp(&mut response, &info.id, &about, &self.domains);
-        accounting.status = response.status().as_u16();
+        self.finish(&info, &about, &accounting)(&mut response);
         response.map(|body| Accounted::new(body, accounting))
+    }
+
+    /// What makes any answer one of ours.
+    fn finish(
+        &self,
+        info: &Arc<RequestInfo>,
+        about: &Arc<Asked>,
+        accounting: &Accounting,
+    ) -> impl FnOnce(&mut Response<Body>) + Send + use<> {
+        let (info, about, domains) = (Arc::clone(info), Arc::clone(about), Arc::clone(&self.domains));
+        let status = Arc::clone(&accounting.status);
+        move |response| {
+            documents::finish(response);
+            errors::stamp(response, &info.id, &about, &domains);
+            status.store(response.status().as_u16(), Ordering::Relaxed);
+        }
     }
 
     /// What can be said without looking at the signature.
@@ -151,6 +167,19 @@ impl Service {
         let (shutdown, received) = (self.plane.shutdown.clone(), Arc::clone(&accounting.received));
         let idle = Idle::new(self.plane.config.timeouts.client_idle.get(), Arc::clone(stalled));
         request.map(|body| Body::http_body_unsync(Draining::new(body, asked, shutdown, received, idle)))
+    }
+
+    /// `finish`: for an answer that may be begun before it is known.
+    async fn answer(
+        self: &Arc<Self>,
+        request: Request<Body>,
+        info: &Arc<RequestInfo>,
+        finish: Option<impl FnOnce(&mut Response<Body>) + Send + 'static>,
+    ) -> Response<Body> {
+        let Some(finish) = finish else { return self.serve(request, info).await };
+        let (service, info) = (Arc::clone(self), Arc::clone(info));
+        let pending = async move { service.serve(request, &info).await }.in_current_span();
+        late::answer(Box::pin(pending), Box::new(finish)).await
     }
 
     async fn serve(&self, mut request: Request<Body>, info: &Arc<RequestInfo>) -> Response<Body> {

@@ -1,11 +1,18 @@
 //! `CopyObject`: bytes and what is said about them, within a bucket, across buckets, onto itself.
 
+use std::time::Duration;
+
 use anyhow::Result;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{MetadataDirective, TaggingDirective};
 use s3o_integration_tests::config::{BUCKET, OTHER, READER};
+use s3o_integration_tests::multipart::Upload;
 use s3o_integration_tests::s3::{self, Failure, body, md5};
 use s3o_integration_tests::{Cluster, Options};
+use s3o_testkit::s3server::{Fault, Operation, Rule};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_are_whole_and_say_what_was_asked() -> Result<()> {
@@ -32,7 +39,7 @@ async fn copies_are_whole_and_say_what_was_asked() -> Result<()> {
     cluster.finish().await
 }
 
-async fn across_buckets(client: &aws_sdk_s3::Client) {
+async fn across_buckets(client: &Client) {
     let copy = client.copy_object().bucket(OTHER).key("crossed").copy_source(format!("{BUCKET}/to/10"));
     copy.send().await.expect("copy");
     let (_, got) = s3::get(client, OTHER, "crossed").await.expect("get").expect("it exists");
@@ -46,7 +53,7 @@ async fn across_buckets(client: &aws_sdk_s3::Client) {
     );
 }
 
-async fn directives(client: &aws_sdk_s3::Client) -> Result<()> {
+async fn directives(client: &Client) -> Result<()> {
     let put = client.put_object().bucket(BUCKET).key("m").body(ByteStream::from_static(b"m"));
     put.content_type("text/x").metadata("a", "1").tagging("t=1&u=2").send().await?;
     let copy = |to: &str| client.copy_object().bucket(BUCKET).key(to).copy_source(format!("{BUCKET}/m"));
@@ -75,7 +82,7 @@ async fn directives(client: &aws_sdk_s3::Client) -> Result<()> {
     Ok(())
 }
 
-async fn conditions(client: &aws_sdk_s3::Client) {
+async fn conditions(client: &Client) {
     let copy = || client.copy_object().bucket(BUCKET).key("c").copy_source(format!("{BUCKET}/m"));
     let etag = format!("\"{}\"", md5(b"m"));
     let status = |result: Result<_, _>| result.map_or_else(|error| Failure::of(&error).status(), |_| 200);
@@ -91,4 +98,35 @@ async fn rights(cluster: &Cluster) {
     let foreign =
         reader.copy_object().bucket(BUCKET).key("n").copy_source(format!("{OTHER}/crossed")).send().await;
     assert_eq!(Failure::of(&foreign.expect_err("no rights at all")).status(), 403);
+}
+
+/// A client that hears nothing for 15 s would give up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_takes_long_shows_that_it_lives() -> Result<()> {
+    let cluster = Cluster::start(Options { routing: "spread", ..Options::default() }).await?;
+    let plain = cluster.s3(0);
+    let impatient = TimeoutConfig::builder().read_timeout(Duration::from_secs(15)).build();
+    let config = plain.config().to_builder().timeout_config(impatient).retry_config(RetryConfig::disabled());
+    let client = Client::from_conf(config.build());
+    let bytes = body("long", 2 << 20);
+    s3::put(&client, BUCKET, "source", bytes.clone()).await.expect("put");
+    for backend in &cluster.backends {
+        // Nothing is copied within it, and the stream is held up.
+        backend.server.inject(Rule::new(Fault::Status(501)).on(Operation::Copy));
+        let pause = Fault::PauseReceiving { after: 100_000, pause: Duration::from_secs(22) };
+        backend.server.inject(Rule::new(pause).on(Operation::Put).key_contains("long"));
+    }
+    let copy = client.copy_object().bucket(BUCKET).key("long").copy_source(format!("{BUCKET}/source"));
+    let upload = Upload::open(&client, "long-part").await.expect("open");
+    let part = client.upload_part_copy().bucket(BUCKET).key("long-part").upload_id(&upload.id).part_number(1);
+    let part = part.copy_source(format!("{BUCKET}/source"));
+    let (copied, part) = tokio::join!(copy.send(), part.send());
+    let etag = s3::unquoted(copied?.copy_object_result().and_then(|result| result.e_tag()));
+    assert_eq!(etag, md5(&bytes));
+    let part = s3::unquoted(part?.copy_part_result().and_then(|result| result.e_tag()));
+    upload.complete(&client, &[(1, part)]).await.expect("complete");
+    for key in ["long", "long-part"] {
+        assert!(s3::get(&client, BUCKET, key).await.expect("get").expect("it exists").1 == bytes, "{key}");
+    }
+    cluster.finish().await
 }
