@@ -1,7 +1,6 @@
 """boto3: lifecycle rules that clients set, and what writers and readers of an object are told of them."""
 
 import datetime
-import time
 
 import pytest
 from botocore.exceptions import ClientError
@@ -24,22 +23,23 @@ TAGGED = {
 }
 
 
+@pytest.fixture(scope="module")
+def owner(cluster):
+    # One bucket for all tests: a name is free again only when what was in its bucket is gone.
+    owner = client(cluster.endpoint, cluster.maker_key, cluster.maker_secret)
+    owner.create_bucket(Bucket=BUCKET)
+    yield owner
+    owner.delete_bucket(Bucket=BUCKET)
+
+
 @pytest.fixture
-def maker(cluster):
-    maker = client(cluster.endpoint, cluster.maker_key, cluster.maker_secret)
-    # The one of the test before may still be emptied.
-    for left in reversed(range(60)):
-        try:
-            maker.create_bucket(Bucket=BUCKET)
-            break
-        except ClientError as error:
-            if left == 0 or error.response["Error"]["Code"] != "OperationAborted":
-                raise
-            time.sleep(0.5)
-    yield maker
-    for listed in maker.list_objects_v2(Bucket=BUCKET).get("Contents", []):
-        maker.delete_object(Bucket=BUCKET, Key=listed["Key"])
-    maker.delete_bucket(Bucket=BUCKET)
+def maker(owner):
+    yield owner
+    owner.delete_bucket_lifecycle(Bucket=BUCKET)
+    for listed in owner.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+        owner.delete_object(Bucket=BUCKET, Key=listed["Key"])
+    for left in owner.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []):
+        owner.abort_multipart_upload(Bucket=BUCKET, Key=left["Key"], UploadId=left["UploadId"])
 
 
 def rules(maker, *wanted):
