@@ -250,6 +250,7 @@ pub fn commit(intent: &v1::Intent, etag: &str) -> Call {
         checksums: HashMap::new(),
         copies: copies.collect(),
         failed: Vec::new(),
+        copied: Vec::new(),
     })
 }
 

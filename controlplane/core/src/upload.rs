@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use s3o_types::{
-    BackendId, BlobName, BucketId, Checksums, Digest, Etag, Extent, Gen, ObjectAttributes, Seq, Timestamp,
-    UploadId, VersionId, VersionRef,
+    BackendId, BlobName, BucketId, Checksums, CopiedPiece, Digest, Etag, Extent, Gen, ObjectAttributes, Seq,
+    Timestamp, UploadId, VersionId, VersionRef,
 };
 
 /// S3's greatest part number (Amazon S3 User Guide, "Amazon S3 multipart upload limits").
@@ -131,6 +131,8 @@ pub struct PartRow {
     pub checksums: Checksums,
     /// As [`crate::object::CopyRow::digest`].
     pub digest: Option<Digest>,
+    /// What it was copied from.
+    pub copied: Vec<CopiedPiece>,
     /// When it was stored.
     pub modified: Timestamp,
 }

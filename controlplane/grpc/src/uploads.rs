@@ -5,6 +5,7 @@ use s3o_core::upload::{
 };
 use s3o_proto::v1;
 use s3o_types::{BucketId, UploadId};
+use s3o_wire::copied;
 use tonic::Status;
 use tracing::debug;
 
@@ -23,11 +24,12 @@ pub(crate) async fn parts(
     let query = parts_query(request)?;
     let page = wiring.ports()?.uploads.parts(query).await.map_err(|error| port_failed(&error))?;
     let required_features = wiring.required_features();
+    let mut said = String::new();
     Ok(match page {
         None => v1::ListPartsReply { upload: None, parts: vec![], truncated: false, required_features },
         Some(PartsPage { upload: row, parts, truncated }) => v1::ListPartsReply {
             upload: Some(upload(row)),
-            parts: parts.into_iter().map(part).collect(),
+            parts: parts.into_iter().map(|row| part(row, &mut said)).collect(),
             truncated,
             required_features,
         },
@@ -119,8 +121,10 @@ fn upload(row: UploadRow) -> v1::Upload {
     }
 }
 
-fn part(row: PartRow) -> v1::StoredPart {
-    let PartRow { upload: _, number, r#gen, copies: _, size, etag, checksums, digest: _, modified } = row;
+/// `said` is the key of the piece before.
+fn part(row: PartRow, said: &mut String) -> v1::StoredPart {
+    let PartRow { upload: _, number, r#gen, copies: _, size, etag, checksums, digest: _, copied, modified } =
+        row;
     v1::StoredPart {
         number: u32::from(number.get()),
         r#gen: u32::from(r#gen.get()),
@@ -128,5 +132,6 @@ fn part(row: PartRow) -> v1::StoredPart {
         etag: etag.as_str().to_owned(),
         modified_us: modified.0,
         checksums: checksums.values.into_iter().collect(),
+        copied: copied::list_to_wire(copied, said),
     }
 }

@@ -27,7 +27,7 @@ macro_rules! part_columns {
         "p.upload AS p_upload, p.part AS p_part, p.gen AS p_gen, p.backend AS p_backend, p.size AS p_size,
            p.etag AS p_etag, p.checksums AS p_checksums, p.backend_etag AS p_backend_etag,
            p.backend_version AS p_backend_version, p.modified AS p_modified, p.others AS p_others,
-           p.digest AS p_digest"
+           p.digest AS p_digest, p.copied AS p_copied"
     };
 }
 pub(crate) use part_columns;

@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod bucket;
+pub mod copied;
 pub mod cors;
 pub mod digest;
 pub mod error;
@@ -23,6 +24,7 @@ pub mod version;
 
 pub use backend::{BackendSpec, BackendState, ChecksumMode, Credentials, EtagProof, Quirks};
 pub use bucket::{AckLevel, BucketName, DegradedReads, Versioning};
+pub use copied::CopiedPiece;
 pub use cors::{CORS_METHODS, CorsRule};
 pub use digest::{Digest, DigestKind};
 pub use error::{ErrorCode, Fault};

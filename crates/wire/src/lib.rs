@@ -5,6 +5,7 @@
 //! where it is taken.
 
 pub mod conditions;
+pub mod copied;
 pub mod cors;
 pub mod headers;
 pub mod lifecycle;

@@ -11,10 +11,10 @@ use s3o_proto::v1;
 use s3o_proto::v1::operation::Call;
 use s3o_proto::v1::outcome::Result as Outcome;
 use s3o_types::{
-    BackendId, BucketId, Checksums, Conditions, ErrorCode, Etag, ObjectAttributes, ObjectLock, Timestamp,
-    VersionId, VersionRef,
+    BackendId, BucketId, Checksums, Conditions, CopiedPiece, ErrorCode, Etag, ObjectAttributes, ObjectLock,
+    Timestamp, VersionId, VersionRef,
 };
-use s3o_wire::{conditions, lock};
+use s3o_wire::{conditions, copied, lock};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -83,6 +83,8 @@ pub(crate) struct CommitRequest<'a> {
     pub checksums: &'a Checksums,
     pub copies: &'a [StoredCopy],
     pub failed: &'a [Finished],
+    /// Of a part that is a copy.
+    pub copied: Vec<CopiedPiece>,
 }
 
 impl Caller {
@@ -148,7 +150,7 @@ impl Caller {
     /// Makes a write count. "Briefly unable" until the end is a refusal that says nothing of an earlier
     /// sending: an Abort finds out.
     pub(crate) async fn commit(&self, request: &CommitRequest<'_>) -> Result<Committed, Failure> {
-        let CommitRequest { intent, etag, attributes, checksums, copies, failed } = request;
+        let CommitRequest { intent, etag, attributes, checksums, copies, failed, copied } = request;
         let commit = v1::Commit {
             intent: Some(intent_to_wire(intent)),
             etag: etag.as_str().to_owned(),
@@ -156,6 +158,7 @@ impl Caller {
             checksums: checksums.values.clone().into_iter().collect(),
             copies: copies.iter().map(copy_to_wire).collect(),
             failed: failed.iter().map(finished_to_wire).collect(),
+            copied: copied.iter().cloned().map(copied::to_wire).collect(),
         };
         match self.call(0, false, Call::Commit(commit), self.commit_patience, self.commit_patience).await {
             Ok(Outcome::Committed(committed)) => Ok(committed_of(committed)),

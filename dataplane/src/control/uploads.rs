@@ -3,8 +3,8 @@
 use s3o_proto::v1;
 use s3o_proto::v1::operation::Call;
 use s3o_proto::v1::outcome::Result as Outcome;
-use s3o_types::{BucketId, Checksums, Conditions, Etag, ObjectAttributes, Timestamp};
-use s3o_wire::conditions;
+use s3o_types::{BucketId, Checksums, Conditions, CopiedPiece, Etag, ObjectAttributes, Timestamp};
+use s3o_wire::{conditions, copied};
 use uuid::Uuid;
 
 use super::calls::BUSY_PATIENCE;
@@ -65,6 +65,8 @@ pub(crate) struct StoredPart {
     pub etag: Etag,
     pub modified: Timestamp,
     pub checksums: Checksums,
+    /// What it was copied from and could not be compared with yet.
+    pub copied: Vec<CopiedPiece>,
 }
 
 /// An upload with a page of its parts.
@@ -179,7 +181,9 @@ impl Caller {
         self.control.see_required(&required_features);
         let Some(upload) = upload else { return Ok(None) };
         let upload = upload_of(upload).ok_or(Failure::Unknown)?;
-        Ok(Some(Parts { upload, stored: parts.into_iter().map(part_of).collect(), truncated }))
+        let mut said = String::new();
+        let stored: Option<Vec<_>> = parts.into_iter().map(|part| part_of(part, &mut said)).collect();
+        Ok(Some(Parts { upload, stored: stored.ok_or(Failure::Unknown)?, truncated }))
     }
 
     /// A page of a bucket's open uploads.
@@ -248,14 +252,16 @@ fn upload_of(upload: v1::Upload) -> Option<Upload> {
     })
 }
 
-fn part_of(part: v1::StoredPart) -> StoredPart {
-    let v1::StoredPart { number, r#gen, size, etag, modified_us, checksums } = part;
-    StoredPart {
+/// `said` is the key of the piece before. `None` when it makes no sense.
+fn part_of(part: v1::StoredPart, said: &mut String) -> Option<StoredPart> {
+    let v1::StoredPart { number, r#gen, size, etag, modified_us, checksums, copied } = part;
+    Some(StoredPart {
         number,
         attempt: r#gen,
         size,
         etag: Etag::new(&etag),
         modified: Timestamp(modified_us),
         checksums: Checksums { values: sorted(checksums) },
-    }
+        copied: copied::list_from_wire(copied, said)?,
+    })
 }

@@ -25,6 +25,7 @@ use super::{Answer, bucket_of, check_key, expiration, object_lock, tags, version
 use crate::access::readable;
 use crate::control::{Caller, Failure, Located, Want};
 use crate::pipeline::body::{ObjectBody, Payload};
+use crate::pipeline::pieces::Pieces;
 use crate::pipeline::put::{ServerSide, Write, Written, write};
 use crate::pipeline::read::Source;
 use crate::pipeline::{faults, read};
@@ -271,8 +272,11 @@ pub(super) fn streamed(
     }
     let keep = plane.config.integrity.digest;
     let plane = Arc::clone(plane);
-    let reopen = Box::new(move || read::lazily(Arc::clone(&plane), source.clone(), &located, slice));
-    Payload::Object(ObjectBody { size: slice.len(), md5, checksums, also, keep, reopen })
+    let pieces = Pieces::default();
+    let seen = pieces.clone();
+    let reopen =
+        Box::new(move || read::lazily(Arc::clone(&plane), source.clone(), &located, slice, seen.clone()));
+    Payload::Object(ObjectBody { size: slice.len(), md5, checksums, also, keep, pieces, reopen })
 }
 
 /// What S3 copies by one request.

@@ -10,10 +10,11 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use s3o_backend::UploadWatch;
 use s3o_blob::{AlgorithmSet, Expected, Guard, GuardVerdict};
-use s3o_types::{Checksums, DigestKind};
+use s3o_types::{Checksums, CopiedPiece, DigestKind};
 
 use super::BoxError;
 use super::fanout::{Fan, Seat};
+use super::pieces::Pieces;
 use super::replay::Replay;
 use crate::failpoints::{Point, pause_at};
 
@@ -41,12 +42,14 @@ pub(crate) struct ObjectBody {
     pub also: AlgorithmSet,
     /// What is kept of them.
     pub keep: DigestKind,
+    /// What was read of extents that are not wanted whole.
+    pub pieces: Pieces,
     pub reopen: Reopen,
 }
 
 impl ObjectBody {
     fn expected(&self) -> Expected {
-        let Self { size, md5, checksums, also, keep, reopen: _ } = self;
+        let Self { size, md5, checksums, also, keep, pieces: _, reopen: _ } = self;
         let (md5, known) = (*md5, checksums.clone());
         Expected { md5, known, also: *also, keep: Some(*keep), ..Expected::of_size(*size) }
     }
@@ -100,6 +103,14 @@ impl Payload {
         match self {
             Self::Client(body) => body.fan.has_start(),
             Self::Object(_) => true,
+        }
+    }
+
+    /// What a copy is of, as far as it could not be compared.
+    pub(crate) fn copied(&self) -> Vec<CopiedPiece> {
+        match self {
+            Self::Client(_) => Vec::new(),
+            Self::Object(body) => body.pieces.all(),
         }
     }
 
@@ -247,7 +258,15 @@ mod tests {
             Box::pin(futures::stream::iter([Ok(Bytes::from_static(b"a")), Ok(Bytes::from_static(b"b"))]))
         });
         let (checksums, also, keep) = (Checksums::default(), AlgorithmSet::NONE, DigestKind::Sha256);
-        let payload = Payload::Object(ObjectBody { size: 2, md5: None, checksums, also, keep, reopen });
+        let payload = Payload::Object(ObjectBody {
+            size: 2,
+            md5: None,
+            checksums,
+            also,
+            keep,
+            pieces: Pieces::default(),
+            reopen,
+        });
         let mut readings = Readings::of(&payload);
         let bodies = readings.take(3, false).expect("opened");
         let texts = futures::future::join_all(bodies.into_iter().map(|outgoing| all(outgoing.body))).await;

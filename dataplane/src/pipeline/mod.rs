@@ -12,6 +12,7 @@ mod extent;
 mod fanout;
 pub(crate) mod faults;
 pub(crate) mod hedge;
+pub(crate) mod pieces;
 mod place;
 pub(crate) mod put;
 pub(crate) mod read;

@@ -156,6 +156,7 @@ async fn commit(
         checksums: &checksums,
         copies: &copies,
         failed: &failed,
+        copied: write.payload.copied(),
     };
     let asked = plane.locations.ticket();
     match write.caller.commit(&request).await {

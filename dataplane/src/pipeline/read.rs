@@ -15,6 +15,7 @@ use s3o_backend::DownloadBody;
 use super::ahead::{Ahead, Pace};
 use super::body::ByteStream;
 use super::extent::{Opened, Opener, covering};
+use super::pieces::{PieceHasher, Pieces};
 use super::setbacks::{ENOUGH, Setbacks};
 use super::verify::{ExtentCheck, Wrong};
 use super::{BoxError, audit};
@@ -46,9 +47,16 @@ pub(crate) async fn open(
 }
 
 /// Reads a version without waiting for the first answer: for copies, whose target waits. What is read whole is compared whatever
-/// is configured: it is written anew, and counts as right from then on.
-pub(crate) fn lazily(plane: Arc<Plane>, source: Source, located: &Located, slice: Slice) -> ByteStream {
-    let reader = Reader { compares: true, ..Reader::new(plane, source, located, slice) };
+/// is configured: it is written anew, and counts as right from then on. What is read of others is told of.
+pub(crate) fn lazily(
+    plane: Arc<Plane>,
+    source: Source,
+    located: &Located,
+    slice: Slice,
+    pieces: Pieces,
+) -> ByteStream {
+    let (compares, pieces) = (true, Some(pieces));
+    let reader = Reader { compares, pieces, ..Reader::new(plane, source, located, slice) };
     Box::pin(futures::stream::unfold(reader, |mut reader| async move {
         let item = reader.next().await?;
         Some((item, reader))
@@ -68,7 +76,9 @@ struct Reader {
     opener: Arc<Opener>,
     /// Those that cover what comes next, as far as they were located.
     extents: Arc<[LocatedExtent]>,
-    /// The next byte of the object.
+    /// The first byte of the object that is wanted.
+    start: u64,
+    /// The next one.
     at: u64,
     end: u64,
     open: Option<Open>,
@@ -78,6 +88,9 @@ struct Reader {
     compares: bool,
     /// The extent that is being read, where all of it is and its digest is known.
     check: Option<ExtentCheck>,
+    /// Else what is read of it, where somebody asks for that.
+    piece: Option<PieceHasher>,
+    pieces: Option<Pieces>,
     /// Known to be right, and next to leave.
     ready: Option<Bytes>,
     /// The copy that failed last: tried last.
@@ -94,11 +107,14 @@ impl Reader {
             compares: plane.verifies_reads(),
             opener: Arc::new(Opener { plane, source, version: located.version }),
             extents: located.extents.as_slice().into(),
+            start: slice.start,
             at: slice.start,
             end: slice.end,
             open: None,
             ahead: Ahead::Nothing,
             check: None,
+            piece: None,
+            pieces: None,
             ready: None,
             failed: None,
             setbacks: Setbacks::default(),
@@ -130,6 +146,9 @@ impl Reader {
                     self.at += length;
                     self.setbacks.moved(length);
                     let is_last = self.at >= open.until;
+                    if let Some(piece) = &mut self.piece {
+                        piece.take(&chunk);
+                    }
                     let held_before = match &mut self.check {
                         Some(check) => check.take(chunk),
                         None => Some(chunk),
@@ -159,6 +178,9 @@ impl Reader {
     /// it, if the bytes are right. `None`: another copy is to be read.
     fn end_of_extent(&mut self, before: Option<Bytes>) -> Option<Result<Bytes, BoxError>> {
         let Open { copy, until, .. } = self.open.take()?;
+        if let Some((piece, pieces)) = self.piece.take().zip(self.pieces.as_ref()) {
+            piece.conclude(pieces);
+        }
         let Some(check) = self.check.take() else {
             // The next extent has copies of its own.
             self.setbacks.is_through();
@@ -223,6 +245,8 @@ impl Reader {
         };
         if opened.is_whole() && self.compares {
             self.check = opened.extent.proof().map(ExtentCheck::new);
+        } else if self.pieces.is_some() && opened.at == opened.extent.offset.max(self.start) {
+            self.piece = PieceHasher::new(&self.opener, &opened);
         }
         let Opened { body, copy, until, located, .. } = opened;
         if let Some(located) = located {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use s3o_integration_tests::config::BUCKET;
 use s3o_integration_tests::multipart::Upload;
-use s3o_integration_tests::s3::{self, body};
+use s3o_integration_tests::s3::{self, Failure, body};
 use s3o_integration_tests::settle::{REPLICATOR, SCRUBBER, run_worker, settle};
 use s3o_integration_tests::{Cluster, Options, wait};
 use s3o_proto::v1;
@@ -120,6 +120,68 @@ async fn what_a_reader_finds_wrong_is_made_again() -> Result<()> {
         ensure!(is_whole(&cluster, &key).await?, "{key}");
     }
     cluster.finish().await
+}
+
+/// A part of it cannot be compared with anything, all of them together can: a copy in parts is what was written, or is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_by_ranges_is_not_made_of_wrong_bytes() -> Result<()> {
+    let cluster = start(1).await?;
+    let client = cluster.s3(0);
+    // One blob, and one in two parts whose bounds are not those of the copies.
+    put(&cluster, "whole").await;
+    let parts = Upload::open(&client, "parts").await.expect("open");
+    let bytes = body("whole", SIZE);
+    let (first, second) = (
+        parts.put(&client, 1, bytes.slice(..150_000)).await,
+        parts.put(&client, 2, bytes.slice(150_000..)).await,
+    );
+    parts
+        .complete(&client, &[(1, first.expect("part")), (2, second.expect("part"))])
+        .await
+        .expect("complete");
+    for source in ["whole", "parts"] {
+        ensure!(copy_by_ranges(&cluster, source, "copy").await? == Ok(()), "{source}");
+        let got = s3::get(&client, BUCKET, "copy").await.expect("get").context("it is there")?;
+        ensure!(got.1 == bytes, "{source}");
+        s3::delete(&client, BUCKET, "copy").await.expect("delete");
+        for backend in 0..2 {
+            corrupt(&cluster, backend, source);
+        }
+        let refused = copy_by_ranges(&cluster, source, "copy").await?;
+        ensure!(refused == Err("InvalidPart".to_owned()), "{source}: {refused:?}");
+        ensure!(s3::get(&client, BUCKET, "copy").await.expect("get").is_none(), "{source}");
+        let sql = cluster.sql().await?;
+        let told = "SELECT count(*) FROM replication_queue WHERE task = 'verify' AND key = $1";
+        wait::until("a worker was told", || async {
+            Ok(sql.query_one(told, &[&source]).await?.get::<_, i64>(0) == 1)
+        })
+        .await?;
+    }
+    cluster.finish().await
+}
+
+/// Copies a source as clients copy large ones. How its Complete ended: with which code.
+async fn copy_by_ranges(
+    cluster: &Cluster,
+    source: &str,
+    key: &str,
+) -> Result<std::result::Result<(), String>> {
+    let client = cluster.s3(0);
+    let upload = Upload::open(&client, key).await.expect("open");
+    let mut parts = Vec::new();
+    for (number, range) in [(1, (0, 99_999)), (2, (100_000, 199_999)), (3, (200_000, SIZE - 1))] {
+        let copied =
+            client.upload_part_copy().bucket(BUCKET).key(key).upload_id(&upload.id).part_number(number);
+        let copied = copied.copy_source(format!("{BUCKET}/{source}"));
+        let copied = copied.copy_source_range(format!("bytes={}-{}", range.0, range.1)).send().await?;
+        let etag = copied.copy_part_result().and_then(|result| result.e_tag()).context("an ETag")?;
+        parts.push((number, etag.to_owned()));
+    }
+    Ok(match upload.complete(&client, &parts).await {
+        Ok(_) => Ok(()),
+        Err(Failure::Answer { code, .. }) => Err(code),
+        Err(Failure::Silence(why)) => anyhow::bail!("no answer: {why}"),
+    })
 }
 
 /// Nobody reads it: the scrubber's round does.

@@ -1,8 +1,8 @@
 //! The steps of a write.
 
 use s3o_types::{
-    BackendId, BucketId, Checksums, Conditions, Digest, Encoding, Etag, Extent, ObjectAttributes, ObjectLock,
-    UploadId, VersionId,
+    BackendId, BucketId, Checksums, Conditions, CopiedPiece, Digest, Encoding, Etag, Extent,
+    ObjectAttributes, ObjectLock, UploadId, VersionId,
 };
 
 use crate::intent::{Target, TargetEnd, WriteKind};
@@ -125,6 +125,8 @@ pub struct Commit {
     pub copies: Vec<StoredCopy>,
     /// Targets without a copy.
     pub failed: Vec<FinishedTarget>,
+    /// Of a part: what it was copied from.
+    pub copied: Vec<CopiedPiece>,
 }
 
 /// Gives a write up.

@@ -44,6 +44,7 @@ pub(super) fn decide(
         etag: commit.etag.clone(),
         checksums: commit.checksums.clone(),
         digest: commit.copies.iter().find_map(|copy| copy.digest),
+        copied: commit.copied.clone(),
         modified: batch.facts.now,
     };
     for copy in &part.copies {

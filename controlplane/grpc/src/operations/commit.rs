@@ -2,17 +2,18 @@
 
 use s3o_core::call::{Commit, StoredCopy};
 use s3o_proto::v1;
-use s3o_types::{Checksums, Digest, Etag, ObjectAttributes};
-use s3o_wire::{headers, lock};
+use s3o_types::{Checksums, CopiedPiece, Digest, Etag, ObjectAttributes};
+use s3o_wire::{copied, headers, lock};
 
 use super::request::{carried_intent, finished_target, fits_table, target_id};
 use crate::field::{self, Bad};
 use crate::object_lock;
 
 pub(super) fn commit(wire: v1::Commit) -> Result<Commit, Bad> {
-    let v1::Commit { intent, etag, attributes, checksums, copies, failed } = wire;
+    let v1::Commit { intent, etag, attributes, checksums, copies, failed, copied } = wire;
     let copies: Result<_, Bad> = copies.into_iter().map(stored_copy).collect();
     let failed: Result<_, Bad> = failed.into_iter().map(finished_target).collect();
+    let copied: Result<_, Bad> = copied.into_iter().map(copied_piece).collect();
     Ok(Commit {
         intent: carried_intent(intent)?,
         etag: field::etag("etag", &etag)?,
@@ -20,7 +21,12 @@ pub(super) fn commit(wire: v1::Commit) -> Result<Commit, Bad> {
         checksums: Checksums { values: checksums.into_iter().collect() },
         copies: copies.map_err(|bad| bad.within("copies"))?,
         failed: failed.map_err(|bad| bad.within("failed"))?,
+        copied: copied.map_err(|bad| bad.within("copied"))?,
     })
+}
+
+fn copied_piece(wire: v1::CopiedPiece) -> Result<CopiedPiece, Bad> {
+    copied::from_wire(wire).ok_or_else(|| Bad::new("version", "is not 16 bytes"))
 }
 
 fn stored_copy(wire: v1::StoredCopy) -> Result<StoredCopy, Bad> {

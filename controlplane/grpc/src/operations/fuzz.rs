@@ -88,8 +88,8 @@ fn commit() -> impl Strategy<Value = Wire> {
         });
     let copies = prop::collection::vec(copy, 0..3);
     let failed = prop::collection::vec(finished(), 0..2);
-    (intent(), text(), attributes(), pairs(), copies, failed).prop_map(
-        |(intent, etag, attributes, checksums, copies, failed)| {
+    (intent(), text(), attributes(), pairs(), copies, failed, 0..2_usize).prop_map(
+        |(intent, etag, attributes, checksums, copies, failed, pieces)| {
             Wire::Commit(v1::Commit {
                 intent: Some(intent),
                 etag,
@@ -97,6 +97,7 @@ fn commit() -> impl Strategy<Value = Wire> {
                 checksums,
                 copies,
                 failed,
+                copied: vec![v1::CopiedPiece::default(); pieces],
             })
         },
     )

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::Plane;
 use super::stream::Stream;
 use super::values::{
-    attributes, conditions, encoding, finished, id, intent, refused, target, wire_attributes,
+    attributes, conditions, copied_piece, encoding, finished, id, intent, refused, target, wire_attributes,
     wire_conditions, wire_encoding, wire_finished, wire_intent, wire_target,
 };
 
@@ -80,6 +80,7 @@ async fn commit_and_committed() {
         encoding: Some(wire_encoding()),
         digest: vec![7; 8].into(),
     };
+    let piece = copied_piece();
     let wire = v1::Commit {
         intent: Some(wire_intent()),
         etag: "e".into(),
@@ -87,12 +88,13 @@ async fn commit_and_committed() {
         checksums: [("crc32".to_owned(), "AAAA".to_owned())].into(),
         copies: vec![copy],
         failed: vec![wire_finished(v1::TargetEnd::Cut.into())],
+        copied: vec![s3o_wire::copied::to_wire(piece.clone())],
     };
     let outcome =
         Outcome::Committed { seq: Seq(12), modified: Timestamp(34), version: Some(VersionRef::Null) };
     let (call, result) = round_trip(WireCall::Commit(wire), outcome).await;
     let Call::Commit(commit) = call else { panic!("{call:?}") };
-    let Commit { intent: carried, etag, attributes: found, checksums, copies, failed } = *commit;
+    let Commit { intent: carried, etag, attributes: found, checksums, copies, failed, copied } = *commit;
     assert_eq!((carried, etag, found), (intent(), Etag::new("e"), attributes()));
     assert_eq!(checksums.values["crc32"], "AAAA");
     let stored = StoredCopy {
@@ -104,6 +106,7 @@ async fn commit_and_committed() {
         digest: Some(Digest::Crc64Nvme([7; 8])),
     };
     assert_eq!((copies, failed), (vec![stored], vec![finished(TargetEnd::Cut)]));
+    assert_eq!(copied, [piece]);
     assert_eq!(
         result,
         WireResult::Committed(v1::Committed { seq: 12, modified_us: 34, version_id: "null".into() })

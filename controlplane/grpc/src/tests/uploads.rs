@@ -9,6 +9,7 @@ use s3o_types::{
 use uuid::Uuid;
 
 use super::Plane;
+use super::values::copied_piece;
 use crate::status::fields;
 
 fn page() -> PartsPage {
@@ -39,6 +40,7 @@ fn page() -> PartsPage {
         etag: Etag::new("e"),
         checksums: Checksums { values: [("crc32".to_owned(), "x".to_owned())].into() },
         digest: None,
+        copied: vec![copied_piece()],
         modified: Timestamp(6),
     };
     PartsPage { upload, parts: vec![part], truncated: true }
@@ -67,6 +69,7 @@ async fn pages_say_all_that_is_known() {
     assert_eq!(upload.version_id, VersionId::mint(1, 2).to_string());
     let part = &reply.parts[0];
     assert_eq!((part.number, part.r#gen, part.size, part.modified_us), (1, 2, 10, 6));
+    assert_eq!(part.copied, [s3o_wire::copied::to_wire(copied_piece())]);
     assert!(reply.truncated);
     let asked = plane.fakes.parts_asked.lock().unwrap().last().cloned().unwrap();
     assert_eq!((asked.after, asked.max_parts), (7, 100));

@@ -7,8 +7,8 @@ use s3o_core::intent::{Target, TargetEnd};
 use s3o_proto::v1;
 use s3o_proto::v1::outcome::Result as WireResult;
 use s3o_types::{
-    BackendId, BucketId, Conditions, ContentHeaders, Encoding, ErrorCode, Etag, Extent, ObjectAttributes,
-    ObjectLock, Place, Retention, RetentionMode, Timestamp, VersionId,
+    BackendId, BucketId, Conditions, ContentHeaders, CopiedPiece, Encoding, ErrorCode, Etag, Extent,
+    ObjectAttributes, ObjectLock, Place, Retention, RetentionMode, Timestamp, VersionId,
 };
 
 pub(super) fn id() -> VersionId {
@@ -101,6 +101,20 @@ pub(super) fn wire_attributes() -> v1::ObjectAttributes {
             retention: Some(v1::Retention { mode: v1::RetentionMode::Governance.into(), until_us: 8 }),
             legal_hold: Some(true),
         }),
+    }
+}
+
+pub(super) fn copied_piece() -> CopiedPiece {
+    CopiedPiece {
+        version: id(),
+        extent_offset: 1,
+        extent_size: 2,
+        extent_digest: "AAAAAAAAAAA=".into(),
+        first: 1,
+        size: 2,
+        digest: "AAAAAAAAAAE=".into(),
+        bucket: BucketId(1),
+        key: "source".into(),
     }
 }
 

@@ -14,7 +14,9 @@ use super::facts::{Part, Plan, Subject};
 use super::flight::Param;
 use super::reads;
 use crate::error::Failure;
-use crate::rows::{Cells, OtherCopy, PartRecord, PgTime, UploadRecord, corrupt, fifteen_bits, small};
+use crate::rows::{
+    Cells, CopiedRecord, OtherCopy, PartRecord, PgTime, UploadRecord, corrupt, fifteen_bits, small,
+};
 
 /// Which parts of its upload a call looks at.
 #[derive(Clone, Copy)]
@@ -165,12 +167,15 @@ pub(super) fn parts(rows: &[PartRow]) -> Result<Vec<Param>, Failure> {
         .collect::<Result<_, _>>()?;
     let mut firsts: Vec<PartCopy> = Vec::with_capacity(rows.len());
     let mut others: Vec<Option<String>> = Vec::with_capacity(rows.len());
+    let mut copied: Vec<Option<String>> = Vec::with_capacity(rows.len());
     for row in rows {
         let without = || corrupt("upload_parts", row.upload, "a part without a copy");
         let (first, rest) = row.copies.split_first().ok_or_else(without)?;
         firsts.push(first.clone());
         let rest: Vec<OtherCopy> = rest.iter().map(OtherCopy::from).collect();
         others.push(json("upload_parts", &row.upload.to_string(), &rest)?);
+        let pieces: Vec<CopiedRecord> = row.copied.iter().map(CopiedRecord::from).collect();
+        copied.push(json("upload_parts", &row.upload.to_string(), &pieces)?);
     }
     Ok(vec![
         column(rows, |row| row.upload.0),
@@ -185,6 +190,7 @@ pub(super) fn parts(rows: &[PartRow]) -> Result<Vec<Param>, Failure> {
         column(rows, |row| PgTime(row.modified)),
         Box::new(others),
         column(rows, |row| digest_bytes(row.digest)),
+        Box::new(copied),
     ])
 }
 

@@ -206,18 +206,18 @@ pub(super) const CLOSE_UPLOADS: &str = "
 
 pub(super) const PUT_PARTS: &str = "
     INSERT INTO upload_parts (upload, part, gen, backend, size, etag, checksums, backend_etag, backend_version, modified,
-                              others, digest)
+                              others, digest, copied)
     SELECT upload, part, gen, backend, size, etag, checksums::jsonb, backend_etag, backend_version, modified,
-           others::jsonb, digest
+           others::jsonb, digest, copied::jsonb
     FROM unnest($1::uuid[], $2::smallint[], $3::smallint[], $4::int[], $5::bigint[], $6::text[], $7::text[],
-                $8::text[], $9::text[], $10::timestamptz[], $11::text[], $12::bytea[])
+                $8::text[], $9::text[], $10::timestamptz[], $11::text[], $12::bytea[], $13::text[])
          AS t (upload, part, gen, backend, size, etag, checksums, backend_etag, backend_version, modified, others,
-               digest)
+               digest, copied)
     ON CONFLICT (upload, part) DO UPDATE SET
         gen = excluded.gen, backend = excluded.backend, size = excluded.size, etag = excluded.etag,
         checksums = excluded.checksums, backend_etag = excluded.backend_etag,
         backend_version = excluded.backend_version, modified = excluded.modified, others = excluded.others,
-        digest = excluded.digest";
+        digest = excluded.digest, copied = excluded.copied";
 
 pub(super) const COUNT_ATTEMPTS: &str = "
     INSERT INTO part_attempts (upload, part, attempts)

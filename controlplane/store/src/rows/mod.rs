@@ -19,7 +19,7 @@ pub(crate) use config::{
 };
 pub(crate) use lock::{bucket_lock, lock_columns, lock_json, object_lock};
 pub(crate) use object::{CopyRecord, ListedRecord, ObjectRecord, object_json, told};
-pub(crate) use upload::{OtherCopy, PartRecord, UploadRecord};
+pub(crate) use upload::{CopiedRecord, OtherCopy, PartRecord, UploadRecord};
 pub(crate) use write::{CleanupRecord, IntentRecord, int_array, text_array};
 
 use crate::error::Failure;

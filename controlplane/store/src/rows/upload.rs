@@ -1,7 +1,7 @@
 //! Multipart uploads and their parts.
 
 use s3o_core::upload::{Completed, PartCopy, PartRow, UploadChecksum, UploadRow, UploadState};
-use s3o_types::{BackendId, BucketId, Etag, Extent, Gen, Seq, UploadId, VersionId};
+use s3o_types::{BackendId, BucketId, CopiedPiece, Etag, Extent, Gen, Seq, UploadId, VersionId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -72,6 +72,61 @@ impl From<OtherCopy> for PartCopy {
     }
 }
 
+/// An entry of `upload_parts.copied`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CopiedRecord {
+    /// As `VersionId` is written.
+    version: String,
+    extent_offset: u64,
+    extent_size: u64,
+    extent_digest: String,
+    first: u64,
+    size: u64,
+    digest: String,
+    bucket: BucketId,
+    key: String,
+}
+
+impl From<&CopiedPiece> for CopiedRecord {
+    fn from(piece: &CopiedPiece) -> Self {
+        let piece = piece.clone();
+        let CopiedPiece {
+            version,
+            extent_offset,
+            extent_size,
+            extent_digest,
+            first,
+            size,
+            digest,
+            bucket,
+            key,
+        } = piece;
+        let version = version.to_string();
+        Self { version, extent_offset, extent_size, extent_digest, first, size, digest, bucket, key }
+    }
+}
+
+impl TryFrom<CopiedRecord> for CopiedPiece {
+    type Error = String;
+
+    fn try_from(record: CopiedRecord) -> Result<Self, String> {
+        let CopiedRecord {
+            version,
+            extent_offset,
+            extent_size,
+            extent_digest,
+            first,
+            size,
+            digest,
+            bucket,
+            key,
+        } = record;
+        let named = VersionId::parse(&version).ok_or_else(|| format!("`{version}` is no version"));
+        let version = named?;
+        Ok(Self { version, extent_offset, extent_size, extent_digest, first, size, digest, bucket, key })
+    }
+}
+
 /// A row of `upload_parts`, its columns prefixed by `p_`.
 pub(crate) struct PartRecord<'a>(pub(crate) Cells<'a>);
 
@@ -86,6 +141,7 @@ impl TryFrom<PartRecord<'_>> for PartRow {
             backend_version: cells.get("p_backend_version")?,
         };
         let others: Vec<OtherCopy> = cells.json("p_others")?;
+        let copied: Vec<CopiedRecord> = cells.json("p_copied")?;
         Ok(Self {
             upload: UploadId(cells.get("p_upload")?),
             number: small(cells.get("p_part")?, Extent::new)?,
@@ -95,6 +151,7 @@ impl TryFrom<PartRecord<'_>> for PartRow {
             etag: Etag::new(cells.get("p_etag")?),
             checksums: cells.json("p_checksums")?,
             digest: cells.digest("p_digest")?,
+            copied: copied.into_iter().map(CopiedPiece::try_from).collect::<Result<_, _>>()?,
             modified: cells.time("p_modified")?,
         })
     }

@@ -243,6 +243,7 @@ impl World {
             checksums: Checksums { values: [("crc32".to_owned(), "AAAAAA==".to_owned())].into() },
             copies: begun.1.iter().map(copy).collect(),
             failed: vec![],
+            copied: vec![],
         };
         self.request(op, Call::Commit(Box::new(commit)))
     }

@@ -11,8 +11,8 @@ use s3o_core::ports::{Ledger, Queues, Uploads};
 use s3o_core::restore::FoundKey;
 use s3o_core::upload::{PartsQuery, UploadChecksum, UploadState, UploadsQuery};
 use s3o_types::{
-    BlobName, Checksums, Conditions, ErrorCode, Etag, Extent, Gen, ObjectAttributes, Op, StorageKey,
-    UploadId, VersionId,
+    BlobName, Checksums, Conditions, CopiedPiece, ErrorCode, Etag, Extent, Gen, ObjectAttributes, Op,
+    StorageKey, UploadId, VersionId,
 };
 use uuid::Uuid;
 
@@ -57,11 +57,17 @@ impl<'a> Uploading<'a> {
     }
 
     async fn put(&self, part: u16, size: u64) -> Outcome {
+        self.copy(part, size, vec![]).await
+    }
+
+    /// As put, of other objects.
+    async fn copy(&self, part: u16, size: u64, copied: Vec<CopiedPiece>) -> Outcome {
         let op = op();
         let begun = begun(self.begin(op, part, size).await);
         let mut request = self.world.commit(op, self.key, size, &begun);
         let Call::Commit(commit) = &mut request.call else { unreachable!() };
         commit.intent.upload = Some(self.id);
+        commit.copied = copied;
         self.world.store.submit(request).await
     }
 
@@ -342,6 +348,37 @@ async fn quota_pressure_reaches_versions_of_many_extents() {
 
 const CHECKSUMS: &str = "
     SELECT concat_ws(' ', extent, extent_offset, checksums) AS row FROM copies ORDER BY extent";
+
+/// What a part was copied from is known until the upload ends, or another part takes its number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_say_what_they_were_copied_from() {
+    let world = World::new(&[None]).await;
+    let upload = Uploading::open(&world, "k").await;
+    let piece = |first| CopiedPiece {
+        version: VersionId::mint(7, 8),
+        extent_offset: 5,
+        extent_size: u64::from(u32::MAX) + 10,
+        extent_digest: "AAAAAAAAAAA=".to_owned(),
+        first,
+        size: 10,
+        digest: "AAAAAAAAAAE=".to_owned(),
+        bucket: world.bucket,
+        key: "a\u{1}ö".to_owned(),
+    };
+    upload.copy(1, 20, vec![piece(5), piece(15)]).await;
+    upload.put(2, 10).await;
+    upload.copy(3, 10, vec![piece(25)]).await;
+    let copied = async || {
+        let page = world.store.parts(upload.parts_query(0, 10)).await.unwrap().unwrap();
+        page.parts.into_iter().map(|part| part.copied).collect::<Vec<_>>()
+    };
+    assert_eq!(copied().await, [vec![piece(5), piece(15)], vec![], vec![piece(25)]]);
+    upload.put(1, 20).await;
+    upload.copy(2, 10, vec![piece(35)]).await;
+    assert_eq!(copied().await, [vec![], vec![piece(35)], vec![piece(25)]]);
+    let done = upload.complete(&[(1, 1), (2, 1), (3, 0)]).await;
+    assert!(matches!(done, Outcome::Committed { .. }), "{done:?}");
+}
 
 /// What the client was told of its parts stands with them, and comes back with a database that is made again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -306,6 +306,7 @@ impl Transfer {
             checksums: s3o_types::Checksums::default(),
             copies: vec![stored],
             failed: vec![],
+            copied: vec![],
         };
         match self.submit(op, Call::Commit(Box::new(commit))).await {
             Outcome::Committed { .. } => Ok(row),

@@ -81,7 +81,7 @@ pub(in crate::ops) fn marker(marker: Option<&i32>) -> S3Result<u16> {
 }
 
 fn part(part: StoredPart) -> Part {
-    let StoredPart { number, attempt: _, size, etag, modified, checksums } = part;
+    let StoredPart { number, attempt: _, size, etag, modified, checksums, copied: _ } = part;
     let mut part = Part {
         part_number: i32::try_from(number).ok(),
         size: i64::try_from(size).ok(),

@@ -3,6 +3,7 @@
 
 pub(super) mod abort;
 pub(super) mod complete;
+mod copied;
 pub(super) mod create;
 pub(super) mod list_parts;
 pub(super) mod list_uploads;

@@ -589,6 +589,7 @@ pub(super) fn commit_call(intent: CarriedIntent, copies: usize) -> Call {
         checksums: Checksums::default(),
         copies,
         failed: vec![],
+        copied: vec![],
     }))
 }
 
