@@ -26,6 +26,7 @@ const SIGN: Duration = Duration::from_secs(10);
 const UNBUFFERED: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 
+const XML: HeaderValue = HeaderValue::from_static("application/xml");
 const DECLARATION: &str = r#"<?xml version="1.0" encoding="UTF-8"?>"#;
 
 /// An answer that is still made.
@@ -34,14 +35,18 @@ type Pending = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 type Finish = Box<dyn FnOnce(&mut Response<Body>) + Send>;
 
 /// The answer, or its beginning, if it takes long.
-pub(super) async fn answer(mut pending: Pending, finish: Finish) -> Response<Body> {
-    if let Ok(response) = timeout(SIGN, &mut pending).await {
+pub(super) async fn answer(pending: Pending, finish: Finish) -> Response<Body> {
+    answer_by(SIGN, pending, finish).await
+}
+
+async fn answer_by(sign: Duration, mut pending: Pending, finish: Finish) -> Response<Body> {
+    if let Ok(response) = timeout(sign, &mut pending).await {
         return response;
     }
     let first = stream::once(async { Ok(Frame::data(Bytes::from_static(DECLARATION.as_bytes()))) });
-    let rest = stream::unfold(Some((pending, finish)), |waiting| async {
+    let rest = stream::unfold(Some((pending, finish)), move |waiting| async move {
         let (mut pending, finish) = waiting?;
-        let Ok(mut response) = timeout(SIGN, &mut pending).await else {
+        let Ok(mut response) = timeout(sign, &mut pending).await else {
             return Some((Ok(Frame::data(Bytes::from_static(b"\n"))), Some((pending, finish))));
         };
         finish(&mut response);
@@ -49,7 +54,7 @@ pub(super) async fn answer(mut pending: Pending, finish: Finish) -> Response<Bod
     });
     let body = StreamBody::new(futures::StreamExt::chain(first, rest));
     let mut response = Response::new(Body::http_body_unsync(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response.headers_mut().insert(CONTENT_TYPE, XML);
     response.headers_mut().extend([UNBUFFERED]);
     response
 }
@@ -67,65 +72,86 @@ fn document(response: &Response<Body>) -> Result<Bytes, StdError> {
 mod tests {
     use http_body_util::BodyExt as _;
     use s3s::s3_error;
+    use tokio::sync::oneshot;
 
     use super::*;
     use crate::http::errors;
 
-    fn after(seconds: u64, response: Response<Body>) -> Pending {
-        Box::pin(async move {
-            tokio::time::sleep(Duration::from_secs(seconds)).await;
+    const SOON: Duration = Duration::from_millis(1);
+
+    /// An answer, and what lets it come.
+    fn held(response: Response<Body>) -> (oneshot::Sender<()>, Pending) {
+        let (come, comes) = oneshot::channel();
+        let pending = Box::pin(async move {
+            comes.await.expect("it is let come");
             response
-        })
+        });
+        (come, pending)
     }
 
-    async fn text(response: Response<Body>) -> Result<String, StdError> {
-        Ok(String::from_utf8(response.into_body().collect().await?.to_bytes().to_vec())?)
+    async fn begun(pending: Pending, finish: Finish) -> Body {
+        let response = answer_by(SOON, pending, finish).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/xml");
+        response.into_body()
     }
 
-    fn copied() -> Response<Body> {
-        Response::new(Body::from(format!("{DECLARATION}<CopyObjectResult/>")))
+    async fn frame(body: &mut Body) -> Bytes {
+        let frame = body.frame().await.expect("there is more").expect("good");
+        frame.into_data().expect("bytes")
     }
 
-    #[tokio::test(start_paused = true)]
+    async fn text(body: Body) -> Result<String, StdError> {
+        Ok(String::from_utf8(body.collect().await?.to_bytes().to_vec())?)
+    }
+
+    #[tokio::test]
     async fn what_is_there_in_time_is_left_alone() {
         let refused = errors::respond(s3_error!(PreconditionFailed));
-        let response = answer(after(9, refused), Box::new(|_| panic!("its own caller does that"))).await;
+        let pending = Box::pin(std::future::ready(refused));
+        let response = answer(pending, Box::new(|_| panic!("its own caller does that"))).await;
         assert_eq!(response.status(), 412);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_late_answer_is_announced_and_kept_alive() {
-        let response = answer(after(35, copied()), Box::new(|_| ())).await;
-        assert_eq!((response.status().as_u16(), &response.headers()[CONTENT_TYPE]), (200, "application/xml"));
-        let text = text(response).await.expect("whole");
-        assert_eq!(text, format!("{DECLARATION}\n\n<CopyObjectResult/>"));
+        let copied = Response::new(Body::from(format!("{DECLARATION}<CopyObjectResult/>")));
+        let (come, pending) = held(copied);
+        let mut body = begun(pending, Box::new(|_| ())).await;
+        assert_eq!(frame(&mut body).await, DECLARATION);
+        assert_eq!(frame(&mut body).await, "\n");
+        assert_eq!(frame(&mut body).await, "\n");
+        come.send(()).expect("it waits");
+        assert_eq!(text(body).await.expect("whole").trim_start(), "<CopyObjectResult/>");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_late_error_is_the_document() {
-        let refused = errors::respond(s3_error!(SlowDown, "Please try again"));
+        let (come, pending) = held(errors::respond(s3_error!(SlowDown, "Please try again")));
         let finish = Box::new(|response: &mut Response<Body>| {
+            assert_eq!(response.status(), 503);
             *response.body_mut() = Body::from(format!("{DECLARATION}<Error>finished</Error>"));
         });
-        let response = answer(after(11, refused), finish).await;
-        assert_eq!(text(response).await.expect("whole"), format!("{DECLARATION}<Error>finished</Error>"));
+        let mut body = begun(pending, finish).await;
+        assert_eq!(frame(&mut body).await, DECLARATION);
+        come.send(()).expect("it waits");
+        assert_eq!(text(body).await.expect("whole").trim_start(), "<Error>finished</Error>");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_answer_without_words_is_cut() {
-        let response = answer(after(11, Response::new(Body::empty())), Box::new(|_| ())).await;
-        assert!(text(response).await.is_err(), "a client would take white space for success");
+        let (come, pending) = held(Response::new(Body::empty()));
+        let body = begun(pending, Box::new(|_| ())).await;
+        come.send(()).expect("it waits");
+        assert!(text(body).await.is_err(), "a client would take white space for success");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_does_not_wait_ends_it() {
-        let (running, ended) = tokio::sync::oneshot::channel::<()>();
-        let pending = Box::pin(async move {
-            let _running = running;
-            futures::future::pending::<Response<Body>>().await
-        });
-        let response = answer(pending, Box::new(|_| ())).await;
-        drop(response);
-        assert!(ended.await.is_err(), "it is not made any more");
+        let (come, pending) = held(Response::new(Body::empty()));
+        let body = begun(pending, Box::new(|_| ())).await;
+        assert!(!come.is_closed());
+        drop(body);
+        assert!(come.is_closed(), "it is not made any more");
     }
 }
