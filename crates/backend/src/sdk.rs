@@ -21,7 +21,7 @@ use aws_smithy_types::body::SdkBody;
 use http::header::{HeaderName, HeaderValue};
 use http_body_util::Limited;
 use percent_encoding::percent_decode_str;
-use s3o_types::Etag;
+use s3o_types::{Etag, is_xml};
 
 use crate::client::{BackendClient, ListDone, ListEntry, PutDone};
 use crate::error::{BackendError, BackendErrorKind, Certainty};
@@ -152,7 +152,7 @@ impl BackendClient {
         if page.encoding_type() != Some(&EncodingType::Url) {
             return Err(unreadable(before));
         }
-        let explains = |text: &str| text.chars().any(is_not_in_xml);
+        let explains = |text: &str| !is_xml(text);
         let echoed = [page.prefix(), page.start_after()];
         let is_explained = echoed.into_iter().flatten().filter_map(decoded).any(|text| explains(&text));
         let mut done = done(page);
@@ -180,11 +180,6 @@ fn done(page: ListObjectsV2Output) -> ListDone {
 fn decoded(key: &str) -> Option<String> {
     let spaced = key.replace('+', " ");
     percent_decode_str(&spaced).decode_utf8().ok().map(Cow::into_owned)
-}
-
-/// What no document can have (XML 1.0, 2.2 "Characters").
-fn is_not_in_xml(c: char) -> bool {
-    matches!(c, '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}') && !matches!(c, '\t' | '\n' | '\r')
 }
 
 /// Ends the body of an answer that is longer than any may be.

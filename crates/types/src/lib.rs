@@ -21,6 +21,7 @@ pub mod storage_key;
 pub mod time;
 pub mod usage;
 pub mod version;
+pub mod xml;
 
 pub use backend::{BackendSpec, BackendState, ChecksumMode, Credentials, EtagProof, Quirks};
 pub use bucket::{AckLevel, BucketName, DegradedReads, Versioning};
@@ -45,6 +46,7 @@ pub use storage_key::{BlobName, StorageKey};
 pub use time::Timestamp;
 pub use usage::{Consumption, UsageLimit, UsageLimits};
 pub use version::{VersionId, VersionRef};
+pub use xml::is_xml;
 
 #[cfg(test)]
 mod fuzz;

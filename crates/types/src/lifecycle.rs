@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
+use crate::{Timestamp, is_xml};
 use date::DAY_US;
 
 pub use date::LifecycleDate;
@@ -87,11 +87,6 @@ impl Default for LifecycleRule {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 const fn is_false(value: &bool) -> bool {
     !*value
-}
-
-/// Whether a document can say it: XML 1.0, 2.2, knows three of the control characters.
-fn is_xml(text: &str) -> bool {
-    !text.chars().any(|c| c < ' ' && !matches!(c, '\t' | '\n' | '\r'))
 }
 
 impl LifecycleRule {

@@ -35,7 +35,8 @@ pub(super) fn is_one(request: &Request<Body>, domains: &Domains) -> bool {
         return false;
     }
     match *request.method() {
-        Method::POST => !post_object::is_form(request, domains),
+        // What comes with a CreateMultipartUpload, were it nothing in chunks, is read by nobody.
+        Method::POST => !post_object::is_form(request, domains) && !names_one(request, &["uploads"]),
         Method::PUT => match s3_path(host(request).unwrap_or_default(), request.uri(), domains) {
             Some(S3Path::Bucket { .. }) => !names_one(request, &POLICY),
             Some(S3Path::Object { .. }) => names_one(request, &OF_OBJECTS),
@@ -129,7 +130,7 @@ mod tests {
         ] {
             assert!(!is(Method::PUT, uri), "{uri}");
         }
-        assert!(!is(Method::GET, "/photos?acl"));
+        assert!(!is(Method::GET, "/photos?acl") && !is(Method::POST, "/photos/k?uploads"));
         let empty = request(Method::POST, "/photos/k?uploads").map(|_| Body::empty());
         assert!(!is_one(&empty, &Domains::new(&[])));
     }

@@ -11,31 +11,36 @@ use quick_xml::reader::NsReader;
 /// S3's namespace.
 const S3: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
-/// Elements whose type collapses white space (XML Schema, part 2, 4.3.6): numbers, dates, booleans, and digests, which
-/// have none in them.
-const COLLAPSED: [&str; 22] = [
+/// Elements that are whole numbers. `s3s` reads one up to its first character that is no digit: of `1,000` days one would be left.
+const NUMBERS: [&str; 11] = [
+    "Days",
+    "DaysAfterInitiation",
+    "MaxAgeSeconds",
+    "MaxParts",
+    "NewerNoncurrentVersions",
+    "NoncurrentDays",
+    "ObjectSizeGreaterThan",
+    "ObjectSizeLessThan",
+    "PartNumber",
+    "Size",
+    "Years",
+];
+
+/// Others whose type collapses white space (XML Schema, part 2, 4.3.6): dates, booleans, and digests, which have none in
+/// them.
+const COLLAPSED: [&str; 12] = [
     "ChecksumCRC32",
     "ChecksumCRC32C",
     "ChecksumCRC64NVME",
     "ChecksumSHA1",
     "ChecksumSHA256",
     "Date",
-    "Days",
-    "DaysAfterInitiation",
     "ETag",
     "ExpiredObjectDeleteMarker",
-    "MaxAgeSeconds",
-    "NewerNoncurrentVersions",
-    "NoncurrentDays",
-    "ObjectSizeGreaterThan",
-    "ObjectSizeLessThan",
-    "PartNumber",
+    "Mode",
     "Quiet",
     "RetainUntilDate",
-    "Size",
     "VersionId",
-    "Mode",
-    "Years",
 ];
 
 /// Bytes of what comes out: text of a CDATA section is longer there.
@@ -124,8 +129,12 @@ impl Writer {
 
     fn end(&mut self) -> Result<(), Malformed> {
         let Open { name, content, has_elements } = self.open.pop().ok_or(Malformed)?;
-        if !has_elements && COLLAPSED.contains(&name.as_str()) {
+        let is_number = NUMBERS.contains(&name.as_str());
+        if !has_elements && (is_number || COLLAPSED.contains(&name.as_str())) {
             let collapsed = self.out[content..].trim_matches([' ', '\t', '\n', '\r']).to_owned();
+            if is_number && !is_integer(&collapsed) {
+                return Err(Malformed);
+            }
             self.out.truncate(content);
             self.out.push_str(&collapsed);
         }
@@ -170,6 +179,12 @@ impl Writer {
         self.out.push_str(text);
         Ok(())
     }
+}
+
+/// As XML Schema has one (part 2, 3.3.13).
+fn is_integer(text: &str) -> bool {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -220,6 +235,23 @@ mod tests {
             of("<A B=\"x>y\" xsi:type='z'><C/></A>").as_deref(),
             Ok("<A B=\"x>y\" xsi:type='z'><C></C></A>")
         );
+    }
+
+    #[test]
+    fn numbers_are_numbers_to_their_end() {
+        for good in ["1", "-1", "+30", " 7\n"] {
+            assert!(of(&format!("<Rule><Days>{good}</Days></Rule>")).is_ok(), "{good}");
+        }
+        for bad in ["1,000", "1e3", "3 650", "36O", "1.5", "1_000", "0x10", "", "-", "one"] {
+            for name in NUMBERS {
+                assert_eq!(
+                    of(&format!("<Rule><{name}>{bad}</{name}></Rule>")),
+                    Err(Malformed),
+                    "{name} {bad}"
+                );
+            }
+        }
+        assert!(of("<Object><Key>1,000</Key></Object>").is_ok());
     }
 
     #[test]

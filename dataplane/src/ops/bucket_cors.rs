@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use s3o_types::CorsRule;
+use s3o_types::{CorsRule, is_xml};
 use s3s::dto::{
     CORSRule, DeleteBucketCorsInput, DeleteBucketCorsOutput, GetBucketCorsInput, GetBucketCorsOutput,
     PutBucketCorsInput, PutBucketCorsOutput,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::{Answer, bucket_of};
+use super::{Answer, bucket_of, document};
 use crate::pipeline::faults;
 use crate::plane::Plane;
 
@@ -41,6 +41,7 @@ pub(super) async fn put(
     plane: &Arc<Plane>,
     req: S3Request<PutBucketCorsInput>,
 ) -> Answer<PutBucketCorsOutput> {
+    document::check_elements(&req, &["CORSRule"])?;
     let rules = rules(&req.input.cors_configuration.cors_rules)?;
     set(plane, &req, &rules).await?;
     Ok(S3Response::new(PutBucketCorsOutput {}))
@@ -104,7 +105,7 @@ fn rule(rule: &CORSRule) -> S3Result<CorsRule> {
         max_age_seconds: seconds
             .map_err(|_| s3_error!(InvalidRequest, "MaxAgeSeconds must not be negative"))?,
     };
-    if rule.id.chars().count() > MAX_ID || rule.id.contains(|c: char| c.is_ascii_control()) {
+    if rule.id.chars().count() > MAX_ID || !is_xml(&rule.id) {
         return Err(s3_error!(
             InvalidRequest,
             "The ID of a rule has up to {MAX_ID} characters, and no control characters"

@@ -10,7 +10,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::elements::Elements;
 use super::list::ENTRY_BYTES;
-use super::{Answer, bucket_of, check_key, version};
+use super::{Answer, bucket_of, check_key, document, version};
 use crate::access::allowed;
 use crate::control::{Caller, Deleted};
 use crate::pipeline::{audit, faults};
@@ -29,6 +29,7 @@ pub(super) async fn answer(
 ) -> Answer<DeleteObjectsOutput> {
     let bucket = bucket_of(&req)?;
     let caller = plane.caller(&req);
+    document::check_elements(&req, &["Object", "Quiet"])?;
     let denied: Vec<bool> = {
         let may =
             |object: &ObjectIdentifier| allowed(plane, &req, &bucket, Right::Delete, &object.key).is_ok();

@@ -12,7 +12,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::locate::{locate, unread};
 use super::tags::{self, Tags};
-use super::{Answer, bucket_of, check_key, version};
+use super::{Answer, bucket_of, check_key, document, version};
 use crate::control::Caller;
 use crate::control::Want;
 use crate::failpoints::{Point, pause_at};
@@ -42,6 +42,7 @@ pub(super) async fn put(
 ) -> Answer<PutObjectTaggingOutput> {
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
     check_key(&req.input.key)?;
+    document::check_elements(&req, &tags::ELEMENTS)?;
     let version = version::named(req.input.version_id.as_deref())?;
     let tags = tags::of_document(std::mem::take(&mut req.input.tagging.tag_set))?;
     let key = req.input.key.clone();

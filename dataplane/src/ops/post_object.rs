@@ -20,7 +20,7 @@ use s3s::xml::{Deserialize as _, Deserializer};
 use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
 
 use super::elements::Elements;
-use super::{put_object, tags};
+use super::{document, put_object, tags};
 use crate::access::{Tenant, writable};
 use crate::form::{FilePart, Form, boundary};
 use crate::host::Domains;
@@ -195,6 +195,7 @@ fn input(
 /// The document of the field, as PutObject's header would have it.
 fn tagging(document: &str) -> S3Result<String> {
     let document = xml::plain(document.as_bytes()).map_err(|_| s3_error!(MalformedXML))?;
+    document::elements(document.as_bytes(), &tags::ELEMENTS)?;
     let mut reader = Deserializer::new(document.as_bytes());
     let parsed = Tagging::deserialize(&mut reader).and_then(|parsed| reader.expect_eof().map(|()| parsed));
     let set = parsed.map_err(|_| s3_error!(MalformedXML))?.tag_set;

@@ -20,6 +20,8 @@ const MAX_TAGS: usize = 10;
 /// UTF-16 units, as S3 counts: a character outside of the basic plane is two.
 const MAX_KEY_UNITS: usize = 128;
 const MAX_VALUE_UNITS: usize = 256;
+/// Of a document of tags: others would be passed over, and with them a tag.
+pub(super) const ELEMENTS: [&str; 2] = ["TagSet", "TagSet/Tag"];
 /// Keys that are S3's own.
 const RESERVED: &str = "aws:";
 

@@ -11,7 +11,7 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::{Answer, bucket_of, refuse_unsupported};
+use super::{Answer, bucket_of, document, refuse_unsupported};
 use crate::pipeline::faults;
 use crate::plane::Plane;
 
@@ -36,6 +36,7 @@ pub(super) async fn put(
     req: S3Request<PutBucketVersioningInput>,
 ) -> Answer<PutBucketVersioningOutput> {
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
+    document::check_elements(&req, &["MfaDelete", "Status"])?;
     let wanted = wanted(&req.input.versioning_configuration)?;
     let task = plane.shutdown.spawn(async move { caller.set_versioning(bucket.id, wanted).await });
     match task.await {

@@ -4,7 +4,7 @@
 //! before anything is sent to it; a write whose Commit has no known outcome is neither aborted nor
 //! acknowledged; a write that failed is aborted, also when its Commit was refused, and the client's error
 //! does not wait for that where it cannot change; the write runs in its own tracked task, so that it is ended in order although the
-//! client, and with it the handler, may be gone; a copy, which no body ends, does not count then.
+//! client, and with it the handler, may be gone; a copy, which no body ends, is cut and does not count then.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,6 +15,7 @@ use s3o_types::{
 };
 use s3s::{S3Error, S3Result, s3_error};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::audit;
 use super::body::Payload;
@@ -68,9 +69,10 @@ pub(crate) async fn write(plane: &Arc<Plane>, write: Write) -> S3Result<Written>
     let running = Arc::clone(plane);
     let span = tracing::Span::current();
     let (answer, answered) = oneshot::channel();
-    let task = plane
-        .shutdown
-        .spawn(tracing::Instrument::instrument(async move { run(&running, write, answer).await }, span));
+    let gone = CancellationToken::new();
+    let _waits = gone.clone().drop_guard();
+    let run = async move { run(&running, write, answer, &gone).await };
+    let task = plane.shutdown.spawn(tracing::Instrument::instrument(run, span));
     if let Ok(outcome) = answered.await {
         return outcome;
     }
@@ -84,7 +86,8 @@ pub(crate) async fn write(plane: &Arc<Plane>, write: Write) -> S3Result<Written>
     }
 }
 
-async fn run(plane: &Plane, write: Write, answer: Answer) {
+/// `gone`: nobody waits for the answer any more.
+async fn run(plane: &Plane, write: Write, answer: Answer, gone: &CancellationToken) {
     let _lease = write.caller.control.open_ops().open(write.caller.op);
     let chosen = Instant::now();
     let (mut intent, required) = match begin(plane, &write).await {
@@ -93,9 +96,10 @@ async fn run(plane: &Plane, write: Write, answer: Answer) {
     };
     pause_at(Point::AfterBegin).await;
     let mut ends = Vec::new();
-    match send(plane, &write, (&mut intent, chosen), required, &mut ends).await {
-        // Who asked for a copy and has given up may have put something else there since.
-        Ok(sent) if matches!(write.payload, Payload::Object(_)) && answer.is_closed() => {
+    // Who asked for a copy and has given up may ask again, or have put something else there since.
+    let gone = (!write.payload.is_clients()).then_some(gone);
+    match send(plane, &write, (&mut intent, chosen), required, gone, &mut ends).await {
+        Ok(sent) if gone.is_some_and(CancellationToken::is_cancelled) => {
             ends.extend(sent.copies.into_iter().map(stored));
             let _ = abort(&write.caller, &intent, ends).await;
         }

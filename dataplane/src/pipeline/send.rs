@@ -45,12 +45,13 @@ pub(super) struct Sent {
 
 /// Puts the body on the targets of the intent, and on others where too few of them take it. `ends` collects what
 /// became of those that are no copy in the end; on failure that is all of them. No target
-/// was chosen before `chosen`.
+/// was chosen before `chosen`; `gone` ends it.
 pub(super) async fn send(
     plane: &Plane,
     write: &Write,
     (intent, chosen): (&mut Intent, Instant),
     required: usize,
+    gone: Option<&CancellationToken>,
     ends: &mut Vec<Finished>,
 ) -> S3Result<Sent> {
     let mut sending = Sending {
@@ -75,7 +76,7 @@ pub(super) async fn send(
         let target = sending.elsewhere_if_drained(target, chosen).await;
         sending.enlist(target);
     }
-    sending.run().await;
+    sending.run(gone).await;
     sending.outcome()
 }
 
@@ -123,7 +124,7 @@ struct Running {
 }
 
 impl Sending<'_> {
-    async fn run(&mut self) {
+    async fn run(&mut self, gone: Option<&CancellationToken>) {
         loop {
             self.replace_missing().await;
             self.stream();
@@ -136,6 +137,9 @@ impl Sending<'_> {
                     None => return,
                 },
                 index = laggard(&self.running), if has_spare => self.running[index].cut.cancel(),
+                () = cancelled(gone), if self.error.is_none() => {
+                    self.fail(faults::unavailable("Whoever asked for the copy has gone."));
+                }
                 () = until(self.grace_until), if self.grace_until.is_some() => {
                     self.grace_until = None;
                     self.cut_all();
@@ -339,6 +343,13 @@ async fn laggard(running: &[Running]) -> usize {
         if let Some(at) = running.iter().position(|running| running.seat.as_ref().is_some_and(holds_up)) {
             return at;
         }
+    }
+}
+
+async fn cancelled(token: Option<&CancellationToken>) {
+    match token {
+        Some(token) => token.cancelled().await,
+        None => std::future::pending().await,
     }
 }
 

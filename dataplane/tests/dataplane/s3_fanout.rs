@@ -368,3 +368,23 @@ async fn a_copy_whose_client_has_gone_does_not_count() {
     let (begins, commits) = world.fake.with(|model| (model.begins.len(), model.commits.len()));
     assert_eq!((begins, commits), (2, 1), "only the source counts");
 }
+
+/// A client that asks again would have two of them read and sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_ends_with_its_client() {
+    let world = World::start(1, (1, 1)).await;
+    world.put("source", &[7; 300_000]).await.unwrap();
+    world.backends[0].inject(Rule::new(Fault::Status(501)).on(Operation::Copy));
+    world.backends[0].inject(Rule::new(Fault::StallReceiving { after: 1000 }).on(Operation::Put));
+    let copy = world.client.copy_object().bucket("photos").key("k").copy_source("photos/source");
+    let gone = tokio::spawn(copy.send());
+    while world.backends[0].count(Operation::Put) < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    gone.abort();
+    while world.fake.with(|model| model.aborts.is_empty()) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (commits, retargets) = world.fake.with(|model| (model.commits.len(), model.retargets));
+    assert_eq!((commits, retargets), (1, 0), "it did not wait until the backend failed");
+}

@@ -17,7 +17,7 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::{Answer, bucket_of, refuse_unsupported};
+use super::{Answer, bucket_of, document, refuse_unsupported};
 use crate::pipeline::faults;
 use crate::plane::Plane;
 
@@ -49,6 +49,7 @@ pub(super) async fn put(
     plane: &Arc<Plane>,
     req: S3Request<PutBucketLifecycleConfigurationInput>,
 ) -> Answer<PutBucketLifecycleConfigurationOutput> {
+    document::check_elements(&req, &["Rule"])?;
     let least = req.input.transition_default_minimum_object_size.as_ref();
     let other = least.is_some_and(|least| least.as_str() != LEAST_TRANSITION);
     refuse_unsupported(&[(other, "Another x-amz-transition-default-minimum-object-size")])?;

@@ -17,7 +17,9 @@ use super::{MAX_PART, copied, no_such_upload, part_number};
 use crate::control::{Committed, CompleteRequest, Parts, StoredPart, Upload, UploadState};
 use crate::ops::checksums::{set_checksums, take_checksums};
 use crate::ops::elements::Elements;
-use crate::ops::{Answer, bucket_of, check_key, conditions, expiration, refuse_unsupported, upload};
+use crate::ops::{
+    Answer, bucket_of, check_key, conditions, document, expiration, refuse_unsupported, upload,
+};
 use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 
@@ -27,6 +29,7 @@ pub(in crate::ops) async fn answer(
     mut req: S3Request<CompleteMultipartUploadInput>,
 ) -> Answer<CompleteMultipartUploadOutput> {
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
+    document::check_elements(&req, &["Part"])?;
     let location = location(plane, &req);
     let input = &mut req.input;
     check_key(&input.key)?;
