@@ -59,12 +59,9 @@ pub(super) fn storage_class(class: Option<&str>) -> S3Result<Option<String>> {
 /// `Content-Encoding` without `aws-chunked`, which is about the transfer and not about the object.
 pub(super) fn content_encoding(encoding: Option<String>) -> Option<String> {
     let encoding = encoding?;
-    let kept: Vec<_> = encoding
-        .split(',')
-        .map(str::trim)
-        .filter(|token| !token.is_empty() && !token.eq_ignore_ascii_case("aws-chunked"))
-        .collect();
-    if kept.is_empty() { None } else { Some(kept.join(", ")) }
+    let is_transfer = |token: &&str| token.trim().eq_ignore_ascii_case("aws-chunked");
+    let kept: Vec<_> = encoding.split(',').filter(|token| !is_transfer(token)).collect();
+    Some(kept.join(",").trim()).filter(|kept| !kept.is_empty()).map(str::to_owned)
 }
 
 /// Builds [`ContentHeaders`] from the fields that PutObject and CopyObject have in common.
@@ -142,8 +139,11 @@ mod tests {
         assert_eq!(of("aws-chunked"), None);
         assert_eq!(of("gzip, aws-chunked").as_deref(), Some("gzip"));
         assert_eq!(of("AWS-Chunked,gzip").as_deref(), Some("gzip"));
-        assert_eq!(of("gzip").as_deref(), Some("gzip"));
-        assert_eq!(of(""), None);
+        assert_eq!(of("aws-chunked, gzip, br").as_deref(), Some("gzip, br"));
+        for kept in ["gzip", "gzip,br", "gzip, br", "gzip ,br"] {
+            assert_eq!(of(kept).as_deref(), Some(kept), "as it came");
+        }
+        assert_eq!((of(""), of(" aws-chunked ")), (None, None));
     }
 
     #[test]
