@@ -56,6 +56,11 @@ pub(super) fn storage_class(class: Option<&str>) -> S3Result<Option<String>> {
     }
 }
 
+/// `Content-Type` without the white space that no header has around its value.
+pub(super) fn content_type(said: Option<String>) -> Option<String> {
+    said.map(|said| said.trim().to_owned())
+}
+
 /// `Content-Encoding` without `aws-chunked`, which is about the transfer and not about the object.
 pub(super) fn content_encoding(encoding: Option<String>) -> Option<String> {
     let encoding = encoding?;
@@ -68,7 +73,7 @@ pub(super) fn content_encoding(encoding: Option<String>) -> Option<String> {
 macro_rules! content_headers {
     ($input:expr) => {
         s3o_types::ContentHeaders {
-            content_type: $input.content_type.take(),
+            content_type: $crate::ops::attributes::content_type($input.content_type.take()),
             content_encoding: $crate::ops::attributes::content_encoding($input.content_encoding.take()),
             content_disposition: $input.content_disposition.take(),
             content_language: $input.content_language.take(),
@@ -144,6 +149,16 @@ mod tests {
             assert_eq!(of(kept).as_deref(), Some(kept), "as it came");
         }
         assert_eq!((of(""), of(" aws-chunked ")), (None, None));
+    }
+
+    #[test]
+    fn white_space_is_no_part_of_a_type() {
+        let of = |text: &str| content_type(Some(text.to_owned()));
+        assert_eq!(
+            of(" multipart/form-data; boundary=x").as_deref(),
+            Some("multipart/form-data; boundary=x")
+        );
+        assert_eq!((of("text/plain").as_deref(), content_type(None)), (Some("text/plain"), None));
     }
 
     #[test]

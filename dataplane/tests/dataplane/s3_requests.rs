@@ -195,6 +195,21 @@ async fn a_document_is_what_its_signature_and_digests_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_says_that_it_is_a_form_need_be_none() {
+    let world = with_object().await;
+    let host = world.plane.s3_addr().to_string();
+    let document = "<Delete><Object><Key>k</Key></Object></Delete>";
+    let length = document.len().to_string();
+    let headers = [("content-length", length.as_str()), ("content-type", "multipart/form-data; boundary=x")];
+    let head = signed("POST", (&host, "/photos?delete="), "UNSIGNED-PAYLOAD", &headers);
+    let wrong = head.replace("Signature=", "Signature=0");
+    let answer = world.send(&wrong, document.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 4") && !answer.contains("<Deleted>"), "{answer}");
+    let answer = world.send(&head, document.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("<Deleted><Key>k</Key>"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lists_may_come_on_several_lines() {
     let world = world().await;
     let host = world.plane.s3_addr().to_string();
