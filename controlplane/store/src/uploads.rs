@@ -62,7 +62,9 @@ const STALE: &str = concat!(
     columns!(),
     ", (extract(epoch FROM u.initiated) * 1000000)::bigint AS initiated_us
     FROM uploads u
-    WHERE u.state = 'open' AND u.initiated < now() - $1::bigint * interval '1 microsecond'
+    WHERE u.state = 'open'
+      AND (u.initiated < now() - $1::bigint * interval '1 microsecond'
+           OR u.bucket = ANY (ARRAY(SELECT b.id FROM buckets b WHERE b.state = 'deleting')))
       AND (u.initiated, u.id) > (to_timestamp(0) + $3::bigint * interval '1 microsecond', $4::uuid)
     ORDER BY u.initiated, u.id LIMIT $2::bigint"
 );

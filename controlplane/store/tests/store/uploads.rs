@@ -20,14 +20,14 @@ fn number(n: u16) -> Extent {
     Extent::new(n).unwrap()
 }
 
-struct Uploading<'a> {
+pub(crate) struct Uploading<'a> {
     world: &'a World,
-    id: UploadId,
+    pub(crate) id: UploadId,
     key: &'static str,
 }
 
 impl<'a> Uploading<'a> {
-    async fn open(world: &'a World, key: &'static str) -> Self {
+    pub(crate) async fn open(world: &'a World, key: &'static str) -> Self {
         let op = op();
         let mut attributes = ObjectAttributes::default();
         attributes.headers.content_type = Some("text/plain".to_owned());
@@ -56,7 +56,7 @@ impl<'a> Uploading<'a> {
         self.world.store.submit(self.world.request(op, Call::Begin(begin))).await
     }
 
-    async fn put(&self, part: u16, size: u64) -> Outcome {
+    pub(crate) async fn put(&self, part: u16, size: u64) -> Outcome {
         let op = op();
         let begun = begun(self.begin(op, part, size).await);
         let mut request = self.world.commit(op, self.key, size, &begun);
@@ -77,7 +77,7 @@ impl<'a> Uploading<'a> {
         }))
     }
 
-    async fn complete(&self, parts: &[(u16, u16)]) -> Outcome {
+    pub(crate) async fn complete(&self, parts: &[(u16, u16)]) -> Outcome {
         self.world.store.submit(self.world.request(op(), self.complete_call(parts))).await
     }
 
