@@ -239,7 +239,8 @@ fn known(operation: &str) -> Option<(&'static str, Need)> {
         "PutObject" => ("PutObject", Need::Key(Right::Write)),
         "CopyObject" => ("CopyObject", Need::Key(Right::Write)),
         "DeleteObject" => ("DeleteObject", Need::Key(Right::Delete)),
-        "DeleteObjects" => ("DeleteObjects", Need::Some(Right::Delete)),
+        // It says of each key whether it may be deleted.
+        "DeleteObjects" => ("DeleteObjects", Need::Bucket),
         "CreateMultipartUpload" => ("CreateMultipartUpload", Need::Key(Right::Write)),
         "UploadPart" => ("UploadPart", Need::Key(Right::Write)),
         "UploadPartCopy" => ("UploadPartCopy", Need::Key(Right::Write)),
@@ -382,7 +383,7 @@ mod tests {
         assert_eq!(known("CopyObject").map(|(_, need)| need), Some(Need::Key(Right::Write)));
         assert_eq!(known("PutObjectTagging").map(|(_, need)| need), Some(Need::Key(Right::Write)));
         assert_eq!(known("GetBucketTagging").map(|(_, need)| need), Some(Need::Bucket));
-        assert_eq!(known("DeleteObjects").map(|(_, need)| need), Some(Need::Some(Right::Delete)));
+        assert_eq!(known("DeleteObjects").map(|(_, need)| need), Some(Need::Bucket));
         assert_eq!(known("UploadPartCopy").map(|(_, need)| need), Some(Need::Key(Right::Write)));
         assert_eq!(known("PutBucketVersioning").map(|(_, need)| need), Some(Need::Key(Right::Configure)));
         assert_eq!(known("PutBucketCors").map(|(_, need)| need), Some(Need::Key(Right::Configure)));
