@@ -18,6 +18,7 @@ pub(crate) mod service;
 pub(crate) mod settled;
 mod signing;
 mod subresources;
+mod words;
 pub(crate) mod xml;
 
 #[cfg(test)]

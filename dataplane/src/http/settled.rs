@@ -12,7 +12,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri}
 use s3s::route::S3Route;
 use s3s::{Body, S3Request, S3Response, S3Result, TrailingHeaders};
 
-use super::{dates, document, hoisted, ranges};
+use super::{dates, document, hoisted, ranges, words};
 use crate::access::{Signer, is_presigned, signs};
 use crate::host::Domains;
 
@@ -44,8 +44,8 @@ pub(super) struct Settled {
 /// Makes the headers such that `s3s` reads them as S3 would. Where a signature covers what is to be changed, the request is
 /// left to be checked, and what it is to be then is given back: see [`Checked::served`].
 pub(super) fn settle(request: &mut Request<Body>, domains: &Domains) -> Option<Settled> {
-    let mut signed: Changes =
-        hoisted::headers(request).into_iter().map(|(name, value)| (name, Some(value))).collect();
+    let anew = hoisted::headers(request).into_iter().chain(words::headers(request.headers()));
+    let mut signed: Changes = anew.map(|(name, value)| (name, Some(value))).collect();
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         signed.extend(settle_read(request));
     }

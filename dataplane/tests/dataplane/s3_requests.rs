@@ -225,6 +225,25 @@ async fn lists_may_come_on_several_lines() {
     assert!(answer.contains("x-amz-meta-a: 1,2\r\n"), "{answer}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_that_is_no_encoded_word_is_kept_as_it_is() {
+    let world = world().await;
+    let host = world.plane.s3_addr().to_string();
+    let headers =
+        [("content-length", "5"), ("x-amz-meta-a", "=?foo?="), ("x-amz-meta-b", "=?UTF-8?B?YQ==?=")];
+    let head = signed("PUT", (&host, "/photos/k"), HELLO, &headers);
+    let answer = world.send(&head.replace("=?foo?=", "=?bar?="), b"hello").await;
+    assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("SignatureDoesNotMatch"), "{answer}");
+    let answer = world.send(&head, b"hello").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = world.ask("GET", "/photos/k").await;
+    assert!(
+        answer.contains("x-amz-meta-a: =?foo?=\r\n") && answer.contains("x-amz-meta-b: a\r\n"),
+        "{answer}"
+    );
+    assert!(answer.ends_with("hello"), "{answer}");
+}
+
 /// A path and query that whoever has them may ask for. The query there is signed with them.
 fn presigned(method: &str, host: &str, path: &str) -> String {
     let identity = Credentials::new("AK", "SK", None, None, "test").into();
