@@ -10,6 +10,7 @@ mod external;
 mod hoisted;
 mod lines;
 mod progress;
+pub(crate) mod queries;
 mod ranges;
 pub(crate) mod request;
 pub(crate) mod response;

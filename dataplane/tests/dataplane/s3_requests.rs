@@ -226,6 +226,22 @@ async fn lists_may_come_on_several_lines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn queries_are_read_as_s3_reads_them() {
+    let world = with_object().await;
+    let answer = world.ask("GET", "/photos/k?response-expires=0").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("expires: 0\r\n"), "{answer}");
+    let host = world.plane.s3_addr().to_string();
+    let url = presigned("GET", &host, "/photos/k?response-expires=0");
+    let get = |url: &str| format!("GET {url} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
+    let answer = world.send(&get(&url), b"").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("expires: 0\r\n"), "{answer}");
+    let answer = world.send(&get(&url.replace("expires=0", "expires=1")), b"").await;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    let answer = world.ask("GET", "/photos?list-type=2&fetch-owner=TRUE").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("<Owner>"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn metadata_that_is_no_encoded_word_is_kept_as_it_is() {
     let world = world().await;
     let host = world.plane.s3_addr().to_string();
