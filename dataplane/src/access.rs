@@ -159,16 +159,17 @@ async fn found(plane: &Arc<Plane>, caller: &Caller, bucket: &str, need: Need, ke
     }
 }
 
-/// Tools create a bucket before they copy to it, and take "it is yours" for an answer.
+/// Tools create a bucket before they copy to it, and are told that it is theirs ([`creates_buckets`]).
 fn may_create(plane: &Plane, access_key: &str, bucket: &str) -> S3Result<()> {
-    if plane.snapshot.load().keys.get(access_key).is_some_and(|key| key.create_buckets) {
+    if creates_buckets(plane, access_key) || is_writable(plane, access_key, bucket) {
         return Ok(());
     }
-    Err(if is_writable(plane, access_key, bucket) {
-        s3_error!(BucketAlreadyOwnedByYou)
-    } else {
-        s3_error!(AccessDenied, "The access key may not create buckets")
-    })
+    Err(s3_error!(AccessDenied, "The access key may not create buckets"))
+}
+
+/// Whether the access key may make buckets.
+pub(crate) fn creates_buckets(plane: &Plane, access_key: &str) -> bool {
+    plane.snapshot.load().keys.get(access_key).is_some_and(|key| key.create_buckets)
 }
 
 /// Whether there is such a bucket and the access key may write somewhere in it.
@@ -239,7 +240,8 @@ fn known(operation: &str) -> Option<(&'static str, Need)> {
         "PutObject" => ("PutObject", Need::Key(Right::Write)),
         "CopyObject" => ("CopyObject", Need::Key(Right::Write)),
         "DeleteObject" => ("DeleteObject", Need::Key(Right::Delete)),
-        "DeleteObjects" => ("DeleteObjects", Need::Some(Right::Delete)),
+        // It says of each key whether it may be deleted.
+        "DeleteObjects" => ("DeleteObjects", Need::Bucket),
         "CreateMultipartUpload" => ("CreateMultipartUpload", Need::Key(Right::Write)),
         "UploadPart" => ("UploadPart", Need::Key(Right::Write)),
         "UploadPartCopy" => ("UploadPartCopy", Need::Key(Right::Write)),
@@ -382,7 +384,7 @@ mod tests {
         assert_eq!(known("CopyObject").map(|(_, need)| need), Some(Need::Key(Right::Write)));
         assert_eq!(known("PutObjectTagging").map(|(_, need)| need), Some(Need::Key(Right::Write)));
         assert_eq!(known("GetBucketTagging").map(|(_, need)| need), Some(Need::Bucket));
-        assert_eq!(known("DeleteObjects").map(|(_, need)| need), Some(Need::Some(Right::Delete)));
+        assert_eq!(known("DeleteObjects").map(|(_, need)| need), Some(Need::Bucket));
         assert_eq!(known("UploadPartCopy").map(|(_, need)| need), Some(Need::Key(Right::Write)));
         assert_eq!(known("PutBucketVersioning").map(|(_, need)| need), Some(Need::Key(Right::Configure)));
         assert_eq!(known("PutBucketCors").map(|(_, need)| need), Some(Need::Key(Right::Configure)));

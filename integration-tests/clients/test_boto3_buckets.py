@@ -18,8 +18,7 @@ def test_made_used_and_deleted(maker, s3, cluster):
     maker.create_bucket(Bucket="made-by-boto3", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     assert [bucket["Name"] for bucket in maker.list_buckets()["Buckets"]] == [cluster.other, "made-by-boto3"]
     maker.head_bucket(Bucket="made-by-boto3")
-    with pytest.raises(maker.exceptions.BucketAlreadyOwnedByYou):
-        maker.create_bucket(Bucket="made-by-boto3")
+    maker.create_bucket(Bucket="made-by-boto3")
     with pytest.raises(maker.exceptions.BucketAlreadyExists):
         maker.create_bucket(Bucket=cluster.bucket)
     maker.put_object(Bucket="made-by-boto3", Key="k", Body=b"x")

@@ -40,6 +40,10 @@ pub struct ObjectRow {
 /// queued one by one (DESIGN §4).
 pub const MANY_EXTENTS: u16 = 16;
 
+/// Copies of extents in one answer, at most. A reader of more asks again, so that the rows of a version that has more stay
+/// for its readers, however few its extents are.
+pub const EXTENT_ROWS: usize = 256;
+
 impl ObjectRow {
     /// Whether its copies are too many to be read, written or queued within a client's call.
     pub fn has_many_extents(&self) -> bool {

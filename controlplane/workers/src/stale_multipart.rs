@@ -1,4 +1,4 @@
-//! Gives up multipart uploads that nobody will finish, and forgets those that ended long ago.
+//! Gives up multipart uploads that nobody will finish, those of deleted buckets among them, and forgets those that ended long ago.
 //!
 //! Invariant: an upload is given up by the ledger, under its key's lock, like any client's abort: one that is
 //! completed at this moment stays completed.

@@ -11,6 +11,7 @@ mod hoisted;
 mod late;
 mod lines;
 mod progress;
+pub(crate) mod queries;
 mod ranges;
 pub(crate) mod request;
 pub(crate) mod response;
@@ -19,6 +20,7 @@ pub(crate) mod service;
 pub(crate) mod settled;
 mod signing;
 mod subresources;
+mod words;
 pub(crate) mod xml;
 
 #[cfg(test)]

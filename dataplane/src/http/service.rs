@@ -142,19 +142,14 @@ impl Service {
         if post_object::is_form(request, &self.domains) {
             return None;
         }
-        let form = request
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.as_bytes().get(..FORM.len()))
-            .is_some_and(|begin| begin.eq_ignore_ascii_case(FORM));
-        // `s3s` would hold its fields, before it knows who sends them.
-        if request.method() == Method::POST && form {
+        let refused = subresources::refusal(request, &self.domains);
+        if refused.is_some() && has_form_type(request) {
             return Some(s3_error!(
                 NotImplemented,
                 "A form is posted to a bucket, and is all that is signed"
             ));
         }
-        subresources::refusal(request, &self.domains).or_else(|| signing::refusal(request))
+        refused.or_else(|| signing::refusal(request))
     }
 
     fn draining(
@@ -202,6 +197,7 @@ impl Service {
             return answer.unwrap_or_else(errors::respond);
         }
         lines::join(request.headers_mut());
+        hide_form_type(&mut request);
         let Some(settled) = settle(&mut request, &self.domains) else { return self.route(request).await };
         let checked = self.route(request).await;
         let Some(found) = checked.extensions().get::<Checked>().cloned() else { return checked };
@@ -227,6 +223,25 @@ impl Service {
             tracing::error!(%error, "s3s failed");
             errors::respond(s3_error!(InternalError))
         })
+    }
+}
+
+/// Whether a POST says that it is a form, as one may of an object that is one.
+fn has_form_type<B>(request: &Request<B>) -> bool {
+    let said = request.headers().get(CONTENT_TYPE).and_then(|value| value.as_bytes().get(..FORM.len()));
+    request.method() == Method::POST && said.is_some_and(|said| said.eq_ignore_ascii_case(FORM))
+}
+
+/// `s3s` would hold the fields of whatever says so, before it knows who sends them. With white space before it, which a
+/// signature does not cover, it is no type to `s3s`; what is kept of it is kept without.
+fn hide_form_type<B>(request: &mut Request<B>) {
+    if !has_form_type(request) {
+        return;
+    }
+    if let Some(said) = request.headers_mut().get_mut(CONTENT_TYPE)
+        && let Ok(hidden) = HeaderValue::try_from([&b" "[..], said.as_bytes()].concat())
+    {
+        *said = hidden;
     }
 }
 

@@ -1,10 +1,11 @@
-//! Headers as S3 takes them, where `s3s` would answer 400 or not see them.
+//! Headers and parameters as S3 takes them, where `s3s` would answer 400 or not see them.
 //!
 //! What no signature covers is changed before `s3s` sees it. What one covers is changed after: the request goes through
 //! `s3s` as it came, to have its signature checked and nothing else, and then once more, for whoever signed it. So do
 //! documents, which are said anew in between ([`document`]).
 //!
-//! Invariant: what is served in the end differs from what was signed in these headers and in how a document is written.
+//! Invariant: what is served in the end differs from what was signed in these headers and parameters and in how a document is
+//! written.
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, RANGE};
 use http::uri::PathAndQuery;
@@ -12,7 +13,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri}
 use s3s::route::S3Route;
 use s3s::{Body, S3Request, S3Response, S3Result, TrailingHeaders};
 
-use super::{dates, document, hoisted, ranges};
+use super::{dates, document, hoisted, queries, ranges, words};
 use crate::access::{Signer, is_presigned, signs};
 use crate::host::Domains;
 
@@ -44,16 +45,21 @@ pub(super) struct Settled {
 /// Makes the headers such that `s3s` reads them as S3 would. Where a signature covers what is to be changed, the request is
 /// left to be checked, and what it is to be then is given back: see [`Checked::served`].
 pub(super) fn settle(request: &mut Request<Body>, domains: &Domains) -> Option<Settled> {
-    let mut signed: Changes =
-        hoisted::headers(request).into_iter().map(|(name, value)| (name, Some(value))).collect();
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
+    let anew = hoisted::headers(request).into_iter().chain(words::headers(request.headers()));
+    let mut signed: Changes = anew.map(|(name, value)| (name, Some(value))).collect();
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    if is_read {
         signed.extend(settle_read(request));
     }
+    let query = if is_read { queries::settled(request) } else { None };
     let is_document = document::is_one(request, domains);
-    if signed.is_empty() && !is_document {
+    if signed.is_empty() && query.is_none() && !is_document {
         return None;
     }
     let mut head = unsigned(request);
+    if let Some(query) = query {
+        set_query(&mut head, query);
+    }
     for (name, settled) in signed {
         set(head.headers_mut(), name, settled);
     }
@@ -88,6 +94,15 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
     };
 }
 
+/// Sets the query and what goes with it, but for what is in it of a signature.
+fn set_query(head: &mut Request<()>, settled: queries::Settled) {
+    let queries::Settled { query, expires } = settled;
+    *head.uri_mut() = without_signature(&with_query(head.uri(), &query));
+    if let Some(expires) = expires {
+        head.extensions_mut().insert(expires);
+    }
+}
+
 /// The same without what `s3s` would take for a signature, and without the body.
 fn unsigned<B>(request: &Request<B>) -> Request<()> {
     let mut unsigned = Request::new(());
@@ -103,8 +118,14 @@ fn unsigned<B>(request: &Request<B>) -> Request<()> {
 fn without_signature(uri: &Uri) -> Uri {
     let Some(query) = uri.query().filter(|query| is_presigned(Some(query))) else { return uri.clone() };
     let others: Vec<_> = query.split('&').filter(|pair| !is_presigned(Some(pair))).collect();
+    with_query(uri, &others.join("&"))
+}
+
+fn with_query(uri: &Uri, query: &str) -> Uri {
     let mut parts = uri.clone().into_parts();
-    parts.path_and_query = PathAndQuery::try_from(format!("{}?{}", uri.path(), others.join("&"))).ok();
+    let path = uri.path();
+    let text = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
+    parts.path_and_query = PathAndQuery::try_from(text).ok();
     // With the signature it would be refused.
     Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }

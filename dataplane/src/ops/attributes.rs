@@ -56,22 +56,24 @@ pub(super) fn storage_class(class: Option<&str>) -> S3Result<Option<String>> {
     }
 }
 
+/// `Content-Type` without the white space that no header has around its value.
+pub(super) fn content_type(said: Option<String>) -> Option<String> {
+    said.map(|said| said.trim().to_owned())
+}
+
 /// `Content-Encoding` without `aws-chunked`, which is about the transfer and not about the object.
 pub(super) fn content_encoding(encoding: Option<String>) -> Option<String> {
     let encoding = encoding?;
-    let kept: Vec<_> = encoding
-        .split(',')
-        .map(str::trim)
-        .filter(|token| !token.is_empty() && !token.eq_ignore_ascii_case("aws-chunked"))
-        .collect();
-    if kept.is_empty() { None } else { Some(kept.join(", ")) }
+    let is_transfer = |token: &&str| token.trim().eq_ignore_ascii_case("aws-chunked");
+    let kept: Vec<_> = encoding.split(',').filter(|token| !is_transfer(token)).collect();
+    Some(kept.join(",").trim()).filter(|kept| !kept.is_empty()).map(str::to_owned)
 }
 
 /// Builds [`ContentHeaders`] from the fields that PutObject and CopyObject have in common.
 macro_rules! content_headers {
     ($input:expr) => {
         s3o_types::ContentHeaders {
-            content_type: $input.content_type.take(),
+            content_type: $crate::ops::attributes::content_type($input.content_type.take()),
             content_encoding: $crate::ops::attributes::content_encoding($input.content_encoding.take()),
             content_disposition: $input.content_disposition.take(),
             content_language: $input.content_language.take(),
@@ -142,8 +144,21 @@ mod tests {
         assert_eq!(of("aws-chunked"), None);
         assert_eq!(of("gzip, aws-chunked").as_deref(), Some("gzip"));
         assert_eq!(of("AWS-Chunked,gzip").as_deref(), Some("gzip"));
-        assert_eq!(of("gzip").as_deref(), Some("gzip"));
-        assert_eq!(of(""), None);
+        assert_eq!(of("aws-chunked, gzip, br").as_deref(), Some("gzip, br"));
+        for kept in ["gzip", "gzip,br", "gzip, br", "gzip ,br"] {
+            assert_eq!(of(kept).as_deref(), Some(kept), "as it came");
+        }
+        assert_eq!((of(""), of(" aws-chunked ")), (None, None));
+    }
+
+    #[test]
+    fn white_space_is_no_part_of_a_type() {
+        let of = |text: &str| content_type(Some(text.to_owned()));
+        assert_eq!(
+            of(" multipart/form-data; boundary=x").as_deref(),
+            Some("multipart/form-data; boundary=x")
+        );
+        assert_eq!((of("text/plain").as_deref(), content_type(None)), (Some("text/plain"), None));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::plane::Plane;
 /// S3's default page of ListBuckets.
 const MAX_BUCKETS: usize = 10_000;
 /// What S3 calls the region of buckets without one.
-const DEFAULT_REGION: &str = "us-east-1";
+pub(super) const DEFAULT_REGION: &str = "us-east-1";
 
 /// Whoever owns everything: there are no accounts.
 pub(crate) const OWNER: &str = "s3o";
@@ -99,6 +99,7 @@ pub(super) fn location(
     Ok(S3Response::new(GetBucketLocationOutput { location_constraint }))
 }
 
-fn region(plane: &Plane) -> &str {
+/// The one region of all buckets.
+pub(super) fn region(plane: &Plane) -> &str {
     plane.config.s3.region.as_deref().unwrap_or(DEFAULT_REGION)
 }

@@ -12,9 +12,10 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::acl::check_acl;
+use super::buckets::{DEFAULT_REGION, region};
 use super::{Answer, refuse_unsupported};
-use crate::access::{Tenant, is_writable};
-use crate::control::Failure;
+use crate::access::{Tenant, creates_buckets, is_writable};
+use crate::control::{Caller, Failure};
 use crate::pipeline::faults;
 use crate::plane::Plane;
 
@@ -32,19 +33,48 @@ pub(super) async fn answer(
     }
     check(&req.input, plane.config.s3.region.as_deref())?;
     let locks = req.input.object_lock_enabled_for_bucket == Some(true);
-    let caller = plane.caller(&req);
-    match caller.create_bucket(name, locks).await {
-        Ok(generation) => plane.reach(&caller, generation).await,
-        // One of the operator's that the key may write to is its own for all that tools ask.
-        Err(Failure::Refused { code: ErrorCode::BucketAlreadyExists, .. })
-            if is_writable(plane, &tenant.access_key, name) =>
-        {
-            return Err(s3_error!(BucketAlreadyOwnedByYou));
-        }
-        Err(failure) => return Err(faults::of_failure(failure)),
+    if creates_buckets(plane, &tenant.access_key) {
+        make(plane, &plane.caller(&req), &tenant.access_key, name, locks).await?;
+    } else {
+        // It has come so far because the bucket is its own.
+        owned(plane, name, locks)?;
     }
     let location = Some(format!("/{name}"));
     Ok(S3Response::new(CreateBucketOutput { location, ..Default::default() }))
+}
+
+async fn make(
+    plane: &Arc<Plane>,
+    caller: &Caller,
+    access_key: &str,
+    name: &str,
+    locks: bool,
+) -> S3Result<()> {
+    match caller.create_bucket(name, locks).await {
+        Ok(generation) => {
+            plane.reach(caller, generation).await;
+            Ok(())
+        }
+        Err(Failure::Refused { code: ErrorCode::BucketAlreadyOwnedByYou, .. }) => owned(plane, name, locks),
+        // One of the operator's that the key may write to is its own for all that tools ask.
+        Err(Failure::Refused { code: ErrorCode::BucketAlreadyExists, .. })
+            if is_writable(plane, access_key, name) =>
+        {
+            owned(plane, name, locks)
+        }
+        Err(failure) => Err(faults::of_failure(failure)),
+    }
+}
+
+/// In `us-east-1` whoever makes a bucket that is its own already is told that it is there (S3 API reference, "List of error
+/// codes": `BucketAlreadyOwnedByYou`). Nothing of it is changed, so that one without a lock is not what was asked for with one.
+fn owned(plane: &Plane, name: &str, locks: bool) -> S3Result<()> {
+    let has_lock = || plane.snapshot.load().buckets.get(name).is_some_and(|bucket| bucket.lock.is_some());
+    if region(plane) == DEFAULT_REGION && (!locks || has_lock()) {
+        Ok(())
+    } else {
+        Err(s3_error!(BucketAlreadyOwnedByYou))
+    }
 }
 
 fn check(input: &CreateBucketInput, region: Option<&str>) -> S3Result<()> {

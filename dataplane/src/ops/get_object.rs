@@ -46,7 +46,7 @@ pub(super) async fn answer(
         content_disposition: input.response_content_disposition.take(),
         content_language: input.response_content_language.take(),
         cache_control: input.response_cache_control.take(),
-        expires: input.response_expires.take(),
+        expires: headers::expires(&req.extensions, input.response_expires.as_ref()),
     };
     let if_range = if_range(&req.headers);
     let part = part_number(req.input.part_number, req.input.range.as_ref())?;

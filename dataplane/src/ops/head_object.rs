@@ -40,7 +40,7 @@ pub(super) async fn answer(
         content_disposition: input.response_content_disposition.take(),
         content_language: input.response_content_language.take(),
         cache_control: input.response_cache_control.take(),
-        expires: input.response_expires.take(),
+        expires: headers::expires(&req.extensions, input.response_expires.as_ref()),
     };
     let want = part.map_or(Want::Range(0, 0), Want::Part);
     let asked = Asked { bucket: &bucket, key: &key, version, want, gone: None };

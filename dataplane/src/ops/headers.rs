@@ -6,7 +6,7 @@ use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
     CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use s3o_blob::ChecksumKind;
 use s3o_types::{Checksums, ContentHeaders, Timestamp};
 use s3s::dto::{Timestamp as S3Timestamp, TimestampFormat};
@@ -14,6 +14,7 @@ use s3s::dto::{Timestamp as S3Timestamp, TimestampFormat};
 use super::object_lock;
 use super::range::Slice;
 use crate::control::Located;
+use crate::http::queries::ResponseExpires;
 
 /// What S3 says of objects that were stored without a type.
 const DEFAULT_TYPE: &str = "binary/octet-stream";
@@ -26,7 +27,13 @@ pub(super) struct Overrides {
     pub content_disposition: Option<String>,
     pub content_language: Option<String>,
     pub cache_control: Option<String>,
-    pub expires: Option<S3Timestamp>,
+    pub expires: Option<String>,
+}
+
+/// `response-expires`: a date, or the text that is none.
+pub(super) fn expires(extensions: &Extensions, date: Option<&S3Timestamp>) -> Option<String> {
+    let text = extensions.get::<ResponseExpires>().map(|ResponseExpires(text)| text.clone());
+    text.or_else(|| date.and_then(http_date))
 }
 
 /// All headers of a GET or HEAD. `slice`: the range that was asked for.
@@ -38,7 +45,6 @@ pub(super) fn of_object(
 ) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let stored = &located.attributes.headers;
-    let expires = overrides.expires.as_ref().and_then(http_date);
     let default_type = Some(DEFAULT_TYPE.to_owned());
     let pairs = [
         (
@@ -49,7 +55,7 @@ pub(super) fn of_object(
         (CONTENT_DISPOSITION, overrides.content_disposition.as_ref().or(stored.content_disposition.as_ref())),
         (CONTENT_LANGUAGE, overrides.content_language.as_ref().or(stored.content_language.as_ref())),
         (CACHE_CONTROL, overrides.cache_control.as_ref().or(stored.cache_control.as_ref())),
-        (EXPIRES, expires.as_ref().or(stored.expires.as_ref())),
+        (EXPIRES, overrides.expires.as_ref().or(stored.expires.as_ref())),
         (HeaderName::from_static("x-amz-website-redirect-location"), stored.website_redirect.as_ref()),
         // S3 does not say STANDARD.
         (

@@ -136,7 +136,9 @@ mod tests {
         let many: Vec<_> = (0..11).map(|i| format!("k{i}=v")).collect();
         assert_eq!(code(of_header(Some(&many.join("&")))), "BadRequest");
         assert_eq!(code(of_header(Some(&format!("k={}", "v".repeat(257))))), "InvalidTag");
-        assert_eq!(code(of_header(Some("a%2Cb=1"))), "InvalidTag");
+        for bad in ["a%2Cb=1", "a%01=1", "a=%0A", "a=%C2%85"] {
+            assert_eq!(code(of_header(Some(bad))), "InvalidTag", "{bad}");
+        }
     }
 
     #[test]

@@ -207,7 +207,7 @@ fn remember(
     (asked, committed): (Ticket, Committed),
     copies: Vec<StoredCopy>,
 ) {
-    let Write { bucket, key, size, attributes, part, .. } = write;
+    let Write { bucket, key, size, mut attributes, part, .. } = write;
     if part.is_some() || bucket.degraded_reads == DegradedReads::Refused {
         return;
     }
@@ -223,6 +223,8 @@ fn remember(
     let copies = copies.into_iter().map(copy).collect();
     let whole = LocatedExtent { offset: 0, size, copies, digest, md5: None, checksums: Checksums::default() };
     let Committed { modified, seq, version_id } = committed;
+    // As the control plane has it, which decided at that time.
+    attributes.lock = bucket.lock.map_or(attributes.lock, |lock| lock.of_new(attributes.lock, modified));
     let located = Located {
         version: intent.version,
         seq,

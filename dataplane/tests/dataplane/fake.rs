@@ -54,6 +54,8 @@ pub struct Model {
     pub generation: i64,
     /// `degraded_reads` of its buckets.
     pub degraded_reads: i32,
+    /// The Object Lock of its buckets.
+    pub lock: Option<v1::BucketLock>,
     /// Nothing is decided: every call gets "briefly unable".
     pub is_away: bool,
     /// So it will be after the next Locate.
@@ -282,6 +284,7 @@ impl Model {
             name: name.to_owned(),
             versioning: v1::Versioning::Off.into(),
             degraded_reads: self.degraded_reads,
+            lock: self.lock,
             ..Default::default()
         };
         v1::Configuration {

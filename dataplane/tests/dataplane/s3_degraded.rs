@@ -82,6 +82,25 @@ async fn what_is_remembered_is_served_and_nothing_else_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_retention_by_default_is_remembered_of_a_write() {
+    let by_default = v1::DefaultRetention {
+        mode: v1::RetentionMode::Governance.into(),
+        period: Some(v1::default_retention::Period::Days(1)),
+    };
+    let world = World::start(2, SHORT, "", |model| {
+        model.degraded_reads = v1::DegradedReads::Allowed.into();
+        model.lock = Some(v1::BucketLock { default_retention: Some(by_default) });
+    })
+    .await;
+    world.put("k", b"0123456789").await;
+    world.outage().await;
+    let head = world.client.head_object().bucket("photos").key("k").send().await.unwrap();
+    assert_eq!(head.object_lock_mode().map(|mode| mode.as_str()), Some("GOVERNANCE"));
+    let until = head.object_lock_retain_until_date().map(|until| until.secs());
+    assert_eq!(until, Some(1_700_000_000 + 24 * 3600), "a day after the write");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn backends_are_asked_for_what_is_not_remembered() {
     let world = started(FORGETFUL).await;
     world.put("k", b"old").await;

@@ -195,6 +195,21 @@ async fn a_document_is_what_its_signature_and_digests_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_says_that_it_is_a_form_need_be_none() {
+    let world = with_object().await;
+    let host = world.plane.s3_addr().to_string();
+    let document = "<Delete><Object><Key>k</Key></Object></Delete>";
+    let length = document.len().to_string();
+    let headers = [("content-length", length.as_str()), ("content-type", "multipart/form-data; boundary=x")];
+    let head = signed("POST", (&host, "/photos?delete="), "UNSIGNED-PAYLOAD", &headers);
+    let wrong = head.replace("Signature=", "Signature=0");
+    let answer = world.send(&wrong, document.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 4") && !answer.contains("<Deleted>"), "{answer}");
+    let answer = world.send(&head, document.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("<Deleted><Key>k</Key>"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lists_may_come_on_several_lines() {
     let world = world().await;
     let host = world.plane.s3_addr().to_string();
@@ -208,6 +223,41 @@ async fn lists_may_come_on_several_lines() {
     let answer = world.ask("HEAD", "/photos/k").await;
     assert!(answer.contains("content-encoding: gzip\r\n"), "{answer}");
     assert!(answer.contains("x-amz-meta-a: 1,2\r\n"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_are_read_as_s3_reads_them() {
+    let world = with_object().await;
+    let answer = world.ask("GET", "/photos/k?response-expires=0").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("expires: 0\r\n"), "{answer}");
+    let host = world.plane.s3_addr().to_string();
+    let url = presigned("GET", &host, "/photos/k?response-expires=0");
+    let get = |url: &str| format!("GET {url} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
+    let answer = world.send(&get(&url), b"").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("expires: 0\r\n"), "{answer}");
+    let answer = world.send(&get(&url.replace("expires=0", "expires=1")), b"").await;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    let answer = world.ask("GET", "/photos?list-type=2&fetch-owner=TRUE").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("<Owner>"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_that_is_no_encoded_word_is_kept_as_it_is() {
+    let world = world().await;
+    let host = world.plane.s3_addr().to_string();
+    let headers =
+        [("content-length", "5"), ("x-amz-meta-a", "=?foo?="), ("x-amz-meta-b", "=?UTF-8?B?YQ==?=")];
+    let head = signed("PUT", (&host, "/photos/k"), HELLO, &headers);
+    let answer = world.send(&head.replace("=?foo?=", "=?bar?="), b"hello").await;
+    assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("SignatureDoesNotMatch"), "{answer}");
+    let answer = world.send(&head, b"hello").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = world.ask("GET", "/photos/k").await;
+    assert!(
+        answer.contains("x-amz-meta-a: =?foo?=\r\n") && answer.contains("x-amz-meta-b: a\r\n"),
+        "{answer}"
+    );
+    assert!(answer.ends_with("hello"), "{answer}");
 }
 
 /// A path and query that whoever has them may ask for. The query there is signed with them.

@@ -184,6 +184,8 @@ async fn scopes(cluster: &Cluster, bytes: &bytes::Bytes) -> Result<()> {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert!(answer.text().contains("<Deleted><Key>bin/b</Key></Deleted>"), "{}", answer.text());
     assert!(answer.text().contains("<Code>AccessDenied</Code>"), "{}", answer.text());
+    let answer = Raw::new(cluster.data[0].s3, READER.0, READER.1).send(&batch).await?;
+    assert_eq!((answer.status, answer.text().matches("<Code>AccessDenied</Code>").count()), (200, 2));
     assert!(s3::get(&all, BUCKET, "team/a").await.expect("get").is_some());
     let buckets = scoped.list_buckets().send().await?;
     assert_eq!(buckets.buckets().len(), 1);

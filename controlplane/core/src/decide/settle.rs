@@ -1,8 +1,8 @@
 //! What the rules share: ending an intent, displacing a version, and a write that nobody knows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use s3o_types::{BlobName, BucketId, StorageKey};
+use s3o_types::{BackendId, BlobName, BucketId, StorageKey};
 
 use super::lock::{Leave, Unlocked};
 use super::{Batch, Slot, Subject};
@@ -10,7 +10,7 @@ use crate::call::{CarriedIntent, FinishedTarget, Outcome, TargetId};
 use crate::cleanup::{CleanupEntry, Reason, VersionCleanup};
 use crate::facts::CurrentObject;
 use crate::intent::{Intent, Target, TargetEnd};
-use crate::object::CopyRow;
+use crate::object::{CopyRow, EXTENT_ROWS, ObjectRow};
 use crate::outcome_log::Logged;
 use crate::usage::{Usage, signed};
 
@@ -103,11 +103,13 @@ pub(super) fn displace(
 /// The one function that deletes a version, current or not. That no lock keeps it was asked by whoever has it
 /// (`lock.rs`).
 pub(super) fn discard(batch: &mut Batch, unlocked: Unlocked, bucket_name: &str, reason: Reason) {
-    let current = unlocked.into_object();
-    if current.row.has_many_extents() {
-        return displace_many(batch, &current, bucket_name, reason);
+    let CurrentObject { row, copies, sums } = unlocked.into_object();
+    if row.has_many_extents() {
+        return displace_many(batch, &row, &sums, bucket_name, reason);
     }
-    let CurrentObject { row, copies, sums: _ } = current;
+    if copies.len() >= EXTENT_ROWS {
+        return displace_many(batch, &row, &sums_of(&copies), bucket_name, reason);
+    }
     for copy in &copies {
         queue_copy(batch, copy, bucket_name, reason);
     }
@@ -141,9 +143,25 @@ fn queue_copy(batch: &mut Batch, copy: &CopyRow, bucket_name: &str, reason: Reas
     });
 }
 
+/// Bytes and objects, by backend.
+fn sums_of(copies: &[CopyRow]) -> Vec<(BackendId, u64, u64)> {
+    let mut sums: BTreeMap<BackendId, (u64, u64)> = BTreeMap::new();
+    for copy in copies {
+        let (bytes, objects) = sums.entry(copy.backend).or_default();
+        *bytes += copy.stored_size;
+        *objects += u64::from(copy.is_first());
+    }
+    sums.into_iter().map(|(backend, (bytes, objects))| (backend, bytes, objects)).collect()
+}
+
 /// The copy rows stay, and with them the way for readers that hold the version.
-fn displace_many(batch: &mut Batch, current: &CurrentObject, bucket_name: &str, reason: Reason) {
-    let CurrentObject { row, copies: _, sums } = current;
+fn displace_many(
+    batch: &mut Batch,
+    row: &ObjectRow,
+    sums: &[(BackendId, u64, u64)],
+    bucket_name: &str,
+    reason: Reason,
+) {
     let mut size = 0;
     for (backend, bytes, objects) in sums {
         size += bytes;

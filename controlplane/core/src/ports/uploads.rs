@@ -14,7 +14,8 @@ pub trait Uploads: Send + Sync {
     async fn parts(&self, query: PartsQuery) -> Result<Option<PartsPage>, PortError>;
     /// A page of a bucket's open uploads.
     async fn uploads(&self, query: UploadsQuery) -> Result<UploadsPage, PortError>;
-    /// Open uploads that were opened longer ago than `age_us` microseconds, the oldest first.
+    /// Open uploads that were opened longer ago than `age_us` microseconds, and all of buckets that are being deleted, the
+    /// oldest first.
     async fn stale_uploads(&self, age_us: i64, limit: u32) -> Result<Vec<UploadRow>, PortError>;
     /// Forgets uploads that were closed longer ago than a repeat of their Complete is answered.
     async fn prune_uploads(&self) -> Result<Counts, PortError>;

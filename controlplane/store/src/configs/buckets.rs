@@ -59,7 +59,6 @@ const LOG: &str = "
 const CONTENTS: &str = "
     SELECT EXISTS (SELECT FROM objects WHERE bucket = $1::int) AS objects,
            EXISTS (SELECT FROM object_versions WHERE bucket = $1::int) AS versions,
-           EXISTS (SELECT FROM uploads WHERE bucket = $1::int AND state = 'open') AS uploads,
            EXISTS (SELECT FROM intents WHERE bucket = $1::int) AS intents";
 
 const DELETE: &str = "
@@ -77,7 +76,8 @@ const LIFECYCLE: &str = "
     UPDATE buckets SET stored_lifecycle = $2::text::jsonb
     WHERE id = $1::int AND stored_lifecycle IS DISTINCT FROM $2::text::jsonb";
 
-/// Nobody may write to a bucket that is being deleted, so that nothing is added to what is found missing here. Whose
+/// Nobody may write to a bucket that is being deleted, so that nothing is added to what is found missing here. Its open
+/// uploads are given up meanwhile, as those that nobody finishes. Whose
 /// the hashed storage keys in the queue are cannot be told: they hold every bucket up until they are deleted. A
 /// dead letter may stay for ever, so that only those with the bucket's name count. In the recovery mode what is in a bucket
 /// is not known.
@@ -225,10 +225,5 @@ fn stored_rules(bucket: &str, wanted: &Wanted) -> Result<Option<String>, Failure
 }
 
 fn contents(row: &Row) -> Contents {
-    Contents {
-        objects: row.get("objects"),
-        versions: row.get("versions"),
-        uploads: row.get("uploads"),
-        intents: row.get("intents"),
-    }
+    Contents { objects: row.get("objects"), versions: row.get("versions"), intents: row.get("intents") }
 }

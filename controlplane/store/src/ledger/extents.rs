@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 
-use s3o_core::object::{CopyRow, Locate, Located, LocatedExtent, ObjectRow, Piece, Want, known_checksums};
+use s3o_core::object::{
+    CopyRow, EXTENT_ROWS, Locate, Located, LocatedExtent, ObjectRow, Piece, Want, known_checksums,
+};
 use s3o_types::{Checksums, Etag, ObjectAttributes, Seq, Timestamp, VersionId, VersionRef};
 use uuid::Uuid;
 
 use super::flight::{Flight, Param};
-use super::locate::{EXTENT_ROWS, readable};
+use super::locate::readable;
 use super::reads;
 use crate::connection::Connection;
 use crate::error::Failure;

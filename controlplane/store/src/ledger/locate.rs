@@ -39,9 +39,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a version that goes while it is looked up is looked for.
 const MAX_LOOKS: usize = 4;
 
-/// Copies of extents in one answer, at most. A reader of more asks again.
-pub(crate) const EXTENT_ROWS: usize = 64;
-
 const RECONNECT: Duration = Duration::from_millis(100);
 
 pub(crate) type Found = Result<Lookup, Refusal>;

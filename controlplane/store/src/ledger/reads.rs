@@ -242,7 +242,7 @@ pub(super) const VERSIONS: &str = concat!(
     ) AS c ON true"
 );
 
-/// The copies of those extents that a range covers, from its beginning on, 64 at most (`EXTENT_ROWS`), or of the part at
+/// The copies of those extents that a range covers, from its beginning on, 256 at most (`EXTENT_ROWS`), or of the part at
 /// a place in their order, counted from 0. The one extent of an object that came whole covers every range.
 pub(super) const EXTENTS: &str = concat!(
     "SELECT t.n, (SELECT name FROM buckets WHERE buckets.id = c.bucket) AS bucket_name, ",
@@ -253,7 +253,7 @@ pub(super) const EXTENTS: &str = concat!(
         SELECT * FROM copies
         WHERE copies.version = t.version AND (extent_offset IS NULL
               OR (extent_offset < t.until AND extent_offset + extent_size > t.first))
-        ORDER BY extent LIMIT 64
+        ORDER BY extent LIMIT 256
     ) AS c
     UNION ALL
     SELECT t.n, (SELECT name FROM buckets WHERE buckets.id = c.bucket) AS bucket_name, ",
@@ -501,7 +501,7 @@ mod tests {
         assert!(CALLS.contains(&format!("<= {}", s3o_core::object::MANY_EXTENTS)));
         assert!(VERSIONS.contains(&format!("<= {}", s3o_core::object::MANY_EXTENTS)));
         assert!(PARTS.contains(&format!("t.part, {})", s3o_core::upload::MAX_PARTS)));
-        assert!(EXTENTS.contains(&format!("LIMIT {}", crate::ledger::locate::EXTENT_ROWS)));
+        assert!(EXTENTS.contains(&format!("LIMIT {}", s3o_core::object::EXTENT_ROWS)));
         assert!(OVERTAKEN.contains(&format!("IN ({})", changing.join(", "))));
     }
 }

@@ -1,10 +1,11 @@
 //! Buckets that clients make, change and delete, against a real database.
 
 use crate::support::{KEY, World, declared, op};
+use crate::uploads::Uploading;
 use s3o_core::bucket::{BucketChange, Wanted};
-use s3o_core::call::Outcome;
+use s3o_core::call::{AbortUpload, Call, Outcome};
 use s3o_core::config::{BucketConfig, DeclaredBucket, DeclaredCredential};
-use s3o_core::ports::{Buckets, Configs, Ledger};
+use s3o_core::ports::{Buckets, Configs, Ledger, Uploads};
 use s3o_store::StoreError;
 use s3o_types::{AckLevel, CorsRule, DegradedReads, ErrorCode, Right, Rights, Scope, Secret};
 use uuid::Uuid;
@@ -80,6 +81,29 @@ async fn made_used_emptied_deleted_and_made_again() {
     // The first delete, repeated late, does not hit the new bucket.
     done(&world, delete).await;
     assert_eq!(bucket(&world, "mine").await, Some(again));
+}
+
+#[tokio::test]
+async fn open_uploads_go_with_their_bucket() {
+    const AN_HOUR: i64 = 3_600_000_000;
+    let world = with_own_bucket("mine").await;
+    let upload = Uploading::open(&world, "k").await;
+    assert!(matches!(upload.put(1, 5).await, Outcome::Committed { .. }));
+    assert!(world.store.stale_uploads(AN_HOUR, 10).await.unwrap().is_empty(), "it is young");
+    done(&world, change("mine", Wanted::Delete)).await;
+    let late = upload.complete(&[(1, 0)]).await;
+    assert!(matches!(late, Outcome::Refused(_)), "{late:?}");
+    assert_eq!(world.store.retire().await.unwrap()["retired"], 0, "its part is still there");
+    let left = world.store.stale_uploads(AN_HOUR, 10).await.unwrap();
+    assert_eq!(left.iter().map(|upload| upload.id).collect::<Vec<_>>(), [upload.id]);
+    let key = "k".to_owned();
+    let abort = AbortUpload { bucket: world.bucket, key, upload: upload.id, stale: true };
+    let given_up = world.store.submit(world.request(op(), Call::AbortUpload(abort))).await;
+    assert_eq!(given_up, Outcome::UploadAborted);
+    world.audit().await;
+    assert_eq!(world.count("SELECT count(*) FROM cleanup_queue WHERE storage_key LIKE 'mine/%'").await, 1);
+    world.sql.batch_execute("DELETE FROM cleanup_queue").await.unwrap();
+    assert_eq!(world.store.retire().await.unwrap()["retired"], 1);
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use crate::support::{World, begun, op};
 use s3o_core::call::{AbortUpload, Begin, Call, CompleteUpload, CreateUpload, Outcome, PartOf, Refusal};
 use s3o_core::cleanup::Claim;
 use s3o_core::intent::WriteKind;
-use s3o_core::object::{Locate, Located, Want};
-use s3o_core::ports::{Ledger, Queues, Uploads};
+use s3o_core::object::{EXTENT_ROWS, Locate, Located, Want};
+use s3o_core::ports::{Ledger, Queues, Reconciliation, Uploads};
 use s3o_core::restore::FoundKey;
 use s3o_core::upload::{PartsQuery, UploadChecksum, UploadState, UploadsQuery};
 use s3o_types::{
@@ -20,14 +20,14 @@ fn number(n: u16) -> Extent {
     Extent::new(n).unwrap()
 }
 
-struct Uploading<'a> {
+pub(crate) struct Uploading<'a> {
     world: &'a World,
-    id: UploadId,
+    pub(crate) id: UploadId,
     key: &'static str,
 }
 
 impl<'a> Uploading<'a> {
-    async fn open(world: &'a World, key: &'static str) -> Self {
+    pub(crate) async fn open(world: &'a World, key: &'static str) -> Self {
         let op = op();
         let mut attributes = ObjectAttributes::default();
         attributes.headers.content_type = Some("text/plain".to_owned());
@@ -56,7 +56,7 @@ impl<'a> Uploading<'a> {
         self.world.store.submit(self.world.request(op, Call::Begin(begin))).await
     }
 
-    async fn put(&self, part: u16, size: u64) -> Outcome {
+    pub(crate) async fn put(&self, part: u16, size: u64) -> Outcome {
         self.copy(part, size, vec![]).await
     }
 
@@ -83,7 +83,7 @@ impl<'a> Uploading<'a> {
         }))
     }
 
-    async fn complete(&self, parts: &[(u16, u16)]) -> Outcome {
+    pub(crate) async fn complete(&self, parts: &[(u16, u16)]) -> Outcome {
         self.world.store.submit(self.world.request(op(), self.complete_call(parts))).await
     }
 
@@ -216,7 +216,11 @@ async fn a_version_of_many_extents_goes_in_pieces_and_is_read_until_then() {
     assert!(matches!(upload.complete(&parts).await, Outcome::Committed { .. }));
     world.audit().await;
     let first = upload.locate(Want::All).await.unwrap();
-    assert_eq!(first.extents.len(), 63, "as many as one answer holds, the last of which may be cut");
+    assert_eq!(
+        first.extents.len(),
+        EXTENT_ROWS - 1,
+        "as many as one answer holds, the last of which may be cut"
+    );
     let version = first.object.version;
     let rest = upload.locate(Want::Of(version, 650 * 2, 1400)).await.unwrap();
     assert_eq!((rest.extents.first().map(|e| e.offset), rest.extents.len()), (Some(650 * 2), 50));
@@ -249,6 +253,54 @@ async fn a_version_of_many_extents_goes_in_pieces_and_is_read_until_then() {
     assert_eq!(world.count("SELECT count(*) FROM cleanup_queue WHERE kind = 'version'").await, 0);
     let expected = s3o_types::StorageKey::format("bucket", "big", claimed[0].entry.blob);
     assert!(claimed[0].entry.storage_key.ends_with(&expected["bucket".len()..]), "{:?}", claimed[0]);
+}
+
+/// Sixteen parts, and as many copies of each as there are backends.
+async fn copied_everywhere(world: &World) -> Located {
+    let upload = Uploading::open(world, "k").await;
+    let parts: Vec<(u16, u16)> = (1..=16).map(|n| (n, 0)).collect();
+    for (n, _) in &parts {
+        upload.put(*n, 2).await;
+    }
+    upload.complete(&parts).await;
+    let more = "
+        INSERT INTO copies
+        SELECT (jsonb_populate_record(c, jsonb_build_object('backend', b.id))).* FROM copies c, backends b
+        WHERE b.id <> c.backend";
+    world.sql.batch_execute(more).await.unwrap();
+    world.store.audit(true).await.unwrap();
+    let found = upload.locate(Want::All).await.unwrap();
+    world.put("k", 5).await;
+    world.audit().await;
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn few_extents_with_their_copies_are_one_answer() {
+    let world = World::new(&[None; 4]).await;
+    let found = copied_everywhere(&world).await;
+    assert_eq!((found.extents.len(), found.extents[15].copies.len()), (16, 4), "nothing is left to ask for");
+    assert_eq!(world.count("SELECT count(*) FROM copies").await, 1, "they go at once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn few_extents_with_more_copies_than_an_answer_holds_are_read_until_they_go() {
+    let world = World::new(&[None; 16]).await;
+    let Located { object, extents, .. } = copied_everywhere(&world).await;
+    assert_eq!(extents.len(), 15, "the last one may be cut");
+    let query = Locate {
+        bucket: world.bucket,
+        key: "k".to_owned(),
+        version: None,
+        want: Want::Of(object.version, 30, 32),
+    };
+    let rest = world.store.locate(query).await.unwrap().found().unwrap();
+    assert_eq!((rest.extents.len(), rest.extents[0].copies.len()), (1, 16), "its readers find it");
+    assert_eq!(world.count("SELECT count(*) FROM cleanup_queue WHERE kind = 'version'").await, 1);
+    world.make_everything_due().await;
+    let claim = Claim { owner: Uuid::new_v4(), lasts_us: 60_000_000, limit: 1000, due_for_us: 0 };
+    assert_eq!(world.store.claim_cleanup(claim).await.unwrap().len(), 256);
+    world.audit().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use s3o_blob::{Algorithm, ChecksumKind, parts};
-use s3o_types::{Checksums, Etag};
+use s3o_types::{Checksums, Conditions, Etag};
 use s3s::dto::{
     ChecksumType, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart, ETag,
 };
 use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
+use uuid::Uuid;
 
 use super::token::UploadToken;
-use super::{MAX_PART, copied, no_such_upload, part_number};
-use crate::control::{Committed, CompleteRequest, Parts, StoredPart, Upload, UploadState};
+use super::{MAX_PART, copied, no_such_upload, part_number, to_its_end};
+use crate::control::{Caller, Committed, CompleteRequest, Parts, StoredPart, Upload, UploadState};
 use crate::ops::checksums::{set_checksums, take_checksums};
 use crate::ops::elements::Elements;
 use crate::ops::{
@@ -22,6 +23,7 @@ use crate::ops::{
 };
 use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
+use crate::snapshot::Bucket;
 
 /// Answers when the object counts.
 pub(in crate::ops) async fn answer(
@@ -55,18 +57,9 @@ pub(in crate::ops) async fn answer(
             let size = picked.iter().map(|part| part.size).sum();
             check_size(input, size)?;
             check_said(input, &upload, &object)?;
-            let request = CompleteRequest {
-                upload: token.id,
-                conditions: &conditions,
-                etag: &object.etag,
-                checksums: &object.checksums,
-                parts: picked.iter().map(|part| (part.number, part.attempt)).collect(),
-            };
-            let done = caller.complete_upload(bucket.id, &input.key, request).await;
-            let Committed { modified, seq: _, version_id } = done.map_err(faults::of_failure)?;
-            // Where its parts lie is asked at the first read.
-            plane.locations.changed(bucket.id, &input.key);
-            audit::completed(&caller, &bucket.name, &input.key, size);
+            let of = (&bucket, &*input.key);
+            let done = complete(plane, caller, of, (token.id, conditions), &object, &picked).await;
+            let Committed { modified, seq: _, version_id } = done?;
             // Its tags are not known here: a rule that asks for some is told of to readers.
             let untagged = BTreeMap::new();
             let rules = expiration::rules(&bucket, &input.key, size, &untagged);
@@ -95,6 +88,33 @@ pub(in crate::ops) async fn answer(
     let mut response = S3Response::with_headers(output, headers);
     response.extensions.insert(elements);
     Ok(response)
+}
+
+/// Makes it count. Not cut short when the client goes.
+async fn complete(
+    plane: &Arc<Plane>,
+    caller: Caller,
+    (bucket, key): (&Bucket, &str),
+    (upload, conditions): (Uuid, Conditions),
+    object: &Object,
+    picked: &[&StoredPart],
+) -> S3Result<Committed> {
+    let (id, name, key, remembering) = (bucket.id, bucket.name.clone(), key.to_owned(), Arc::clone(plane));
+    let (etag, checksums) = (object.etag.clone(), object.checksums.clone());
+    let parts = picked.iter().map(|part| (part.number, part.attempt)).collect();
+    let size: u64 = picked.iter().map(|part| part.size).sum();
+    let call = async move {
+        let (conditions, etag, checksums) = (&conditions, &etag, &checksums);
+        let request = CompleteRequest { upload, conditions, etag, checksums, parts };
+        let done = caller.complete_upload(id, &key, request).await;
+        if done.is_ok() {
+            // Where its parts lie is asked at the first read.
+            remembering.locations.changed(id, &key);
+            audit::completed(&caller, &name, &key, size);
+        }
+        done
+    };
+    to_its_end(&plane.shutdown, call).await
 }
 
 fn location<T>(plane: &Plane, req: &S3Request<T>) -> String {

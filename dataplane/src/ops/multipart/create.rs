@@ -8,12 +8,13 @@ use s3s::dto::{ChecksumAlgorithm, ChecksumType, CreateMultipartUploadInput, Crea
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use uuid::Uuid;
 
+use super::to_its_end;
 use super::token::UploadToken;
 use crate::control::NewUpload;
 use crate::ops::attributes::{check_write, object_attributes};
 use crate::ops::elements::Elements;
 use crate::ops::{Answer, bucket_of, check_key, expiration, object_lock};
-use crate::pipeline::{audit, faults};
+use crate::pipeline::audit;
 use crate::plane::Plane;
 
 /// Answers with the upload's id.
@@ -27,12 +28,17 @@ pub(in crate::ops) async fn answer(
     let checksum = checksum(input)?;
     let attributes = attributes_of(input)?;
     object_lock::check_bucket(plane, &caller, &bucket, &attributes.lock).await?;
-    let new = NewUpload {
-        attributes: &attributes,
-        checksum: checksum.map(|(algorithm, kind)| (algorithm.name(), kind.as_str())),
+    let (bucket_id, name, key) = (bucket.id, bucket.name.clone(), input.key.clone());
+    let call = async move {
+        let checksum = checksum.map(|(algorithm, kind)| (algorithm.name(), kind.as_str()));
+        let new = NewUpload { attributes: &attributes, checksum };
+        let id = caller.create_upload(bucket_id, &key, &new).await;
+        if id.is_ok() {
+            audit::begun(&caller, &name, &key);
+        }
+        id
     };
-    let id = caller.create_upload(bucket.id, &input.key, &new).await.map_err(faults::of_failure)?;
-    audit::begun(&caller, &bucket.name, &input.key);
+    let id = to_its_end(&plane.shutdown, call).await?;
     let (abort_date, abort_rule_id) = expiration::of_upload(&bucket, &input.key, begun(id)).unzip();
     let mut elements = Elements::default();
     elements.text("Key", &input.key);
