@@ -58,19 +58,18 @@ const UPLOADS: &str = concat!(
 
 /// $1 age in microseconds, $2 rows, $3 and $4 when the last one was begun, in microseconds since 1970, and which it is.
 const STALE: &str = concat!(
-    "WITH after AS (SELECT to_timestamp(0) + $3::bigint * interval '1 microsecond' AS initiated, $4::uuid AS id)
-    SELECT ",
+    "SELECT ",
     columns!(),
     ", (extract(epoch FROM u.initiated) * 1000000)::bigint AS initiated_us
     FROM (
-        (SELECT o.* FROM after, uploads o
+        (SELECT o.* FROM uploads o
          WHERE o.state = 'open' AND o.initiated < now() - $1::bigint * interval '1 microsecond'
-           AND (o.initiated, o.id) > (after.initiated, after.id)
+           AND (o.initiated, o.id) > (to_timestamp(0) + $3::bigint * interval '1 microsecond', $4::uuid)
          ORDER BY o.initiated, o.id LIMIT $2::bigint)
         UNION ALL
-        (SELECT o.* FROM after, buckets b JOIN uploads o ON o.bucket = b.id AND o.state = 'open'
+        (SELECT o.* FROM buckets b JOIN uploads o ON o.bucket = b.id AND o.state = 'open'
          WHERE b.state = 'deleting' AND o.initiated >= now() - $1::bigint * interval '1 microsecond'
-           AND (o.initiated, o.id) > (after.initiated, after.id)
+           AND (o.initiated, o.id) > (to_timestamp(0) + $3::bigint * interval '1 microsecond', $4::uuid)
          ORDER BY o.initiated, o.id LIMIT $2::bigint)
     ) AS u
     ORDER BY u.initiated, u.id LIMIT $2::bigint"
