@@ -17,7 +17,7 @@ mod embedded {
 }
 
 /// The schema versions that this release works with.
-pub const SCHEMA: RangeInclusive<i32> = 17..=17;
+pub const SCHEMA: RangeInclusive<i32> = 18..=18;
 
 /// The first half of our two-part advisory lock keys ("s3o" and a number); the one-part keys are objects'.
 pub(crate) const LOCK_MIGRATION: i32 = 0x7333_6F00;
