@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the suite of real clients: its Python environment, its JavaScript packages and versitygw are made where
-# they are missing.
+# Runs the suite of real clients: its Python environment, its JavaScript packages, its Go clients and versitygw are
+# made where they are missing.
 # S3O_BINARIES is the folder with s3o, s3o-controlplane and s3o-dataplane. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -41,6 +41,30 @@ if ! javascript_found; then
     javascript=
 fi
 
+# Built again when a pinned version or a source changes.
+go_clients=$(tools_dir)/clients-go
+go_sources() { cat "$suite"/go/go.mod "$suite"/go/go.sum "$suite"/go/*.go; }
+go_built() { go_sources | cmp -s - "$go_clients/.installed"; }
+if ! go_built; then
+    if have go; then
+        say "Building the Go clients into $go_clients"
+        rm -rf "$go_clients"
+        mkdir -p "$go_clients"
+        if (cd "$suite/go" && go build -mod=readonly -o "$go_clients/client" .) >&2; then
+            go_sources >"$go_clients/.installed"
+        else
+            say "The Go clients could not be built"
+        fi
+    fi
+fi
+if ! go_built; then
+    [ -z "${CI:-}" ] || die "The Go clients are not there, and in CI their tests must run: install Go."
+    say "================================================================================================"
+    say "SKIPPED: the tests of minio-go and the AWS SDK for Go. Install Go to run them."
+    say "================================================================================================"
+    go_clients=
+fi
+
 gateway=$(tools_dir)/versitygw-$VERSITYGW_VERSION/versitygw
 if [ ! -x "$gateway" ]; then
     if have go; then
@@ -58,7 +82,7 @@ if [ ! -x "$gateway" ]; then
 fi
 
 S3O_BINARIES=$(realpath "${S3O_BINARIES:-target/debug}")
-export S3O_BINARIES S3O_VERSITYGW=$gateway S3O_JAVASCRIPT=$javascript
+export S3O_BINARIES S3O_VERSITYGW=$gateway S3O_JAVASCRIPT=$javascript S3O_GO=${go_clients:+$go_clients/client}
 export PATH="$venv/bin:$PATH"
 cd "$suite"
 exec "$venv/bin/python" -m pytest "$@"
