@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not os.environ.get("S3O_GO"), reason="the Go clients are not built")
 
-MINIO = "buckets objects checksums large streams names compose presigned incomplete conditions"
+MINIO = "buckets objects checksums large streams names compose presigned incomplete conditions settings versions locked"
 AWS = "objects streams checksums manager transfer names presigned versions conditions errors"
 WORK = [("minio", what) for what in MINIO.split()] + [("aws", what) for what in AWS.split()]
 

@@ -30,6 +30,9 @@ var (
 		"presigned":  minioPresigned,
 		"incomplete": minioIncomplete,
 		"conditions": minioConditions,
+		"settings":   minioSettings,
+		"versions":   minioVersions,
+		"locked":     minioLocked,
 	}
 )
 
