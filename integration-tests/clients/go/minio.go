@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -37,11 +38,13 @@ var (
 )
 
 func newMinio(trailers bool, access, secret string) *minio.Client {
-	host := strings.TrimPrefix(endpoint, "http://")
+	to := must(url.Parse(endpoint))
 	// MaxRetries 1: a second try would hide what the first one met.
-	return must(minio.New(host, &minio.Options{
+	return must(minio.New(to.Host, &minio.Options{
 		Creds:           credentials.NewStaticV4(access, secret, ""),
 		Region:          "us-east-1",
+		Secure:          to.Scheme == "https",
+		Transport:       transport,
 		BucketLookup:    minio.BucketLookupPath,
 		TrailingHeaders: trailers,
 		MaxRetries:      1,
