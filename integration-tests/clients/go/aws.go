@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"reflect"
@@ -24,6 +25,9 @@ var (
 	client = s3.NewFromConfig(must(config.LoadDefaultConfig(ctx)), func(options *s3.Options) {
 		options.BaseEndpoint = aws.String(endpoint)
 		options.UsePathStyle = true
+		if transport != nil {
+			options.HTTPClient = &http.Client{Transport: transport}
+		}
 		// A second try would hide what the first one met.
 		options.RetryMaxAttempts = 1
 	})

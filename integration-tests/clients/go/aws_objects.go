@@ -60,6 +60,16 @@ func awsStreams() {
 	input := &s3.PutObjectInput{Bucket: &bucket, Key: at("stream"), Body: stream(body), ContentLength: aws.Int64(int64(len(body)))}
 	must(client.PutObject(ctx, input, unsigned, once))
 	awsHas("stream", body)
+	if transport != nil {
+		// With a checksum behind it.
+		for _, algorithm := range append(algorithms, "") {
+			trailing := *input
+			trailing.Key, trailing.Body, trailing.ChecksumAlgorithm = at("trailing"), stream(body), algorithm
+			put := must(client.PutObject(ctx, &trailing))
+			awsHas("trailing", body)
+			same(awsSum(awsHead("trailing")), awsSum(put))
+		}
+	}
 	input.Body, input.ContentLength = stream(body), nil
 	_, err := client.PutObject(ctx, input, unsigned, once)
 	awsRefused(err, "MissingContentLength", 411)

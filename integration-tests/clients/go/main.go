@@ -20,10 +20,10 @@ import (
 const mib = 1 << 20
 
 var (
-	ctx      = context.Background()
-	endpoint = os.Getenv("ENDPOINT")
-	bucket   = os.Getenv("BUCKET")
-	prefix   = os.Getenv("PREFIX")
+	ctx                 = context.Background()
+	endpoint, transport = connect()
+	bucket              = os.Getenv("BUCKET")
+	prefix              = os.Getenv("PREFIX")
 	// Names that documents, queries and paths would change.
 	names = []string{"/", "//a//b/", "../up", "a/../b", ".", "a+b", "a b", "a%20b", "<a>&amp;'\"", "cr\r\nlf", "tab\tname", "ü/日本/🙂"}
 )
