@@ -40,11 +40,14 @@ pub(crate) fn from_status(status: u16, code: Option<&str>, message: &str) -> Bac
     let code = code.unwrap_or("no error code");
     BackendError {
         kind,
-        certainty: certainty_of(status),
+        certainty: certainty_of(status, code),
         message: if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") },
         status: Some(status),
     }
 }
+
+/// What a server that has no CopyObject, or a part of it, says of it: a 501 of a proxy says nothing of the server.
+const NOT_IMPLEMENTED: &str = "NotImplemented";
 
 fn kind_of(status: u16, code: Option<&str>) -> BackendErrorKind {
     use BackendErrorKind::{Denied, NotFound, Rejected, Server, Throttled};
@@ -68,16 +71,16 @@ fn kind_of(status: u16, code: Option<&str>) -> BackendErrorKind {
         )
         | (429, _) => Throttled,
         (404, _) => NotFound,
-        (400..=499, _) => Rejected,
+        (400..=499, _) | (501, NOT_IMPLEMENTED) => Rejected,
         _ => Server,
     }
 }
 
-fn certainty_of(status: u16) -> Certainty {
-    match status {
+fn certainty_of(status: u16, code: &str) -> Certainty {
+    match (status, code) {
         // Given by whatever stands before the server as well, while the server may go on.
-        408 | 425 | 429 | 499 => Certainty::Unknown,
-        300..=499 => Certainty::Cut,
+        (408 | 425 | 429 | 499, _) => Certainty::Unknown,
+        (300..=499, _) | (501, NOT_IMPLEMENTED) => Certainty::Cut,
         _ => Certainty::Unknown,
     }
 }
@@ -167,6 +170,8 @@ mod tests {
             (429, None, Throttled, Unknown),
             (503, Some("SlowDown"), Throttled, Unknown),
             (503, None, Server, Unknown),
+            (501, Some("NotImplemented"), Rejected, Cut),
+            (501, None, Server, Unknown),
             (500, Some("InternalError"), Server, Unknown),
         ];
         for (status, code, kind, certainty) in table {

@@ -374,7 +374,7 @@ async fn a_copy_whose_client_has_gone_does_not_count() {
 async fn a_copy_ends_with_its_client() {
     let world = World::start(1, (1, 1)).await;
     world.put("source", &[7; 300_000]).await.unwrap();
-    world.backends[0].inject(Rule::new(Fault::Status(501)).on(Operation::Copy));
+    world.backends[0].inject(Rule::new(Fault::Status(403)).on(Operation::Copy));
     world.backends[0].inject(Rule::new(Fault::StallReceiving { after: 1000 }).on(Operation::Put));
     let copy = world.client.copy_object().bucket("photos").key("k").copy_source("photos/source");
     let gone = tokio::spawn(copy.send());

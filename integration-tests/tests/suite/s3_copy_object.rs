@@ -112,7 +112,7 @@ async fn a_copy_that_takes_long_shows_that_it_lives() -> Result<()> {
     s3::put(&client, BUCKET, "source", bytes.clone()).await.expect("put");
     for backend in &cluster.backends {
         // Nothing is copied within it, and the stream is held up.
-        backend.server.inject(Rule::new(Fault::Status(501)).on(Operation::Copy));
+        backend.server.inject(Rule::new(Fault::Status(403)).on(Operation::Copy));
         let pause = Fault::PauseReceiving { after: 100_000, pause: Duration::from_secs(18) };
         backend.server.inject(Rule::new(pause).on(Operation::Put).key_contains("long"));
     }
