@@ -46,7 +46,7 @@ pub(crate) fn from_status(status: u16, code: Option<&str>, message: &str) -> Bac
     }
 }
 
-/// What a server that has no CopyObject, or a part of it, says of it: a 501 of a proxy says nothing of the server.
+/// What a server that has no `CopyObject`, or a part of it, says of it: a 501 of a proxy says nothing of the server.
 const NOT_IMPLEMENTED: &str = "NotImplemented";
 
 fn kind_of(status: u16, code: Option<&str>) -> BackendErrorKind {
