@@ -117,13 +117,16 @@ pub enum Step {
     Lock(BucketId),
 }
 
-/// What a bucket still has. Open uploads are nothing that it has: they are given up once it is deleted.
+/// What a bucket still has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a table that was looked into")]
 pub struct Contents {
     /// Current objects.
     pub objects: bool,
     /// Noncurrent versions and delete markers.
     pub versions: bool,
+    /// Open multipart uploads. None are looked for where a client deletes the bucket: they are given up then.
+    pub uploads: bool,
     /// Writes under way.
     pub intents: bool,
 }
@@ -131,10 +134,11 @@ pub struct Contents {
 impl Contents {
     /// What there is, in words; `None`: nothing.
     pub fn named(self) -> Option<String> {
-        let Self { objects, versions, intents } = self;
+        let Self { objects, versions, uploads, intents } = self;
         let named = [
             (objects, "objects"),
             (versions, "noncurrent versions or delete markers"),
+            (uploads, "multipart uploads that are not completed"),
             (intents, "writes under way"),
         ];
         let has: Vec<&str> = named.into_iter().filter_map(|(there, what)| there.then_some(what)).collect();
@@ -375,13 +379,14 @@ mod tests {
     #[test]
     fn whatever_is_in_it_keeps_a_bucket() {
         assert!(empty(Contents::default()).is_ok());
-        let all = Contents { objects: true, versions: true, intents: true };
+        let all = Contents { objects: true, versions: true, uploads: true, intents: true };
         let refusal = empty(all).expect_err("full");
         assert_eq!(refusal.code, ErrorCode::BucketNotEmpty);
         assert!(refusal.message.contains("objects, noncurrent versions"), "{}", refusal.message);
         for one in [
             Contents { objects: true, ..Contents::default() },
             Contents { versions: true, ..Contents::default() },
+            Contents { uploads: true, ..Contents::default() },
             Contents { intents: true, ..Contents::default() },
         ] {
             assert!(empty(one).is_err(), "{one:?}");

@@ -68,7 +68,7 @@ const STALE: &str = concat!(
          ORDER BY o.initiated, o.id LIMIT $2::bigint)
         UNION ALL
         (SELECT o.* FROM buckets b JOIN uploads o ON o.bucket = b.id AND o.state = 'open'
-         WHERE b.state = 'deleting' AND o.initiated >= now() - $1::bigint * interval '1 microsecond'
+         WHERE b.state IN ('deleting', 'gone') AND o.initiated >= now() - $1::bigint * interval '1 microsecond'
            AND (o.initiated, o.id) > (to_timestamp(0) + $3::bigint * interval '1 microsecond', $4::uuid)
          ORDER BY o.initiated, o.id LIMIT $2::bigint)
     ) AS u

@@ -71,7 +71,7 @@ fn kind_of(status: u16, code: Option<&str>) -> BackendErrorKind {
         )
         | (429, _) => Throttled,
         (404, _) => NotFound,
-        (400..=499, _) | (501, NOT_IMPLEMENTED) => Rejected,
+        (400..=499, _) => Rejected,
         _ => Server,
     }
 }
@@ -170,7 +170,7 @@ mod tests {
             (429, None, Throttled, Unknown),
             (503, Some("SlowDown"), Throttled, Unknown),
             (503, None, Server, Unknown),
-            (501, Some("NotImplemented"), Rejected, Cut),
+            (501, Some("NotImplemented"), Server, Cut),
             (501, None, Server, Unknown),
             (500, Some("InternalError"), Server, Unknown),
         ];

@@ -29,19 +29,31 @@ const UNBUFFERED: (HeaderName, HeaderValue) =
 const XML: HeaderValue = HeaderValue::from_static("application/xml");
 const DECLARATION: &str = r#"<?xml version="1.0" encoding="UTF-8"?>"#;
 
+/// The answer is only begun. In the response's extensions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun;
+
 /// An answer that is still made.
 type Pending = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 /// What makes it one of ours, once it is there.
 type Finish = Box<dyn FnOnce(&mut Response<Body>) + Send>;
 
-/// The answer, or its beginning, if it takes long.
-pub(super) async fn answer(pending: Pending, finish: Finish) -> Response<Body> {
-    answer_by(SIGN, pending, finish).await
+/// The answer, or its beginning, if it takes long and is, as is known by then, that to a copy.
+pub(super) async fn answer(pending: Pending, finish: Finish, is_copy: impl Fn() -> bool) -> Response<Body> {
+    answer_by(SIGN, pending, finish, is_copy).await
 }
 
-async fn answer_by(sign: Duration, mut pending: Pending, finish: Finish) -> Response<Body> {
+async fn answer_by(
+    sign: Duration,
+    mut pending: Pending,
+    finish: Finish,
+    is_copy: impl Fn() -> bool,
+) -> Response<Body> {
     if let Ok(response) = timeout(sign, &mut pending).await {
         return response;
+    }
+    if !is_copy() {
+        return pending.await;
     }
     let first = stream::once(async { Ok(Frame::data(Bytes::from_static(DECLARATION.as_bytes()))) });
     let rest = stream::unfold(Some((pending, finish)), move |waiting| async move {
@@ -56,6 +68,7 @@ async fn answer_by(sign: Duration, mut pending: Pending, finish: Finish) -> Resp
     let mut response = Response::new(Body::http_body_unsync(body));
     response.headers_mut().insert(CONTENT_TYPE, XML);
     response.headers_mut().extend([UNBUFFERED]);
+    response.extensions_mut().insert(Begun);
     response
 }
 
@@ -90,9 +103,10 @@ mod tests {
     }
 
     async fn begun(pending: Pending, finish: Finish) -> Body {
-        let response = answer_by(SOON, pending, finish).await;
+        let response = answer_by(SOON, pending, finish, || true).await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/xml");
+        assert!(response.extensions().get::<Begun>().is_some());
         response.into_body()
     }
 
@@ -109,8 +123,21 @@ mod tests {
     async fn what_is_there_in_time_is_left_alone() {
         let refused = errors::respond(s3_error!(PreconditionFailed));
         let pending = Box::pin(std::future::ready(refused));
-        let response = answer(pending, Box::new(|_| panic!("its own caller does that"))).await;
+        let response = answer(pending, Box::new(|_| panic!("its own caller does that")), || true).await;
         assert_eq!(response.status(), 412);
+        assert!(response.extensions().get::<Begun>().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_copy_is_waited_for() {
+        let (come, pending) = held(errors::respond(s3_error!(SlowDown)));
+        let waits = tokio::spawn(answer_by(SOON, pending, Box::new(|_| ()), move || {
+            // Asked when the time is over.
+            false
+        }));
+        tokio::time::sleep(2 * SOON).await;
+        come.send(()).expect("it waits");
+        assert_eq!(waits.await.expect("an answer").status(), 503);
     }
 
     #[tokio::test]

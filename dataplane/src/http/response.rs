@@ -17,6 +17,9 @@ use super::request::RequestInfo;
 use crate::ops::bucket_settings::setting_name;
 use crate::plane::Plane;
 
+/// The status of a request whose client went before it was answered, as nginx has it.
+pub(super) const NO_ANSWER: u16 = 499;
+
 /// The request, from its arrival to the last byte of its answer.
 pub(crate) struct Accounting {
     plane: Arc<Plane>,
@@ -24,7 +27,7 @@ pub(crate) struct Accounting {
     method: &'static str,
     path: String,
     started: Instant,
-    /// 499 until there is an answer. One that was begun before it was known says 200, and counts as what it became.
+    /// [`NO_ANSWER`] until there is one. One that was begun before it was known says 200, and counts as what it became.
     pub(super) status: Arc<AtomicU16>,
     pub(super) received: Arc<AtomicU64>,
     sent: u64,
@@ -44,7 +47,7 @@ impl Accounting {
         plane.metrics.request_started(method);
         plane.request_started();
         let (received, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
-        let status = Arc::new(AtomicU16::new(499));
+        let status = Arc::new(AtomicU16::new(NO_ANSWER));
         Self { plane, info, method, path, started, status, received, sent: 0, cut: false, _place: held }
     }
 }

@@ -26,7 +26,7 @@ use super::external;
 use super::late;
 use super::lines;
 use super::request::{NoLength, RequestInfo};
-use super::response::{Accounted, Accounting};
+use super::response::{Accounted, Accounting, NO_ANSWER};
 use super::settled::{Checked, settle};
 use super::signing;
 use super::subresources;
@@ -108,6 +108,10 @@ impl Service {
             response.headers_mut().insert(degraded::HEADER, HeaderValue::from_static("true"));
         }
         self.finish(&info, &about, &accounting)(&mut response);
+        // What it becomes is told when it is known: until then its client may go.
+        if response.extensions().get::<late::Begun>().is_some() {
+            accounting.status.store(NO_ANSWER, Ordering::Relaxed);
+        }
         response.map(|body| Accounted::new(body, accounting))
     }
 
@@ -173,8 +177,11 @@ impl Service {
     ) -> Response<Body> {
         let Some(finish) = finish else { return self.serve(request, info).await };
         let (service, info) = (Arc::clone(self), Arc::clone(info));
+        let routed = Arc::clone(&info);
         let pending = async move { service.serve(request, &info).await }.in_current_span();
-        late::answer(Box::pin(pending), Box::new(finish)).await
+        let is_copy =
+            || routed.found().is_some_and(|found| matches!(found.operation, "CopyObject" | "UploadPartCopy"));
+        late::answer(Box::pin(pending), Box::new(finish), is_copy).await
     }
 
     async fn serve(&self, mut request: Request<Body>, info: &Arc<RequestInfo>) -> Response<Body> {

@@ -59,6 +59,7 @@ const LOG: &str = "
 const CONTENTS: &str = "
     SELECT EXISTS (SELECT FROM objects WHERE bucket = $1::int) AS objects,
            EXISTS (SELECT FROM object_versions WHERE bucket = $1::int) AS versions,
+           $2::boolean AND EXISTS (SELECT FROM uploads WHERE bucket = $1::int AND state = 'open') AS uploads,
            EXISTS (SELECT FROM intents WHERE bucket = $1::int) AS intents";
 
 const DELETE: &str = "
@@ -179,10 +180,12 @@ async fn write(
             transaction.execute(CREATE, &[&name.as_str(), access_key, op, &all, &locks]).await?;
             Ok(Ok(true))
         }
-        Step::Delete(id) => match empty(delete_empty(transaction, id.0, Some(*op)).await?) {
-            Ok(()) => Ok(Ok(true)),
-            Err(refusal) => Ok(Err(refusal)),
-        },
+        Step::Delete(id) => {
+            match empty(delete_empty(transaction, id.0, Some(*op), Uploads::GivenUp).await?) {
+                Ok(()) => Ok(Ok(true)),
+                Err(refusal) => Ok(Err(refusal)),
+            }
+        }
         Step::Cors(id) => {
             let rules = stored_rules(name.as_str(), wanted)?;
             Ok(Ok(transaction.execute(CORS, &[&id.0, &rules]).await? > 0))
@@ -198,16 +201,26 @@ async fn write(
     }
 }
 
+/// What is done about a bucket's open uploads where it is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Uploads {
+    /// They are given up afterwards: whoever deletes it means them, too.
+    GivenUp,
+    /// They keep it: their client has begun them without knowing that it was deleted.
+    Keep,
+}
+
 /// Deletes a bucket if there is nothing in it. What there is, found under its lock.
 pub(crate) async fn delete_empty(
     transaction: &Transaction<'_>,
     id: i32,
     op: Option<Uuid>,
+    uploads: Uploads,
 ) -> Result<Contents, Failure> {
     let lock = format!("SELECT pg_advisory_xact_lock({LOCK_BUCKET}, {id})");
     transaction.batch_execute(&lock).await?;
     // A new statement: it sees what those that held the lock have written.
-    let contents = contents(&transaction.query_one(CONTENTS, &[&id]).await?);
+    let contents = contents(&transaction.query_one(CONTENTS, &[&id, &(uploads == Uploads::Keep)]).await?);
     if contents == Contents::default() {
         transaction.execute(DELETE, &[&id, &op]).await?;
     }
@@ -225,5 +238,10 @@ fn stored_rules(bucket: &str, wanted: &Wanted) -> Result<Option<String>, Failure
 }
 
 fn contents(row: &Row) -> Contents {
-    Contents { objects: row.get("objects"), versions: row.get("versions"), intents: row.get("intents") }
+    Contents {
+        objects: row.get("objects"),
+        versions: row.get("versions"),
+        uploads: row.get("uploads"),
+        intents: row.get("intents"),
+    }
 }

@@ -8,7 +8,7 @@ mod declare;
 mod object_lock;
 mod versioning;
 
-pub(crate) use buckets::delete_empty;
+pub(crate) use buckets::{Uploads, delete_empty};
 pub(crate) use declare::retire_empty;
 
 use std::sync::Arc;

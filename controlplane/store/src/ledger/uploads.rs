@@ -174,7 +174,8 @@ pub(super) fn parts(rows: &[PartRow]) -> Result<Vec<Param>, Failure> {
         firsts.push(first.clone());
         let rest: Vec<OtherCopy> = rest.iter().map(OtherCopy::from).collect();
         others.push(json("upload_parts", &row.upload.to_string(), &rest)?);
-        let pieces: Vec<CopiedRecord> = row.copied.iter().map(CopiedRecord::from).collect();
+        let pieces: Vec<CopiedRecord> =
+            row.copied.iter().map(|piece| CopiedRecord::new(row.r#gen, piece)).collect();
         copied.push(json("upload_parts", &row.upload.to_string(), &pieces)?);
     }
     Ok(vec![

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::PATIENCE;
 use super::run::RestoreRun;
-use crate::configs::{delete_empty, mint};
+use crate::configs::{Uploads, delete_empty, mint};
 use crate::error::Failure;
 use crate::journal::lines::SILENT;
 use crate::pool::Pool;
@@ -45,7 +45,7 @@ const NAMED: &str = "
 /// Names that two have taken: one in the time that was lost, another one since, or before and not given up since. One that
 /// is being deleted is nobody's; nor is one that nobody made and no file declares, as soon as it is empty; one that was
 /// deleted in the lost time is its owner's only if a client has done something in it since, or has an upload open that was begun
-/// or got a part since, or a write under way: an upload of before the point ended before the bucket was deleted, and a write of
+/// or got a part since, or a write under way: an upload of before the point ended before the bucket was deleted, or with it, and a write of
 /// before that is nobody's any more is not waited for, since nobody ends it while the mode is on.
 /// $1: the last change of before.
 static TAKEN: LazyLock<String> = LazyLock::new(|| {
@@ -292,7 +292,10 @@ pub(super) async fn end(pool: &Pool, run: &RestoreRun, header: &str) -> Result<M
             let kept = if row.get("is_kept") {
                 Some("it was set otherwise since".to_owned())
             } else {
-                delete_empty(transaction, id, op).await?.named().map(|has| format!("it has {has}"))
+                delete_empty(transaction, id, op, Uploads::Keep)
+                    .await?
+                    .named()
+                    .map(|has| format!("it has {has}"))
             };
             match kept {
                 Some(why) => merged.kept.push(format!("{name}: it was deleted, and {why}")),

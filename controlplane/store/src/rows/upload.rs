@@ -75,6 +75,8 @@ impl From<OtherCopy> for PartCopy {
 /// An entry of `upload_parts.copied`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CopiedRecord {
+    /// The attempt at the part that it is of: an older release that stores another one leaves the entry as it is.
+    r#gen: u16,
     /// As `VersionId` is written.
     version: String,
     extent_offset: u64,
@@ -87,9 +89,9 @@ pub(crate) struct CopiedRecord {
     key: String,
 }
 
-impl From<&CopiedPiece> for CopiedRecord {
-    fn from(piece: &CopiedPiece) -> Self {
-        let piece = piece.clone();
+impl CopiedRecord {
+    pub(crate) fn new(attempt: Gen, piece: &CopiedPiece) -> Self {
+        let (r#gen, piece) = (attempt.get(), piece.clone());
         let CopiedPiece {
             version,
             extent_offset,
@@ -102,7 +104,7 @@ impl From<&CopiedPiece> for CopiedRecord {
             key,
         } = piece;
         let version = version.to_string();
-        Self { version, extent_offset, extent_size, extent_digest, first, size, digest, bucket, key }
+        Self { r#gen, version, extent_offset, extent_size, extent_digest, first, size, digest, bucket, key }
     }
 }
 
@@ -111,6 +113,7 @@ impl TryFrom<CopiedRecord> for CopiedPiece {
 
     fn try_from(record: CopiedRecord) -> Result<Self, String> {
         let CopiedRecord {
+            r#gen: _,
             version,
             extent_offset,
             extent_size,
@@ -141,17 +144,22 @@ impl TryFrom<PartRecord<'_>> for PartRow {
             backend_version: cells.get("p_backend_version")?,
         };
         let others: Vec<OtherCopy> = cells.json("p_others")?;
+        let attempt = small(cells.get("p_gen")?, Gen::new)?;
         let copied: Vec<CopiedRecord> = cells.json("p_copied")?;
         Ok(Self {
             upload: UploadId(cells.get("p_upload")?),
             number: small(cells.get("p_part")?, Extent::new)?,
-            r#gen: small(cells.get("p_gen")?, Gen::new)?,
+            r#gen: attempt,
             copies: std::iter::once(first).chain(others.into_iter().map(PartCopy::from)).collect(),
             size: cells.unsigned("p_size")?,
             etag: Etag::new(cells.get("p_etag")?),
             checksums: cells.json("p_checksums")?,
             digest: cells.digest("p_digest")?,
-            copied: copied.into_iter().map(CopiedPiece::try_from).collect::<Result<_, _>>()?,
+            copied: copied
+                .into_iter()
+                .filter(|record| record.r#gen == attempt.get())
+                .map(CopiedPiece::try_from)
+                .collect::<Result<_, _>>()?,
             modified: cells.time("p_modified")?,
         })
     }

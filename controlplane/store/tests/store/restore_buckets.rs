@@ -309,6 +309,26 @@ async fn what_was_begun_since_is_not_given_to_somebody_else() {
     assert_eq!(seen(&now).await, ["moved active off AKOTHER 1"]);
 }
 
+/// A bucket was deleted in the lost time; since then a client has begun an upload in the one that is there again.
+#[tokio::test]
+async fn an_upload_that_was_begun_since_keeps_its_bucket() {
+    let world = World::new(&[None]).await;
+    change(&world, "left", CREATE).await;
+    let (lost, mut now) = copied(world).await;
+    change(&lost, "left", Wanted::Delete).await;
+    let (lines, header) = shipped(&lost).await;
+    now.store.enter_recovery("a test").await.unwrap();
+    let other = now.bucket;
+    now.bucket = id_of(&now, "left").await;
+    let attributes = ObjectAttributes::default();
+    let call = CreateUpload { bucket: now.bucket, key: "k".to_owned(), attributes, checksum: None };
+    now.store.submit(now.request(op(), Call::CreateUpload(call))).await;
+    now.bucket = other;
+    let merged = merge(&now, lines, &header).await.unwrap();
+    assert!(merged.deleted == 0 && merged.kept[0].contains("multipart uploads"), "{merged:?}");
+    assert_eq!(seen(&now).await, ["left active off AKTEST 1"]);
+}
+
 #[tokio::test]
 async fn object_lock_of_the_lost_time_is_merged() {
     let world = World::new(&[None]).await;

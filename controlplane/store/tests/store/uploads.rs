@@ -428,6 +428,10 @@ async fn parts_say_what_they_were_copied_from() {
     upload.put(1, 20).await;
     upload.copy(2, 10, vec![piece(35)]).await;
     assert_eq!(copied().await, [vec![], vec![piece(35)], vec![piece(25)]]);
+    // As an older release stores another attempt.
+    world.sql.batch_execute("UPDATE upload_parts SET gen = 1 WHERE part = 3").await.unwrap();
+    assert_eq!(copied().await, [vec![], vec![piece(35)], vec![]]);
+    world.sql.batch_execute("UPDATE upload_parts SET gen = 0 WHERE part = 3").await.unwrap();
     let done = upload.complete(&[(1, 1), (2, 1), (3, 0)]).await;
     assert!(matches!(done, Outcome::Committed { .. }), "{done:?}");
 }

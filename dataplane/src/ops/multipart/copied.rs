@@ -41,28 +41,30 @@ fn first_wrong<'a>(picked: &[&'a StoredPart]) -> Option<&'a CopiedPiece> {
 
 /// Whether pieces of one extent are not what was written. Those that are not all of it say nothing.
 fn is_wrong(pieces: &[&CopiedPiece]) -> bool {
+    let Some(extent) = pieces.first() else { return false };
     let mut pieces = pieces.to_vec();
     pieces.sort_by_key(|piece| (piece.first, piece.size));
-    let differ = |pair: &[&CopiedPiece]| {
-        let [a, b] = pair else { return false };
-        (a.first, a.size) == (b.first, b.size) && a.digest != b.digest
-    };
-    if pieces.windows(2).any(differ) {
-        return true;
+    // How far pieces reach that follow on each other from the extent's beginning, and the digest of all bytes until there.
+    let mut reached: BTreeMap<u64, Option<String>> = BTreeMap::from([(extent.extent_offset, None)]);
+    let mut before: Option<&CopiedPiece> = None;
+    for piece in pieces {
+        let is_same = |other: &&CopiedPiece| (other.first, other.size) == (piece.first, piece.size);
+        if before.replace(piece).filter(is_same).is_some_and(|other| other.digest != piece.digest) {
+            return true;
+        }
+        let Some(digest) = reached.get(&piece.first).filter(|_| piece.size > 0) else { continue };
+        let so_far = digest.as_ref().map(|digest| (digest.as_str(), piece.first - extent.extent_offset));
+        let chain: Vec<(&str, u64)> = so_far.into_iter().chain([(&*piece.digest, piece.size)]).collect();
+        let digest = parts::checksum(Algorithm::Crc64nvme, ChecksumKind::FullObject, &chain);
+        let end = piece.first.saturating_add(piece.size);
+        // The same bytes by other cuts.
+        if digest.is_none() || reached.get(&end).is_some_and(|other| *other != digest) {
+            return true;
+        }
+        reached.insert(end, digest);
     }
-    let Some(extent) = pieces.first() else { return false };
     let end = extent.extent_offset.saturating_add(extent.extent_size);
-    let (mut at, mut chain) = (extent.extent_offset, Vec::new());
-    while at < end {
-        let behind = pieces.partition_point(|piece| piece.first <= at);
-        // The longest that begins there.
-        let next = pieces[..behind].last().filter(|piece| piece.first == at && piece.size > 0);
-        let Some(next) = next else { return false };
-        chain.push((next.digest.as_str(), next.size));
-        at = at.saturating_add(next.size);
-    }
-    let together = parts::checksum(Algorithm::Crc64nvme, ChecksumKind::FullObject, &chain);
-    at == end && together.as_ref() != Some(&extent.extent_digest)
+    reached.get(&end).is_some_and(|digest| digest.as_ref() != Some(&extent.extent_digest))
 }
 
 #[cfg(test)]
@@ -114,6 +116,20 @@ mod tests {
         let (written, rotten) = (b"abcdefgh", b"abXdefgh");
         assert!(wrong(&[piece(written, rotten, (0, 4)), piece(written, written, (0, 4))]));
         assert!(!wrong(&[piece(written, written, (0, 4)), piece(written, written, (0, 4))]));
+    }
+
+    #[test]
+    fn pieces_that_overlap_are_put_together_as_they_fit() {
+        let (written, rotten) = (b"abcdefgh", b"abcdXfgh");
+        let cut = |read, bounds: &[(usize, usize)]| {
+            let pieces: Vec<CopiedPiece> = bounds.iter().map(|cut| piece(written, read, *cut)).collect();
+            wrong(&pieces)
+        };
+        let twice = [(0, 6), (0, 4), (4, 8), (2, 5)];
+        assert!(cut(rotten, &twice) && !cut(written, &twice));
+        let other =
+            [piece(written, written, (0, 6)), piece(written, rotten, (0, 4)), piece(written, rotten, (4, 6))];
+        assert!(wrong(&other), "the same bytes were read twice, and not alike");
     }
 
     proptest! {

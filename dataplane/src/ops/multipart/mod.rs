@@ -15,6 +15,7 @@ use s3o_runtime::Shutdown;
 use s3o_types::ErrorCode;
 use s3s::dto::Initiator;
 use s3s::{S3Error, S3Result, s3_error};
+use tracing::Instrument as _;
 
 use crate::control::Failure;
 use crate::pipeline::faults::{self, invalid_argument};
@@ -42,7 +43,7 @@ async fn to_its_end<T: Send + 'static>(
     shutdown: &Shutdown,
     call: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> S3Result<T> {
-    match shutdown.spawn(call).await {
+    match shutdown.spawn(call.in_current_span()).await {
         Ok(Some(outcome)) => outcome.map_err(faults::of_failure),
         Ok(None) => Err(faults::unavailable("The service is shutting down.")),
         Err(_) => Err(s3_error!(InternalError)),
