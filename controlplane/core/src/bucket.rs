@@ -1,8 +1,8 @@
 //! What clients may do to buckets themselves: make, delete, set rules.
 //!
 //! Invariants: what YAML declares is changed in YAML only; a repeat by the same operation id changes nothing; a bucket
-//! is deleted only when it has no object, version, open upload or intent, which is looked at under the lock that
-//! every writer holds shared.
+//! is deleted only when it has no object, version or intent, which is looked at under the lock that every writer holds
+//! shared; its open uploads are given up then.
 
 use s3o_types::{BucketId, BucketLock, BucketName, CorsRule, ErrorCode, LifecycleRule, Versioning};
 use uuid::Uuid;

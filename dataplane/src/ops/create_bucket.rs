@@ -31,12 +31,14 @@ pub(super) async fn answer(
     if !may_be {
         return Err(s3_error!(InvalidBucketName));
     }
-    check(&req.input, plane.config.s3.region.as_deref())?;
+    let checked = check(&req.input, plane.config.s3.region.as_deref());
     let locks = req.input.object_lock_enabled_for_bucket == Some(true);
     if creates_buckets(plane, &tenant.access_key) {
+        checked?;
         make(plane, &plane.caller(&req), &tenant.access_key, name, locks).await?;
     } else {
-        // It has come so far because the bucket is its own.
+        // It has come so far because the bucket is its own. Tools go on with that, whatever they have asked for.
+        checked.map_err(|_| s3_error!(BucketAlreadyOwnedByYou))?;
         owned(plane, name, locks)?;
     }
     let location = Some(format!("/{name}"));
