@@ -10,6 +10,7 @@ mod external;
 mod hoisted;
 mod late;
 mod lines;
+mod linger;
 mod progress;
 pub(crate) mod queries;
 mod ranges;

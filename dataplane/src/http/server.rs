@@ -18,11 +18,12 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use s3o_runtime::{Shutdown, TlsServer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::linger::linger;
 use super::progress::Progress;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -99,19 +100,35 @@ where
     B::Error: Into<BoxError>,
 {
     stream.set_nodelay(true)?;
-    let stream = Progress::new(stream, serving.write_idle);
-    let Some(tls) = &serving.tls else { return over_http1(stream, peer, serving, handler).await };
+    let mut stream = Progress::new(stream, serving.write_idle);
+    let Some(tls) = &serving.tls else {
+        let ended = over_http1(&mut stream, peer, serving, handler).await;
+        let _ = stream.shutdown().await;
+        lingering(&mut stream, serving).await;
+        return ended;
+    };
     let acceptor = tokio_rustls::TlsAcceptor::from(tls.current());
-    let stream = tokio::time::timeout(serving.header_timeout, acceptor.accept(stream)).await??;
-    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        over_http2(stream, peer, serving, handler).await
+    let mut stream = tokio::time::timeout(serving.header_timeout, acceptor.accept(stream)).await??;
+    let ended = if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        over_http2(&mut stream, peer, serving, handler).await
     } else {
-        over_http1(stream, peer, serving, handler).await
+        over_http1(&mut stream, peer, serving, handler).await
+    };
+    let _ = stream.shutdown().await;
+    lingering(stream.get_mut().0, serving).await;
+    ended
+}
+
+/// The connection keeps its place meanwhile. A shutdown waits for nobody.
+async fn lingering<I: AsyncRead + Unpin>(io: &mut I, serving: &Serving) {
+    tokio::select! {
+        () = linger(io) => {}
+        () = serving.stop.cancelled() => {}
     }
 }
 
 async fn over_http1<I, H, F, B>(
-    io: I,
+    io: &mut I,
     peer: SocketAddr,
     serving: &Serving,
     handler: H,
@@ -144,7 +161,7 @@ where
 }
 
 async fn over_http2<I, H, F, B>(
-    io: I,
+    io: &mut I,
     peer: SocketAddr,
     serving: &Serving,
     handler: H,

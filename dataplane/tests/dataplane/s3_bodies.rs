@@ -175,6 +175,32 @@ async fn continue_is_said_only_when_there_is_a_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_sends_without_waiting_for_continue_hears_the_refusal() {
+    let world = world().await;
+    let host = world.plane.s3_addr().to_string();
+    let head = signed(
+        "PUT",
+        (&host, "/photos/k"),
+        HELLO,
+        &[("content-length", "400000"), ("expect", "100-continue")],
+    );
+    for _ in 0..5 {
+        world.fake.with(|model| model.refuse_begin = Some(s3o_types::ErrorCode::InsufficientStorage));
+        let mut stream = tokio::net::TcpStream::connect(world.plane.s3_addr()).await.unwrap();
+        stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
+        // The answer is here and our side is about to be closed: the patience of the client ended a moment before.
+        stream.readable().await.unwrap();
+        for piece in vec![b'x'; 400_000].chunks(20_000) {
+            stream.write_all(piece).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 507"), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn virtual_hosts() {
     let world = world().await;
     let head = signed("PUT", ("photos.s3.test", "/in/vhost"), HELLO, &[("content-length", "5")]);
