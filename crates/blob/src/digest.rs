@@ -9,6 +9,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use crc_fast::CrcAlgorithm;
 use md5::{Digest as _, Md5};
 use s3o_types::{Checksums, Digest, DigestKind, Etag};
+use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh64::Xxh64;
 
 /// S3's additional checksums (Amazon S3 User Guide, "Checking object integrity").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,11 +25,32 @@ pub enum Algorithm {
     Sha1,
     /// SHA-256.
     Sha256,
+    /// SHA-512.
+    Sha512,
+    /// MD5 as a checksum, besides that of the ETag and of `Content-MD5`.
+    Md5,
+    /// XXH64 with seed 0, big-endian as all of its kind (xxHash specification, "Canonical representation").
+    Xxhash64,
+    /// XXH3 with 64 bits and seed 0.
+    Xxhash3,
+    /// XXH3 with 128 bits and seed 0.
+    Xxhash128,
 }
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64nvme, Self::Sha1, Self::Sha256];
+    pub const ALL: [Self; 10] = [
+        Self::Crc32,
+        Self::Crc32c,
+        Self::Crc64nvme,
+        Self::Sha1,
+        Self::Sha256,
+        Self::Sha512,
+        Self::Md5,
+        Self::Xxhash64,
+        Self::Xxhash3,
+        Self::Xxhash128,
+    ];
 
     /// The name in [`Checksums`] and behind `x-amz-checksum-`.
     pub const fn name(self) -> &'static str {
@@ -37,6 +60,11 @@ impl Algorithm {
             Self::Crc64nvme => "crc64nvme",
             Self::Sha1 => "sha1",
             Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+            Self::Md5 => "md5",
+            Self::Xxhash64 => "xxhash64",
+            Self::Xxhash3 => "xxhash3",
+            Self::Xxhash128 => "xxhash128",
         }
     }
 
@@ -49,9 +77,11 @@ impl Algorithm {
     pub const fn bytes(self) -> usize {
         match self {
             Self::Crc32 | Self::Crc32c => 4,
-            Self::Crc64nvme => 8,
+            Self::Crc64nvme | Self::Xxhash64 | Self::Xxhash3 => 8,
+            Self::Md5 | Self::Xxhash128 => 16,
             Self::Sha1 => 20,
             Self::Sha256 => 32,
+            Self::Sha512 => 64,
         }
     }
 
@@ -61,7 +91,13 @@ impl Algorithm {
             Self::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
             Self::Crc32c => Some(CrcAlgorithm::Crc32Iscsi),
             Self::Crc64nvme => Some(CrcAlgorithm::Crc64Nvme),
-            Self::Sha1 | Self::Sha256 => None,
+            Self::Sha1
+            | Self::Sha256
+            | Self::Sha512
+            | Self::Md5
+            | Self::Xxhash64
+            | Self::Xxhash3
+            | Self::Xxhash128 => None,
         }
     }
 
@@ -73,14 +109,14 @@ impl Algorithm {
         }
     }
 
-    const fn bit(self) -> u8 {
+    const fn bit(self) -> u16 {
         1 << self as u8
     }
 }
 
 /// Which checksums to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AlgorithmSet(u8);
+pub struct AlgorithmSet(u16);
 
 impl AlgorithmSet {
     /// None but the MD5.
@@ -104,10 +140,13 @@ impl FromIterator<Algorithm> for AlgorithmSet {
     }
 }
 
+/// Boxed are those that are many times as large as the others.
 enum Running {
-    /// Boxed, since it is many times as large as the other.
     Crc(Box<crc_fast::Digest>),
     Sha(digest::Context),
+    Md5(Md5),
+    Xxh64(Xxh64),
+    Xxh3(Box<Xxh3Default>),
 }
 
 impl Running {
@@ -115,6 +154,10 @@ impl Running {
         match algorithm {
             Algorithm::Sha1 => Self::Sha(digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY)),
             Algorithm::Sha256 => Self::Sha(digest::Context::new(&digest::SHA256)),
+            Algorithm::Sha512 => Self::Sha(digest::Context::new(&digest::SHA512)),
+            Algorithm::Md5 => Self::Md5(Md5::new()),
+            Algorithm::Xxhash64 => Self::Xxh64(Xxh64::new(0)),
+            Algorithm::Xxhash3 | Algorithm::Xxhash128 => Self::Xxh3(Box::default()),
             Algorithm::Crc32 | Algorithm::Crc32c | Algorithm::Crc64nvme => {
                 let crc = algorithm.crc().unwrap_or(CrcAlgorithm::Crc32IsoHdlc);
                 Self::Crc(Box::new(crc_fast::Digest::new(crc)))
@@ -126,6 +169,9 @@ impl Running {
         match self {
             Self::Crc(crc) => crc.update(bytes),
             Self::Sha(sha) => sha.update(bytes),
+            Self::Md5(md5) => md5.update(bytes),
+            Self::Xxh64(xxh) => xxh.update(bytes),
+            Self::Xxh3(xxh) => xxh.update(bytes),
         }
     }
 
@@ -136,6 +182,10 @@ impl Running {
                 crc.finalize().to_be_bytes()[8 - algorithm.bytes()..].to_vec()
             }
             Self::Sha(sha) => sha.finish().as_ref().to_vec(),
+            Self::Md5(md5) => md5.finalize().to_vec(),
+            Self::Xxh64(xxh) => xxh.digest().to_be_bytes().to_vec(),
+            Self::Xxh3(xxh) if algorithm == Algorithm::Xxhash128 => xxh.digest128().to_be_bytes().to_vec(),
+            Self::Xxh3(xxh) => xxh.digest().to_be_bytes().to_vec(),
         }
     }
 }
@@ -253,8 +303,8 @@ mod tests {
 
     use super::*;
 
-    /// The check values of the CRC catalogue and of RFC 1321, RFC 3174 and FIPS 180 for `123456789`
-    /// and the empty string.
+    /// The check values of the CRC catalogue and of RFC 1321, RFC 3174 and FIPS 180 for `123456789` and the empty
+    /// string; those of xxHash are `xxhsum`'s.
     #[test]
     fn known_values() {
         let digests = BodyHasher::digest(b"123456789", Algorithm::ALL.into_iter().collect());
@@ -270,6 +320,14 @@ mod tests {
             hex_of(Algorithm::Sha256),
             "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"
         );
+        assert_eq!(
+            hex_of(Algorithm::Sha512),
+            "d9e6762dd1c8eaf6d61b3c6192fc408d4d6d5f1176d0c29169bc24e71c3f274ad27fcd5811b313d681f7e55ec02d73d499c95455b6b5bb503acf574fba8ffe85"
+        );
+        assert_eq!(hex_of(Algorithm::Md5), "25f9e794323b453885f5181f1b624d0b");
+        assert_eq!(hex_of(Algorithm::Xxhash64), "8cb841db40e6ae83");
+        assert_eq!(hex_of(Algorithm::Xxhash3), "72dcb18b67a17dff");
+        assert_eq!(hex_of(Algorithm::Xxhash128), "33119477ede5dcd5e9716427681d5860");
         let empty = BodyHasher::digest(b"", AlgorithmSet::NONE);
         assert_eq!(empty.etag(), Some(Etag::new("d41d8cd98f00b204e9800998ecf8427e")));
         assert_eq!(empty.size, 0);
@@ -300,6 +358,9 @@ mod tests {
     fn names() {
         for algorithm in Algorithm::ALL {
             assert_eq!(Algorithm::from_name(&algorithm.name().to_uppercase()), Some(algorithm));
+            let value = BodyHasher::digest(b"a", AlgorithmSet::NONE.with(algorithm)).checksums.values;
+            let raw = value.get(algorithm.name()).map(|value| BASE64.decode(value).expect("base64"));
+            assert_eq!(raw.map(|raw| raw.len()), Some(algorithm.bytes()));
             assert!(AlgorithmSet::NONE.with(algorithm).contains(algorithm));
         }
         assert_eq!(Algorithm::from_name("md4"), None);

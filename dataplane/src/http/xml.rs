@@ -28,12 +28,17 @@ const NUMBERS: [&str; 11] = [
 
 /// Others whose type collapses white space (XML Schema, part 2, 4.3.6): dates, booleans, and digests, which have none in
 /// them.
-const COLLAPSED: [&str; 12] = [
+const COLLAPSED: [&str; 17] = [
     "ChecksumCRC32",
     "ChecksumCRC32C",
     "ChecksumCRC64NVME",
+    "ChecksumMD5",
     "ChecksumSHA1",
     "ChecksumSHA256",
+    "ChecksumSHA512",
+    "ChecksumXXHASH128",
+    "ChecksumXXHASH3",
+    "ChecksumXXHASH64",
     "Date",
     "ETag",
     "ExpiredObjectDeleteMarker",

@@ -9,23 +9,35 @@ macro_rules! set_checksums {
         $answer.checksum_crc64nvme = of(s3o_blob::Algorithm::Crc64nvme);
         $answer.checksum_sha1 = of(s3o_blob::Algorithm::Sha1);
         $answer.checksum_sha256 = of(s3o_blob::Algorithm::Sha256);
+        $answer.checksum_sha512 = of(s3o_blob::Algorithm::Sha512);
+        $answer.checksum_md5 = of(s3o_blob::Algorithm::Md5);
+        $answer.checksum_xxhash64 = of(s3o_blob::Algorithm::Xxhash64);
+        $answer.checksum_xxhash3 = of(s3o_blob::Algorithm::Xxhash3);
+        $answer.checksum_xxhash128 = of(s3o_blob::Algorithm::Xxhash128);
     }};
 }
 pub(super) use set_checksums;
 
-/// The fields of a request, each with its algorithm.
-macro_rules! take_checksums {
+/// What the fields of a request say, each with its algorithm.
+macro_rules! said_checksums {
     ($request:expr) => {
         [
-            (s3o_blob::Algorithm::Crc32, $request.checksum_crc32),
-            (s3o_blob::Algorithm::Crc32c, $request.checksum_crc32c),
-            (s3o_blob::Algorithm::Crc64nvme, $request.checksum_crc64nvme),
-            (s3o_blob::Algorithm::Sha1, $request.checksum_sha1),
-            (s3o_blob::Algorithm::Sha256, $request.checksum_sha256),
+            (s3o_blob::Algorithm::Crc32, &$request.checksum_crc32),
+            (s3o_blob::Algorithm::Crc32c, &$request.checksum_crc32c),
+            (s3o_blob::Algorithm::Crc64nvme, &$request.checksum_crc64nvme),
+            (s3o_blob::Algorithm::Sha1, &$request.checksum_sha1),
+            (s3o_blob::Algorithm::Sha256, &$request.checksum_sha256),
+            (s3o_blob::Algorithm::Sha512, &$request.checksum_sha512),
+            (s3o_blob::Algorithm::Md5, &$request.checksum_md5),
+            (s3o_blob::Algorithm::Xxhash64, &$request.checksum_xxhash64),
+            (s3o_blob::Algorithm::Xxhash3, &$request.checksum_xxhash3),
+            (s3o_blob::Algorithm::Xxhash128, &$request.checksum_xxhash128),
         ]
+        .into_iter()
+        .filter_map(|(algorithm, said)| Some((algorithm, said.as_ref()?)))
     };
 }
-pub(super) use take_checksums;
+pub(super) use said_checksums;
 
 #[cfg(test)]
 mod tests {
@@ -42,9 +54,10 @@ mod tests {
         set_checksums!(checksum, all);
         assert_eq!(checksum.checksum_crc64nvme.as_deref(), Some("crc64nvme"));
         set_checksums!(part, all);
-        for (algorithm, value) in take_checksums!(part) {
-            assert_eq!(value.as_deref(), Some(algorithm.name()));
-        }
+        let said: Vec<_> = said_checksums!(part).collect();
+        let each = |(algorithm, value): &(Algorithm, &String)| value.as_str() == algorithm.name();
+        assert!(said.iter().all(each), "{said:?}");
+        assert_eq!(said.len(), Algorithm::ALL.len());
         set_checksums!(checksum, Checksums::default());
         assert_eq!(checksum.checksum_crc32, None);
     }

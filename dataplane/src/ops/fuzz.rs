@@ -234,17 +234,20 @@ fn headers_about_bodies() {
         "x-amz-checksum-crc32",
         "x-amz-checksum-crc64nvme",
         "x-amz-checksum-sha256",
+        "x-amz-checksum-sha512",
         "x-amz-checksum-md5",
+        "x-amz-checksum-xxhash3",
+        "x-amz-checksum-rot13",
         "x-amz-checksum-",
         "x-amz-checksum-type",
         "x-amz-trailer",
         "x-amz-sdk-checksum-algorithm",
     ];
-    let raw = prop::sample::select(vec![4_usize, 8, 16, 20, 32]);
+    let raw = prop::sample::select(vec![4_usize, 8, 16, 20, 32, 64]);
     let raw = raw.prop_flat_map(|length| prop::collection::vec(any::<u8>(), length));
     let valid = prop_oneof![
         3 => raw.prop_map(|raw| BASE64.encode(raw)),
-        1 => "(x-amz-checksum-)?(crc32|CRC32C|sha1|SHA256|crc64nvme|xxhash)",
+        1 => "(x-amz-checksum-)?(crc32|CRC32C|sha1|SHA256|crc64nvme|xxhash(3|64)?)",
     ];
     check(&headers(names, valid.boxed()), |headers| {
         refused(&upload::content_md5(&headers), &["InvalidDigest"])?;

@@ -31,6 +31,7 @@ mod repeats;
 mod s3_auth;
 mod s3_bucket_settings;
 mod s3_buckets;
+mod s3_checksums;
 mod s3_copy_object;
 mod s3_cors;
 mod s3_delete_objects;

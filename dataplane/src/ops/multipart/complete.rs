@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::token::UploadToken;
 use super::{MAX_PART, copied, no_such_upload, part_number, to_its_end};
 use crate::control::{Caller, Committed, CompleteRequest, Parts, StoredPart, Upload, UploadState};
-use crate::ops::checksums::{set_checksums, take_checksums};
+use crate::ops::checksums::{said_checksums, set_checksums};
 use crate::ops::elements::Elements;
 use crate::ops::{
     Answer, bucket_of, check_key, conditions, document, expiration, refuse_unsupported, upload,
@@ -151,22 +151,11 @@ fn listed_part(part: CompletedPart) -> S3Result<ListedPart> {
     let (Some(number), Some(etag)) = (part.part_number, part.e_tag) else {
         return Err(s3_error!(MalformedXML, "Each part has a PartNumber and an ETag"));
     };
-    let others = [
-        part.checksum_md5,
-        part.checksum_sha512,
-        part.checksum_xxhash128,
-        part.checksum_xxhash3,
-        part.checksum_xxhash64,
-    ];
-    if others.iter().any(Option::is_some) {
-        // No part of ours has one of these.
-        return Err(s3_error!(InvalidPart));
-    }
-    let said = take_checksums!(part);
+    let said = said_checksums!(part);
     Ok(ListedPart {
         number: part_number(number)?,
         etag: Etag::new(etag.value()),
-        checksums: said.into_iter().filter_map(|(algorithm, value)| Some((algorithm, value?))).collect(),
+        checksums: said.map(|(algorithm, value)| (algorithm, value.clone())).collect(),
     })
 }
 
@@ -273,15 +262,7 @@ fn check_said(input: &CompleteMultipartUploadInput, upload: &Upload, object: &Ob
             "The checksum type must be the one with which the multipart upload was created."
         ));
     }
-    let said = [
-        (Algorithm::Crc32, &input.checksum_crc32),
-        (Algorithm::Crc32c, &input.checksum_crc32c),
-        (Algorithm::Crc64nvme, &input.checksum_crc64nvme),
-        (Algorithm::Sha1, &input.checksum_sha1),
-        (Algorithm::Sha256, &input.checksum_sha256),
-    ];
-    for (algorithm, value) in said {
-        let Some(value) = value else { continue };
+    for (algorithm, value) in said_checksums!(input) {
         if upload.checksum_algorithm.is_empty() {
             // Nothing was calculated that could differ.
             return Err(s3_error!(

@@ -83,9 +83,10 @@ fn checksum(input: &CreateMultipartUploadInput) -> S3Result<Option<(Algorithm, C
         };
     };
     let algorithm = Algorithm::from_name(algorithm.as_str()).ok_or_else(|| {
+        let known = Algorithm::ALL.map(|algorithm| algorithm.name().to_ascii_uppercase()).join(", ");
         s3_error!(
             InvalidRequest,
-            "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]"
+            "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [{known}]"
         )
     })?;
     let Some(kind) = kind else { return Ok(Some((algorithm, ChecksumKind::default_of(algorithm)))) };
@@ -127,10 +128,12 @@ mod tests {
         assert_eq!(of(None, None), Ok(None));
         assert_eq!(of(Some("CRC32"), None), Ok(Some((Crc32, ChecksumKind::Composite))));
         assert_eq!(of(Some("CRC32"), Some("FULL_OBJECT")), Ok(Some((Crc32, ChecksumKind::FullObject))));
+        assert_eq!(of(Some("XXHASH3"), None), Ok(Some((Algorithm::Xxhash3, ChecksumKind::Composite))));
         assert_eq!(of(Some("CRC64NVME"), None), Ok(Some((Crc64nvme, ChecksumKind::FullObject))));
         for (algorithm, kind) in [
             (Some("CRC64NVME"), Some("COMPOSITE")),
             (Some("SHA256"), Some("FULL_OBJECT")),
+            (Some("MD5"), Some("FULL_OBJECT")),
             (Some("ROT13"), None),
             (None, Some("COMPOSITE")),
             (Some("CRC32"), Some("HALF")),

@@ -75,7 +75,7 @@ mod tests {
         }
         let good = UploadToken { id, checksum: None }.format();
         for bad in
-            ["", "x", &good[1..], &format!("{good}-"), &format!("{good}-crc32"), &format!("{good}-md5-c")]
+            ["", "x", &good[1..], &format!("{good}-"), &format!("{good}-crc32"), &format!("{good}-md4-c")]
         {
             assert_eq!(UploadToken::parse(bad), None, "{bad}");
         }
