@@ -45,15 +45,16 @@ pub(super) struct Settled {
 /// Makes the headers such that `s3s` reads them as S3 would. Where a signature covers what is to be changed, the request is
 /// left to be checked, and what it is to be then is given back: see [`Checked::served`].
 pub(super) fn settle(request: &mut Request<Body>, domains: &Domains) -> Option<Settled> {
-    let anew = hoisted::headers(request).into_iter().chain(words::headers(request.headers()));
-    let mut signed: Changes = anew.map(|(name, value)| (name, Some(value))).collect();
+    let hoisted = hoisted::headers(request).into_iter();
+    let mut signed: Changes = hoisted.map(|(name, value)| (name, Some(value))).collect();
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     if is_read {
         signed.extend(settle_read(request));
     }
     let query = if is_read { queries::settled(request) } else { None };
     let is_document = document::is_one(request, domains);
-    if signed.is_empty() && query.is_none() && !is_document {
+    let has_words = !words::headers(request.headers()).is_empty();
+    if signed.is_empty() && !has_words && query.is_none() && !is_document {
         return None;
     }
     let mut head = unsigned(request);
@@ -62,6 +63,10 @@ pub(super) fn settle(request: &mut Request<Body>, domains: &Domains) -> Option<S
     }
     for (name, settled) in signed {
         set(head.headers_mut(), name, settled);
+    }
+    // Also of what has come from the query.
+    for (name, word) in words::headers(head.headers()) {
+        set(head.headers_mut(), name, Some(word));
     }
     request.extensions_mut().insert(OnlyCheck);
     Some(Settled { head, is_document })
