@@ -21,6 +21,7 @@ mod send;
 mod setbacks;
 pub(crate) mod suspects;
 mod target;
+pub(crate) mod task;
 mod verify;
 
 /// Errors that any body may have.

@@ -14,13 +14,14 @@ use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 use uuid::Uuid;
 
 use super::token::UploadToken;
-use super::{MAX_PART, copied, no_such_upload, part_number, to_its_end};
+use super::{MAX_PART, copied, no_such_upload, part_number};
 use crate::control::{Caller, Committed, CompleteRequest, Parts, StoredPart, Upload, UploadState};
 use crate::ops::checksums::{set_checksums, take_checksums};
 use crate::ops::elements::Elements;
 use crate::ops::{
     Answer, bucket_of, check_key, conditions, document, expiration, refuse_unsupported, upload,
 };
+use crate::pipeline::task::to_its_end;
 use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
@@ -114,7 +115,7 @@ async fn complete(
         }
         done
     };
-    to_its_end(&plane.shutdown, call).await
+    to_its_end(plane, call).await?.map_err(faults::of_failure)
 }
 
 fn location<T>(plane: &Plane, req: &S3Request<T>) -> String {
