@@ -8,6 +8,7 @@
 mod ahead;
 pub(crate) mod audit;
 pub(crate) mod body;
+mod copies;
 mod extent;
 mod fanout;
 pub(crate) mod faults;

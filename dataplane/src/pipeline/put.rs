@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::audit;
 use super::body::Payload;
+use super::copies::Sent;
 use super::faults;
-use super::send::{Sent, finished, send, stored};
+use super::send::{finished, send, stored};
 use super::task::to_its_end;
 use crate::control::{
     Caller, CommitRequest, Committed, End, Failure, Finished, Intent, Located, LocatedCopy, LocatedExtent,
