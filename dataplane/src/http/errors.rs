@@ -32,6 +32,7 @@ pub(crate) fn respond(error: S3Error) -> Response<Body> {
 }
 
 /// What an error can say of its request.
+#[derive(Clone)]
 pub(crate) struct Asked {
     pub host: String,
     uri: Uri,

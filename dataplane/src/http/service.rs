@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use futures::FutureExt as _;
 use http::header::{CONNECTION, CONTENT_RANGE, CONTENT_TYPE, EXPECT};
@@ -44,14 +44,14 @@ const FORM: &[u8] = b"multipart/form-data";
 pub(crate) struct Service {
     plane: Arc<Plane>,
     s3: S3Service,
-    domains: Arc<Domains>,
+    domains: Domains,
     places: Arc<Semaphore>,
 }
 
 impl Service {
     pub(crate) fn new(plane: Arc<Plane>, s3: S3Service) -> Self {
         let places = Arc::new(Semaphore::new(plane.config.limits.max_in_flight));
-        let domains = Arc::new(Domains::new(&plane.config.s3.domains));
+        let domains = Domains::new(&plane.config.s3.domains);
         Self { plane, s3, domains, places }
     }
 
@@ -62,7 +62,7 @@ impl Service {
         source: SocketAddr,
     ) -> Response<Accounted> {
         external::restore(&mut request, &self.plane.config.s3.external_hosts);
-        let about = Arc::new(Asked::of(&request));
+        let about = Asked::of(&request);
         let is_copy = request.method() == Method::PUT && about.is_copy;
         let info = Arc::new(RequestInfo::new(request.headers(), source));
         let place = Arc::clone(&self.places).try_acquire_owned().ok();
@@ -84,9 +84,10 @@ impl Service {
         } else if let Some(preflight) = preflight {
             drop(request);
             preflight
+        } else if is_copy {
+            self.answer_copy(request, &info, &about, &accounting.status).instrument(span).await
         } else {
-            let finish = is_copy.then(|| self.finish(&info, &about, &accounting));
-            self.answer(request, &info, finish).instrument(span).await
+            self.serve(request, &info).instrument(span).await
         };
         // `s3s` has no words for a body that stopped coming, and reads some bodies itself.
         let failed = response.status().is_client_error() || response.status().is_server_error();
@@ -107,7 +108,7 @@ impl Service {
         if info.is_degraded() {
             response.headers_mut().insert(degraded::HEADER, HeaderValue::from_static("true"));
         }
-        self.finish(&info, &about, &accounting)(&mut response);
+        self.finish(&mut response, &info, &about, &accounting.status);
         // What it becomes is told when it is known: until then its client may go.
         if response.extensions().get::<late::Begun>().is_some() {
             accounting.status.store(NO_ANSWER, Ordering::Relaxed);
@@ -116,19 +117,10 @@ impl Service {
     }
 
     /// What makes any answer one of ours.
-    fn finish(
-        &self,
-        info: &Arc<RequestInfo>,
-        about: &Arc<Asked>,
-        accounting: &Accounting,
-    ) -> impl FnOnce(&mut Response<Body>) + Send + use<> {
-        let (info, about, domains) = (Arc::clone(info), Arc::clone(about), Arc::clone(&self.domains));
-        let status = Arc::clone(&accounting.status);
-        move |response| {
-            documents::finish(response);
-            errors::stamp(response, &info.id, &about, &domains);
-            status.store(response.status().as_u16(), Ordering::Relaxed);
-        }
+    fn finish(&self, response: &mut Response<Body>, info: &RequestInfo, about: &Asked, status: &AtomicU16) {
+        documents::finish(response);
+        errors::stamp(response, &info.id, about, &self.domains);
+        status.store(response.status().as_u16(), Ordering::Relaxed);
     }
 
     /// What can be said without looking at the signature.
@@ -168,19 +160,21 @@ impl Service {
         request.map(|body| Body::http_body_unsync(Draining::new(body, asked, shutdown, received, idle)))
     }
 
-    /// `finish`: for an answer that may be begun before it is known.
-    async fn answer(
+    /// Of what seems to be a copy: the answer may be begun before it is known, and is finished after the call then.
+    async fn answer_copy(
         self: &Arc<Self>,
         request: Request<Body>,
         info: &Arc<RequestInfo>,
-        finish: Option<impl FnOnce(&mut Response<Body>) + Send + 'static>,
+        about: &Asked,
+        status: &Arc<AtomicU16>,
     ) -> Response<Body> {
-        let Some(finish) = finish else { return self.serve(request, info).await };
-        let (service, info) = (Arc::clone(self), Arc::clone(info));
-        let routed = Arc::clone(&info);
-        let pending = async move { service.serve(request, &info).await }.in_current_span();
+        let (service, served) = (Arc::clone(self), Arc::clone(info));
+        let pending = async move { service.serve(request, &served).await }.in_current_span();
+        let (service, served) = (Arc::clone(self), Arc::clone(info));
+        let (about, status) = (about.clone(), Arc::clone(status));
+        let finish = move |response: &mut Response<Body>| service.finish(response, &served, &about, &status);
         let is_copy =
-            || routed.found().is_some_and(|found| matches!(found.operation, "CopyObject" | "UploadPartCopy"));
+            || info.found().is_some_and(|found| matches!(found.operation, "CopyObject" | "UploadPartCopy"));
         late::answer(Box::pin(pending), Box::new(finish), is_copy).await
     }
 

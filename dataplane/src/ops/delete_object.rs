@@ -8,6 +8,7 @@ use s3s::{S3Request, S3Response, s3_error};
 
 use super::{Answer, bucket_of, check_key, conditions, refuse_unsupported, version};
 use crate::failpoints::{Point, pause_at};
+use crate::pipeline::task::to_its_end;
 use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 
@@ -26,10 +27,9 @@ pub(super) async fn answer(
     let conditions = conditions.map_err(|message| s3_error!(NotImplemented, "{message}"))?;
     let bypass = input.bypass_governance_retention == Some(true);
     let caller = plane.caller(&req);
-    // Not cut short when the client goes: the outcome is asked for until it is known.
     let (id, name, key) = (bucket.id, bucket.name, input.key.clone());
     let remembering = Arc::clone(plane);
-    let task = plane.shutdown.spawn(async move {
+    let call = async move {
         let outcome = caller.delete((0, false), id, (&key, version), &conditions, bypass).await;
         if outcome.is_ok() {
             remembering.locations.changed(id, &key);
@@ -37,12 +37,9 @@ pub(super) async fn answer(
         }
         pause_at(Point::AfterCommit).await;
         outcome
-    });
-    let deleted = match task.await {
-        Ok(Some(outcome)) => outcome.map_err(faults::of_failure)?,
-        Ok(None) => return Err(faults::unavailable("The service is shutting down.")),
-        Err(_) => return Err(s3_error!(InternalError)),
     };
+    // Not cut short when the client goes.
+    let deleted = to_its_end(plane, call).await?.map_err(faults::of_failure)?;
     Ok(S3Response::new(DeleteObjectOutput {
         delete_marker: deleted.delete_marker.then_some(true),
         version_id: version.map(|version| version.to_string()).or(deleted.version_id),

@@ -13,6 +13,7 @@ use super::list::ENTRY_BYTES;
 use super::{Answer, bucket_of, check_key, document, version};
 use crate::access::allowed;
 use crate::control::{Caller, Deleted};
+use crate::pipeline::task::to_its_end;
 use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
@@ -60,9 +61,7 @@ pub(super) async fn answer(
         audit::deleted_many(&caller, &bucket.name, deleted, outcomes.len() - deleted);
         outcomes
     };
-    let Ok(Some(outcomes)) = plane.shutdown.spawn(all).await else {
-        return Err(faults::unavailable("The service is shutting down."));
-    };
+    let outcomes = to_its_end(plane, all).await?;
     let mut response = S3Response::new(DeleteObjectsOutput::default());
     response.extensions.insert(told(&outcomes, quiet));
     Ok(response)

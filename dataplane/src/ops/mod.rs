@@ -29,6 +29,7 @@ mod object_tagging;
 pub(crate) mod post_object;
 mod put_object;
 pub(crate) mod range;
+mod request;
 mod tags;
 mod token;
 pub(crate) mod upload;
@@ -76,15 +77,10 @@ use s3s::dto::{
     PutObjectTaggingInput, PutObjectTaggingOutput, PutPublicAccessBlockInput, PutPublicAccessBlockOutput,
     UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
 };
-use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3Request, S3Response, S3Result};
 
-use crate::access::Tenant;
-use crate::pipeline::faults::invalid_argument;
 use crate::plane::Plane;
-use crate::snapshot::Bucket;
-
-/// S3's limit for an object in one PUT, and for a copy (Amazon S3 User Guide, "Uploading objects").
-pub(crate) const MAX_SINGLE_BYTES: u64 = 5 << 30;
+use request::{MAX_SINGLE_BYTES, bucket_of, check_key, refuse_unsupported};
 
 /// What `s3s` calls.
 pub(crate) struct Operations(pub Arc<Plane>);
@@ -476,28 +472,6 @@ impl S3 for Operations {
         req: S3Request<ListObjectVersionsInput>,
     ) -> Answer<ListObjectVersionsOutput> {
         list_versions::answer(&self.0, req).await
-    }
-}
-
-/// The bucket that the access check found.
-fn bucket_of<T>(req: &S3Request<T>) -> S3Result<Bucket> {
-    let tenant = req.extensions.get::<Tenant>();
-    tenant.and_then(|tenant| tenant.bucket.clone()).ok_or_else(|| s3_error!(AccessDenied))
-}
-
-/// Keys with U+0000 are refused: PostgreSQL cannot hold them.
-fn check_key(key: &str) -> S3Result<()> {
-    if key.contains('\0') {
-        return Err(invalid_argument("Keys must not contain U+0000."));
-    }
-    Ok(())
-}
-
-/// Of what a client may ask of a write, that which cannot be done must not be passed over in silence.
-fn refuse_unsupported(wanted: &[(bool, &'static str)]) -> S3Result<()> {
-    match wanted.iter().find(|(is_wanted, _)| *is_wanted) {
-        Some((_, what)) => Err(s3_error!(NotImplemented, "{what} is not implemented")),
-        None => Ok(()),
     }
 }
 

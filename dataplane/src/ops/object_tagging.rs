@@ -8,7 +8,7 @@ use s3s::dto::{
     DeleteObjectTaggingInput, DeleteObjectTaggingOutput, GetObjectTaggingInput, GetObjectTaggingOutput,
     PutObjectTaggingInput, PutObjectTaggingOutput,
 };
-use s3s::{S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3Request, S3Response, S3Result};
 
 use super::locate::{locate, unread};
 use super::tags::{self, Tags};
@@ -16,7 +16,8 @@ use super::{Answer, bucket_of, check_key, document, version};
 use crate::control::Caller;
 use crate::control::Want;
 use crate::failpoints::{Point, pause_at};
-use crate::pipeline::{audit, faults};
+use crate::pipeline::audit;
+use crate::pipeline::task::to_its_end;
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
 
@@ -63,7 +64,7 @@ pub(super) async fn delete(
     Ok(S3Response::new(DeleteObjectTaggingOutput { version_id }))
 }
 
-/// Not cut short when the client goes: the outcome is asked for until it is known.
+/// Not cut short when the client goes.
 async fn set<T: Sync>(
     plane: &Arc<Plane>,
     req: &S3Request<T>,
@@ -72,7 +73,7 @@ async fn set<T: Sync>(
 ) -> S3Result<Option<String>> {
     let (id, name, remembering) = (bucket.id, bucket.name.clone(), Arc::clone(plane));
     let named = key.clone();
-    let task = plane.shutdown.spawn(async move {
+    let call = async move {
         let outcome = caller.set_tags(id, (&named, version), &tags).await;
         if outcome.is_ok() {
             remembering.locations.changed(id, &named);
@@ -80,10 +81,7 @@ async fn set<T: Sync>(
         }
         pause_at(Point::AfterCommit).await;
         outcome
-    });
-    match task.await {
-        Ok(Some(outcome)) => outcome.map_err(|failure| unread(plane, req, (bucket, &key), failure)),
-        Ok(None) => Err(faults::unavailable("The service is shutting down.")),
-        Err(_) => Err(s3_error!(InternalError)),
-    }
+    };
+    let outcome = to_its_end(plane, call).await?;
+    outcome.map_err(|failure| unread(plane, req, (bucket, &key), failure))
 }

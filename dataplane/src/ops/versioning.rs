@@ -9,10 +9,11 @@ use s3s::dto::{
     BucketVersioningStatus, GetBucketVersioningInput, GetBucketVersioningOutput, MFADelete,
     PutBucketVersioningInput, PutBucketVersioningOutput, VersioningConfiguration,
 };
-use s3s::{S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3Request, S3Response, S3Result};
 
 use super::{Answer, bucket_of, document, refuse_unsupported};
 use crate::pipeline::faults;
+use crate::pipeline::task::to_its_end;
 use crate::plane::Plane;
 
 /// GetBucketVersioning: never enabled is said by saying nothing.
@@ -30,7 +31,7 @@ pub(super) async fn get(
     Ok(S3Response::new(GetBucketVersioningOutput { status, ..Default::default() }))
 }
 
-/// PutBucketVersioning. Not cut short when the client goes: the outcome is asked for until it is known.
+/// PutBucketVersioning. Not cut short when the client goes.
 pub(super) async fn put(
     plane: &Arc<Plane>,
     req: S3Request<PutBucketVersioningInput>,
@@ -38,12 +39,8 @@ pub(super) async fn put(
     let (bucket, caller) = (bucket_of(&req)?, plane.caller(&req));
     document::check_elements(&req, &["MfaDelete", "Status"])?;
     let wanted = wanted(&req.input.versioning_configuration)?;
-    let task = plane.shutdown.spawn(async move { caller.set_versioning(bucket.id, wanted).await });
-    match task.await {
-        Ok(Some(outcome)) => outcome.map_err(faults::of_failure)?,
-        Ok(None) => return Err(faults::unavailable("The service is shutting down.")),
-        Err(_) => return Err(s3_error!(InternalError)),
-    }
+    let call = async move { caller.set_versioning(bucket.id, wanted).await };
+    to_its_end(plane, call).await?.map_err(faults::of_failure)?;
     Ok(S3Response::new(PutBucketVersioningOutput::default()))
 }
 

@@ -8,6 +8,7 @@
 mod ahead;
 pub(crate) mod audit;
 pub(crate) mod body;
+mod copies;
 mod extent;
 mod fanout;
 pub(crate) mod faults;
@@ -21,6 +22,7 @@ mod send;
 mod setbacks;
 pub(crate) mod suspects;
 mod target;
+pub(crate) mod task;
 mod verify;
 
 /// Errors that any body may have.

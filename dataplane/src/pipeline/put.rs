@@ -19,8 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::audit;
 use super::body::Payload;
+use super::copies::Sent;
 use super::faults;
-use super::send::{Sent, finished, send, stored};
+use super::send::{finished, send, stored};
+use super::task::to_its_end;
 use crate::control::{
     Caller, CommitRequest, Committed, End, Failure, Finished, Intent, Located, LocatedCopy, LocatedExtent,
     PartOf, StoredCopy,
@@ -67,23 +69,16 @@ type Answer = oneshot::Sender<S3Result<Written>>;
 /// Makes the write, in a task of its own.
 pub(crate) async fn write(plane: &Arc<Plane>, write: Write) -> S3Result<Written> {
     let running = Arc::clone(plane);
-    let span = tracing::Span::current();
     let (answer, answered) = oneshot::channel();
     let gone = CancellationToken::new();
     let _waits = gone.clone().drop_guard();
-    let run = async move { run(&running, write, answer, &gone).await };
-    let task = plane.shutdown.spawn(tracing::Instrument::instrument(run, span));
+    let ended = to_its_end(plane, async move { run(&running, write, answer, &gone).await });
     if let Ok(outcome) = answered.await {
         return outcome;
     }
-    match task.await {
-        Ok(_) => Err(faults::unavailable("The service is shutting down.")),
-        Err(error) => {
-            plane.metrics.panicked("write");
-            tracing::error!(%error, "a write panicked");
-            Err(s3_error!(InternalError))
-        }
-    }
+    ended.await?;
+    // What comes to its end has answered before.
+    Err(s3_error!(InternalError))
 }
 
 /// `gone`: nobody waits for the answer any more.

@@ -7,21 +7,17 @@
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use http::{HeaderName, HeaderValue};
-use s3o_backend::{BackendError, BackendErrorKind, Certainty};
-use s3o_blob::{SelfDescription, to_blob_headers};
 use s3o_types::{BackendId, Checksums, Etag, EtagProof};
 use s3s::{S3Error, S3Result, s3_error};
 use tokio_util::sync::CancellationToken;
 
-use super::body::{Outgoing, Readings};
+use super::body::Readings;
+use super::copies::{Copies, Sent};
 use super::fanout::Seat;
 use super::put::Write;
-use super::target::{self, Attempted, Ended, ServerSide};
+use super::target::{self, Attempted, Ended};
 use super::{faults, place};
 use crate::control::{End, Failure, Finished, Intent, StoredCopy, Target};
 use crate::plane::Plane;
@@ -35,13 +31,6 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long the rest may take when the level is met: an eighth of what the write took until then, within these
 /// bounds. To make the copy later costs a read and a write more; but the client waits: ADR 0010.
 const GRACE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
-
-/// The copies, and what the body turned out to be.
-pub(super) struct Sent {
-    pub copies: Vec<StoredCopy>,
-    pub md5: Etag,
-    pub checksums: Checksums,
-}
 
 /// Puts the body on the targets of the intent, and on others where too few of them take it. `ends` collects what
 /// became of those that are no copy in the end; on failure that is all of them. No target
@@ -68,7 +57,7 @@ pub(super) async fn send(
         failed: None,
         begun: Instant::now(),
         grace_until: None,
-        copies: Vec::new(),
+        copies: Copies::default(),
         ends,
         error: None,
     };
@@ -102,18 +91,10 @@ struct Sending<'a> {
     begun: Instant,
     /// The level is met; the rest has time until then.
     grace_until: Option<Instant>,
-    copies: Vec<Held>,
+    copies: Copies,
     ends: &'a mut Vec<Finished>,
     /// The write cannot succeed any more.
     error: Option<S3Error>,
-}
-
-/// A verified copy. Where backends compute the MD5, they may name different ones; which of them is wrong cannot be
-/// said, so only those that agree count together.
-struct Held {
-    copy: StoredCopy,
-    md5: Etag,
-    checksums: Checksums,
 }
 
 struct Running {
@@ -129,7 +110,7 @@ impl Sending<'_> {
             self.replace_missing().await;
             self.stream();
             self.vacated.drain(..).for_each(|seat| seat.give_up());
-            let has_spare = self.agreed() + self.running.len() > self.required;
+            let has_spare = self.copies.agreed() + self.running.len() > self.required;
             tokio::select! {
                 biased;
                 ended = self.puts.next() => match ended {
@@ -183,7 +164,7 @@ impl Sending<'_> {
         let cut = CancellationToken::new();
         self.running.push(Running { target: target.clone(), seat: None, cut: cut.clone() });
         self.puts.push(Box::pin(async move {
-            let attempted = copy(plane, write, &target, source, &cut).await;
+            let attempted = target::copy(plane, write, &target, source, &cut).await;
             (target, attempted)
         }));
     }
@@ -195,7 +176,7 @@ impl Sending<'_> {
             return;
         }
         let waiting = std::mem::take(&mut self.waiting);
-        let needed = self.error.is_none() && self.agreed() < self.required;
+        let needed = self.error.is_none() && self.copies.agreed() < self.required;
         let takes_trailers = self.write.size >= TRAILER_FROM
             && waiting.iter().all(|(target, _)| takes_trailers(self.plane, target.backend));
         let bodies = if needed { self.readings.take(waiting.len(), takes_trailers) } else { None };
@@ -211,7 +192,7 @@ impl Sending<'_> {
             let (cut, seat) = (CancellationToken::new(), Some(outgoing.seat.clone()));
             self.running.push(Running { target: target.clone(), seat, cut: cut.clone() });
             self.puts.push(Box::pin(async move {
-                let attempted = stream_to(plane, write, &target, outgoing, &cut).await;
+                let attempted = target::stream(plane, write, &target, outgoing, &cut).await;
                 (target, attempted)
             }));
         }
@@ -220,7 +201,7 @@ impl Sending<'_> {
     /// Finds others while too few are left. The connections of those that are go on meanwhile.
     async fn replace_missing(&mut self) {
         while self.error.is_none()
-            && self.agreed() + self.running.len() + self.waiting.len() < self.required
+            && self.copies.agreed() + self.running.len() + self.waiting.len() < self.required
             && let Some(failed) = self.failed
         {
             if self.replacements == MAX_REPLACEMENTS || !self.write.payload.can_be_sent() {
@@ -270,22 +251,16 @@ impl Sending<'_> {
     }
 
     fn stored(&mut self, copy: StoredCopy, md5: Etag, checksums: Checksums) {
-        if let Some(other) = self.copies.iter().find(|held| held.md5 != md5) {
-            tracing::warn!(backend = copy.target.backend.0, %md5, other = %other.md5, "backends name different MD5s");
+        if let Some(other) = self.copies.other_than(&md5) {
+            tracing::warn!(backend = copy.target.backend.0, %md5, %other, "backends name different MD5s");
             self.failed = Some(copy.target.backend);
         }
-        let was_met = self.agreed() >= self.required;
-        self.copies.push(Held { copy, md5, checksums });
-        if !was_met && self.agreed() >= self.required && self.error.is_none() {
+        let was_met = self.copies.agreed() >= self.required;
+        self.copies.add(copy, md5, checksums);
+        if !was_met && self.copies.agreed() >= self.required && self.error.is_none() {
             let grace = (self.begun.elapsed() / 8).clamp(GRACE.0, GRACE.1);
             self.grace_until = Some(Instant::now() + grace);
         }
-    }
-
-    /// How many copies agree.
-    fn agreed(&self) -> usize {
-        let alike = |held: &Held| self.copies.iter().filter(|other| other.md5 == held.md5).count();
-        self.copies.iter().map(alike).max().unwrap_or(0)
     }
 
     fn backend_failed(&mut self, target: Target, ended: Ended, why: &dyn std::fmt::Display) {
@@ -318,19 +293,13 @@ impl Sending<'_> {
     }
 
     fn outcome(self) -> S3Result<Sent> {
-        let alike = |md5: &Etag| self.copies.iter().filter(|held| held.md5 == *md5).count();
-        let agreed =
-            self.copies.iter().map(|held| &held.md5).find(|md5| alike(md5) >= self.required).cloned();
-        let md5 = agreed.filter(|_| self.error.is_none());
-        let (agree, differ): (Vec<_>, Vec<_>) =
-            self.copies.into_iter().partition(|held| Some(&held.md5) == md5.as_ref());
-        self.ends.extend(differ.into_iter().map(|held| stored(held.copy)));
-        let checksums = agree.first().map(|held| held.checksums.clone());
-        if let (Some(md5), Some(checksums)) = (md5, checksums) {
-            return Ok(Sent { copies: agree.into_iter().map(|held| held.copy).collect(), md5, checksums });
+        if let Some(error) = self.error {
+            self.ends.extend(self.copies.all().into_iter().map(stored));
+            return Err(error);
         }
-        let nobody = || faults::unavailable("No backend took the object. Please try again.");
-        Err(self.error.unwrap_or_else(nobody))
+        let (sent, others) = self.copies.counted(self.required);
+        self.ends.extend(others.into_iter().map(stored));
+        sent.ok_or_else(|| faults::unavailable("No backend took the object. Please try again."))
     }
 }
 
@@ -363,53 +332,6 @@ async fn until(instant: Option<Instant>) {
 /// As far as this process knows the backend now.
 fn takes_trailers(plane: &Plane, backend: BackendId) -> bool {
     plane.backends.get(backend).is_some_and(|backend| backend.etag_proof() == EtagProof::Md5Trailer)
-}
-
-async fn copy(
-    plane: &Plane,
-    write: &Write,
-    target: &Target,
-    source: &ServerSide,
-    cut: &CancellationToken,
-) -> Attempted {
-    let prepared = async { Ok((place::backend_of(plane, target).await?, headers_of(write)?)) };
-    match prepared.await {
-        Ok((backend, headers)) => target::copy(&backend, target, source, headers, cut).await,
-        Err(error) => Attempted::BackendFailed(End::NotSent.into(), error),
-    }
-}
-
-async fn stream_to(
-    plane: &Plane,
-    write: &Write,
-    target: &Target,
-    outgoing: Outgoing,
-    cut: &CancellationToken,
-) -> Attempted {
-    let prepared = async { Ok((place::backend_of(plane, target).await?, headers_of(write)?)) };
-    match prepared.await {
-        Ok((backend, headers)) => target::stream(&backend, target, outgoing, write.size, headers, cut).await,
-        Err(error) => Attempted::BackendFailed(End::NotSent.into(), error),
-    }
-}
-
-fn headers_of(write: &Write) -> Result<Vec<(HeaderName, HeaderValue)>, BackendError> {
-    // The attributes of an object that comes in parts are its upload's. An ETag that is not the MD5 of the bytes is on
-    // no backend.
-    let other_etag = write.etag.as_ref().is_some_and(|etag| !etag.is_md5());
-    let incomplete = write.part.is_some() || other_etag;
-    let description = SelfDescription { incomplete, ..SelfDescription::plain(write.size) };
-    let headers = to_blob_headers(&write.bucket.name, &write.key, &write.attributes, &description);
-    let mut headers = headers.map_err(|error| {
-        BackendError::new(BackendErrorKind::Rejected, Certainty::NotSent, error.to_string())
-    })?;
-    // Sent where it is known and the backend's quirks ask for it; nothing is buffered to find it out.
-    if let Some(md5) = write.payload.md5()
-        && let Ok(value) = HeaderValue::try_from(BASE64.encode(md5))
-    {
-        headers.push((HeaderName::from_static("content-md5"), value));
-    }
-    Ok(headers)
 }
 
 fn too_late() -> S3Error {

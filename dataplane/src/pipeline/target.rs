@@ -1,16 +1,21 @@
-//! One attempt to put a body on one target.
+//! One attempt to put a body on one target: what is said of it there, and how it ended.
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::{HeaderName, HeaderValue};
 use s3o_backend::{Backend, BackendError, BackendErrorKind, Certainty, PutDone, Trailer};
-use s3o_blob::{BodyDigests, BodyFault};
+use s3o_blob::{BodyDigests, BodyFault, SelfDescription, to_blob_headers};
 use s3o_types::{Checksums, Etag};
 use tokio_util::sync::CancellationToken;
 
 use super::body::Outgoing;
+use super::place;
+use super::put::Write;
 use crate::control::{End, StoredCopy, Target};
 use crate::failpoints::{Point, pause_at};
+use crate::plane::Plane;
 
 /// A copy's source where it can be copied without passing through us.
 #[derive(Debug, Clone)]
@@ -40,6 +45,9 @@ impl From<End> for Ended {
     }
 }
 
+/// What is said of a blob to its backend.
+type Headers = Vec<(HeaderName, HeaderValue)>;
+
 /// How an attempt ended.
 pub(crate) enum Attempted {
     /// The backend holds the verified blob, whose MD5 is this ETag, and whose checksums are these.
@@ -56,13 +64,17 @@ pub(crate) enum Attempted {
 
 /// Streams the body to the target and verifies what is there then, unless it is `cut` before.
 pub(super) async fn stream(
-    backend: &Arc<Backend>,
+    plane: &Plane,
+    write: &Write,
     target: &Target,
     outgoing: Outgoing,
-    size: u64,
-    headers: Vec<(HeaderName, HeaderValue)>,
     cut: &CancellationToken,
 ) -> Attempted {
+    let (backend, headers) = match prepare(plane, write, target).await {
+        Ok(prepared) => prepared,
+        Err(error) => return Attempted::BackendFailed(End::NotSent.into(), error),
+    };
+    let size = write.size;
     let Outgoing { body, watch, seat, verdict, by_trailer } = outgoing;
     let digests = verdict.clone();
     let trailer: Trailer = Box::new(move || digests.digests().and_then(|digests| digests.hop.clone()));
@@ -79,7 +91,7 @@ pub(super) async fn stream(
         // An answer without the whole body having been read would be a backend that lies.
         (Ok(put), Some(Ok(digests))) => {
             pause_at(Point::AfterBackendPut).await;
-            verify(backend, target, put, digests.clone(), cut).await
+            verify(&backend, target, put, digests.clone(), cut).await
         }
         (Ok(put), Some(Err(fault))) => Attempted::BodyFailed(Ended::unknown(put), fault.clone()),
         (Ok(put), None) => {
@@ -99,12 +111,16 @@ pub(super) async fn stream(
 
 /// Has the backend copy one of its own blobs, and verifies the copy, unless it is `cut` before.
 pub(super) async fn copy(
-    backend: &Arc<Backend>,
+    plane: &Plane,
+    write: &Write,
     target: &Target,
     source: &ServerSide,
-    headers: Vec<(HeaderName, HeaderValue)>,
     cut: &CancellationToken,
 ) -> Attempted {
+    let (backend, headers) = match prepare(plane, write, target).await {
+        Ok(prepared) => prepared,
+        Err(error) => return Attempted::BackendFailed(End::NotSent.into(), error),
+    };
     let size = source.digests.size;
     let copied = tokio::select! {
         biased;
@@ -114,10 +130,38 @@ pub(super) async fn copy(
     match copied {
         Ok(put) => {
             pause_at(Point::AfterBackendPut).await;
-            verify(backend, target, put, source.digests.clone(), cut).await
+            verify(&backend, target, put, source.digests.clone(), cut).await
         }
         Err(error) => Attempted::BackendFailed(end_of(error.certainty).into(), error),
     }
+}
+
+/// Where the blob goes, and what is said of it there.
+async fn prepare(
+    plane: &Plane,
+    write: &Write,
+    target: &Target,
+) -> Result<(Arc<Backend>, Headers), BackendError> {
+    Ok((place::backend_of(plane, target).await?, headers_of(write)?))
+}
+
+fn headers_of(write: &Write) -> Result<Headers, BackendError> {
+    // The attributes of an object that comes in parts are its upload's. An ETag that is not the MD5 of the bytes is on
+    // no backend.
+    let other_etag = write.etag.as_ref().is_some_and(|etag| !etag.is_md5());
+    let incomplete = write.part.is_some() || other_etag;
+    let description = SelfDescription { incomplete, ..SelfDescription::plain(write.size) };
+    let headers = to_blob_headers(&write.bucket.name, &write.key, &write.attributes, &description);
+    let mut headers = headers.map_err(|error| {
+        BackendError::new(BackendErrorKind::Rejected, Certainty::NotSent, error.to_string())
+    })?;
+    // Sent where it is known and the backend's quirks ask for it; nothing is buffered to find it out.
+    if let Some(md5) = write.payload.md5()
+        && let Ok(value) = HeaderValue::try_from(BASE64.encode(md5))
+    {
+        headers.push((HeaderName::from_static("content-md5"), value));
+    }
+    Ok(headers)
 }
 
 async fn verify(

@@ -1,7 +1,9 @@
 //! CompleteMultipartUpload: the client's list against what is stored, the object's ETag and checksums from those of
 //! its parts, and one call that makes it count.
 
-use std::collections::{BTreeMap, HashMap};
+mod picked;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -10,17 +12,19 @@ use s3o_types::{Checksums, Conditions, Etag};
 use s3s::dto::{
     ChecksumType, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart, ETag,
 };
-use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
 use uuid::Uuid;
 
+use self::picked::{check_named, check_sizes, invalid_part, pick};
 use super::token::UploadToken;
-use super::{MAX_PART, copied, no_such_upload, part_number, to_its_end};
+use super::{MAX_PART, copied, no_such_upload, part_number};
 use crate::control::{Caller, Committed, CompleteRequest, Parts, StoredPart, Upload, UploadState};
 use crate::ops::checksums::{said_checksums, set_checksums};
 use crate::ops::elements::Elements;
 use crate::ops::{
     Answer, bucket_of, check_key, conditions, document, expiration, refuse_unsupported, upload,
 };
+use crate::pipeline::task::to_its_end;
 use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 use crate::snapshot::Bucket;
@@ -114,7 +118,7 @@ async fn complete(
         }
         done
     };
-    to_its_end(&plane.shutdown, call).await
+    to_its_end(plane, call).await?.map_err(faults::of_failure)
 }
 
 fn location<T>(plane: &Plane, req: &S3Request<T>) -> String {
@@ -157,55 +161,6 @@ fn listed_part(part: CompletedPart) -> S3Result<ListedPart> {
         etag: Etag::new(etag.value()),
         checksums: said.map(|(algorithm, value)| (algorithm, value.clone())).collect(),
     })
-}
-
-/// Where the object's checksum is made of those of its parts, each of them is named.
-fn check_named(listed: &[ListedPart], upload: &Upload) -> S3Result<()> {
-    let Some(algorithm) = Algorithm::from_name(&upload.checksum_algorithm) else { return Ok(()) };
-    if ChecksumKind::from_word(&upload.checksum_type) != Some(ChecksumKind::Composite) {
-        return Ok(());
-    }
-    let lacks = |part: &&ListedPart| !part.checksums.iter().any(|(named, _)| *named == algorithm);
-    let Some(ListedPart { number, .. }) = listed.iter().find(lacks) else { return Ok(()) };
-    let name = algorithm.name();
-    Err(s3_error!(
-        InvalidRequest,
-        "The upload was created using a {name} checksum. The complete request must include the checksum for each part. It was missing for part {number} in the request."
-    ))
-}
-
-/// The stored parts that the client lists, each the very one that it was told of. A checksum that a part does not have
-/// was not told.
-fn pick<'a>(listed: &[ListedPart], stored: &'a [StoredPart]) -> S3Result<Vec<&'a StoredPart>> {
-    let stored: HashMap<u32, &StoredPart> = stored.iter().map(|part| (part.number, part)).collect();
-    let find = |part: &ListedPart| {
-        let found = stored.get(&u32::from(part.number)).copied().filter(|found| found.etag == part.etag);
-        let found = found.ok_or_else(invalid_part)?;
-        let same = |(algorithm, value): &(Algorithm, String)| {
-            found.checksums.values.get(algorithm.name()) == Some(value)
-        };
-        if part.checksums.iter().all(same) { Ok(found) } else { Err(invalid_part()) }
-    };
-    listed.iter().map(find).collect()
-}
-
-fn invalid_part() -> S3Error {
-    s3_error!(
-        InvalidPart,
-        "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag."
-    )
-}
-
-/// S3's rule: all parts but the last have a least size.
-fn check_sizes(picked: &[&StoredPart], least: u64) -> S3Result<()> {
-    let but_last = picked.split_last().map(|(_, others)| others).unwrap_or_default();
-    // Where no size is asked for, an empty part would still be none that a range could be in.
-    match but_last.iter().find(|part| part.size < least.max(1)) {
-        None => Ok(()),
-        Some(_) => {
-            Err(s3_error!(EntityTooSmall, "Your proposed upload is smaller than the minimum allowed size"))
-        }
-    }
 }
 
 /// What the object is.
@@ -305,42 +260,15 @@ mod tests {
 
     use super::*;
 
-    fn stored(number: u32, size: u64, etag: &str) -> StoredPart {
-        StoredPart {
-            number,
-            attempt: 0,
-            size,
-            etag: Etag::new(etag),
-            modified: Timestamp(0),
-            checksums: Checksums { values: [("crc32".to_owned(), "AAAAAA==".to_owned())].into() },
-            copied: Vec::new(),
-        }
-    }
-
-    fn named(number: u16, etag: &str) -> ListedPart {
+    pub(super) fn named(number: u16, etag: &str) -> ListedPart {
         ListedPart { number, etag: Etag::new(etag), checksums: Vec::new() }
     }
 
-    fn code<T>(result: S3Result<T>) -> String {
+    pub(super) fn code<T>(result: S3Result<T>) -> String {
         result.err().map(|error| error.code().as_str().to_owned()).unwrap_or_default()
     }
 
-    #[test]
-    fn parts_are_those_that_the_client_was_told_of() {
-        let all = [stored(1, 5, "a"), stored(2, 5, "b")];
-        assert_eq!(pick(&[named(2, "b")], &all).expect("it is there").len(), 1);
-        assert_eq!(code(pick(&[named(2, "a")], &all)), "InvalidPart");
-        assert_eq!(code(pick(&[named(3, "a")], &all)), "InvalidPart");
-        let mut with_checksum = named(1, "a");
-        with_checksum.checksums = vec![(Algorithm::Crc32, "AAAAAA==".to_owned())];
-        assert!(pick(std::slice::from_ref(&with_checksum), &all).is_ok());
-        with_checksum.checksums.push((Algorithm::Sha1, "AAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned()));
-        assert_eq!(code(pick(std::slice::from_ref(&with_checksum), &all)), "InvalidPart", "it has no such");
-        with_checksum.checksums = vec![(Algorithm::Crc32, "AAAAAQ==".to_owned())];
-        assert_eq!(code(pick(&[with_checksum], &all)), "InvalidPart");
-    }
-
-    fn upload(algorithm: &str, kind: &str) -> Upload {
+    pub(super) fn upload(algorithm: &str, kind: &str) -> Upload {
         Upload {
             key: "k".to_owned(),
             id: uuid::Uuid::nil(),
@@ -354,21 +282,6 @@ mod tests {
             checksums: Checksums { values: [("crc32".to_owned(), "AAAAAA==-1".to_owned())].into() },
             version_id: None,
         }
-    }
-
-    #[test]
-    fn parts_of_a_composite_checksum_are_named_with_theirs() {
-        let with = |algorithm| ListedPart { checksums: vec![(algorithm, String::new())], ..named(2, "a") };
-        let composite = upload("CRC32", "COMPOSITE");
-        let (good, other) = (with(Algorithm::Crc32), with(Algorithm::Sha1));
-        assert!(check_named(std::slice::from_ref(&good), &composite).is_ok());
-        assert_eq!(code(check_named(&[named(1, "a"), good], &composite)), "InvalidRequest");
-        let error = check_named(&[other], &composite).expect_err("another one");
-        assert!(
-            error.message().is_some_and(|text| text.contains("a crc32 checksum") && text.contains("part 2"))
-        );
-        assert!(check_named(&[named(1, "a")], &upload("CRC32", "FULL_OBJECT")).is_ok());
-        assert!(check_named(&[named(1, "a")], &upload("", "")).is_ok());
     }
 
     #[test]
@@ -388,15 +301,5 @@ mod tests {
         assert_eq!(code(said("AAAAAQ==")), "BadDigest");
         assert_eq!(code(said("AAAAAQ==-1")), "BadDigest");
         assert_eq!(code(repeated(&[named(1, &"b".repeat(32))], &upload)), "NoSuchUpload");
-    }
-
-    #[test]
-    fn all_but_the_last_have_a_least_size() {
-        let (small, large) = (stored(1, 4, "a"), stored(2, 5, "b"));
-        assert!(check_sizes(&[&large, &small], 5).is_ok());
-        assert_eq!(code(check_sizes(&[&small, &large], 5)), "EntityTooSmall");
-        assert!(check_sizes(&[&small], 5).is_ok());
-        let empty = stored(1, 0, "a");
-        assert_eq!(code(check_sizes(&[&empty, &large], 0)), "EntityTooSmall");
     }
 }

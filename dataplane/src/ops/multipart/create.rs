@@ -8,13 +8,13 @@ use s3s::dto::{ChecksumAlgorithm, ChecksumType, CreateMultipartUploadInput, Crea
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use uuid::Uuid;
 
-use super::to_its_end;
 use super::token::UploadToken;
 use crate::control::NewUpload;
 use crate::ops::attributes::{check_write, object_attributes};
 use crate::ops::elements::Elements;
 use crate::ops::{Answer, bucket_of, check_key, expiration, object_lock};
-use crate::pipeline::audit;
+use crate::pipeline::task::to_its_end;
+use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 
 /// Answers with the upload's id.
@@ -38,7 +38,7 @@ pub(in crate::ops) async fn answer(
         }
         id
     };
-    let id = to_its_end(&plane.shutdown, call).await?;
+    let id = to_its_end(plane, call).await?.map_err(faults::of_failure)?;
     let (abort_date, abort_rule_id) = expiration::of_upload(&bucket, &input.key, begun(id)).unzip();
     let mut elements = Elements::default();
     elements.text("Key", &input.key);

@@ -11,13 +11,10 @@ mod token;
 pub(super) mod upload_part;
 pub(super) mod upload_part_copy;
 
-use s3o_runtime::Shutdown;
 use s3o_types::ErrorCode;
 use s3s::dto::Initiator;
-use s3s::{S3Error, S3Result, s3_error};
-use tracing::Instrument as _;
+use s3s::{S3Error, S3Result};
 
-use crate::control::Failure;
 use crate::pipeline::faults::{self, invalid_argument};
 
 /// S3's greatest part number (Amazon S3 User Guide, "Amazon S3 multipart upload limits").
@@ -38,18 +35,6 @@ fn no_such_upload() -> S3Error {
     )
 }
 
-/// A call with what follows it, which does not end with its client: the outcome is asked for until it is known.
-async fn to_its_end<T: Send + 'static>(
-    shutdown: &Shutdown,
-    call: impl Future<Output = Result<T, Failure>> + Send + 'static,
-) -> S3Result<T> {
-    match shutdown.spawn(call.in_current_span()).await {
-        Ok(Some(outcome)) => outcome.map_err(faults::of_failure),
-        Ok(None) => Err(faults::unavailable("The service is shutting down.")),
-        Err(_) => Err(s3_error!(InternalError)),
-    }
-}
-
 /// Who opened an upload, as S3 names principals.
 fn initiator(access_key: String) -> Initiator {
     Initiator { display_name: None, id: Some(access_key) }
@@ -65,24 +50,7 @@ mod fuzz;
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt as _;
-    use tokio::sync::oneshot;
-
     use super::*;
-
-    #[tokio::test]
-    async fn a_call_does_not_end_with_its_client() {
-        let shutdown = Shutdown::default();
-        let ((decide, decided), (log, logged)) = (oneshot::channel::<()>(), oneshot::channel());
-        let call = async move {
-            let _ = decided.await;
-            log.send(()).expect("the test waits for it");
-            Ok::<(), Failure>(())
-        };
-        assert!(to_its_end(&shutdown, call).now_or_never().is_none(), "the client goes while it waits");
-        decide.send(()).expect("the call goes on");
-        logged.await.expect("it came to its end");
-    }
 
     #[test]
     fn part_numbers() {

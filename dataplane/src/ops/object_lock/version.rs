@@ -18,6 +18,7 @@ use crate::failpoints::{Point, pause_at};
 use crate::ops::headers::timestamp;
 use crate::ops::locate::{locate, unread};
 use crate::ops::{Answer, bucket_of, check_key, document, version};
+use crate::pipeline::task::to_its_end;
 use crate::pipeline::{audit, faults};
 use crate::plane::Plane;
 
@@ -96,7 +97,7 @@ pub(in crate::ops) async fn put_legal_hold(
     Ok(S3Response::new(PutObjectLegalHoldOutput::default()))
 }
 
-/// Not cut short when the client goes: the outcome is asked for until it is known.
+/// Not cut short when the client goes.
 async fn set<T: Sync>(
     plane: &Arc<Plane>,
     req: &S3Request<T>,
@@ -109,7 +110,7 @@ async fn set<T: Sync>(
     let named: Option<VersionRef> = version::named(version_id)?;
     let (id, name, key) = (bucket.id, bucket.name.clone(), key.to_owned());
     let (of, remembering) = (key.clone(), Arc::clone(plane));
-    let task = plane.shutdown.spawn(async move {
+    let call = async move {
         let outcome = caller.set_lock(id, (&of, named), change, bypass).await;
         if outcome.is_ok() {
             remembering.locations.changed(id, &of);
@@ -117,14 +118,9 @@ async fn set<T: Sync>(
         }
         pause_at(Point::AfterCommit).await;
         outcome
-    });
-    match task.await {
-        Ok(Some(outcome)) => {
-            outcome.map(|_| ()).map_err(|failure| unread(plane, req, (&bucket, &key), failure))
-        }
-        Ok(None) => Err(faults::unavailable("The service is shutting down.")),
-        Err(_) => Err(s3_error!(InternalError)),
-    }
+    };
+    let outcome = to_its_end(plane, call).await?;
+    outcome.map(|_| ()).map_err(|failure| unread(plane, req, (&bucket, &key), failure))
 }
 
 /// `None` where the document is empty: the retention is to go.
