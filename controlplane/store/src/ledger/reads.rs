@@ -359,11 +359,12 @@ pub(super) const UPLOADS: &str = concat!(
     LATERAL (SELECT * FROM uploads WHERE uploads.id = t.id LIMIT 1) AS u"
 );
 
-/// Stored parts, as `PartRecord` reads them: one of an upload, or all.
+/// Stored parts, as `PartRecord` reads them: one of an upload, or all. What they were copied from decides nothing: whoever
+/// completes an upload has compared it by then.
 pub(super) const PARTS: &str = concat!(
     "SELECT ",
     crate::uploads::part_columns!(),
-    "
+    ", NULL::jsonb AS p_copied
     FROM unnest($1::uuid[], $2::smallint[]) AS t (upload, part)
     JOIN upload_parts p ON p.upload = t.upload
         AND p.part BETWEEN COALESCE(t.part, 0) AND COALESCE(t.part, 10000)"
