@@ -6,6 +6,7 @@
 
 mod batch;
 mod check;
+mod columns;
 mod copies;
 mod effects;
 mod expiry;
@@ -16,6 +17,7 @@ mod intake;
 mod lane;
 mod list;
 mod locate;
+mod lookups;
 mod pressure;
 mod reads;
 mod uploads;
@@ -45,7 +47,7 @@ use crate::StoreOptions;
 use crate::connection::{Connector, Profile};
 pub(crate) use crate::ledger::copies::queued;
 pub(crate) use crate::ledger::list::beyond;
-pub(crate) use crate::ledger::reads::{COPIES_AFTER, COPIES_OF, STRAYS, VERSION};
+pub(crate) use crate::ledger::lookups::{COPIES_AFTER, COPIES_OF, STRAYS, VERSION};
 pub(crate) use crate::ledger::versions_list::list as list_versions;
 pub(crate) use crate::ledger::writes::ADD_REPLICATION;
 
