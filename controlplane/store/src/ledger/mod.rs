@@ -13,6 +13,7 @@ mod expiry;
 mod extents;
 mod facts;
 mod flight;
+mod group;
 mod intake;
 mod lane;
 mod late;
@@ -53,7 +54,8 @@ pub(crate) use crate::ledger::lookups::{COPIES_AFTER, COPIES_OF, STRAYS, VERSION
 pub(crate) use crate::ledger::versions_list::list as list_versions;
 pub(crate) use crate::ledger::writes::ADD_REPLICATION;
 
-use crate::ledger::lane::{Item, Lane, unavailable};
+use crate::ledger::group::Item;
+use crate::ledger::lane::{Lane, unavailable};
 use crate::ledger::locate::{LocateLane, Reader};
 use crate::ledger::pressure::Pressure;
 use crate::slots::Slots;
