@@ -131,7 +131,7 @@ pub struct PartRow {
     pub checksums: Checksums,
     /// As [`crate::object::CopyRow::digest`].
     pub digest: Option<Digest>,
-    /// What it was copied from.
+    /// What it was copied from. No decision asks: of parts that were there before, a transaction does not know it.
     pub copied: Vec<CopiedPiece>,
     /// When it was stored.
     pub modified: Timestamp,

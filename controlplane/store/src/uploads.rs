@@ -21,13 +21,13 @@ macro_rules! columns {
 }
 pub(crate) use columns;
 
-/// As `PartRecord` reads them.
+/// As `PartRecord` reads them, but for `p_copied`: it is large, and no decision asks for it.
 macro_rules! part_columns {
     () => {
         "p.upload AS p_upload, p.part AS p_part, p.gen AS p_gen, p.backend AS p_backend, p.size AS p_size,
            p.etag AS p_etag, p.checksums AS p_checksums, p.backend_etag AS p_backend_etag,
            p.backend_version AS p_backend_version, p.modified AS p_modified, p.others AS p_others,
-           p.digest AS p_digest, p.copied AS p_copied"
+           p.digest AS p_digest"
     };
 }
 pub(crate) use part_columns;
@@ -41,7 +41,7 @@ const UPLOAD: &str = concat!(
 const PARTS: &str = concat!(
     "SELECT ",
     part_columns!(),
-    "
+    ", p.copied AS p_copied
     FROM upload_parts p WHERE p.upload = $1::uuid AND p.part > $2::smallint ORDER BY p.part LIMIT $3::bigint"
 );
 

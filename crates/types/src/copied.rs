@@ -1,11 +1,15 @@
 //! What a part was copied from, where not all of it was read.
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::BucketId;
 use crate::version::VersionId;
 
 /// Bytes of an extent of another object that are in a part. Alone they could be compared with nothing: together with those of
 /// other parts they may be all of the extent, whose digest is known. All digests are CRC-64/NVME in base64, as S3 writes it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+///
+/// Documents in the database have its fields by these names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CopiedPiece {
     /// The version that was read.
     pub version: VersionId,

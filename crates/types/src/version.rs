@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 use uuid::Uuid;
 
@@ -13,7 +14,8 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
 /// 128 bits: a PostgreSQL sequence value in the upper half, random bits in the lower. It names the
 /// version's blobs and decides nothing: the order of a key's versions is [`crate::Seq`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct VersionId(u128);
 
 impl VersionId {
@@ -50,6 +52,20 @@ impl VersionId {
 impl fmt::Display for VersionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&Ulid(self.0).to_string())
+    }
+}
+
+impl From<VersionId> for String {
+    fn from(id: VersionId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for VersionId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text).ok_or_else(|| format!("`{text}` is no version"))
     }
 }
 
@@ -156,6 +172,14 @@ mod tests {
         }
         assert!(VersionRef::Null.names(id, true) && !VersionRef::Null.names(id, false));
         assert!(VersionRef::Id(id).names(id, false) && !VersionRef::Id(id).names(id, true));
+    }
+
+    #[test]
+    fn documents_have_the_text_form() {
+        let id = VersionId::mint(7, 9);
+        assert_eq!(String::from(id), id.to_string());
+        assert_eq!(VersionId::try_from(id.to_string()), Ok(id));
+        assert_eq!(VersionId::try_from("null".to_owned()), Err("`null` is no version".to_owned()));
     }
 
     #[test]

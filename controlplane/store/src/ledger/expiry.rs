@@ -9,8 +9,9 @@ use s3o_types::{BucketId, LifecycleRule, Op};
 use uuid::Uuid;
 
 use super::effects::column;
-use super::facts::{Part, Plan, Subject};
+use super::facts::Subject;
 use super::flight::Param;
+use super::plan::{Part, Plan};
 use crate::error::Failure;
 use crate::lifecycle::standing;
 use crate::rows::{Cells, lifecycle};

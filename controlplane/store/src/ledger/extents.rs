@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::flight::{Flight, Param};
 use super::locate::readable;
-use super::reads;
+use super::lookups;
 use crate::connection::Connection;
 use crate::error::Failure;
 use crate::rows::{Cells, CopyRecord};
@@ -79,7 +79,7 @@ pub(super) async fn read(
         Box::new(parts.2),
     ];
     let mut flight = Flight::new(connection);
-    flight.add(reads::EXTENTS, params).await?;
+    flight.add(lookups::EXTENTS, params).await?;
     add(&counters.round_trips, 1);
     let answers = flight.land().await?;
     let mut found: HashMap<usize, Pieces> = HashMap::new();

@@ -6,23 +6,23 @@
 //! are read after the lock of slot 0, which orders them among replicas.
 //!
 //! A statement costs PostgreSQL and us far more than a row: those that can share a snapshot are one, and
-//! what is hardly ever needed is fetched by a trip of its own (docs/performance.md).
+//! what is hardly ever needed is fetched by a trip of its own (`late.rs`, docs/performance.md).
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
-use s3o_core::call::{Call, CarriedIntent, Found, Request, Resolve};
+use s3o_core::call::{Call, Found, Request, Resolve};
 use s3o_core::facts::Facts;
-use s3o_core::intent::{Intent, Target};
+use s3o_core::intent::Intent;
 use s3o_types::{BucketId, Extent, Op, VersionId};
 use uuid::Uuid;
 
 use super::effects::column;
-use super::flight::{Flight, Param};
-use super::intake::take;
-use super::{expiry, reads, uploads, versions};
+use super::flight::Param;
+use super::plan::{Part, Plan};
+use super::{expiry, late, reads, uploads};
 use crate::connection::Connection;
 use crate::error::Failure;
-use crate::rows::{Cells, PgTime, fifteen_bits};
+use crate::rows::{PgTime, fifteen_bits};
 
 /// How keys are locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,74 +55,6 @@ pub(crate) enum Subject {
     Everybody,
 }
 
-/// Which statements a flight has, in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    Nothing,
-    Locks,
-    Held,
-    Intents,
-    Calls,
-    Uploads,
-    Parts,
-    Attempts,
-    Sums,
-    Extents,
-    Versions,
-    Scopes,
-    Buckets,
-    Named,
-    Places,
-    Found,
-    Overtaken,
-    Lifecycle,
-    Standing,
-    Removals,
-    Numbers,
-    Usage,
-}
-
-pub(super) struct Plan<'a> {
-    flight: Flight<'a>,
-    parts: Vec<Part>,
-}
-
-impl<'a> Plan<'a> {
-    pub(super) const fn new(connection: &'a Connection) -> Self {
-        Self { flight: Flight::new(connection), parts: Vec::new() }
-    }
-
-    /// Waits for the answers and takes them in.
-    pub(super) async fn land(self, read: &mut Read) -> Result<(), Failure> {
-        let answers = self.flight.land().await?;
-        for (part, rows) in self.parts.into_iter().zip(&answers) {
-            for row in rows {
-                if let Err(broken) = take(read, part, Cells(row)) {
-                    read.broken.push(broken);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) async fn add(
-        &mut self,
-        part: Part,
-        sql: &'static str,
-        params: Vec<Param>,
-    ) -> Result<(), Failure> {
-        self.flight.add(sql, params).await?;
-        self.parts.push(part);
-        Ok(())
-    }
-
-    async fn text(&mut self, sql: &'static str) -> Result<(), Failure> {
-        self.flight.add_text(sql).await?;
-        self.parts.push(Part::Nothing);
-        Ok(())
-    }
-}
-
 /// Opens the transaction and reads the facts.
 pub(crate) async fn read(
     connection: &Connection,
@@ -148,10 +80,7 @@ pub(crate) async fn read(
         plan.add(Part::Usage, reads::ROOM, Vec::new()).await?;
     }
     plan.land(&mut read).await?;
-    named(connection, &requests, &mut read).await?;
-    versions::read(connection, &requests, &mut read).await?;
-    sums(connection, &requests, &mut read).await?;
-    scopes(connection, &requests, &mut read).await?;
+    late::read(connection, &requests, &mut read).await?;
     Ok(read)
 }
 
@@ -254,14 +183,6 @@ async fn rows_of_calls(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(),
     plan.add(Part::Numbers, reads::NUMBERS, vec![Box::new(count), Box::new(versions)]).await
 }
 
-fn carried(request: &Request) -> Option<&CarriedIntent> {
-    match &request.call {
-        Call::Commit(commit) => Some(&commit.intent),
-        Call::Abort(abort) => Some(&abort.intent),
-        _ => None,
-    }
-}
-
 async fn rows_of_kinds(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure> {
     let places: HashSet<i32> = requests.iter().copied().flat_map(placed).collect();
     if !places.is_empty() {
@@ -338,34 +259,8 @@ async fn found(plan: &mut Plan<'_>, requests: &[&Request]) -> Result<(), Failure
     plan.add(Part::Found, reads::FOUND, params).await
 }
 
-/// Which blobs of carried intents copies name: asked only for targets that no intent knows, which are those of
-/// writes whose intent is gone, or was forgotten in part.
-async fn named(connection: &Connection, requests: &[&Request], read: &mut Read) -> Result<(), Failure> {
-    let unknown = |op: &Op, target: &Target| {
-        let known = read.facts.intents.get(op);
-        !known.is_some_and(|intent| intent.targets.iter().any(|t| t.id() == target.id()))
-    };
-    let carried = requests.iter().filter_map(|request| Some((request.op, carried(request)?)));
-    let blobs: Vec<(Uuid, &Target)> = carried
-        .flat_map(|(op, c)| c.targets.iter().map(move |target| (op, c.version.to_uuid(), target)))
-        .filter(|(op, _, target)| unknown(op, target))
-        .map(|(_, version, target)| (version, target))
-        .collect();
-    if blobs.is_empty() {
-        return Ok(());
-    }
-    let versions: Vec<Uuid> = blobs.iter().map(|(version, _)| *version).collect();
-    let extents: Vec<i16> = blobs.iter().map(|(_, target)| fifteen_bits(target.extent.get())).collect();
-    let backends: Vec<i32> = blobs.iter().map(|(_, target)| target.backend.0).collect();
-    let mut plan = Plan::new(connection);
-    plan.add(Part::Named, reads::NAMED, vec![Box::new(versions), Box::new(extents), Box::new(backends)])
-        .await?;
-    read.late_trip = true;
-    plan.land(read).await
-}
-
 /// Calls whose caller must have a right.
-const fn asks(call: &Call) -> bool {
+pub(super) const fn asks(call: &Call) -> bool {
     match call {
         Call::Begin(_)
         | Call::Delete(_)
@@ -385,60 +280,6 @@ const fn asks(call: &Call) -> bool {
         | Call::Expire(_)
         | Call::GiveUp(_) => false,
     }
-}
-
-/// Whether the call makes use of a right that no grant to a whole bucket has.
-const fn bypasses(call: &Call) -> bool {
-    match call {
-        Call::Delete(delete) => delete.bypass_governance,
-        Call::SetLock(set) => set.bypass_governance,
-        _ => false,
-    }
-}
-
-/// What those may do who may not write everything, or who want more than that: few, and fetched by a trip of its own.
-async fn scopes(connection: &Connection, requests: &[&Request], read: &mut Read) -> Result<(), Failure> {
-    let asking = requests.iter().filter(|request| asks(&request.call));
-    let asking = asking.map(|request| {
-        let asker = (request.access_key.clone(), request.call.bucket_and_key().0);
-        (asker, bypasses(&request.call))
-    });
-    let restricted: HashSet<(String, BucketId)> = asking
-        .filter(|(asker, bypasses)| *bypasses || !read.facts.writers.contains(asker))
-        .map(|(asker, _)| asker)
-        .collect();
-    if restricted.is_empty() {
-        return Ok(());
-    }
-    let (keys, buckets): (Vec<String>, Vec<i32>) =
-        restricted.into_iter().map(|(key, bucket)| (key, bucket.0)).unzip();
-    let mut plan = Plan::new(connection);
-    plan.add(Part::Scopes, reads::SCOPES, vec![Box::new(keys), Box::new(buckets)]).await?;
-    read.late_trip = true;
-    plan.land(read).await
-}
-
-/// What is in the versions of many extents that calls may take away.
-async fn sums(connection: &Connection, requests: &[&Request], read: &mut Read) -> Result<(), Failure> {
-    let of_key = |request: &&Request| {
-        let (bucket, key) = request.call.bucket_and_key();
-        let place = (bucket, key.to_owned());
-        let noncurrent = read.facts.versions.get(&place).into_iter().flat_map(BTreeMap::values);
-        read.facts.objects.get(&place).into_iter().chain(noncurrent.map(|noncurrent| &noncurrent.object))
-    };
-    let displacing = requests.iter().filter(|request| request.call.displaces());
-    let versions: Vec<Uuid> = displacing
-        .flat_map(of_key)
-        .filter(|current| current.row.has_many_extents())
-        .map(|current| current.row.version.to_uuid())
-        .collect();
-    if versions.is_empty() {
-        return Ok(());
-    }
-    let mut plan = Plan::new(connection);
-    plan.add(Part::Sums, reads::SUMS, vec![Box::new(versions)]).await?;
-    read.late_trip = true;
-    plan.land(read).await
 }
 
 /// Only then does it matter what came after it: for all others the log is not read. The statement leaves

@@ -11,7 +11,8 @@ use s3o_core::object::{CopyRow, ObjectRow};
 use s3o_core::outcome_log::{Logged, LoggedOutcome};
 use s3o_types::{BackendId, BlobName, BucketId, Consumption, Op, Place, Seq};
 
-use super::facts::{Part, Read, Subject};
+use super::facts::{Read, Subject};
+use super::plan::Part;
 use super::{expiry, uploads, versions};
 use crate::overview::usage;
 use crate::rows::{

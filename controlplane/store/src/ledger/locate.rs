@@ -24,7 +24,7 @@ use super::effects::column;
 use super::extents;
 use super::flight::{Flight, Param};
 use super::lane::{survive, unavailable};
-use super::reads;
+use super::lookups;
 use crate::connection::{Connection, Connector, Profile};
 use crate::error::Failure;
 use crate::rows::{Cells, CopyRecord, ObjectRecord, corrupt, told};
@@ -123,9 +123,9 @@ impl LocateLane {
     async fn ask(&mut self, readers: &[Reader]) -> Result<Answers, Failure> {
         if self.connection.as_ref().is_none_or(Connection::is_closed) {
             let mut connection = self.connector.open(Profile::Lookup).await?;
-            connection.prepare(reads::LOCATE).await?;
-            connection.prepare(reads::LOCATE_VERSION).await?;
-            connection.prepare(reads::EXTENTS).await?;
+            connection.prepare(lookups::LOCATE).await?;
+            connection.prepare(lookups::LOCATE_VERSION).await?;
+            connection.prepare(lookups::EXTENTS).await?;
             self.connection = Some(connection);
         }
         let Some(connection) = &self.connection else {
@@ -223,12 +223,12 @@ async fn rows(
     };
     let mut flight = Flight::new(connection);
     if !current.is_empty() {
-        flight.add(reads::LOCATE, place(&current)).await?;
+        flight.add(lookups::LOCATE, place(&current)).await?;
     }
     if !versions.is_empty() {
         let mut params = place(&versions);
         params.push(column(&versions, id));
-        flight.add(reads::LOCATE_VERSION, params).await?;
+        flight.add(lookups::LOCATE_VERSION, params).await?;
     }
     add(&counters.round_trips, 1);
     let answers = flight.land().await?;

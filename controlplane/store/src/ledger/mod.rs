@@ -6,16 +6,21 @@
 
 mod batch;
 mod check;
+mod columns;
 mod copies;
 mod effects;
 mod expiry;
 mod extents;
 mod facts;
 mod flight;
+mod group;
 mod intake;
 mod lane;
+mod late;
 mod list;
 mod locate;
+mod lookups;
+mod plan;
 mod pressure;
 mod reads;
 mod uploads;
@@ -45,11 +50,12 @@ use crate::StoreOptions;
 use crate::connection::{Connector, Profile};
 pub(crate) use crate::ledger::copies::queued;
 pub(crate) use crate::ledger::list::beyond;
-pub(crate) use crate::ledger::reads::{COPIES_AFTER, COPIES_OF, STRAYS, VERSION};
+pub(crate) use crate::ledger::lookups::{COPIES_AFTER, COPIES_OF, STRAYS, VERSION};
 pub(crate) use crate::ledger::versions_list::list as list_versions;
 pub(crate) use crate::ledger::writes::ADD_REPLICATION;
 
-use crate::ledger::lane::{Item, Lane, unavailable};
+use crate::ledger::group::Item;
+use crate::ledger::lane::{Lane, unavailable};
 use crate::ledger::locate::{LocateLane, Reader};
 use crate::ledger::pressure::Pressure;
 use crate::slots::Slots;

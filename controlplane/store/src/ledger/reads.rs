@@ -1,9 +1,10 @@
-//! The statements of the first flight.
+//! The statements of the first flight: what calls are decided from. Those of readers are in `lookups.rs`.
 //!
 //! Each looks its rows up by index, once an item: joins are nested loops from the batch's arrays (the
 //! session allows no others), and `LATERAL (… LIMIT 1)` says so to the planner where a key is unique.
-//! Columns stand here as the records in `rows/` read them.
+//! Columns stand here, and in `columns.rs`, as the records in `rows/` read them.
 
+use super::columns::{copies, is_named, object, version_is_there};
 use crate::scan::is_away;
 
 /// Keys, then buckets, then, where `$4`, places: the branches of an Append run in their order. The subqueries
@@ -47,53 +48,6 @@ macro_rules! intents {
     };
 }
 
-/// As `CopyRecord` reads them.
-macro_rules! copies {
-    () => {
-        "c.backend AS c_backend, c.version AS c_version, c.extent AS c_extent, c.gen AS c_gen,
-           c.bucket AS c_bucket, c.key AS c_key, c.state AS c_state, c.stored_size AS c_stored_size,
-           c.backend_etag AS c_backend_etag, c.backend_version AS c_backend_version,
-           c.encoding AS c_encoding, c.foreign_key AS c_foreign_key,
-           c.extent_offset AS c_extent_offset, c.extent_size AS c_extent_size, c.md5 AS c_md5,
-           c.digest AS c_digest, c.checksums AS c_checksums"
-    };
-}
-
-/// Whether `t` names a version that its key has, current or not.
-macro_rules! version_is_there {
-    () => {
-        "(EXISTS (
-               SELECT FROM objects o WHERE o.bucket = t.bucket AND o.key = t.key AND o.version = t.version)
-           OR EXISTS (
-               SELECT FROM object_versions o WHERE o.bucket = t.bucket AND o.key = t.key AND o.version = t.version))"
-    };
-}
-
-/// As `ObjectRecord` reads them.
-macro_rules! object {
-    () => {
-        "o.bucket, o.key, o.seq, o.version, o.size, o.etag, o.modified, o.attributes, o.checksums, o.tags,
-           o.is_null, o.retain_until, o.retain_mode, o.legal_hold,
-           CASE WHEN o.parts_of = o.version THEN o.parts END AS parts"
-    };
-}
-
-/// Whether anything names the blob `t` on its backend: a copy, an imported one, a part of an upload, an intent, a queued
-/// deletion, a dead letter.
-macro_rules! is_named {
-    () => {
-        "(EXISTS (SELECT FROM copies c
-                  WHERE c.version = t.version AND c.extent = t.extent AND c.backend = t.backend AND c.gen = t.gen)
-          OR EXISTS (SELECT FROM copies c WHERE c.backend = t.backend AND c.foreign_key = t.storage_key)
-          OR EXISTS (SELECT FROM uploads u JOIN part_copies p ON p.upload = u.id
-                     WHERE u.version = t.version AND p.part = t.extent AND p.gen = t.gen AND p.backend = t.backend)
-          OR EXISTS (SELECT FROM intents i
-                     WHERE t.backend = ANY (i.target_backend) AND t.storage_key = ANY (i.target_key))
-          OR EXISTS (SELECT FROM cleanup_queue q WHERE q.backend = t.backend AND q.storage_key = t.storage_key)
-          OR EXISTS (SELECT FROM cleanup_dlq d WHERE d.backend = t.backend AND d.storage_key = t.storage_key))"
-    };
-}
-
 /// Blobs that were found on backends.
 pub(super) const FOUND: &str = concat!(
     "SELECT t.op, t.item, ",
@@ -103,18 +57,6 @@ pub(super) const FOUND: &str = concat!(
     " AS version_is_there
     FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::uuid[], $6::smallint[], $7::smallint[], $8::int[],
                 $9::text[]) AS t (op, item, bucket, key, version, extent, gen, backend, storage_key)"
-);
-
-/// The same of many blobs of one backend, in their order; and how far version numbers are, and were `$6` microseconds ago.
-pub(crate) const STRAYS: &str = concat!(
-    "SELECT ",
-    is_named!(),
-    " AS is_named, (SELECT last_value FROM version_seq) AS newest,
-           (SELECT max(sequence) FROM version_marks WHERE at <= now() - $6::bigint * interval '1 microsecond') AS settled
-    FROM unnest($2::uuid[], $3::smallint[], $4::smallint[], $5::text[]) WITH ORDINALITY
-             AS s (version, extent, gen, storage_key, place)
-    CROSS JOIN LATERAL (SELECT s.*, $1::int AS backend) AS t
-    ORDER BY s.place"
 );
 
 pub(super) const INTENTS: &str = concat!(intents!(), " ORDER BY i.op, i.item FOR UPDATE OF i");
@@ -153,65 +95,6 @@ pub(super) const SUMS: &str = "
            count(*) FILTER (WHERE c.extent_offset = 0) AS objects
     FROM copies c WHERE c.version = ANY ($1::uuid[]) GROUP BY c.version, c.backend";
 
-/// What a reader needs: the current object of a key, the copies of one that came whole, one row a copy, and its
-/// bucket's name. Where versions are kept and nothing is current, the newest row, which is a marker (`m_…`).
-pub(super) const LOCATE: &str = concat!(
-    "SELECT t.bucket AS t_bucket, t.key AS t_key, NULL::uuid AS t_version, false AS t_null, b.name AS bucket_name,
-           b.versioning <> 'off' AS versioned, m.version AS m_version, m.is_null AS m_is_null, m.modified AS m_modified, ",
-    object!(),
-    ", ",
-    copies!(),
-    "
-    FROM unnest($1::int[], $2::text[]) AS t (bucket, key)
-    CROSS JOIN LATERAL (SELECT name, versioning FROM buckets WHERE buckets.id = t.bucket LIMIT 1) AS b
-    LEFT JOIN LATERAL (
-        SELECT * FROM objects WHERE objects.bucket = t.bucket AND objects.key = t.key LIMIT 1
-    ) AS o ON true
-    LEFT JOIN LATERAL (
-        SELECT * FROM copies WHERE copies.version = o.version AND o.parts_of = o.version IS NOT TRUE OFFSET 0
-    ) AS c ON true
-    LEFT JOIN LATERAL (
-        SELECT version, is_null, modified FROM object_versions v
-        WHERE v.bucket = t.bucket AND v.key = t.key AND o.seq IS NULL AND b.versioning <> 'off'
-        ORDER BY v.seq DESC LIMIT 1
-    ) AS m ON true
-    WHERE o.seq IS NOT NULL OR m.version IS NOT NULL"
-);
-
-/// The same of a version by its id, or, where that is NULL, of the null version, current or not: one of the branches
-/// has a row. OFFSET keeps the id's index the way to it, however many versions the key has.
-pub(super) const LOCATE_VERSION: &str = concat!(
-    "SELECT t.bucket AS t_bucket, t.key AS t_key, t.version AS t_version, t.version IS NULL AS t_null,
-           b.name AS bucket_name, b.versioning <> 'off' AS versioned,
-           CASE WHEN o.delete_marker THEN o.version END AS m_version, o.is_null AS m_is_null, o.modified AS m_modified,
-           o.bucket, o.key, CASE WHEN NOT o.delete_marker THEN o.seq END AS seq, o.version, o.size, o.etag, o.modified,
-           o.attributes, o.checksums, o.tags, o.is_null, o.retain_until, o.retain_mode, o.legal_hold, o.parts, ",
-    copies!(),
-    "
-    FROM unnest($1::int[], $2::text[], $3::uuid[]) AS t (bucket, key, version)
-    CROSS JOIN LATERAL (SELECT name, versioning FROM buckets WHERE buckets.id = t.bucket LIMIT 1) AS b
-    CROSS JOIN LATERAL (
-        SELECT bucket, key, seq, version, false AS delete_marker, size, etag, modified, attributes, checksums, tags,
-               is_null, retain_until, retain_mode, legal_hold, CASE WHEN parts_of = version THEN parts END AS parts
-        FROM objects
-        WHERE objects.bucket = t.bucket AND objects.key = t.key
-          AND CASE WHEN t.version IS NULL THEN is_null ELSE objects.version = t.version AND NOT is_null END
-        UNION ALL
-        SELECT bucket, key, seq, version, delete_marker, size, etag, modified, attributes, checksums, tags, is_null,
-               retain_until, retain_mode, legal_hold, parts
-        FROM (SELECT * FROM object_versions WHERE object_versions.version = t.version OFFSET 0) AS v
-        WHERE v.bucket = t.bucket AND v.key = t.key AND NOT v.is_null
-        UNION ALL
-        SELECT bucket, key, seq, version, delete_marker, size, etag, modified, attributes, checksums, tags, is_null,
-               retain_until, retain_mode, legal_hold, parts
-        FROM object_versions v
-        WHERE v.bucket = t.bucket AND v.key = t.key AND v.is_null AND t.version IS NULL
-    ) AS o
-    LEFT JOIN LATERAL (
-        SELECT * FROM copies WHERE copies.version = o.version AND o.parts IS NULL OFFSET 0
-    ) AS c ON true"
-);
-
 /// Noncurrent versions and markers of keys, one row a copy: the one with an id, the null one, the two newest. Copies
 /// where the call may remove the version, unless they are many (16 = `MANY_EXTENTS`).
 pub(super) const VERSIONS: &str = concat!(
@@ -240,33 +123,6 @@ pub(super) const VERSIONS: &str = concat!(
     LEFT JOIN LATERAL (
         SELECT * FROM copies WHERE copies.version = v.version AND t.displaces AND (v.parts <= 16 OR v.parts IS NULL) OFFSET 0
     ) AS c ON true"
-);
-
-/// The copies of those extents that a range covers, from its beginning on, 256 at most (`EXTENT_ROWS`), or of the part at
-/// a place in their order, counted from 0. The one extent of an object that came whole covers every range.
-pub(super) const EXTENTS: &str = concat!(
-    "SELECT t.n, (SELECT name FROM buckets WHERE buckets.id = c.bucket) AS bucket_name, ",
-    copies!(),
-    "
-    FROM unnest($1::int[], $2::uuid[], $3::bigint[], $4::bigint[]) AS t (n, version, first, until)
-    CROSS JOIN LATERAL (
-        SELECT * FROM copies
-        WHERE copies.version = t.version AND (extent_offset IS NULL
-              OR (extent_offset < t.until AND extent_offset + extent_size > t.first))
-        ORDER BY extent LIMIT 256
-    ) AS c
-    UNION ALL
-    SELECT t.n, (SELECT name FROM buckets WHERE buckets.id = c.bucket) AS bucket_name, ",
-    copies!(),
-    "
-    FROM unnest($5::int[], $6::uuid[], $7::smallint[]) AS t (n, version, place)
-    CROSS JOIN LATERAL (
-        SELECT DISTINCT extent FROM copies
-        WHERE copies.version = t.version AND extent_offset IS NOT NULL ORDER BY extent OFFSET t.place LIMIT 1
-    ) AS e
-    CROSS JOIN LATERAL (
-        SELECT * FROM copies WHERE copies.version = t.version AND copies.extent = e.extent OFFSET 0
-    ) AS c"
 );
 
 /// The copies of an extent and the state of their backends, one row a copy, if its version is there, current or not;
@@ -303,47 +159,6 @@ pub(super) const REMOVALS: &str = "
       AND pg_try_advisory_xact_lock_shared(1932750598, id)
     ORDER BY id FOR SHARE SKIP LOCKED";
 
-/// The copies of the next 64 extents of a version, with the state of their backends.
-pub(crate) const COPIES_AFTER: &str = concat!(
-    "SELECT b.state AS b_state, ",
-    copies!(),
-    "
-    FROM (
-        SELECT DISTINCT extent FROM copies
-        WHERE version = $1::uuid AND extent > $2::smallint ORDER BY extent LIMIT 64
-    ) AS e
-    JOIN LATERAL (
-        SELECT * FROM copies WHERE copies.version = $1::uuid AND copies.extent = e.extent OFFSET 0
-    ) AS c ON true
-    JOIN LATERAL (SELECT state FROM backends WHERE backends.id = c.backend LIMIT 1) AS b ON true
-    ORDER BY c.extent, c.backend"
-);
-
-/// A version that is there, current or not, and how many copies its bucket wants.
-pub(crate) const VERSION: &str = concat!(
-    "SELECT b.name AS bucket_name, b.replication_factor, ",
-    object!(),
-    "
-    FROM (
-        SELECT bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null, retain_until,
-               retain_mode, legal_hold, parts, parts_of
-        FROM objects
-        UNION ALL
-        SELECT bucket, key, seq, version, size, etag, modified, attributes, checksums, tags, is_null, retain_until,
-               retain_mode, legal_hold, parts, version
-        FROM object_versions WHERE NOT delete_marker
-    ) AS o JOIN buckets b ON b.id = o.bucket
-    WHERE o.bucket = $1::int AND o.key = $2::text AND o.version = $3::uuid"
-);
-
-/// Copies of a version, $2 at most, as `CopyRecord` reads them.
-pub(crate) const COPIES_OF: &str = concat!(
-    "SELECT ",
-    copies!(),
-    "
-    FROM copies c WHERE c.version = $1::uuid ORDER BY c.extent, c.backend LIMIT $2::bigint"
-);
-
 /// What access keys may do besides whole buckets.
 pub(super) const SCOPES: &str = "
     SELECT g.access_key_id, g.bucket, g.prefix, g.rights
@@ -359,11 +174,12 @@ pub(super) const UPLOADS: &str = concat!(
     LATERAL (SELECT * FROM uploads WHERE uploads.id = t.id LIMIT 1) AS u"
 );
 
-/// Stored parts, as `PartRecord` reads them: one of an upload, or all.
+/// Stored parts, as `PartRecord` reads them: one of an upload, or all. What they were copied from decides nothing: whoever
+/// completes an upload has compared it by then.
 pub(super) const PARTS: &str = concat!(
     "SELECT ",
     crate::uploads::part_columns!(),
-    "
+    ", NULL::jsonb AS p_copied
     FROM unnest($1::uuid[], $2::smallint[]) AS t (upload, part)
     JOIN upload_parts p ON p.upload = t.upload
         AND p.part BETWEEN COALESCE(t.part, 0) AND COALESCE(t.part, 10000)"
@@ -501,7 +317,6 @@ mod tests {
         assert!(CALLS.contains(&format!("<= {}", s3o_core::object::MANY_EXTENTS)));
         assert!(VERSIONS.contains(&format!("<= {}", s3o_core::object::MANY_EXTENTS)));
         assert!(PARTS.contains(&format!("t.part, {})", s3o_core::upload::MAX_PARTS)));
-        assert!(EXTENTS.contains(&format!("LIMIT {}", s3o_core::object::EXTENT_ROWS)));
         assert!(OVERTAKEN.contains(&format!("IN ({})", changing.join(", "))));
     }
 }

@@ -10,8 +10,9 @@ use uuid::Uuid;
 
 use super::copies::digest_bytes;
 use super::effects::{column, json};
-use super::facts::{Part, Plan, Subject};
+use super::facts::Subject;
 use super::flight::Param;
+use super::plan::{Part, Plan};
 use super::reads;
 use crate::error::Failure;
 use crate::rows::{

@@ -13,8 +13,9 @@ use s3o_types::{BucketId, Seq, VersionId};
 use uuid::Uuid;
 
 use super::effects::column;
-use super::facts::{Part, Plan, Read, Subject};
+use super::facts::{Read, Subject};
 use super::flight::Param;
+use super::plan::{Part, Plan};
 use super::reads;
 use crate::connection::Connection;
 use crate::error::Failure;

@@ -77,56 +77,18 @@ impl From<OtherCopy> for PartCopy {
 pub(crate) struct CopiedRecord {
     /// The attempt at the part that it is of: an older release that stores another one leaves the entry as it is.
     r#gen: u16,
-    /// As `VersionId` is written.
-    version: String,
-    extent_offset: u64,
-    extent_size: u64,
-    extent_digest: String,
-    first: u64,
-    size: u64,
-    digest: String,
-    bucket: BucketId,
-    key: String,
+    #[serde(flatten)]
+    piece: CopiedPiece,
 }
 
 impl CopiedRecord {
     pub(crate) fn new(attempt: Gen, piece: &CopiedPiece) -> Self {
-        let (r#gen, piece) = (attempt.get(), piece.clone());
-        let CopiedPiece {
-            version,
-            extent_offset,
-            extent_size,
-            extent_digest,
-            first,
-            size,
-            digest,
-            bucket,
-            key,
-        } = piece;
-        let version = version.to_string();
-        Self { r#gen, version, extent_offset, extent_size, extent_digest, first, size, digest, bucket, key }
+        Self { r#gen: attempt.get(), piece: piece.clone() }
     }
-}
 
-impl TryFrom<CopiedRecord> for CopiedPiece {
-    type Error = String;
-
-    fn try_from(record: CopiedRecord) -> Result<Self, String> {
-        let CopiedRecord {
-            r#gen: _,
-            version,
-            extent_offset,
-            extent_size,
-            extent_digest,
-            first,
-            size,
-            digest,
-            bucket,
-            key,
-        } = record;
-        let named = VersionId::parse(&version).ok_or_else(|| format!("`{version}` is no version"));
-        let version = named?;
-        Ok(Self { version, extent_offset, extent_size, extent_digest, first, size, digest, bucket, key })
+    /// The piece, if it is of this attempt.
+    fn of(self, attempt: Gen) -> Option<CopiedPiece> {
+        (self.r#gen == attempt.get()).then_some(self.piece)
     }
 }
 
@@ -155,12 +117,39 @@ impl TryFrom<PartRecord<'_>> for PartRow {
             etag: Etag::new(cells.get("p_etag")?),
             checksums: cells.json("p_checksums")?,
             digest: cells.digest("p_digest")?,
-            copied: copied
-                .into_iter()
-                .filter(|record| record.r#gen == attempt.get())
-                .map(CopiedPiece::try_from)
-                .collect::<Result<_, _>>()?,
+            copied: copied.into_iter().filter_map(|record| record.of(attempt)).collect(),
             modified: cells.time("p_modified")?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Databases are full of it, and an older release reads what this one writes.
+    #[test]
+    fn a_copied_piece_is_stored_like_this() {
+        let piece = CopiedPiece {
+            version: VersionId::mint(7, 8),
+            extent_offset: 5,
+            extent_size: 1 << 40,
+            extent_digest: "AAAAAAAAAAA=".to_owned(),
+            first: 6,
+            size: 10,
+            digest: "AAAAAAAAAAE=".to_owned(),
+            bucket: BucketId(3),
+            key: "a/ö".to_owned(),
+        };
+        let json = r#"{"gen":2,"version":"0000000000003G000000000008","extent_offset":5,"extent_size":1099511627776,"extent_digest":"AAAAAAAAAAA=","first":6,"size":10,"digest":"AAAAAAAAAAE=","bucket":3,"key":"a/ö"}"#;
+        let attempt = Gen::new(2).expect("fifteen bits");
+        let record = CopiedRecord::new(attempt, &piece);
+        assert_eq!(serde_json::to_string(&record).expect("json"), json);
+        let read: CopiedRecord = serde_json::from_str(json).expect("a record");
+        assert_eq!(read, record);
+        assert_eq!(read.clone().of(attempt), Some(piece));
+        assert_eq!(read.of(Gen::ZERO), None, "of another attempt");
+        let bad = json.replace("3G", "3g");
+        assert!(serde_json::from_str::<CopiedRecord>(&bad).is_err(), "no version");
     }
 }
