@@ -90,12 +90,11 @@ impl Case<'_> {
 
     async fn a_trailer(&self) -> Result<()> {
         let put = |body: &[u8], signed: bool| {
-            let (size, trailers) = (8, vec![(self.header.clone(), self.value.to_owned())]);
-            // A signed chunk has a least size.
-            let signed_size = 8192;
-            let payload = match signed {
-                true => Payload::Chunks { size: signed_size, trailers },
-                false => Payload::UnsignedChunks { size, trailers },
+            let trailers = vec![(self.header.clone(), self.value.to_owned())];
+            let payload = if signed {
+                Payload::Chunks { size: 8192, trailers }
+            } else {
+                Payload::UnsignedChunks { size: 8, trailers }
             };
             Request::new("PUT", &format!("{}-trailer", self.key())).body(body).payload(payload)
         };
@@ -127,7 +126,7 @@ impl Case<'_> {
         };
         assert_eq!(self.send(create("FULL_OBJECT"), 400).await?.code(), "InvalidRequest");
         let id = self.send(create("COMPOSITE"), 200).await?.element("UploadId").context("an id")?;
-        let mut listed = String::new();
+        let mut listed = Vec::new();
         for (number, body) in [(1, BODY.repeat(TIMES)), (2, BODY.to_vec())] {
             // Neither part says its checksum: it gets one all the same.
             let put = Request::new("PUT", &format!("{path}?partNumber={number}&uploadId={id}")).body(body);
@@ -135,10 +134,11 @@ impl Case<'_> {
             let (etag, value) = (answer.header("etag"), answer.header(&self.header));
             let (etag, value) = (etag.context("an ETag")?, value.context("a checksum")?);
             let element = self.element();
-            listed += &format!(
+            listed.push(format!(
                 "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag><{element}>{value}</{element}></Part>"
-            );
+            ));
         }
+        let listed = listed.concat();
         let complete = |parts: &str| {
             let document = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
             Request::new("POST", &format!("{path}?uploadId={id}")).body(document)
