@@ -1,5 +1,6 @@
 """boto3: objects one by one, byte for byte."""
 
+import base64
 import hashlib
 import os
 
@@ -50,6 +51,22 @@ def test_every_key_is_itself(s3, cluster, key):
     with pytest.raises(ClientError) as error:
         s3.get_object(Bucket=cluster.other, Key=key)
     assert code(error) == ("NoSuchKey", 404)
+
+
+@pytest.mark.parametrize("algorithm", ["SHA512", "MD5"])
+def test_newer_checksums_are_compared_and_kept(s3, cluster, prefix, algorithm):
+    # This client computes none of them: it sends what it is given.
+    body, field = os.urandom(100_000), f"Checksum{algorithm}"
+    where = {"Bucket": cluster.bucket, "Key": prefix + algorithm}
+    value = base64.b64encode(hashlib.new(algorithm, body).digest()).decode()
+    assert s3.put_object(**where, Body=body, **{field: value})[field] == value
+    with pytest.raises(ClientError) as error:
+        s3.put_object(**where, Body=body[::-1], **{field: value})
+    assert code(error) == ("BadDigest", 400)
+    got = s3.get_object(**where, ChecksumMode="ENABLED")
+    assert (got["Body"].read(), got[field]) == (body, value)
+    copied = s3.copy_object(Bucket=cluster.bucket, Key=prefix + "copied", CopySource=where)
+    assert copied["CopyObjectResult"][field] == value
 
 
 def test_headers_and_metadata(s3, cluster, prefix):
