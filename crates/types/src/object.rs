@@ -58,7 +58,7 @@ pub struct ObjectAttributes {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Checksums {
-    /// By S3's algorithm name in lower case: `crc32`, `crc32c`, `crc64nvme`, `sha1`, `sha256`.
+    /// By S3's algorithm name in lower case, as `crc64nvme`.
     pub values: BTreeMap<String, String>,
 }
 

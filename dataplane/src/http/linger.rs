@@ -33,3 +33,44 @@ pub(super) async fn linger<I: AsyncRead + Unpin>(io: &mut I) {
     // Not in time: the connection is closed with the answer perhaps unread.
     let _ = tokio::time::timeout(MAX_TIME, until_end).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    /// Bytes that a client can send until it is left.
+    async fn sent(pieces: usize) -> usize {
+        let (mut ours, mut theirs) = tokio::io::duplex(BUFFER);
+        let lingers = tokio::spawn(async move { linger(&mut ours).await });
+        let mut sent = 0;
+        for _ in 0..pieces {
+            if theirs.write_all(&[0; BUFFER]).await.is_err() {
+                break;
+            }
+            sent += BUFFER;
+        }
+        drop(theirs);
+        lingers.await.expect("it ends");
+        sent
+    }
+
+    #[tokio::test]
+    async fn all_is_read_until_the_client_closes() {
+        assert_eq!(sent(100).await, 100 * BUFFER);
+    }
+
+    #[tokio::test]
+    async fn who_sends_without_end_is_left() {
+        let most = MAX_BYTES / BUFFER + 2;
+        assert!(sent(2 * most).await <= most * BUFFER);
+    }
+
+    #[tokio::test]
+    async fn who_neither_sends_nor_closes_is_left() {
+        let (mut ours, theirs) = tokio::io::duplex(1);
+        linger(&mut ours).await;
+        drop(theirs);
+    }
+}

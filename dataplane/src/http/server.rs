@@ -18,7 +18,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use s3o_runtime::{Shutdown, TlsServer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -102,24 +102,23 @@ where
     stream.set_nodelay(true)?;
     let mut stream = Progress::new(stream, serving.write_idle);
     let Some(tls) = &serving.tls else {
-        let ended = over_http1(&mut stream, peer, serving, handler).await;
-        let _ = stream.shutdown().await;
+        over_http1(&mut stream, peer, serving, handler).await?;
         lingering(&mut stream, serving).await;
-        return ended;
+        return Ok(());
     };
     let acceptor = tokio_rustls::TlsAcceptor::from(tls.current());
     let mut stream = tokio::time::timeout(serving.header_timeout, acceptor.accept(stream)).await??;
-    let ended = if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        over_http2(&mut stream, peer, serving, handler).await
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        over_http2(&mut stream, peer, serving, handler).await?;
     } else {
-        over_http1(&mut stream, peer, serving, handler).await
-    };
-    let _ = stream.shutdown().await;
-    lingering(stream.get_mut().0, serving).await;
-    ended
+        over_http1(&mut stream, peer, serving, handler).await?;
+    }
+    lingering(&mut stream, serving).await;
+    Ok(())
 }
 
-/// The connection keeps its place meanwhile. A shutdown waits for nobody.
+/// Of a connection whose answers went to their end: hyper has ended our side. It keeps its place meanwhile; a shutdown
+/// waits for nobody.
 async fn lingering<I: AsyncRead + Unpin>(io: &mut I, serving: &Serving) {
     tokio::select! {
         () = linger(io) => {}

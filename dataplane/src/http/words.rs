@@ -1,4 +1,4 @@
-//! Metadata that looks like words of RFC 2047 and is none, or is in UTF-8: S3 keeps it as it is, `s3s` refuses it.
+//! Metadata that looks like words of RFC 2047 and is none: S3 keeps it as it is, `s3s` refuses it.
 //!
 //! Invariant: what is said anew here is read by `s3s` as the text that came.
 
@@ -14,8 +14,8 @@ pub(super) fn headers(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     }
     let said_anew = |(name, value): (&HeaderName, &HeaderValue)| {
         let is_metadata = name.as_str().starts_with("x-amz-meta-");
-        let text = std::str::from_utf8(value.as_bytes()).ok().filter(|_| is_metadata)?.trim();
-        if text.is_ascii() && (!looks_encoded(text) || is_encoded(text)) {
+        let text = std::str::from_utf8(value.as_bytes()).ok().filter(|_| is_metadata)?.trim_ascii();
+        if !looks_encoded(text) || is_encoded(text) {
             return None;
         }
         let word = format!("=?UTF-8?B?{}?=", BASE64.encode(text));
@@ -85,8 +85,9 @@ mod tests {
         }
         assert!(anew("x-amz-meta-a", "=?UTF-8?B?YQ==?= b =?UTF-8?B?Yw==?=").is_some(), "b would be lost");
         let name = HeaderName::from_static("x-amz-meta-a");
-        let raw = HeaderMap::from_iter([(name, HeaderValue::from_bytes("ü".as_bytes()).expect("opaque"))]);
-        assert_eq!(headers(&raw)[0].1, "=?UTF-8?B?w7w=?=");
+        let raw =
+            HeaderMap::from_iter([(name, HeaderValue::from_bytes("=?ü?=".as_bytes()).expect("opaque"))]);
+        assert_eq!(headers(&raw)[0].1, "=?UTF-8?B?PT/DvD89?=");
     }
 
     #[test]

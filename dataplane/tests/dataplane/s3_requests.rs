@@ -298,7 +298,11 @@ async fn headers_may_stand_in_the_query_of_a_presigned_url() {
         );
         world.send(&head, body.as_bytes()).await
     };
-    let put = presigned("PUT", &host, "/photos/k?x-amz-meta-a=b%20c&x-amz-checksum-crc32=AAAAAA%3D%3D");
+    let put = presigned(
+        "PUT",
+        &host,
+        "/photos/k?x-amz-meta-a=b%20c&x-amz-meta-w=%3D%3Ffoo%3F%3D&x-amz-checksum-crc32=AAAAAA%3D%3D",
+    );
     let forged = send("PUT", &put.replace("b%20c", "forged"), "hello").await;
     assert!(
         forged.starts_with("HTTP/1.1 403") && forged.contains("<Code>SignatureDoesNotMatch</Code>"),
@@ -312,6 +316,7 @@ async fn headers_may_stand_in_the_query_of_a_presigned_url() {
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("<CopyObjectResult"), "{answer}");
     let got = send("GET", &presigned("GET", &host, "/photos/copy?x-id=GetObject"), "").await;
     assert!(got.ends_with("hello") && got.contains("x-amz-meta-a: b c\r\n"), "{got}");
+    assert!(got.contains("x-amz-meta-w: =?foo?=\r\n"), "it looks like a word, and is none: {got}");
     let public = presigned("PUT", &host, "/photos/k?x-amz-acl=public-read");
     let answer = send("PUT", &public, "hello").await;
     assert!(answer.contains("<Code>AccessControlListNotSupported</Code>"), "{answer}");
