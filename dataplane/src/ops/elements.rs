@@ -54,20 +54,14 @@ impl Elements {
     pub(super) fn time(&mut self, name: &str, timestamp: Timestamp) {
         let Ok(at) = OffsetDateTime::from_unix_timestamp(timestamp.seconds()) else { return };
         let (date, time) = (at.date(), at.time());
-        self.element(name, |Self(xml)| {
-            for (number, digits, end) in [
-                (date.year().unsigned_abs(), 4, '-'),
-                (u32::from(u8::from(date.month())), 2, '-'),
-                (u32::from(date.day()), 2, 'T'),
-                (u32::from(time.hour()), 2, ':'),
-                (u32::from(time.minute()), 2, ':'),
-                (u32::from(time.second()), 2, '.'),
-            ] {
-                push_number(xml, number, digits);
-                xml.push(end);
-            }
-            xml.push_str("000Z");
-        });
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        set_number(&mut text[..4], date.year().unsigned_abs());
+        set_number(&mut text[5..7], u32::from(u8::from(date.month())));
+        set_number(&mut text[8..10], u32::from(date.day()));
+        set_number(&mut text[11..13], u32::from(time.hour()));
+        set_number(&mut text[14..16], u32::from(time.minute()));
+        set_number(&mut text[17..19], u32::from(time.second()));
+        self.text(name, std::str::from_utf8(&text).unwrap_or_default());
     }
 
     /// Texts that a client hears again; those that are absent stay so.
@@ -84,6 +78,7 @@ impl Elements {
         &self.0
     }
 
+    #[inline]
     fn tag(&mut self, open: &str, name: &str) {
         self.0.push_str(open);
         self.0.push_str(name);
@@ -115,17 +110,18 @@ impl Elements {
     }
 }
 
-/// Bytes that do not stand as they are. All are ASCII, so that what is between two is text.
+/// Bytes that do not stand as they are. All are ASCII, so that what is between two is text. Nothing in it ends early, so that
+/// many are looked at in one step.
 const fn is_special(byte: u8) -> bool {
-    matches!(byte, b'&' | b'<' | b'>' | b'"') || byte.is_ascii_control()
+    let is_control = (byte < 0x20) | (byte == 0x7f);
+    is_control | (byte == b'&') | (byte == b'<') | (byte == b'>') | (byte == b'"')
 }
 
-/// The last `digits` digits, with zeros before.
-fn push_number(xml: &mut String, number: u32, digits: usize) {
-    const DIGITS: &str = "0123456789";
-    for place in [1000, 100, 10, 1].into_iter().skip(4 - digits) {
-        let digit = (number / place % 10) as usize;
-        xml.push_str(&DIGITS[digit..=digit]);
+/// The last digits that there is place for, with zeros before.
+fn set_number(places: &mut [u8], mut number: u32) {
+    for place in places.iter_mut().rev() {
+        *place = b'0' + (number % 10) as u8;
+        number /= 10;
     }
 }
 
@@ -145,6 +141,19 @@ mod tests {
         let wanted =
             "<A><B>a&amp;b&lt;c&gt;&quot;ü&#13;&#10;&#1;&#127;</B><C></C><D>17</D><E>&#2;</E><G></G></A>";
         assert_eq!(xml.as_str(), wanted);
+    }
+
+    #[test]
+    fn what_is_special_is_found_wherever_it_stands() {
+        for length in 1..40 {
+            for at in 0..length {
+                let mut text = "a".repeat(length);
+                text.replace_range(at..=at, "&");
+                let mut xml = Elements::default();
+                xml.text("T", &text);
+                assert_eq!(xml.as_str(), format!("<T>{}</T>", text.replace('&', "&amp;")));
+            }
+        }
     }
 
     #[test]

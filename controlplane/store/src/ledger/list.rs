@@ -5,7 +5,7 @@
 //! that were rolled up. Order and comparison are by bytes (`COLLATE "C"`).
 
 use s3o_core::call::Refusal;
-use s3o_core::listing::{ListEntry, ListQuery, ListedObject, MAX_KEYS, Page};
+use s3o_core::listing::{ListEntry, ListQuery, MAX_KEYS, Page};
 use s3o_types::ErrorCode;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -13,7 +13,7 @@ use tokio_postgres::types::ToSql;
 use super::lane::unavailable;
 use crate::error::Failure;
 use crate::pool::Pool;
-use crate::rows::{Cells, ListedRecord, corrupt};
+use crate::rows::{Cells, ListedColumns, corrupt};
 
 /// As many times the greatest character as fit a key of 1024 bytes: `p || FILL` is not less than any
 /// key that begins with `p`, and less than every greater key that does not.
@@ -23,8 +23,7 @@ pub(crate) fn beyond(prefix: &str) -> String {
 
 /// $1 bucket, $2 least key, $3 position (exclusive), $4 greatest key, $5 rows.
 const RANGE: &str = "
-    SELECT key, NULL::text AS common, size, etag, modified, checksums,
-           attributes #>> '{headers,storage_class}' AS storage_class
+    SELECT key, size, etag, modified, checksums, attributes -> 'headers' ->> 'storage_class' AS storage_class
     FROM objects
     WHERE bucket = $1 AND key >= $2::text AND key > $3::text AND key <= $4::text
     ORDER BY key LIMIT $5::bigint";
@@ -37,7 +36,7 @@ const LOOSE: &str = "
         FROM (
             SELECT key, CASE WHEN strpos(substr(key, $7::int + 1), $6::text) > 0 THEN
                        left(key, $7 + strpos(substr(key, $7 + 1), $6) - 1 + char_length($6)) END AS common,
-                   size, etag, modified, checksums, attributes #>> '{headers,storage_class}' AS storage_class
+                   size, etag, modified, checksums, attributes -> 'headers' ->> 'storage_class' AS storage_class
             FROM objects
             WHERE bucket = $1 AND key >= $2::text AND key > $3::text AND key <= $4::text
             ORDER BY key LIMIT 1
@@ -47,7 +46,7 @@ const LOOSE: &str = "
         FROM step, LATERAL (
             SELECT key, CASE WHEN strpos(substr(key, $7::int + 1), $6::text) > 0 THEN
                        left(key, $7 + strpos(substr(key, $7 + 1), $6) - 1 + char_length($6)) END AS common,
-                   size, etag, modified, checksums, attributes #>> '{headers,storage_class}' AS storage_class
+                   size, etag, modified, checksums, attributes -> 'headers' ->> 'storage_class' AS storage_class
             FROM objects
             WHERE bucket = $1 AND key > COALESCE(step.common || $8::text, step.key) AND key <= $4::text
             ORDER BY key LIMIT 1
@@ -65,8 +64,7 @@ pub(super) async fn list(pool: &Pool, query: &ListQuery) -> Result<Page, Refusal
     let wanted = query.max_keys.min(MAX_KEYS);
     let rows = rows(pool, query, delimiter, i64::from(wanted) + 1).await;
     let rows = rows.map_err(|failure| refused(&failure))?;
-    let entries: Result<Vec<ListEntry>, Failure> = rows.iter().map(entry).collect();
-    let mut entries = entries.map_err(|failure| refused(&failure))?;
+    let mut entries = entries(&rows).map_err(|failure| refused(&failure))?;
     let more = entries.len() > usize::try_from(wanted).unwrap_or(usize::MAX);
     if more {
         entries.pop();
@@ -156,14 +154,19 @@ pub(super) fn position(prefix: &str, after: &str, delimiter: &str) -> String {
     under.map_or_else(|| after.to_owned(), beyond)
 }
 
-fn entry(row: &Row) -> Result<ListEntry, Failure> {
-    let cells = Cells(row);
-    let bad = |why: String| {
-        let key: String = cells.get("key").unwrap_or_default();
-        corrupt("objects", key, why)
-    };
-    match cells.get::<Option<String>>("common").map_err(bad)? {
+fn entries(rows: &[Row]) -> Result<Vec<ListEntry>, Failure> {
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let columns = ListedColumns::of(first).map_err(|why| bad(first, why))?;
+    rows.iter().map(|row| entry(&columns, Cells(row)).map_err(|why| bad(row, why))).collect()
+}
+
+fn bad(row: &Row, why: String) -> Failure {
+    corrupt("objects", Cells(row).get::<String>("key").unwrap_or_default(), why)
+}
+
+fn entry(columns: &ListedColumns, cells: Cells<'_>) -> Result<ListEntry, String> {
+    match columns.common(cells)? {
         Some(common) => Ok(ListEntry::CommonPrefix(common)),
-        None => Ok(ListEntry::Object(ListedObject::try_from(ListedRecord(cells)).map_err(bad)?)),
+        None => Ok(ListEntry::Object(columns.object(cells)?)),
     }
 }

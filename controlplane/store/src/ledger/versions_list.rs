@@ -5,7 +5,7 @@
 //! (`seq`), so that what was deleted since the page before moves nothing.
 
 use s3o_core::call::Refusal;
-use s3o_core::listing::{ListedObject, MAX_KEYS};
+use s3o_core::listing::MAX_KEYS;
 use s3o_core::versions::{ListedVersion, VersionAfter, VersionEntry, VersionsPage, VersionsQuery};
 use s3o_types::{ErrorCode, Seq, VersionId, VersionRef};
 use tokio_postgres::Row;
@@ -16,13 +16,13 @@ use super::lane::unavailable;
 use super::list::{beyond, position};
 use crate::error::Failure;
 use crate::pool::Pool;
-use crate::rows::{Cells, ListedRecord, corrupt};
+use crate::rows::{Cells, ListedColumns, corrupt};
 
 /// A current version as a row of the page.
 macro_rules! current {
     () => {
         "SELECT key, seq, version, is_null, false AS delete_marker, size, etag, modified, checksums,
-               attributes #>> '{headers,storage_class}' AS storage_class, true AS current
+               attributes -> 'headers' ->> 'storage_class' AS storage_class, true AS current
         FROM objects"
     };
 }
@@ -31,7 +31,7 @@ macro_rules! current {
 macro_rules! noncurrent {
     () => {
         "SELECT key, seq, version, is_null, delete_marker, size, etag, modified, checksums,
-               attributes #>> '{headers,storage_class}' AS storage_class, false AS current
+               attributes -> 'headers' ->> 'storage_class' AS storage_class, false AS current
         FROM object_versions"
     };
 }
@@ -169,7 +169,10 @@ fn refused(failure: &Failure) -> Refusal {
 }
 
 async fn entries(pool: &Pool, query: &VersionsQuery, limit: usize) -> Result<Vec<VersionEntry>, Failure> {
-    rows(pool, query, limit, Run::Page).await?.iter().map(entry).collect()
+    let rows = rows(pool, query, limit, Run::Page).await?;
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let columns = ListedColumns::of(first).map_err(|why| bad(first, why))?;
+    rows.iter().map(|row| entry(&columns, Cells(row)).map_err(|why| bad(row, why))).collect()
 }
 
 /// What PostgreSQL does for a page: plan, rows and buffers, as it says itself.
@@ -228,17 +231,12 @@ async fn start(pool: &Pool, query: &VersionsQuery, delimiter: &str) -> Result<(S
     Ok((after, seq))
 }
 
-fn entry(row: &Row) -> Result<VersionEntry, Failure> {
-    let cells = Cells(row);
-    let bad = |why: String| {
-        let key: String = cells.get("key").unwrap_or_default();
-        corrupt("object_versions", key, why)
-    };
-    read(cells).map_err(bad)
+fn bad(row: &Row, why: String) -> Failure {
+    corrupt("object_versions", Cells(row).get::<String>("key").unwrap_or_default(), why)
 }
 
-fn read(cells: Cells<'_>) -> Result<VersionEntry, String> {
-    if let Some(common) = cells.get::<Option<String>>("common")? {
+fn entry(columns: &ListedColumns, cells: Cells<'_>) -> Result<VersionEntry, String> {
+    if let Some(common) = columns.common(cells)? {
         return Ok(VersionEntry::CommonPrefix(common));
     }
     let version = VersionId::from_uuid(cells.get("version")?);
@@ -252,5 +250,5 @@ fn read(cells: Cells<'_>) -> Result<VersionEntry, String> {
     if cells.get("delete_marker")? {
         return Ok(VersionEntry::Marker(listed));
     }
-    Ok(VersionEntry::Version(listed, ListedObject::try_from(ListedRecord(cells))?))
+    Ok(VersionEntry::Version(listed, columns.object(cells)?))
 }

@@ -1,6 +1,7 @@
 //! Rows to domain types and back. A row that does not fit is an error that names table and key.
 
 mod config;
+mod listed;
 mod lock;
 mod object;
 mod upload;
@@ -12,13 +13,15 @@ use std::str::FromStr;
 use bytes::{BufMut, BytesMut};
 use s3o_types::{Digest, Timestamp};
 use tokio_postgres::Row;
+use tokio_postgres::row::RowIndex;
 use tokio_postgres::types::{FromSql, IsNull, Json, ToSql, Type, to_sql_checked};
 
 pub(crate) use config::{
     ConfigRows, bucket_state, lifecycle, limits_json, removal, rules_json, scope, spec_json,
 };
+pub(crate) use listed::ListedColumns;
 pub(crate) use lock::{bucket_lock, lock_columns, lock_json, object_lock};
-pub(crate) use object::{CopyRecord, ListedRecord, ObjectRecord, object_json, told};
+pub(crate) use object::{CopyRecord, ObjectRecord, object_json, told};
 pub(crate) use upload::{CopiedRecord, OtherCopy, PartRecord, UploadRecord};
 pub(crate) use write::{CleanupRecord, IntentRecord, int_array, text_array};
 
@@ -29,17 +32,17 @@ pub(crate) fn corrupt(table: &str, key: impl Display, why: impl Display) -> Fail
     Failure::Corrupt(format!("table {table}, row {key}: {why}"))
 }
 
-/// Reads columns of one row by name.
+/// Reads columns of one row, by name or by place.
 #[derive(Clone, Copy)]
 pub(crate) struct Cells<'a>(pub(crate) &'a Row);
 
 impl<'a> Cells<'a> {
-    pub(crate) fn get<T: FromSql<'a>>(self, column: &str) -> Result<T, String> {
+    pub(crate) fn get<T: FromSql<'a>>(self, column: impl RowIndex + Display + Copy) -> Result<T, String> {
         self.0.try_get(column).map_err(|error| format!("column {column}: {error}"))
     }
 
     /// Bytes and counts, which are never negative.
-    pub(crate) fn unsigned(self, column: &str) -> Result<u64, String> {
+    pub(crate) fn unsigned(self, column: impl RowIndex + Display + Copy) -> Result<u64, String> {
         let n: i64 = self.get(column)?;
         u64::try_from(n).map_err(|_| format!("column {column}: {n} is negative"))
     }
@@ -61,11 +64,14 @@ impl<'a> Cells<'a> {
     }
 
     /// A JSON document; the type's default where the column is NULL.
-    pub(crate) fn json<T: serde::de::DeserializeOwned + Default>(self, column: &str) -> Result<T, String> {
+    pub(crate) fn json<T: serde::de::DeserializeOwned + Default>(
+        self,
+        column: impl RowIndex + Display + Copy,
+    ) -> Result<T, String> {
         Ok(self.get::<Option<Json<T>>>(column)?.map(|Json(value)| value).unwrap_or_default())
     }
 
-    pub(crate) fn time(self, column: &str) -> Result<Timestamp, String> {
+    pub(crate) fn time(self, column: impl RowIndex + Display + Copy) -> Result<Timestamp, String> {
         Ok(self.get::<PgTime>(column)?.0)
     }
 }

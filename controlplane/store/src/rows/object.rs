@@ -1,15 +1,11 @@
 //! Objects and copies.
 
-use std::collections::BTreeMap;
-
-use s3o_core::listing::ListedObject;
 use s3o_core::object::{CopyRow, ObjectRow, Piece};
 use s3o_types::{
     BackendId, BlobName, BucketId, Checksums, Encoding, Etag, Extent, Gen, ObjectAttributes, Seq, VersionId,
     VersionRef,
 };
 use serde::Serialize;
-use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use super::{Cells, small};
@@ -80,27 +76,6 @@ impl TryFrom<CopyRecord<'_>> for CopyRow {
             md5: cells.get::<Option<Uuid>>("c_md5")?.map(Uuid::into_bytes),
             digest: cells.digest("c_digest")?,
             checksums: cells.json("c_checksums")?,
-        })
-    }
-}
-
-/// A row of a listing.
-pub(crate) struct ListedRecord<'a>(pub(crate) Cells<'a>);
-
-impl TryFrom<ListedRecord<'_>> for ListedObject {
-    type Error = String;
-
-    fn try_from(ListedRecord(cells): ListedRecord<'_>) -> Result<Self, String> {
-        // As `Checksums` has them; the values are not needed.
-        let checksums: BTreeMap<String, IgnoredAny> = cells.json("checksums")?;
-        let storage_class: Option<String> = cells.get("storage_class")?;
-        Ok(Self {
-            key: cells.get("key")?,
-            size: cells.unsigned("size")?,
-            etag: Etag::new(cells.get("etag")?),
-            modified: cells.time("modified")?,
-            storage_class: storage_class.unwrap_or_default(),
-            checksum_algorithms: checksums.into_keys().collect(),
         })
     }
 }
