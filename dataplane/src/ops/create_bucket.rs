@@ -39,7 +39,7 @@ pub(super) async fn answer(
     } else {
         // It has come so far because the bucket is its own. Tools go on with that, whatever they have asked for.
         checked.map_err(|_| s3_error!(BucketAlreadyOwnedByYou))?;
-        owned(plane, name, locks)?;
+        owned(plane, &plane.caller(&req), name, locks).await?;
     }
     let location = Some(format!("/{name}"));
     Ok(S3Response::new(CreateBucketOutput { location, ..Default::default() }))
@@ -57,12 +57,14 @@ async fn make(
             plane.reach(caller, generation).await;
             Ok(())
         }
-        Err(Failure::Refused { code: ErrorCode::BucketAlreadyOwnedByYou, .. }) => owned(plane, name, locks),
+        Err(Failure::Refused { code: ErrorCode::BucketAlreadyOwnedByYou, .. }) => {
+            owned(plane, caller, name, locks).await
+        }
         // One of the operator's that the key may write to is its own for all that tools ask.
         Err(Failure::Refused { code: ErrorCode::BucketAlreadyExists, .. })
             if is_writable(plane, access_key, name) =>
         {
-            owned(plane, name, locks)
+            owned(plane, caller, name, locks).await
         }
         Err(failure) => Err(faults::of_failure(failure)),
     }
@@ -70,13 +72,14 @@ async fn make(
 
 /// In `us-east-1` whoever makes a bucket that is its own already is told that it is there (S3 API reference, "List of error
 /// codes": `BucketAlreadyOwnedByYou`). Nothing of it is changed, so that one without a lock is not what was asked for with one.
-fn owned(plane: &Plane, name: &str, locks: bool) -> S3Result<()> {
+async fn owned(plane: &Arc<Plane>, caller: &Caller, name: &str, locks: bool) -> S3Result<()> {
     let has_lock = || plane.snapshot.load().buckets.get(name).is_some_and(|bucket| bucket.lock.is_some());
-    if region(plane) == DEFAULT_REGION && (!locks || has_lock()) {
-        Ok(())
-    } else {
-        Err(s3_error!(BucketAlreadyOwnedByYou))
+    let is_silent = region(plane) == DEFAULT_REGION;
+    if is_silent && locks && !has_lock() {
+        // It may have been made a moment ago, by another data plane.
+        plane.catch_up(caller).await.map_err(faults::of_failure)?;
     }
+    if is_silent && (!locks || has_lock()) { Ok(()) } else { Err(s3_error!(BucketAlreadyOwnedByYou)) }
 }
 
 fn check(input: &CreateBucketInput, region: Option<&str>) -> S3Result<()> {

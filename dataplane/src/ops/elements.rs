@@ -110,11 +110,9 @@ impl Elements {
     }
 }
 
-/// Bytes that do not stand as they are. All are ASCII, so that what is between two is text. Nothing in it ends early, so that
-/// many are looked at in one step.
+/// Bytes that do not stand as they are. All are ASCII, so that what is between two is text.
 const fn is_special(byte: u8) -> bool {
-    let is_control = (byte < 0x20) | (byte == 0x7f);
-    is_control | (byte == b'&') | (byte == b'<') | (byte == b'>') | (byte == b'"')
+    matches!(byte, b'&' | b'<' | b'>' | b'"') || byte.is_ascii_control()
 }
 
 /// The last digits that there is place for, with zeros before.

@@ -42,6 +42,14 @@ async fn made_through_one_and_known_to_all() -> Result<()> {
     let with_lock = create("made-0").header("x-amz-bucket-object-lock-enabled", "true");
     is(&two.send(&with_lock).await?, 409, "BucketAlreadyOwnedByYou");
     assert_eq!(one.send(&Request::new("GET", "/made-0/k")).await?.body, b"x", "nothing of it was changed");
+    let locked = create("made-locked").header("x-amz-bucket-object-lock-enabled", "true");
+    for through in [&one, &two, &one] {
+        assert_eq!(
+            through.send(&locked).await?.status,
+            200,
+            "it has what is asked for, wherever it was made"
+        );
+    }
     is(&two.send(&create(BUCKET)).await?, 409, "BucketAlreadyExists");
     is(&two.send(&create("Upper.Case")).await?, 400, "InvalidBucketName");
     is(&two.send(&create("amzn-s3-demo-bucket")).await?, 400, "InvalidBucketName");

@@ -1,10 +1,10 @@
 //! Objects as a page of a listing has them: a thousand rows of the same columns.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
 use s3o_core::listing::ListedObject;
 use s3o_types::Etag;
-use serde::de::IgnoredAny;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use tokio_postgres::Row;
 
 use super::Cells;
@@ -44,8 +44,7 @@ impl ListedColumns {
 
     /// The row's object.
     pub(crate) fn object(&self, cells: Cells<'_>) -> Result<ListedObject, String> {
-        // As `Checksums` has them; the values are not needed.
-        let checksums: BTreeMap<String, IgnoredAny> = cells.json(self.checksums)?;
+        let Names(checksum_algorithms) = cells.json(self.checksums)?;
         let storage_class: Option<String> = cells.get(self.storage_class)?;
         Ok(ListedObject {
             key: cells.get(self.key)?,
@@ -53,7 +52,48 @@ impl ListedColumns {
             etag: Etag::new(cells.get(self.etag)?),
             modified: cells.time(self.modified)?,
             storage_class: storage_class.unwrap_or_default(),
-            checksum_algorithms: checksums.into_keys().collect(),
+            checksum_algorithms,
         })
+    }
+}
+
+/// The names alone of what is stored as [`s3o_types::Checksums`].
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(OfMap)
+    }
+}
+
+struct OfMap;
+
+impl<'de> Visitor<'de> for OfMap {
+    type Value = Names;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("checksums by the names of their algorithms")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+        let mut names = Vec::new();
+        while let Some((name, IgnoredAny)) = map.next_entry()? {
+            names.push(name);
+        }
+        Ok(Names(names))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_values_are_not() {
+        let read = |json: &str| serde_json::from_str::<Names>(json).ok().map(|Names(names)| names);
+        assert_eq!(read(r#"{"crc32":"AAAAAA==","sha1":"x"}"#), Some(vec!["crc32".into(), "sha1".into()]));
+        assert_eq!(read("{}"), Some(Vec::new()));
+        assert_eq!(read("[]"), None);
     }
 }
