@@ -73,8 +73,8 @@ bench: ## Ours beside nginx and the backend itself, in 10 minutes; ARGS="--quick
 	$(CARGO) build --release --locked $(FLAGS) -p s3o-controlplane -p s3o-dataplane -p s3o-bench --bins
 	exec $(TARGET)/release/s3o-bench $(BENCH) $(ARGS)
 
-bench-micro: ## What the parts cost by themselves: digests, the guard, placement, storage keys.
-	$(CARGO) bench --locked $(FLAGS) -p s3o-bench --bench micro
+bench-micro: ## What the parts cost by themselves: signatures, chunks, digests, the guard, placement, storage keys.
+	$(CARGO) bench --locked $(FLAGS) -p s3o-bench --bench micro --bench requests
 
 lint: ## Format, clippy, cargo-deny, cargo-machete.
 	@scripts/lint.sh
