@@ -43,10 +43,9 @@ impl ChecksumKind {
 
     /// Whether S3 knows it for the algorithm: only CRCs can be put together, and a CRC-64/NVME always is.
     pub const fn fits(self, algorithm: Algorithm) -> bool {
-        match algorithm {
-            Algorithm::Crc32 | Algorithm::Crc32c => true,
-            Algorithm::Crc64nvme => matches!(self, Self::FullObject),
-            _ => matches!(self, Self::Composite),
+        match self {
+            Self::Composite => !matches!(algorithm, Algorithm::Crc64nvme),
+            Self::FullObject => algorithm.crc().is_some(),
         }
     }
 

@@ -17,9 +17,9 @@ use hyper::body::Incoming;
 use s3o_runtime::Shutdown;
 
 /// What is read for an answer's sake, at most.
-const MAX_BYTES: usize = 64 * 1024 * 1024;
+pub(super) const MAX_BYTES: usize = 64 * 1024 * 1024;
 /// And for how long.
-const MAX_TIME: Duration = Duration::from_secs(10);
+pub(super) const MAX_TIME: Duration = Duration::from_secs(10);
 
 /// How long a client may send nothing while we wait for it.
 pub(crate) struct Idle {

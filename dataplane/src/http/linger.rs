@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
+use super::drain::{MAX_BYTES, MAX_TIME};
+
 /// How long a client may send nothing and not close either.
 const PAUSE: Duration = Duration::from_secs(2);
 /// What is read at once.
 const BUFFER: usize = 16 * 1024;
-/// What is read for an answer's sake, at most.
-const MAX_BYTES: usize = 64 * 1024 * 1024;
-/// And for how long.
-const MAX_TIME: Duration = Duration::from_secs(10);
 
 /// Reads what still comes, within bounds, until the client has ended its side too. Ours has been ended before.
 pub(super) async fn linger<I: AsyncRead + Unpin>(io: &mut I) {

@@ -74,12 +74,15 @@ async fn make(
 /// codes": `BucketAlreadyOwnedByYou`). Nothing of it is changed, so that one without a lock is not what was asked for with one.
 async fn owned(plane: &Arc<Plane>, caller: &Caller, name: &str, locks: bool) -> S3Result<()> {
     let has_lock = || plane.snapshot.load().buckets.get(name).is_some_and(|bucket| bucket.lock.is_some());
-    let is_silent = region(plane) == DEFAULT_REGION;
-    if is_silent && locks && !has_lock() {
-        // It may have been made a moment ago, by another data plane.
-        plane.catch_up(caller).await.map_err(faults::of_failure)?;
+    if region(plane) != DEFAULT_REGION {
+        return Err(s3_error!(BucketAlreadyOwnedByYou));
     }
-    if is_silent && (!locks || has_lock()) { Ok(()) } else { Err(s3_error!(BucketAlreadyOwnedByYou)) }
+    if !locks || has_lock() {
+        return Ok(());
+    }
+    // It may have been made a moment ago, by another data plane.
+    plane.catch_up(caller).await.map_err(faults::of_failure)?;
+    if has_lock() { Ok(()) } else { Err(s3_error!(BucketAlreadyOwnedByYou)) }
 }
 
 fn check(input: &CreateBucketInput, region: Option<&str>) -> S3Result<()> {

@@ -13,7 +13,7 @@ use tokio_postgres::types::ToSql;
 use super::lane::unavailable;
 use crate::error::Failure;
 use crate::pool::Pool;
-use crate::rows::{Cells, ListedColumns, corrupt};
+use crate::rows::{Cells, ListedColumns, listed};
 
 /// As many times the greatest character as fit a key of 1024 bytes: `p || FILL` is not less than any
 /// key that begins with `p`, and less than every greater key that does not.
@@ -64,7 +64,7 @@ pub(super) async fn list(pool: &Pool, query: &ListQuery) -> Result<Page, Refusal
     let wanted = query.max_keys.min(MAX_KEYS);
     let rows = rows(pool, query, delimiter, i64::from(wanted) + 1).await;
     let rows = rows.map_err(|failure| refused(&failure))?;
-    let mut entries = entries(&rows).map_err(|failure| refused(&failure))?;
+    let mut entries = listed("objects", &rows, entry).map_err(|failure| refused(&failure))?;
     let more = entries.len() > usize::try_from(wanted).unwrap_or(usize::MAX);
     if more {
         entries.pop();
@@ -152,16 +152,6 @@ pub(super) fn position(prefix: &str, after: &str, delimiter: &str) -> String {
         .flatten()
         .map(|at| &after[..prefix.len() + at + delimiter.len()]);
     under.map_or_else(|| after.to_owned(), beyond)
-}
-
-fn entries(rows: &[Row]) -> Result<Vec<ListEntry>, Failure> {
-    let Some(first) = rows.first() else { return Ok(Vec::new()) };
-    let columns = ListedColumns::of(first).map_err(|why| bad(first, why))?;
-    rows.iter().map(|row| entry(&columns, Cells(row)).map_err(|why| bad(row, why))).collect()
-}
-
-fn bad(row: &Row, why: String) -> Failure {
-    corrupt("objects", Cells(row).get::<String>("key").unwrap_or_default(), why)
 }
 
 fn entry(columns: &ListedColumns, cells: Cells<'_>) -> Result<ListEntry, String> {

@@ -16,7 +16,7 @@ use super::lane::unavailable;
 use super::list::{beyond, position};
 use crate::error::Failure;
 use crate::pool::Pool;
-use crate::rows::{Cells, ListedColumns, corrupt};
+use crate::rows::{Cells, ListedColumns, listed};
 
 /// A current version as a row of the page.
 macro_rules! current {
@@ -169,10 +169,7 @@ fn refused(failure: &Failure) -> Refusal {
 }
 
 async fn entries(pool: &Pool, query: &VersionsQuery, limit: usize) -> Result<Vec<VersionEntry>, Failure> {
-    let rows = rows(pool, query, limit, Run::Page).await?;
-    let Some(first) = rows.first() else { return Ok(Vec::new()) };
-    let columns = ListedColumns::of(first).map_err(|why| bad(first, why))?;
-    rows.iter().map(|row| entry(&columns, Cells(row)).map_err(|why| bad(row, why))).collect()
+    listed("object_versions", &rows(pool, query, limit, Run::Page).await?, entry)
 }
 
 /// What PostgreSQL does for a page: plan, rows and buffers, as it says itself.
@@ -229,10 +226,6 @@ async fn start(pool: &Pool, query: &VersionsQuery, delimiter: &str) -> Result<(S
         }
     };
     Ok((after, seq))
-}
-
-fn bad(row: &Row, why: String) -> Failure {
-    corrupt("object_versions", Cells(row).get::<String>("key").unwrap_or_default(), why)
 }
 
 fn entry(columns: &ListedColumns, cells: Cells<'_>) -> Result<VersionEntry, String> {

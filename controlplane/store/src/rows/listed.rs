@@ -7,7 +7,8 @@ use s3o_types::Etag;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use tokio_postgres::Row;
 
-use super::Cells;
+use super::{Cells, corrupt};
+use crate::error::Failure;
 
 /// Where a statement's rows have what is listed: names are looked up once for a page.
 pub(crate) struct ListedColumns {
@@ -21,9 +22,21 @@ pub(crate) struct ListedColumns {
     common: Option<usize>,
 }
 
+/// A page's entries, each made by `entry`. A row that does not fit is named by its table and key.
+pub(crate) fn listed<T>(
+    table: &str,
+    rows: &[Row],
+    entry: impl Fn(&ListedColumns, Cells<'_>) -> Result<T, String>,
+) -> Result<Vec<T>, Failure> {
+    let bad = |row, why| corrupt(table, Cells(row).get::<String>("key").unwrap_or_default(), why);
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let columns = ListedColumns::of(first).map_err(|why| bad(first, why))?;
+    rows.iter().map(|row| entry(&columns, Cells(row)).map_err(|why| bad(row, why))).collect()
+}
+
 impl ListedColumns {
     /// By the names that a row's columns have.
-    pub(crate) fn of(row: &Row) -> Result<Self, String> {
+    fn of(row: &Row) -> Result<Self, String> {
         let find = |name: &str| row.columns().iter().position(|column| column.name() == name);
         let found = |name: &str| find(name).ok_or_else(|| format!("column {name}: there is none"));
         Ok(Self {

@@ -19,7 +19,7 @@ use tokio_postgres::types::{FromSql, IsNull, Json, ToSql, Type, to_sql_checked};
 pub(crate) use config::{
     ConfigRows, bucket_state, lifecycle, limits_json, removal, rules_json, scope, spec_json,
 };
-pub(crate) use listed::ListedColumns;
+pub(crate) use listed::{ListedColumns, listed};
 pub(crate) use lock::{bucket_lock, lock_columns, lock_json, object_lock};
 pub(crate) use object::{CopyRecord, ObjectRecord, object_json, told};
 pub(crate) use upload::{CopiedRecord, OtherCopy, PartRecord, UploadRecord};
