@@ -6,6 +6,7 @@ use anyhow::Result;
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
 
 use crate::config::BackendEntry;
+use crate::ports;
 use crate::proxy::{Mode, Proxy};
 
 /// One backend.
@@ -37,7 +38,8 @@ impl Drop for Gate<'_> {
 impl Backend {
     /// Starts an honest one.
     pub async fn start(name: &str) -> Result<Self> {
-        let server = FaultyBackend::start().await?;
+        // A port of our own: it stays free while the server is down.
+        let server = FaultyBackend::start_at(ports::free()?).await?;
         let proxy = Proxy::start(server.address()).await?;
         Ok(Self { name: name.to_owned(), server, proxy })
     }

@@ -19,7 +19,7 @@ use crate::config::{self, BackendEntry, Times, Tls};
 use crate::database::Database;
 use crate::process::Process;
 use crate::proxy::Proxy;
-use crate::raw::Raw;
+use crate::raw::{Raw, Request};
 use crate::{audit, ports, s3, settle, wait, wire};
 
 /// Patience of a test's client with one call.
@@ -288,6 +288,7 @@ impl Cluster {
         let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(&copy).status()?;
         anyhow::ensure!(copied.success(), "copying the database");
         self.database.restart().await?;
+        self.wait_decided().await?;
         Ok(copy)
     }
 
@@ -316,6 +317,30 @@ impl Cluster {
             let row =
                 self.sql().await?.query_one("SELECT count(*) FROM backends WHERE attached", &[]).await?;
             Ok(row.get::<_, i64>(0) >= wanted)
+        })
+        .await
+    }
+
+    /// Waits until every data plane decides by the database: control plane or database were away, and a breaker may be
+    /// open, or about to open.
+    pub async fn wait_decided(&self) -> Result<()> {
+        for data in 0..self.data.len() {
+            wait::until("a data plane that decides by the database", || async {
+                let answer = self.raw(data).send(&Request::new("GET", "/data/nobody")).await?;
+                Ok(answer.status == 404 && answer.header("x-s3o-degraded").is_none())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a data plane has the newest configuration.
+    pub async fn wait_configured(&self, data: usize) -> Result<()> {
+        wait::until("the newest configuration", || async {
+            let newest = "SELECT value::bigint FROM settings WHERE name = 'generation'";
+            let newest: i64 = self.sql().await?.query_one(newest, &[]).await?.get(0);
+            let (_, health) = wait::http_get(self.data[data].http, "/health").await?;
+            Ok(health.contains(&format!("\"generation\":{newest}")))
         })
         .await
     }

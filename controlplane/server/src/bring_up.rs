@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use s3o_core::ports::{BackendProbing, ObjectScrub, Rebalancing, Recovering, WorkerControl};
 use s3o_grpc::{Ports, Wiring};
-use s3o_runtime::{LogHandle, Metrics, Reload, Shutdown, config};
+use s3o_runtime::{LogHandle, Metrics, Shutdown, config};
 use s3o_store::{Store, StoreError};
 use s3o_workers::{
     BackendSettings, Deps, IntentsResolved, LifecycleSettings, ReconcileSettings, WorkerSettings, Workers,
@@ -29,7 +29,8 @@ const HTTP_GRACE: Duration = Duration::from_secs(6);
 pub(crate) struct BringUp {
     pub(crate) config: ControlPlaneConfig,
     pub(crate) file: Option<PathBuf>,
-    pub(crate) reload: Reload,
+    /// Wishes to read the file again, since it was read first: one that comes during the start is not lost.
+    pub(crate) asked: watch::Receiver<u64>,
     pub(crate) log: Option<LogHandle>,
     pub(crate) database_is_private: bool,
     pub(crate) wiring: Wiring,
@@ -202,7 +203,7 @@ impl BringUp {
 
     /// Applies the file again whenever somebody asks. A file that is wrong changes nothing.
     async fn follow_file(&self, store: &Store) {
-        let mut asked = self.reload.subscribe();
+        let mut asked = self.asked.clone();
         while tokio::select! {
             () = self.shutdown.stopping() => false,
             wish = asked.changed() => wish.is_ok(),

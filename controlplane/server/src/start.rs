@@ -97,6 +97,7 @@ impl ControlPlane {
     /// see [`Running::ready`]. Everything ends with `shutdown`.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<Running> {
         let Self { config, file, reload, log, database_is_private } = self;
+        let asked = reload.subscribe();
         let metrics = Metrics::new();
         let services = shutdown.child();
         // What buckets ask of data planes the wiring sees in the configuration; this release asks for nothing else.
@@ -108,7 +109,7 @@ impl ControlPlane {
         let bring_up = BringUp {
             config,
             file,
-            reload,
+            asked,
             log,
             database_is_private,
             wiring,

@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use aws_sdk_s3::types::{Tag, Tagging};
 use s3o_integration_tests::audit;
 use s3o_integration_tests::campaign::Campaign;
+use s3o_integration_tests::campaign::board::KeptVersion;
 use s3o_integration_tests::campaign::checks::{self, Violation};
-use s3o_integration_tests::campaign::own::{MARKER, OWN};
+use s3o_integration_tests::campaign::content::{Content, Piece};
+use s3o_integration_tests::campaign::field::Field;
+use s3o_integration_tests::campaign::own::{MARKER, OWN, Tags, own_key};
 use s3o_integration_tests::campaign::plan::Plan;
+use s3o_integration_tests::s3::md5;
 use s3o_testkit::history::{Call, Outcome};
 
 /// A few seconds of clients, without faults.
@@ -22,7 +27,37 @@ async fn calm() -> Result<Campaign> {
     let mut campaign = Campaign::start(plan).await?;
     let found = campaign.run().await?;
     ensure!(found.is_empty(), "{found:?}");
+    own_keys(campaign.field()).await?;
     Ok(campaign)
+}
+
+/// What the checks are tried on, whatever the clients came to: an object with tags, and a key with two versions.
+async fn own_keys(field: &Field) -> Result<()> {
+    let (client, board) = (field.cluster.s3(0), &field.board);
+    let key = own_key("test", "tags", 0);
+    let (name, tags) = (format!("every/{key}"), Tags::from([("tag".to_owned(), "test".to_owned())]));
+    put_own(field, "every", &key, 0).await?;
+    board.will_tag(&name, &tags);
+    let tag = Tag::builder().key("tag").value("test").build()?;
+    let tagging = Tagging::builder().tag_set(tag).build()?;
+    client.put_object_tagging().bucket("every").key(&key).tagging(tagging).send().await?;
+    board.tagged(&name, &tags, &Ok(()));
+    let key = own_key("test", "versions", 0);
+    for n in 1..3 {
+        let (etag, id) = put_own(field, "kept", &key, n).await?;
+        let id = id.context("a version id")?;
+        board.kept(KeptVersion { bucket: "kept".to_owned(), key: key.clone(), id, etag });
+    }
+    Ok(())
+}
+
+async fn put_own(field: &Field, bucket: &str, key: &str, n: usize) -> Result<(String, Option<String>)> {
+    let piece = Piece::new(format!("test {n}"), 100);
+    let bytes = piece.bytes();
+    let etag = md5(&bytes);
+    field.board.will_write(&etag, Content::new(vec![piece], &bytes));
+    let call = field.cluster.s3(0).put_object().bucket(bucket).key(key).body(bytes.into());
+    Ok((etag, call.send().await?.version_id().map(str::to_owned)))
 }
 
 fn has(found: &[Violation], check: &str, part: &str) -> bool {

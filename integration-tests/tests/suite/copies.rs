@@ -296,15 +296,13 @@ async fn a_drained_backend_is_empty_in_the_end_and_every_object_whole() -> Resul
 
 /// The first backend begins to be drained while a write that has chosen it stands at the failpoint; then it goes on.
 pub(crate) async fn drain_under_a_write(cluster: &Cluster) -> Result<()> {
-    let said = |what: &'static str| {
-        let process = &cluster.data[0].process;
-        async move { Ok(process.output().contains(what)) }
-    };
-    wait::until("the failpoint", || said("S3O_FAILPOINT reached")).await?;
-    cluster.data[0].process.clear_log()?;
+    wait::until("the failpoint", || async {
+        Ok(cluster.data[0].process.output().contains("S3O_FAILPOINT reached"))
+    })
+    .await?;
     let request = s3o_proto::v1::DrainBackendRequest { name: "b0".to_owned() };
     cluster.admin(0).await?.drain_backend(request).await?;
-    wait::until("the configuration that says so", || said("configuration in use")).await?;
+    cluster.wait_configured(0).await?;
     cluster.release_failpoint()
 }
 

@@ -147,6 +147,13 @@ pub(crate) async fn recover(cluster: &Cluster) -> Result<RecoverReply> {
     Ok(cluster.admin(0).await?.recover(RecoverRequest::default()).await?.into_inner())
 }
 
+/// The control plane that was killed is back, and the data plane with it.
+async fn back(cluster: &mut Cluster) -> Result<()> {
+    cluster.start_control_plane(0).await?;
+    cluster.wait_attached().await?;
+    cluster.wait_decided().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_database_is_made_again_from_the_backends() -> Result<()> {
     let mut cluster = start().await?;
@@ -166,8 +173,7 @@ async fn a_lost_database_is_made_again_from_the_backends() -> Result<()> {
     let report = rebuild(&cluster.control[0].config).await?;
     ensure!(report.contains("by their blobs alone: 2 objects"), "{report}");
     ensure!(report.contains("of which bytes are on no backend: 0"), "{report}");
-    cluster.start_control_plane(0).await?;
-    cluster.wait_attached().await?;
+    back(&mut cluster).await?;
     ensure!(recovery(&cluster).await?.contains("rebuilt"), "nothing is deleted yet");
     let client = cluster.s3(0);
     wait::until("the data plane writes again", || async {
@@ -213,8 +219,7 @@ async fn a_database_of_an_earlier_point_is_brought_up_to_date() -> Result<()> {
     put(&cluster, BUCKET, "late", "late").await;
     cluster.control[0].process.kill()?;
     cluster.use_copy(copy).await?;
-    cluster.start_control_plane(0).await?;
-    cluster.wait_attached().await?;
+    back(&mut cluster).await?;
     let noticed = run_worker(&cluster, JOURNAL).await;
     ensure!(recovery(&cluster).await?.contains("journal"), "{noticed:?}");
     // Deletions wait.
@@ -287,8 +292,7 @@ async fn a_point_within_the_cleanup_delay_is_whole() -> Result<()> {
     run_worker(&cluster, CLEANUP).await?;
     cluster.control[0].process.kill()?;
     cluster.use_copy(copy).await?;
-    cluster.start_control_plane(0).await?;
-    cluster.wait_attached().await?;
+    back(&mut cluster).await?;
     let noticed = run_worker(&cluster, JOURNAL).await;
     ensure!(recovery(&cluster).await?.contains("journal"), "{noticed:?}");
     let now = everything(&cluster).await?;
@@ -298,7 +302,7 @@ async fn a_point_within_the_cleanup_delay_is_whole() -> Result<()> {
     // From here on nobody wants to go back: what is removed goes at once.
     cluster.control[0].process.kill()?;
     cluster.write_files(|file| file["cleanup"]["cleanup_delay"] = json!("0s"))?;
-    cluster.start_control_plane(0).await?;
+    back(&mut cluster).await?;
     let recovered = recover(&cluster).await?;
     ensure!(recovered.lost.is_empty() && recovered.unreadable.is_empty(), "{recovered:?}");
     let now = everything(&cluster).await?;
