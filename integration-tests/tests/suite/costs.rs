@@ -91,7 +91,8 @@ async fn phase(client: &Client, counter: &mut Counter, what: &str, number: usize
         let key = |number: usize| format!("folder/{number}/{n:04}");
         match what {
             "PUT" => {
-                drop(s3::put(client, BUCKET, &key(number), body(&key(number), SIZE)).await.expect("PUT"))
+                let key = key(number);
+                s3::put(client, BUCKET, &key, body(&key, SIZE)).await.expect("PUT");
             }
             "GET" => {
                 let got = client.get_object().bucket(BUCKET).key(key(0)).send().await?;
