@@ -6,6 +6,7 @@ fails; nothing is ever ended by name.
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -26,10 +27,20 @@ def binary(name):
     return str(path)
 
 
+# Below Linux's default `ip_local_port_range`: no outgoing connection takes one before its process listens.
+PORTS = random.sample(range(12_000, 32_000), 20_000)
+
+
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A port that nobody listens on, and that nobody else is given."""
+    while True:
+        port = PORTS.pop()
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def wait_for(what, check, alive=None):

@@ -17,6 +17,15 @@ use s3o_blob::{AlgorithmSet, BodyFault, BodyHasher, Expected, Guard};
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
 use s3o_types::{BackendId, EtagProof};
 
+/// For what must come: the machine may have other things to do.
+const PATIENT: Timeouts = Timeouts {
+    connect: Duration::from_secs(60),
+    idle: Duration::from_secs(60),
+    source: Duration::from_secs(60),
+    response: Duration::from_secs(60),
+};
+
+/// For what never comes.
 const SHORT: Timeouts = Timeouts {
     connect: Duration::from_secs(2),
     idle: Duration::from_millis(400),
@@ -26,8 +35,12 @@ const SHORT: Timeouts = Timeouts {
 
 async fn start() -> (FaultyBackend, BackendClient) {
     let server = FaultyBackend::start().await.unwrap();
-    let client = BackendClient::new(server.spec(1, "b1"), HttpPool::new(SHORT));
+    let client = client(&server, PATIENT);
     (server, client)
+}
+
+fn client(server: &FaultyBackend, timeouts: Timeouts) -> BackendClient {
+    BackendClient::new(server.spec(1, "b1"), HttpPool::new(timeouts))
 }
 
 fn body(size: usize) -> Bytes {
@@ -122,7 +135,8 @@ async fn keys_that_xml_cannot_say_are_listed() {
 
 #[tokio::test]
 async fn a_failed_put_says_whether_it_may_land() {
-    let (server, client) = start().await;
+    let (server, patient) = start().await;
+    let hasty = client(&server, SHORT);
     let ms = Duration::from_millis;
     // Fault; kind; certainty; whether the blob is there afterwards.
     let table = [
@@ -132,7 +146,7 @@ async fn a_failed_put_says_whether_it_may_land() {
         (Fault::ResetReceiving { after: 100_000 }, Kind::Connection, Certainty::Cut, false),
         (Fault::LostReply, Kind::Connection, Certainty::Unknown, true),
         (Fault::HangReply, Kind::Timeout, Certainty::Unknown, true),
-        (Fault::Late(ms(300)), Kind::Connection, Certainty::Unknown, false),
+        (Fault::Late(ms(3000)), Kind::Connection, Certainty::Unknown, false),
         (Fault::Hang, Kind::Timeout, Certainty::Cut, false),
         (Fault::StallReceiving { after: 100_000 }, Kind::Timeout, Certainty::Cut, false),
     ];
@@ -141,18 +155,25 @@ async fn a_failed_put_says_whether_it_may_land() {
     for (n, (fault, kind, certainty, stored)) in table.into_iter().enumerate() {
         let key = format!("k{n}");
         server.inject(Rule::new(fault.clone()).key_contains(&key).times(1));
-        let error = put(&client, &key, &bytes).await.unwrap_err();
+        let client = if kind == Kind::Timeout { &hasty } else { &patient };
+        let error = put(client, &key, &bytes).await.unwrap_err();
         assert_eq!((error.kind, error.certainty), (kind, certainty), "{fault:?}: {error}");
         assert!(error.counts_against_health(), "{fault:?}");
+        if stored {
+            lands(&server, &key).await;
+        }
         assert_eq!(server.blob(&key).is_some(), stored, "{fault:?}");
     }
-    tokio::time::timeout(Duration::from_secs(20), async {
-        while server.blob("k6").is_none() {
-            tokio::time::sleep(ms(20)).await;
+    lands(&server, "k6").await;
+}
+
+async fn lands(server: &FaultyBackend, key: &str) {
+    let landed = async {
+        while server.blob(key).is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    })
-    .await
-    .expect("the late PUT lands");
+    };
+    tokio::time::timeout(Duration::from_secs(60), landed).await.expect("the PUT lands");
 }
 
 #[tokio::test]
@@ -208,24 +229,29 @@ async fn a_guarded_bad_body_is_never_stored() {
 
 #[tokio::test]
 async fn a_stalled_or_abandoned_source_is_cut() {
-    let (server, client) = start().await;
+    let (server, patient) = start().await;
+    let client = client(&server, SHORT);
     let stalls = || chunked(&body(100), 10).take(5).chain(stream::pending());
     let error = client.put("stall", 100, vec![], stalls()).await.unwrap_err();
     assert_eq!((error.kind, error.certainty), (Kind::Body, Certainty::Cut), "{error}");
     let watch = UploadWatch::new();
-    let dropped = tokio::time::timeout(
-        Duration::from_millis(100),
-        client.put_watched("gone", 100, vec![], stalls(), None, &watch),
-    )
-    .await;
-    assert!(dropped.is_err());
+    let handed = async {
+        while watch.handed() < 50 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        ended = patient.put_watched("gone", 100, vec![], stalls(), None, &watch) => panic!("{ended:?}"),
+        () = handed => {}
+    }
     assert_eq!((watch.certainty(), watch.handed()), (Certainty::Cut, 50));
     assert!(server.keys().is_empty());
 }
 
 #[tokio::test]
 async fn a_source_that_is_held_stands_still_by_nobodys_fault() {
-    let (server, client) = start().await;
+    let server = FaultyBackend::start().await.unwrap();
+    let client = client(&server, SHORT);
     let (bytes, watch) = (body(100), UploadWatch::new());
     let holds = watch.clone();
     let held = stream::once(async move {
@@ -252,6 +278,7 @@ async fn a_source_that_is_held_stands_still_by_nobodys_fault() {
 #[tokio::test]
 async fn a_broken_download_is_an_error() {
     let (server, client) = start().await;
+    let hasty = self::client(&server, SHORT);
     put(&client, "k", &body(1 << 20)).await.unwrap();
     let table = [
         (Fault::ResetSending { after: 70_000 }, Kind::Connection),
@@ -262,7 +289,8 @@ async fn a_broken_download_is_an_error() {
     ];
     for (fault, kind) in table {
         server.inject(Rule::new(fault.clone()).on(Operation::Get).times(1));
-        assert_eq!(get(&client, "k", None).await.unwrap_err().kind, kind, "{fault:?}");
+        let client = if kind == Kind::Timeout { &hasty } else { &client };
+        assert_eq!(get(client, "k", None).await.unwrap_err().kind, kind, "{fault:?}");
     }
     server.inject(Rule::new(Fault::Truncated { keep: 5 }).on(Operation::Get).times(1));
     let error = get(&client, "k", Some(ByteRange { first: 0, last: 9 })).await.unwrap_err();

@@ -118,6 +118,11 @@ impl Writer {
         if let Some(parent) = self.open.last_mut() {
             parent.has_elements = true;
         }
+        // The reader takes whatever stands between `<` and `>`, and does not look at attributes by itself.
+        if !is_name(tag.name().into_inner()) || tag.contains('<') || tag.attributes().any(|one| one.is_err())
+        {
+            return Err(Malformed);
+        }
         let (full, local) = (tag.name(), tag.local_name());
         // With another namespace it is another element: the prefix stays, and nobody knows it.
         let name = match namespace {
@@ -184,6 +189,13 @@ impl Writer {
         self.out.push_str(text);
         Ok(())
     }
+}
+
+/// As XML has one (1.0, 2.3), but that all characters beyond ASCII may be in it.
+fn is_name(text: &str) -> bool {
+    let begins = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | ':') || !c.is_ascii();
+    let goes_on = |c: char| begins(c) || c.is_ascii_digit() || matches!(c, '-' | '.');
+    text.starts_with(begins) && text.chars().all(goes_on)
 }
 
 /// As XML Schema has one (part 2, 3.3.13).
@@ -271,6 +283,16 @@ mod tests {
             "<A/><B/>",
             "<!DOCTYPE A []><A/>",
             "<A><![CDATA[x</A>",
+            // A reader that ends a tag elsewhere finds other elements in them.
+            "<A //>",
+            "<A b/ />",
+            "<A b=c/>",
+            "<A b='<'/>",
+            "<A b='1' b='2'/>",
+            "<A&amp;/>",
+            "<1/>",
+            "< A/>",
+            "<Ke&amp;;\n&lt;<//>",
         ] {
             assert_eq!(of(bad), Err(Malformed), "{bad}");
         }

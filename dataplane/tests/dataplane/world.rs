@@ -75,7 +75,9 @@ impl World {
 
     /// Returns when the page says so, or does not any more.
     pub(crate) async fn until(&self, path: &str, text: &str, says: bool) {
+        let end = tokio::time::Instant::now() + Duration::from_secs(90);
         while self.http(path).await.contains(text) != says {
+            assert!(tokio::time::Instant::now() < end, "{path}: {text:?}: waited for {says}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -1,7 +1,7 @@
 //! Many writers, several replicas, a server that dies.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::{World, op, scratch};
@@ -107,10 +107,10 @@ async fn a_server_killed_under_load_loses_nothing_acknowledged() {
     let mut server = LocalPostgres::start(Options::new(scratch("killed"))).await.unwrap();
     Store::migrate(&server.url()).await.unwrap();
     let world = Arc::new(World::on(server.url(), &[None, None]).await);
-    let stop = Arc::new(AtomicBool::new(false));
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let writers: Vec<_> = (0..16)
         .map(|writer| {
-            let (world, stop) = (world.clone(), stop.clone());
+            let (world, stop, done) = (world.clone(), stop.clone(), done.clone());
             tokio::spawn(async move {
                 let mut acknowledged = Vec::new();
                 for n in 0.. {
@@ -123,21 +123,27 @@ async fn a_server_killed_under_load_loses_nothing_acknowledged() {
                     let commit = world.commit(op, &key, 3, &(version, targets));
                     if let Outcome::Committed { seq, .. } = world.store.submit(commit).await {
                         acknowledged.push((key, version, seq));
+                        done.fetch_add(1, Ordering::Relaxed);
                     }
                 }
                 acknowledged
             })
         })
         .collect();
+    let more = async || {
+        let before = done.load(Ordering::Relaxed);
+        while done.load(Ordering::Relaxed) < before + 50 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
     for _ in 0..2 {
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        more().await;
         server.kill().await.unwrap();
         server.restart().await.unwrap();
     }
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    more().await;
     stop.store(true, Ordering::Relaxed);
     let acknowledged: Vec<_> = join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
-    assert!(acknowledged.len() > 100, "{}", acknowledged.len());
     for (key, version, seq) in acknowledged {
         let located = world
             .store

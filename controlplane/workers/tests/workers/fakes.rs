@@ -107,6 +107,13 @@ pub(crate) fn mark(server: &FaultyBackend, id: i32) {
     server.plant(".s3o/backend", format!("{{\"cluster_id\":\"{}\",\"backend_id\":{id}}}", Uuid::nil()));
 }
 
+/// Does not wait long for backends that never answer.
+pub(crate) fn hasty(deps: &mut Deps) {
+    let short = Duration::from_millis(500);
+    deps.backends.timeouts =
+        Timeouts { idle: short, source: short, response: short, ..deps.backends.timeouts };
+}
+
 impl Fixture {
     /// Workers that tick at the start, and then only when they are asked or woken.
     pub(crate) fn start(backends: Vec<BackendConfig>, state: State) -> Self {
@@ -131,8 +138,9 @@ impl Fixture {
             Arc::new(Ports { state: Mutex::new(state), config: watch::Sender::new(Arc::new(config)) });
         let (metrics, shutdown) = (Metrics::new(), Shutdown::new());
         let day = Duration::from_hours(24);
-        let ms = Duration::from_millis;
-        let timeouts = Timeouts { connect: ms(2000), idle: ms(500), source: ms(500), response: ms(500) };
+        // Tests of backends that do not answer have [`hasty`] ones.
+        let patience = Duration::from_secs(30);
+        let timeouts = Timeouts { connect: patience, idle: patience, source: patience, response: patience };
         let intents_resolved = IntentsResolved::default();
         metrics.register("pending_intents_resolved", "As the server shows it", intents_resolved.clone());
         let journal = Arc::new(FakeJournal::default());

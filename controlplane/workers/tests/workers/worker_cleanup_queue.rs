@@ -118,7 +118,7 @@ async fn nothing_is_deleted_where_the_marker_is_missing_another_s_or_unread() {
 #[tokio::test]
 async fn what_vanishes_with_the_marker_is_not_believed_to_be_gone() {
     let server = marked().await;
-    server.inject(Rule::new(Fault::Latency(Duration::from_millis(400))).on(Operation::Delete));
+    server.inject(Rule::new(Fault::Latency(Duration::from_secs(2))).on(Operation::Delete));
     let state = State { cleanup: vec![item(1, 1, "k")], ..State::holding(1) };
     let fixture = Fixture::start(vec![row(spec(&server, 1), true)], state);
     // While the DELETE is under way, the folder is unmounted.

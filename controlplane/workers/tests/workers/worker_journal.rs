@@ -126,7 +126,7 @@ async fn what_another_process_ships_meanwhile_is_no_other_history() {
     for is_known in [true, false] {
         let (one, _two, fixture) = two().await;
         let lists = one.count(Operation::List);
-        one.inject(Rule::new(Fault::Latency(Duration::from_millis(300))).on(Operation::List));
+        one.inject(Rule::new(Fault::Latency(Duration::from_secs(1))).on(Operation::List));
         let (ran, ()) = tokio::join!(run(&fixture), async {
             while one.count(Operation::List) == lists {
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
 use s3o_types::EtagProof;
 
-use crate::fakes::{Fixture, State, mark, row, spec};
+use crate::fakes::{Fixture, State, hasty, mark, row, spec};
 
 /// Each once: how often a worker looks is its own affair.
 fn attached_ids(state: &State) -> BTreeSet<i32> {
@@ -97,6 +97,7 @@ async fn a_backend_that_does_not_show_its_marker_in_time_is_down() {
     let server = FaultyBackend::start().await.unwrap();
     mark(&server, 1);
     let fixture = Fixture::start_with(vec![row(spec(&server, 1), false)], State::default(), |deps| {
+        hasty(deps);
         // One failure is enough, and nobody probes it.
         deps.backends.breaker.threshold = 1;
         deps.backends.breaker.open_for = Duration::from_hours(1);

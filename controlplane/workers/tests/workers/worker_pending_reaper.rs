@@ -15,7 +15,7 @@ use s3o_types::{
 };
 use uuid::Uuid;
 
-use crate::fakes::{Fixture, State, mark, row, spec};
+use crate::fakes::{Fixture, State, hasty, mark, row, spec};
 
 fn intent(n: u64, backends: &[i32]) -> Intent {
     let version = VersionId::mint(n, 7);
@@ -139,7 +139,10 @@ async fn no_definite_answer_lets_the_claim_go() {
         server.inject(Rule::new(fault.clone()).on(Operation::Head).key_contains("key1"));
         let (unsure, sure) = (intent(1, &[1]), intent(2, &[1]));
         let op = unsure.op;
-        let fixture = reap(spec(&server, 1), vec![unsure, sure], Some(Resolution::Dropped)).await;
+        let state =
+            State { intents: vec![unsure, sure], resolution: Some(Resolution::Dropped), ..State::default() };
+        let fixture = Fixture::start_with(vec![row(spec(&server, 1), true)], state, hasty);
+        fixture.run("pending_reaper").await;
         assert_eq!(fixture.state().released, [op], "{fault:?}");
         assert_eq!(fixture.state().resolved.len(), 1, "{fault:?}");
         resolved_metric(&fixture, "ambiguous", 1);
@@ -176,7 +179,7 @@ async fn a_404_without_our_marker_proves_nothing() {
 #[tokio::test]
 async fn a_404_whose_marker_vanished_meanwhile_proves_nothing() {
     let server = marked().await;
-    let late = Rule::new(Fault::Latency(Duration::from_millis(400))).on(Operation::Head).key_contains("~");
+    let late = Rule::new(Fault::Latency(Duration::from_secs(2))).on(Operation::Head).key_contains("~");
     server.inject(late);
     let state =
         State { intents: vec![intent(1, &[1])], resolution: Some(Resolution::Dropped), ..State::holding(1) };

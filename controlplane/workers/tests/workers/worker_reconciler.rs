@@ -205,7 +205,7 @@ async fn what_vanishes_while_it_is_looked_at_is_not_believed_to_be_gone() {
     let server = marked().await;
     let gone = ReconcileState::row(1, "gone", 5);
     let fixture = system(&server, vec![gone]).await;
-    server.inject(Rule::new(Fault::Latency(Duration::from_millis(300))).on(Operation::Head));
+    server.inject(Rule::new(Fault::Latency(Duration::from_secs(1))).on(Operation::Head));
     fixture.state().reconcile.run = Some(reconcile());
     let before = server.count(Operation::Head);
     let vanish = async {

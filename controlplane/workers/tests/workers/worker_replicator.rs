@@ -7,15 +7,20 @@ use s3o_core::session::BackendUsage;
 use s3o_core::usage::Usage;
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
 use s3o_types::{BackendId, BackendState, ErrorCode, Etag, Gen};
+use s3o_workers::Deps;
 
 use crate::copies::{CopiesState, copy, md5, page, storage_key};
-use crate::fakes::{Fixture, State, mark, row, spec};
+use crate::fakes::{Fixture, State, hasty, mark, row, spec};
 
 const ACTIVE: BackendState = BackendState::Active;
 const BYTES: &[u8] = b"some bytes that are wanted twice";
 
 /// Three servers, attached, with markers; the workers' first ticks are over.
 async fn fixture() -> (Fixture, [FaultyBackend; 3]) {
+    fixture_with(|_| {}).await
+}
+
+async fn fixture_with(set: impl FnOnce(&mut Deps)) -> (Fixture, [FaultyBackend; 3]) {
     let servers = [
         FaultyBackend::start().await.unwrap(),
         FaultyBackend::start().await.unwrap(),
@@ -25,7 +30,7 @@ async fn fixture() -> (Fixture, [FaultyBackend; 3]) {
         mark(server, id);
         row(spec(server, id), true)
     });
-    let fixture = Fixture::start(rows.collect(), State::default());
+    let fixture = Fixture::start_with(rows.collect(), State::default(), set);
     fixture.run("replicator").await;
     (fixture, servers)
 }
@@ -216,7 +221,7 @@ async fn a_target_that_refuses_is_left_out_and_another_one_takes_the_copy() {
 
 #[tokio::test]
 async fn a_source_that_stalls_is_left_out_and_another_one_serves() {
-    let (fixture, [one, two, three]) = fixture().await;
+    let (fixture, [one, two, three]) = fixture_with(hasty).await;
     one.plant(&first(), BYTES);
     two.plant(&first(), BYTES);
     one.inject(Rule::new(Fault::StallSending { after: 5 }).on(Operation::Get).key_contains("photos"));

@@ -432,7 +432,7 @@ async fn it_is_recovered_once_at_a_time() {
     let (one, two, fixture) = recovering().await;
     ship(&[&one, &two], 1, 5);
     let lists = one.count(Operation::List);
-    one.inject(Rule::new(Fault::Latency(Duration::from_millis(300))).on(Operation::List));
+    one.inject(Rule::new(Fault::Latency(Duration::from_secs(1))).on(Operation::List));
     let (first, second) = tokio::join!(recover(&fixture), async {
         while one.count(Operation::List) == lists {
             tokio::time::sleep(Duration::from_millis(5)).await;
