@@ -102,8 +102,7 @@ async fn the_last_copy_s_row_stays_and_reads_again_when_the_blob_is_back() -> Re
     cluster.backends[0].server.remove(&key);
     let run = reconcile(&cluster, "b0", false).await?;
     ensure!(counts(&run, ["marked", "lost"]) == [0, 1], "{run:?}");
-    let (_, metrics) = wait::http_get(cluster.control[0].http, "/metrics").await?;
-    ensure!(metrics.contains("s3o_objects_lost 1"));
+    until_lost(&cluster, 1).await?;
     let failure = s3::get(&cluster.s3(0), BUCKET, "k").await.expect_err("its bytes are gone");
     ensure!(failure.status() == 503, "never NoSuchKey: {failure:?}");
     ensure!(s3::head(&cluster.s3(0), BUCKET, "k").await.expect("head").is_some());
@@ -111,9 +110,17 @@ async fn the_last_copy_s_row_stays_and_reads_again_when_the_blob_is_back() -> Re
     ensure!(is_whole(&cluster, "k").await?);
     let run = reconcile(&cluster, "b0", false).await?;
     ensure!(counts(&run, ["marked", "lost", "attached", "orphaned"]) == [0; 4], "{run:?}");
-    let (_, metrics) = wait::http_get(cluster.control[0].http, "/metrics").await?;
-    ensure!(metrics.contains("s3o_objects_lost 0"));
+    until_lost(&cluster, 0).await?;
     cluster.finish().await
+}
+
+/// A run is done a moment before its worker counts.
+async fn until_lost(cluster: &Cluster, objects: usize) -> Result<()> {
+    wait::until("the number of lost objects", || async {
+        let (_, metrics) = wait::http_get(cluster.control[0].http, "/metrics").await?;
+        Ok(metrics.contains(&format!("s3o_objects_lost {objects}\n")))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

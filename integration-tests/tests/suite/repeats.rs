@@ -250,10 +250,10 @@ async fn the_reaper_and_the_writer_never_both_win() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_put_that_completes_after_its_delete_is_removed() -> Result<()> {
     let mut options = Options { backends: 1, ..Options::default() };
-    options.times.late_put_window_s = 6;
+    options.times.late_put_window_s = 16;
     let cluster = Cluster::start(options).await?;
     let late =
-        Rule::new(Fault::Late(Duration::from_secs(3))).on(Operation::Put).key_contains("late").times(1);
+        Rule::new(Fault::Late(Duration::from_secs(8))).on(Operation::Put).key_contains("late").times(1);
     cluster.backends[0].server.inject(late);
     let answer = s3::put(&cluster.s3(0), BUCKET, "late", body("late", 12 << 20)).await;
     ensure!(answer.as_ref().is_err_and(s3::Failure::is_unknown), "{answer:?}");

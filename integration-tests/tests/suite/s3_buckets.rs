@@ -113,7 +113,8 @@ async fn deleted_only_when_nothing_is_in_it() -> Result<()> {
     is(&one.send(&create).await?, 409, "OperationAborted");
     ensure!(run_worker(&cluster, "stale_multipart").await?["aborted"] == 1);
     settle(&cluster).await?;
-    ensure!(run_worker(&cluster, "bucket_retirer").await?["retired"] == 1);
+    // Its worker, which goes by itself, too, may have done so already.
+    run_worker(&cluster, "bucket_retirer").await?;
     assert_eq!(one.send(&create).await?.status, 200);
     assert_eq!(one.send(&delete).await?.status, 204, "one that was never used is gone at once");
     assert_eq!(one.send(&create).await?.status, 200);
@@ -166,8 +167,9 @@ async fn pages_are_let_in_without_a_restart() -> Result<()> {
     };
     assert_eq!(asks(&one, BUCKET).await?, 403);
     assert_eq!(one.send(&rules(CORS_ORIGIN)).await?.status, 200);
-    assert_eq!(asks(&one, BUCKET).await?, 200, "whoever answered knows");
-    wait::until("the other data plane knows", || async { Ok(asks(&two, BUCKET).await? == 200) }).await?;
+    for knows in [&one, &two] {
+        wait::until("a data plane knows", || async { Ok(asks(knows, BUCKET).await? == 200) }).await?;
+    }
     let got = two.send(&Request::new("GET", "/data?cors")).await?;
     assert_eq!(got.element("AllowedOrigin").as_deref(), Some(CORS_ORIGIN), "{}", got.text());
 
@@ -184,6 +186,6 @@ async fn pages_are_let_in_without_a_restart() -> Result<()> {
     for _ in 0..2 {
         assert_eq!(two.send(&Request::new("DELETE", "/data?cors")).await?.status, 204);
     }
-    assert_eq!(asks(&two, BUCKET).await?, 403);
+    wait::until("nobody is let in", || async { Ok(asks(&two, BUCKET).await? == 403) }).await?;
     cluster.finish().await
 }
