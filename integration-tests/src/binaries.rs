@@ -3,7 +3,7 @@
 //! Invariant: what is tested is what the tree says now: the build is asked for once a run, and cargo
 //! does nothing when nothing changed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -46,7 +46,9 @@ fn find() -> Result<Binaries> {
 }
 
 fn build() -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // As `cargo test` says now: a build cache may have this from a clone elsewhere.
+    let crate_folder = std::env::var_os("CARGO_MANIFEST_DIR");
+    let root = crate_folder.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from).join("..");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(&root).args([

@@ -180,26 +180,31 @@ pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
 mod tests {
     use super::*;
 
-    fn place(dir: &Path, cert: &str, key: &str) -> TlsFiles {
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    /// A certificate and its key.
+    type Pair = (&'static [u8], &'static [u8]);
+
+    const ONE: Pair = (include_bytes!("../testdata/one.crt"), include_bytes!("../testdata/one.key"));
+    const TWO: Pair = (include_bytes!("../testdata/two.crt"), include_bytes!("../testdata/two.key"));
+
+    fn place(dir: &Path, (cert, key): Pair) -> TlsFiles {
         let files = TlsFiles {
             cert: dir.join("tls.crt"),
             key: dir.join("tls.key"),
             client_ca: Some(dir.join("tls.crt")),
         };
-        std::fs::copy(data.join(cert), &files.cert).unwrap();
-        std::fs::copy(data.join(key), &files.key).unwrap();
+        std::fs::write(&files.cert, cert).unwrap();
+        std::fs::write(&files.key, key).unwrap();
         files
     }
 
     #[tokio::test]
     async fn a_new_pair_is_taken_and_a_broken_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
-        let tls = TlsServer::load(place(dir.path(), "one.crt", "one.key"), &["h2"]).unwrap();
+        let tls = TlsServer::load(place(dir.path(), ONE), &["h2"]).unwrap();
         let first = tls.current();
         assert_eq!(first.alpn_protocols, [b"h2"]);
 
-        place(dir.path(), "two.crt", "one.key");
+        place(dir.path(), (TWO.0, ONE.1));
         assert!(matches!(tls.reload(), Err(TlsError::Unusable { .. })));
         std::fs::write(dir.path().join("tls.crt"), "nothing").unwrap();
         assert!(matches!(tls.reload(), Err(TlsError::Pem { .. })));
@@ -207,7 +212,7 @@ mod tests {
 
         let (shutdown, reload) = (Shutdown::new(), Reload::new());
         tls.watch(&shutdown, &reload);
-        place(dir.path(), "two.crt", "two.key");
+        place(dir.path(), TWO);
         reload.request();
         while Arc::ptr_eq(&first, &tls.current()) {
             tokio::task::yield_now().await;
