@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 
 import requests
 
@@ -42,6 +43,8 @@ def test_sync_there_and_back(cluster, environment, tmp_path, prefix):
         path = tmp_path / "in" / f"folder {i % 7}" / f"{i}.bin"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(os.urandom(i * 500))
+        # S3 tells whole seconds: what is uploaded in the second in which it was written looks older than the file.
+        os.utime(path, (time.time() - 60,) * 2)
         files[str(path.relative_to(tmp_path / "in"))] = path.read_bytes()
     url = f"s3://{cluster.bucket}/{prefix}tree"
     aws(cluster, environment, "s3", "sync", str(tmp_path / "in"), url)
