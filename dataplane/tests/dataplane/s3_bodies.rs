@@ -32,7 +32,7 @@ pub(crate) async fn world() -> World {
 fn config(control: SocketAddr, more: &str) -> DataPlaneConfig {
     let yaml = format!(
         "name: test\ncontrol_planes: [\"http://{control}\"]\ns3: {{listen: \"127.0.0.1:0\", domains: [s3.test]}}\n\
-         http: {{listen: \"127.0.0.1:0\"}}\nlog: {{filter: error}}\ntimeouts: {{call: 2s, commit: 2s}}\n{more}"
+         http: {{listen: \"127.0.0.1:0\"}}\nlog: {{filter: error}}\ntimeouts: {{call: 60s, commit: 60s}}\n{more}"
     );
     s3o_runtime::config::parse(&yaml, "test", &|_| None).unwrap()
 }
@@ -227,7 +227,9 @@ async fn the_last_configuration_starts_a_data_plane_alone() {
     shutdown.finish(Duration::from_secs(20)).await;
     // Nobody listens there.
     let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
-    let plane = DataPlane::start(config(nobody, &more), Shutdown::new()).await.unwrap();
+    let mut config = config(nobody, &more);
+    config.timeouts.call = s3o_runtime::HumanDuration::from_secs(2);
+    let plane = DataPlane::start(config, Shutdown::new()).await.unwrap();
     plane.ready().await;
     let alone = World { fake: Fake::default(), backend: FaultyBackend::start().await.unwrap(), plane };
     let host = alone.plane.s3_addr().to_string();

@@ -186,7 +186,7 @@ async fn a_large_body_that_one_lost_fails_clean_where_all_must_have_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_stored_is_named_when_the_rest_fails() {
     // The first has all the time that it needs.
-    let world = World::tuned(2, (2, 2), ", backend_response: 1s", &[]).await;
+    let world = World::tuned(2, (2, 2), ", backend_response: 4s", &[]).await;
     world.inject(2, Fault::HangReply);
     let body = bytes(SMALL);
     assert_eq!(world.put("k", &body).await, Err("ServiceUnavailable".to_owned()));

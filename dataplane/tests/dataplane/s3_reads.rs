@@ -15,7 +15,12 @@ fn crc32c(bytes: &[u8]) -> String {
 
 /// Two backends; every object is written to so many of them.
 async fn started(copies: u32) -> World {
-    World::start(2, "call: 20s, commit: 60s, backend_idle: 1s", "", |model| {
+    started_with(copies, "").await
+}
+
+/// The same with more limits of time.
+async fn started_with(copies: u32, limits: &str) -> World {
+    World::start(2, &format!("call: 20s, commit: 60s{limits}"), "", |model| {
         model.level = Some((copies as usize, copies));
         model.degraded_reads = v1::DegradedReads::Allowed.into();
     })
@@ -115,7 +120,7 @@ async fn a_copy_that_hangs_is_left_for_another_one_and_asked_again_when_that_fai
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_that_stands_still_goes_on_at_another_copy() {
-    let world = started(2).await;
+    let world = started_with(2, ", backend_idle: 1s").await;
     let body = bytes(3 << 20);
     world.put("k", &body).await;
     for after in [0, 1 << 20] {
