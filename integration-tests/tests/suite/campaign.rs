@@ -25,9 +25,10 @@ async fn calm() -> Result<Campaign> {
         out: std::env::temp_dir(),
     };
     let mut campaign = Campaign::start(plan).await?;
+    // Before it settles: they are to have all their copies.
+    own_keys(campaign.field()).await?;
     let found = campaign.run().await?;
     ensure!(found.is_empty(), "{found:?}");
-    own_keys(campaign.field()).await?;
     Ok(campaign)
 }
 
