@@ -86,7 +86,10 @@ const XML: &[&str] = &[
     "?>",
     "<!DOCTYPE",
     "xmlns:s3='",
+    " xmlns:s3='http://s3.amazonaws.com/doc/2006-03-01/'",
+    " xmlns='http://s3.amazonaws.com/doc/2006-03-01/'",
     "s3:",
+    ":",
     "/>",
     "<Key>",
     "</Key>",
@@ -96,12 +99,15 @@ const XML: &[&str] = &[
 
 #[test]
 fn documents_anew() {
+    const ROOTS: [(&str, &str); 2] =
+        [("Key", " x='1'"), ("s3:Key", " xmlns:s3='http://s3.amazonaws.com/doc/2006-03-01/'")];
     let text = "[a-c &;<>\\]\\[!\u{1}\n]{0,8}";
-    let valid = (text, text, "[a-c]{0,3}").prop_map(|(section, inner, plain)| {
+    let valid = (text, text, "[a-c]{0,3}", prop::sample::select(&ROOTS));
+    let valid = valid.prop_map(|(section, inner, plain, (root, attributes))| {
         let section = section.replace("]]>", "");
         let inner = inner.replace('&', "&amp;").replace('<', "&lt;");
-        format!("<?xml version=\"1.0\"?>\n<Key x='1'>{plain}<![CDATA[{section}]]>{inner}</Key>\n")
-            .into_bytes()
+        let start = format!("<?xml version=\"1.0\"?>\n<{root}{attributes}>");
+        format!("{start}{plain}<![CDATA[{section}]]>{inner}</{root}>\n").into_bytes()
     });
     check(&bytes(valid, XML), |document| {
         let Ok(anew) = xml::plain(&document) else { return Ok(()) };

@@ -48,6 +48,9 @@ const COLLAPSED: [&str; 17] = [
     "VersionId",
 ];
 
+/// White space (XML 1.0, 2.3).
+const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+
 /// Bytes of what comes out: text of a CDATA section is longer there.
 const MAX_BYTES: usize = 2 * super::document::MAX_BYTES;
 
@@ -118,9 +121,7 @@ impl Writer {
         if let Some(parent) = self.open.last_mut() {
             parent.has_elements = true;
         }
-        // The reader takes whatever stands between `<` and `>`, and does not look at attributes by itself.
-        if !is_name(tag.name().into_inner()) || tag.contains('<') || tag.attributes().any(|one| one.is_err())
-        {
+        if !is_tag(tag) {
             return Err(Malformed);
         }
         let (full, local) = (tag.name(), tag.local_name());
@@ -141,7 +142,7 @@ impl Writer {
         let Open { name, content, has_elements } = self.open.pop().ok_or(Malformed)?;
         let is_number = NUMBERS.contains(&name.as_str());
         if !has_elements && (is_number || COLLAPSED.contains(&name.as_str())) {
-            let collapsed = self.out[content..].trim_matches([' ', '\t', '\n', '\r']).to_owned();
+            let collapsed = self.out[content..].trim_matches(SPACE).to_owned();
             if is_number && !is_integer(&collapsed) {
                 return Err(Malformed);
             }
@@ -156,7 +157,7 @@ impl Writer {
 
     fn text(&mut self, text: &str) -> Result<(), Malformed> {
         if self.open.is_empty() {
-            let is_space = text.chars().all(|c| matches!(c, ' ' | '\t' | '\n' | '\r'));
+            let is_space = text.trim_matches(SPACE).is_empty();
             return if is_space { Ok(()) } else { Err(Malformed) };
         }
         self.push(text)
@@ -189,6 +190,33 @@ impl Writer {
         self.out.push_str(text);
         Ok(())
     }
+}
+
+/// As XML has one (1.0, 3.1). The reader takes whatever stands between `<` and `>`, and does not look at attributes by itself.
+fn is_tag(tag: &BytesStart<'_>) -> bool {
+    let mut names = tag.attributes().map(|one| one.is_ok_and(|one| is_name(one.key.into_inner())));
+    // What may come to stand without its prefix is a name, too, and has not another one (Namespaces in XML 1.0, 4).
+    let local = tag.local_name().into_inner();
+    is_name(tag.name().into_inner())
+        && is_name(local)
+        && !local.contains(':')
+        && !tag.contains('<')
+        && names.all(|is| is)
+        && are_apart(tag.attributes_raw())
+}
+
+/// Whether there is white space behind each attribute's value but the last.
+fn are_apart(attributes: &str) -> bool {
+    let mut rest = attributes;
+    while let Some(at) = rest.find(['"', '\'']) {
+        let value = &rest[at + 1..];
+        let Some(end) = value.find(&rest[at..=at]) else { return false };
+        rest = &value[end + 1..];
+        if !rest.is_empty() && !rest.starts_with(SPACE) {
+            return false;
+        }
+    }
+    true
 }
 
 /// As XML has one (1.0, 2.3), but that all characters beyond ASCII may be in it.
@@ -289,6 +317,13 @@ mod tests {
             "<A b=c/>",
             "<A b='<'/>",
             "<A b='1' b='2'/>",
+            "<A b='1'c='2'/>",
+            "<A /b='1'/>",
+            "<A 1='1'/>",
+            "<s3:/>",
+            "<s3:1/>",
+            "<s3:o:x/>",
+            "<s3:/ xmlns:s3='http://s3.amazonaws.com/doc/2006-03-01/'/>",
             "<A&amp;/>",
             "<1/>",
             "< A/>",
