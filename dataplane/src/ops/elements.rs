@@ -15,15 +15,11 @@ use time::OffsetDateTime;
 
 /// Elements, one behind the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Elements {
-    xml: String,
-    /// The day of the last time, in days since 1970, and that time as it was written.
-    day: Option<(i64, [u8; 24])>,
-}
+pub(crate) struct Elements(String);
 
 impl Elements {
     pub(super) fn with_capacity(bytes: usize) -> Self {
-        Self { xml: String::with_capacity(bytes), day: None }
+        Self(String::with_capacity(bytes))
     }
 
     /// An element with others in it.
@@ -40,31 +36,33 @@ impl Elements {
 
     /// A text between quotes.
     pub(super) fn quoted(&mut self, text: &str) {
-        self.xml.push_str("&quot;");
+        self.0.push_str("&quot;");
         self.escape(text);
-        self.xml.push_str("&quot;");
+        self.0.push_str("&quot;");
     }
 
     /// An element with what needs no escaping: numbers, words of ours.
     pub(super) fn plain(&mut self, name: &str, value: impl std::fmt::Display) {
         self.element(name, |elements| {
             // Writing to a string cannot fail.
-            let _ = write!(elements.xml, "{value}");
+            let _ = write!(elements.0, "{value}");
         });
     }
 
     /// An element with the time at which something was written, as S3 writes it: ISO 8601 in UTC, with milliseconds that are
     /// always zero, since `Last-Modified` has none. Nothing for one beyond the calendar.
     pub(super) fn time(&mut self, name: &str, timestamp: Timestamp) {
-        let (day, second) = (timestamp.seconds().div_euclid(DAY), timestamp.seconds().rem_euclid(DAY));
-        let known = self.day.filter(|(known, _)| *known == day).map(|(_, text)| text);
-        let Some(mut text) = known.or_else(|| midnight(day)) else { return };
-        let second = u32::try_from(second).unwrap_or_default();
-        set_number(&mut text[11..13], second / 3600);
-        set_number(&mut text[14..16], second / 60 % 60);
-        set_number(&mut text[17..19], second % 60);
-        self.day = Some((day, text));
-        self.element(name, |elements| elements.xml.push_str(str::from_utf8(&text).unwrap_or_default()));
+        let Ok(at) = OffsetDateTime::from_unix_timestamp(timestamp.seconds()) else { return };
+        let (date, time) = (at.date(), at.time());
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        set_number(&mut text[..4], date.year().unsigned_abs());
+        set_number(&mut text[5..7], u32::from(u8::from(date.month())));
+        set_number(&mut text[8..10], u32::from(date.day()));
+        set_number(&mut text[11..13], u32::from(time.hour()));
+        set_number(&mut text[14..16], u32::from(time.minute()));
+        set_number(&mut text[17..19], u32::from(time.second()));
+        // Nothing in it needs escaping.
+        self.element(name, |elements| elements.0.push_str(str::from_utf8(&text).unwrap_or_default()));
     }
 
     /// Texts that a client hears again; those that are absent stay so.
@@ -78,58 +76,44 @@ impl Elements {
 
     /// What was written.
     pub(crate) fn as_str(&self) -> &str {
-        &self.xml
+        &self.0
     }
 
     #[inline]
     fn tag(&mut self, open: &str, name: &str) {
-        self.xml.push_str(open);
-        self.xml.push_str(name);
-        self.xml.push('>');
+        self.0.push_str(open);
+        self.0.push_str(name);
+        self.0.push('>');
     }
 
     fn escape(&mut self, text: &str) {
         // All of it at once: a loop that may end early is run byte by byte.
         if !text.bytes().fold(false, |any, byte| any | is_special(byte)) {
-            self.xml.push_str(text);
+            self.0.push_str(text);
             return;
         }
         let mut rest = text;
         while let Some(at) = rest.bytes().position(is_special) {
-            self.xml.push_str(&rest[..at]);
+            self.0.push_str(&rest[..at]);
             match rest.as_bytes()[at] {
-                b'&' => self.xml.push_str("&amp;"),
-                b'<' => self.xml.push_str("&lt;"),
-                b'>' => self.xml.push_str("&gt;"),
-                b'"' => self.xml.push_str("&quot;"),
+                b'&' => self.0.push_str("&amp;"),
+                b'<' => self.0.push_str("&lt;"),
+                b'>' => self.0.push_str("&gt;"),
+                b'"' => self.0.push_str("&quot;"),
                 control => {
                     // Writing to a string cannot fail.
-                    let _ = write!(self.xml, "&#{control};");
+                    let _ = write!(self.0, "&#{control};");
                 }
             }
             rest = &rest[at + 1..];
         }
-        self.xml.push_str(rest);
+        self.0.push_str(rest);
     }
 }
 
 /// Bytes that do not stand as they are. All are ASCII, so that what is between two is text.
 const fn is_special(byte: u8) -> bool {
     matches!(byte, b'&' | b'<' | b'>' | b'"') || byte.is_ascii_control()
-}
-
-/// Seconds.
-const DAY: i64 = 24 * 60 * 60;
-
-/// When a day begins; `None`: it is beyond the calendar. Objects of a page are often of one day, and a date costs more than
-/// the time of a day.
-fn midnight(day: i64) -> Option<[u8; 24]> {
-    let date = OffsetDateTime::from_unix_timestamp(day.checked_mul(DAY)?).ok()?.date();
-    let mut text = *b"0000-00-00T00:00:00.000Z";
-    set_number(&mut text[..4], date.year().unsigned_abs());
-    set_number(&mut text[5..7], u32::from(u8::from(date.month())));
-    set_number(&mut text[8..10], u32::from(date.day()));
-    Some(text)
 }
 
 /// The last digits that there is place for, with zeros before.
