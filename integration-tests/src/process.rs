@@ -90,8 +90,15 @@ impl Process {
             // Fails where the whole group has ended already.
             let _ = killpg(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGKILL);
         }
+        let pid = child.id();
         child.kill().with_context(|| format!("killing {}", self.name))?;
         child.wait()?;
+        if self.wrapped {
+            // faketime takes them away when it ends by itself; the next one with this id would not start.
+            for left in ["sem.faketime_sem", "faketime_shm"] {
+                let _ = std::fs::remove_file(format!("/dev/shm/{left}_{pid}"));
+            }
+        }
         Ok(())
     }
 

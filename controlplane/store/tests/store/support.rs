@@ -40,7 +40,9 @@ pub(crate) fn scratch(what: &str) -> PathBuf {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
-    root.join(format!("s3o-store-test-{}-{what}", std::process::id()))
+    // A process before us may have had our id.
+    let own = Uuid::new_v4().as_fields().0;
+    root.join(format!("s3o-store-test-{}-{what}-{own:08x}", std::process::id()))
 }
 
 async fn server() -> &'static LocalPostgres {

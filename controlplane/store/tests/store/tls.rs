@@ -75,6 +75,11 @@ impl World {
 async fn encrypted(admin: &tokio_postgres::Client, url: &str) -> bool {
     // The server reads the last of its files after it has said that it did.
     eventually(url, || async { Store::migrate(url).await.is_ok() }).await;
+    let theirs = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 's3o %'";
+    eventually("the store before it is gone", || async {
+        admin.query_one(theirs, &[]).await.unwrap().get::<_, i64>(0) == 0
+    })
+    .await;
     let store = Store::connect(StoreOptions::new(url)).await.unwrap();
     let ask = "SELECT bool_or(ssl), bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
                WHERE application_name LIKE 's3o %'";

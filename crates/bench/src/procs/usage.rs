@@ -186,8 +186,9 @@ mod tests {
     fn our_own_figures_are_read() {
         let groups = Groups { front: vec![std::process::id()], ..Groups::default() };
         groups.reset_peaks();
-        let memory = groups.memory();
-        assert!(memory.loader > 0.0 && memory.front >= memory.loader);
+        // These are two readings of one process: where another test ends between them, the second may be less.
+        let is_read = |memory: Memory| memory.loader > 0.0 && memory.front >= memory.loader;
+        assert!((0..20).any(|_| is_read(groups.memory())));
         assert!(groups.cpu().loader >= 0.0);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use s3o_types::{BackendId, BackendSpec, Credentials, Place, Quirks, Secret};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
 use super::fault::{Operation, Rule};
@@ -18,6 +18,8 @@ pub struct FaultyBackend {
     shared: Arc<Shared>,
     address: SocketAddr,
     server: Mutex<Option<JoinHandle<()>>>,
+    /// Has the port while it does not run: nobody else gets it, and nobody listens.
+    held: Mutex<Option<TcpSocket>>,
 }
 
 impl FaultyBackend {
@@ -35,7 +37,7 @@ impl FaultyBackend {
         let address = listener.local_addr()?;
         let shared = Arc::<Shared>::default();
         let server = tokio::spawn(serve::run(listener, Arc::clone(&shared)));
-        Ok(Self { shared, address, server: Mutex::new(Some(server)) })
+        Ok(Self { shared, address, server: Mutex::new(Some(server)), held: Mutex::default() })
     }
 
     /// `http://127.0.0.1:port`.
@@ -83,6 +85,7 @@ impl FaultyBackend {
             server.abort();
             // Its end is what we wait for; that it was aborted is no news.
             let _ = server.await;
+            *self.held.lock().unwrap_or_else(PoisonError::into_inner) = hold(self.address).ok();
         }
     }
 
@@ -94,6 +97,7 @@ impl FaultyBackend {
         let listener = TcpListener::bind(self.address).await?;
         let server = tokio::spawn(serve::run(listener, Arc::clone(&self.shared)));
         *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(())
     }
 
@@ -188,4 +192,13 @@ pub(super) fn flip_bit(bytes: &Bytes) -> Bytes {
         *byte ^= 1;
     }
     bytes.into()
+}
+
+/// A socket that has the address and does not listen.
+fn hold(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    // So that a listener may have it, too.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
