@@ -19,7 +19,7 @@ use crate::config::{self, BackendEntry, Times, Tls};
 use crate::database::Database;
 use crate::process::Process;
 use crate::proxy::Proxy;
-use crate::raw::{Raw, Request};
+use crate::raw::Raw;
 use crate::{audit, ports, s3, settle, wait, wire};
 
 /// Patience of a test's client with one call.
@@ -280,7 +280,7 @@ impl Cluster {
         self.use_copy(folder).await
     }
 
-    /// A copy of the database as it is now, as of a crash: a folder for [`Self::use_copy`].
+    /// A copy of the database as it is now, as of a crash: a folder for [`Self::use_copy`]. Control planes must run.
     pub async fn copy_database(&mut self) -> Result<PathBuf> {
         self.database.kill().await?;
         let copy = self.folder.path().join(format!("postgres-{}", ports::free()?.port()));
@@ -308,41 +308,6 @@ impl Cluster {
     pub async fn fail_over(&mut self, standby: Database) -> Result<()> {
         self.database = standby.take_over(&mut self.database).await?;
         Ok(())
-    }
-
-    /// Waits until the marker of every backend was read, so that all can be written to.
-    pub async fn wait_attached(&self) -> Result<()> {
-        let wanted = i64::try_from(self.backends.len())?;
-        wait::until("every backend attached", || async {
-            let row =
-                self.sql().await?.query_one("SELECT count(*) FROM backends WHERE attached", &[]).await?;
-            Ok(row.get::<_, i64>(0) >= wanted)
-        })
-        .await
-    }
-
-    /// Waits until every data plane decides by the database: control plane or database were away, and a breaker may be
-    /// open, or about to open.
-    pub async fn wait_decided(&self) -> Result<()> {
-        for data in 0..self.data.len() {
-            wait::until("a data plane that decides by the database", || async {
-                let answer = self.raw(data).send(&Request::new("GET", "/data/nobody")).await?;
-                Ok(answer.status == 404 && answer.header("x-s3o-degraded").is_none())
-            })
-            .await?;
-        }
-        Ok(())
-    }
-
-    /// Waits until a data plane has the newest configuration.
-    pub async fn wait_configured(&self, data: usize) -> Result<()> {
-        wait::until("the newest configuration", || async {
-            let newest = "SELECT value::bigint FROM settings WHERE name = 'generation'";
-            let newest: i64 = self.sql().await?.query_one(newest, &[]).await?.get(0);
-            let (_, health) = wait::http_get(self.data[data].http, "/health").await?;
-            Ok(health.contains(&format!("\"generation\":{newest}")))
-        })
-        .await
     }
 
     /// An SDK client of a data plane, with all rights.

@@ -18,6 +18,7 @@ pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+mod ready;
 pub mod rebuild;
 pub mod s3;
 pub mod settle;

@@ -17,15 +17,7 @@ use s3o_blob::{AlgorithmSet, BodyFault, BodyHasher, Expected, Guard};
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
 use s3o_types::{BackendId, EtagProof};
 
-/// For what must come: the machine may have other things to do.
-const PATIENT: Timeouts = Timeouts {
-    connect: Duration::from_secs(60),
-    idle: Duration::from_secs(60),
-    source: Duration::from_secs(60),
-    response: Duration::from_secs(60),
-};
-
-/// For what never comes.
+/// For what never comes. What must come has the usual ones: the machine may have other things to do.
 const SHORT: Timeouts = Timeouts {
     connect: Duration::from_secs(2),
     idle: Duration::from_millis(400),
@@ -35,7 +27,7 @@ const SHORT: Timeouts = Timeouts {
 
 async fn start() -> (FaultyBackend, BackendClient) {
     let server = FaultyBackend::start().await.unwrap();
-    let client = client(&server, PATIENT);
+    let client = client(&server, Timeouts::default());
     (server, client)
 }
 

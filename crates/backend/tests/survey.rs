@@ -2,24 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::time::Duration;
-
 use s3o_backend::{Backend, BreakerConfig, HttpPool, Meters, Survey, Timeouts, survey};
 use s3o_testkit::s3server::{Fault, FaultyBackend, Operation, Rule};
 use s3o_types::{ChecksumMode, EtagProof, ProbeFinding, ProbeVerdict, Quirks};
 
-/// The machine may have other things to do.
-const PATIENT: Timeouts = Timeouts {
-    connect: Duration::from_secs(60),
-    idle: Duration::from_secs(60),
-    source: Duration::from_secs(60),
-    response: Duration::from_secs(60),
-};
-
 async fn asked(server: &FaultyBackend, quirks: Quirks) -> Survey {
     let mut spec = server.spec(1, "b1");
     spec.quirks = quirks;
-    let backend = Backend::new(spec, HttpPool::new(PATIENT), Meters::none(), BreakerConfig::default());
+    let backend =
+        Backend::new(spec, HttpPool::new(Timeouts::default()), Meters::none(), BreakerConfig::default());
     let found = survey(&backend, "tag", &|| false).await;
     assert!(backend.health().is_up(std::time::Instant::now()), "the breaker is told nothing");
     found
@@ -197,7 +188,7 @@ async fn a_backend_that_takes_nothing_is_not_asked_on() {
 #[tokio::test]
 async fn who_stops_takes_away_what_was_made() {
     let server = FaultyBackend::start().await.unwrap();
-    let pool = HttpPool::new(PATIENT);
+    let pool = HttpPool::new(Timeouts::default());
     let backend = Backend::new(server.spec(1, "b1"), pool, Meters::none(), BreakerConfig::default());
     let found = survey(&backend, "tag", &|| server.keys().len() > 4).await;
     assert!(server.count(Operation::Put) > 4 && server.keys().is_empty() && found.left.is_empty());

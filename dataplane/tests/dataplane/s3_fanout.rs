@@ -355,16 +355,20 @@ async fn a_copy_that_one_backend_lost_is_read_again_for_its_replacement() {
 async fn a_copy_whose_client_has_gone_does_not_count() {
     let world = World::start(1, (1, 1)).await;
     world.put("source", b"hello").await.unwrap();
-    world.backends[0].inject(Rule::new(Fault::Latency(Duration::from_hours(1))).on(Operation::Copy));
+    world.backends[0].inject(Rule::new(Fault::Latency(Duration::from_mins(2))).on(Operation::Copy));
     let copy = world.client.copy_object().bucket("photos").key("k").copy_source("photos/source");
     let gone = tokio::spawn(copy.send());
     while world.backends[0].count(Operation::Copy) == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     gone.abort();
-    while world.fake.with(|model| model.aborts.is_empty()) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let aborted = async {
+        while world.fake.with(|model| model.aborts.is_empty()) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_mins(1), aborted).await;
+    in_time.expect("it does not wait for the backend's answer");
     let (begins, commits) = world.fake.with(|model| (model.begins.len(), model.commits.len()));
     assert_eq!((begins, commits), (2, 1), "only the source counts");
 }

@@ -74,7 +74,7 @@ async fn clients_that_leave_a_backend_that_hangs_open_its_breaker() {
     let name = if std::ptr::eq(hangs, &world.backends[0]) { "b1" } else { "b2" };
     hangs.inject(Rule::new(Fault::Hang));
     // Less than what a copy gets while there is another one.
-    let patience = Duration::from_secs(4);
+    let patience = Duration::from_secs(3);
     let asked_five = async {
         while hangs.count(Operation::Get) < 5 {
             tokio::time::sleep(Duration::from_millis(10)).await;

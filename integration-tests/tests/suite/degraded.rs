@@ -26,10 +26,9 @@ async fn until_breaker(cluster: &Cluster, closed: bool) -> Result<()> {
 async fn until_configured(cluster: &Cluster) -> Result<()> {
     cluster.wait_configured(0).await?;
     wait::until("a snapshot of it", || async {
-        let newest = "SELECT value::bigint FROM settings WHERE name = 'generation'";
-        let newest: i64 = cluster.sql().await?.query_one(newest, &[]).await?.get(0);
         let kept = std::fs::read(cluster.folder().join("data0.snapshot"))?;
-        Ok(<v1::Configuration as prost::Message>::decode(kept.as_slice())?.generation == newest)
+        let kept = <v1::Configuration as prost::Message>::decode(kept.as_slice())?;
+        Ok(kept.generation == cluster.generation().await?)
     })
     .await
 }

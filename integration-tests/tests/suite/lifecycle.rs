@@ -70,9 +70,9 @@ async fn rules_are_set_shown_and_removed() -> Result<()> {
     let delete = Request::new("DELETE", &format!("/{BUCKET}?lifecycle="));
     is(&one.send(&get).await?, 404, "NoSuchLifecycleConfiguration");
     set(&one, BUCKET, &[days("logs", "<Prefix>logs/</Prefix>", 30)]).await?;
-    for shows in [&one, &two] {
-        wait::until("a data plane shows it", || async { Ok(shows.send(&get).await?.status == 200) }).await?;
-    }
+    cluster.knows(0, "a rule", || async { Ok(one.send(&get).await?.status == 200) }).await?;
+    wait::until("the other data plane shows it", || async { Ok(two.send(&get).await?.status == 200) })
+        .await?;
     for client in [&one, &cluster.raw(0)] {
         let shown = client.send(&get).await?;
         assert_eq!(shown.element("Days").as_deref(), Some("30"), "{}", shown.text());
@@ -97,7 +97,7 @@ async fn rules_are_set_shown_and_removed() -> Result<()> {
         "none of these changed anything"
     );
     assert_eq!(one.send(&delete).await?.status, 204);
-    wait::until("it shows none", || async { Ok(one.send(&get).await?.status == 404) }).await?;
+    cluster.knows(0, "no rule", || async { Ok(one.send(&get).await?.status == 404) }).await?;
     is(&one.send(&get).await?, 404, "NoSuchLifecycleConfiguration");
     assert_eq!(one.send(&delete).await?.status, 204, "nothing to delete is no error");
 

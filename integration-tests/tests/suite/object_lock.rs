@@ -200,11 +200,11 @@ async fn buckets_retain_by_themselves_and_rules_wait() -> Result<()> {
     let set = raw.send(&configuration(&rule("GOVERNANCE", "<Days>5</Days>"))).await?;
     ensure!(set.status == 200, "{}", set.text());
     let get = Request::new("GET", &format!("/{VAULT}?object-lock="));
-    wait::until("it is shown", || async {
+    let shown = || async {
         let shown = raw.send(&get).await?;
         Ok(shown.element("Days").as_deref() == Some("5") && shown.element("Years").is_none())
-    })
-    .await?;
+    };
+    cluster.knows(0, "a default retention", shown).await?;
     // Versioning is not to be suspended any more.
     let suspend = "<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
     let suspend = Request::new("PUT", &format!("/{VAULT}?versioning=")).body(suspend);

@@ -115,6 +115,8 @@ async fn deleted_only_when_nothing_is_in_it() -> Result<()> {
     settle(&cluster).await?;
     // Its worker, which goes by itself, too, may have done so already.
     run_worker(&cluster, "bucket_retirer").await?;
+    let retired = "SELECT count(*) FROM buckets WHERE name = 'mine' AND state = 'gone'";
+    ensure!(cluster.sql().await?.query_one(retired, &[]).await?.get::<_, i64>(0) == 1);
     assert_eq!(one.send(&create).await?.status, 200);
     assert_eq!(one.send(&delete).await?.status, 204, "one that was never used is gone at once");
     assert_eq!(one.send(&create).await?.status, 200);
@@ -167,9 +169,8 @@ async fn pages_are_let_in_without_a_restart() -> Result<()> {
     };
     assert_eq!(asks(&one, BUCKET).await?, 403);
     assert_eq!(one.send(&rules(CORS_ORIGIN)).await?.status, 200);
-    for knows in [&one, &two] {
-        wait::until("a data plane knows", || async { Ok(asks(knows, BUCKET).await? == 200) }).await?;
-    }
+    cluster.knows(0, "a rule", || async { Ok(asks(&one, BUCKET).await? == 200) }).await?;
+    wait::until("the other data plane knows", || async { Ok(asks(&two, BUCKET).await? == 200) }).await?;
     let got = two.send(&Request::new("GET", "/data?cors")).await?;
     assert_eq!(got.element("AllowedOrigin").as_deref(), Some(CORS_ORIGIN), "{}", got.text());
 
@@ -186,6 +187,6 @@ async fn pages_are_let_in_without_a_restart() -> Result<()> {
     for _ in 0..2 {
         assert_eq!(two.send(&Request::new("DELETE", "/data?cors")).await?.status, 204);
     }
-    wait::until("nobody is let in", || async { Ok(asks(&two, BUCKET).await? == 403) }).await?;
+    cluster.knows(1, "no rule", || async { Ok(asks(&two, BUCKET).await? == 403) }).await?;
     cluster.finish().await
 }

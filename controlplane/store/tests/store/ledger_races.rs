@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::{World, op, scratch};
+use crate::support::{World, eventually, op, scratch};
 use futures::future::join_all;
 use s3o_core::call::{Outcome, Refusal};
 use s3o_core::object::{Locate, Want};
@@ -131,10 +131,8 @@ async fn a_server_killed_under_load_loses_nothing_acknowledged() {
         })
         .collect();
     let more = async || {
-        let before = done.load(Ordering::Relaxed);
-        while done.load(Ordering::Relaxed) < before + 50 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let enough = done.load(Ordering::Relaxed) + 50;
+        eventually("50 more commits", async || done.load(Ordering::Relaxed) >= enough).await;
     };
     for _ in 0..2 {
         more().await;
@@ -144,6 +142,7 @@ async fn a_server_killed_under_load_loses_nothing_acknowledged() {
     more().await;
     stop.store(true, Ordering::Relaxed);
     let acknowledged: Vec<_> = join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
+    assert!(acknowledged.len() > 100, "{}", acknowledged.len());
     for (key, version, seq) in acknowledged {
         let located = world
             .store

@@ -9,7 +9,7 @@ use crate::reconcile::ReconcileState;
 use crate::worker_lifecycle::LifecycleState;
 use crate::worker_removal::RemovalState;
 use async_trait::async_trait;
-use s3o_backend::{BreakerConfig, Timeouts};
+use s3o_backend::Timeouts;
 use s3o_core::bucket::BucketChange;
 use s3o_core::call::{AbortUpload, Call, Outcome, Refusal, Request, Resolution, Resolve};
 use s3o_core::cleanup::{Claim, CleanupItem, CleanupResult, QueueDepths};
@@ -138,9 +138,6 @@ impl Fixture {
             Arc::new(Ports { state: Mutex::new(state), config: watch::Sender::new(Arc::new(config)) });
         let (metrics, shutdown) = (Metrics::new(), Shutdown::new());
         let day = Duration::from_hours(24);
-        // Tests of backends that do not answer have [`hasty`] ones.
-        let patience = Duration::from_secs(30);
-        let timeouts = Timeouts { connect: patience, idle: patience, source: patience, response: patience };
         let intents_resolved = IntentsResolved::default();
         metrics.register("pending_intents_resolved", "As the server shows it", intents_resolved.clone());
         let journal = Arc::new(FakeJournal::default());
@@ -163,7 +160,8 @@ impl Fixture {
             maintenance: ports.clone(),
             overview: ports.clone(),
             sessions: ports.clone(),
-            backends: BackendSettings { timeouts, breaker: BreakerConfig::default() },
+            // Tests of backends that do not answer have [`hasty`] ones.
+            backends: BackendSettings::default(),
             metrics: metrics.clone(),
             intents_resolved: intents_resolved.clone(),
             instance: "cp-1".to_owned(),
