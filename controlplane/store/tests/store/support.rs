@@ -1,7 +1,8 @@
 //! A database of its own for each test, on one server for each test binary, and the calls of a write.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -29,20 +30,28 @@ pub(crate) const KEY: &str = "AKTEST";
 static SERVER: OnceCell<LocalPostgres> = OnceCell::const_new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// Under /tmp, by our process id; those of processes that are gone are removed.
+static OLD_ONES: Once = Once::new();
+
+/// Under /tmp, by our process id.
 pub(crate) fn scratch(what: &str) -> PathBuf {
     let root = std::env::temp_dir();
-    for entry in std::fs::read_dir(&root).unwrap().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let pid =
-            name.strip_prefix("s3o-store-test-").and_then(|rest| rest.split('-').next().map(str::to_owned));
-        if pid.is_some_and(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()) {
-            let _ = std::fs::remove_dir_all(entry.path());
-        }
-    }
+    OLD_ONES.call_once(|| clear(&root));
     // A process before us may have had our id.
     let own = Uuid::new_v4().as_fields().0;
     root.join(format!("s3o-store-test-{}-{what}-{own:08x}", std::process::id()))
+}
+
+/// Removes what processes that are gone have left, behind the tests: their thousands of files may take minutes. What is
+/// not removed by our end is the next one's.
+fn clear(root: &Path) {
+    for entry in std::fs::read_dir(root).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid =
+            name.strip_prefix("s3o-store-test-").and_then(|rest| rest.split('-').next().map(str::to_owned));
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            std::thread::spawn(move || std::fs::remove_dir_all(entry.path()));
+        }
+    }
 }
 
 async fn server() -> &'static LocalPostgres {
